@@ -1,0 +1,30 @@
+package moe4j.config;
+
+import java.lang.annotation.ElementType;
+import java.lang.annotation.Retention;
+import java.lang.annotation.RetentionPolicy;
+import java.lang.annotation.Target;
+
+/**
+ * Makes a record component a command-line flag. Component types: {@code int}, {@code long}, {@code
+ * double}, {@code boolean} (present or not), {@code String}, their boxes (null where the flag is
+ * absent and has no default) and {@code List<String>} (empty where absent).
+ */
+@Target(ElementType.RECORD_COMPONENT)
+@Retention(RetentionPolicy.RUNTIME)
+public @interface Flag {
+  /** One sentence for {@code --help}. */
+  String help();
+
+  /** The default, as it would be typed; empty for none. */
+  String value() default "";
+
+  /** What the default is where it depends on other flags, for {@code --help}. */
+  String otherwise() default "";
+
+  /** The values it takes, where they are few. */
+  String[] choices() default {};
+
+  /** Whether a command that has this flag cannot do without it. */
+  boolean required() default false;
+}

@@ -1,0 +1,109 @@
+package moe4j.config;
+
+import java.lang.reflect.RecordComponent;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Locale;
+
+/** One flag, as its record component declares it. */
+record FlagSpec(String name, RecordComponent component, Flag flag) {
+
+  static List<FlagSpec> of(Class<? extends Record> type) {
+    List<FlagSpec> specs = new ArrayList<>();
+    for (RecordComponent component : type.getRecordComponents()) {
+      Flag flag = component.getAnnotation(Flag.class);
+      if (flag == null) {
+        throw new IllegalStateException(type.getName() + "." + component.getName() + ": no @Flag");
+      }
+      specs.add(new FlagSpec(kebab(component.getName()), component, flag));
+    }
+    return specs;
+  }
+
+  /** {@code numLayers} as {@code num-layers}; digits stay with the letters before them. */
+  static String kebab(String camel) {
+    return camel.replaceAll("([A-Z])", "-$1").toLowerCase(Locale.ROOT);
+  }
+
+  boolean isSwitch() {
+    return component.getType() == boolean.class;
+  }
+
+  boolean isList() {
+    return component.getType() == List.class;
+  }
+
+  /** What stands behind the flag in the help text. */
+  String argument() {
+    if (isSwitch()) {
+      return "";
+    }
+    if (flag.choices().length > 0) {
+      return " {" + String.join(",", flag.choices()) + "}";
+    }
+    Class<?> type = component.getType();
+    if (type == int.class || type == long.class || type == Integer.class || type == Long.class) {
+      return " N";
+    }
+    return type == double.class || type == Double.class ? " X" : isList() ? " A [B ...]" : " TEXT";
+  }
+
+  /** The help text with the default behind it. */
+  String help() {
+    String fallback =
+        flag.required()
+            ? "required"
+            : !flag.value().isEmpty()
+                ? "default " + flag.value()
+                : !flag.otherwise().isEmpty()
+                    ? "default: " + flag.otherwise()
+                    : isSwitch() ? "" : "default: none";
+    return flag.help() + (fallback.isEmpty() ? "" : " (" + fallback + ")");
+  }
+
+  /** The typed value for what was typed, or for nothing. */
+  Object parse(List<String> typed) {
+    if (isSwitch()) {
+      return typed != null;
+    }
+    if (isList()) {
+      return typed == null ? List.of() : List.copyOf(typed);
+    }
+    if (typed == null) {
+      if (flag.required()) {
+        throw new IllegalArgumentException("--" + name + " is required");
+      }
+      return flag.value().isEmpty() ? null : value(flag.value());
+    }
+    return value(typed.get(typed.size() - 1));
+  }
+
+  private Object value(String text) {
+    Class<?> type = component.getType();
+    if (flag.choices().length > 0 && !List.of(flag.choices()).contains(text)) {
+      throw new IllegalArgumentException(
+          "--%s takes %s, not '%s'".formatted(name, String.join(", ", flag.choices()), text));
+    }
+    String wanted = "a whole number";
+    try {
+      if (type == int.class || type == Integer.class) {
+        return Integer.valueOf(text);
+      } else if (type == long.class || type == Long.class) {
+        return Long.valueOf(text);
+      } else if (type == double.class || type == Double.class) {
+        wanted = "a number";
+        double number = Double.parseDouble(text);
+        if (Double.isNaN(number)) {
+          throw new NumberFormatException();
+        }
+        return number;
+      } else if (type == String.class) {
+        return text;
+      }
+    } catch (NumberFormatException e) {
+      throw new IllegalArgumentException(
+          "--%s takes %s, not '%s'".formatted(name, wanted, text), e);
+    }
+    throw new IllegalStateException("--" + name + ": no flag of type " + type.getName());
+  }
+}

@@ -1,0 +1,210 @@
+package moe4j.config;
+
+import java.lang.reflect.InvocationTargetException;
+import java.lang.reflect.RecordComponent;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import org.apache.commons.cli.CommandLine;
+import org.apache.commons.cli.DefaultParser;
+import org.apache.commons.cli.MissingArgumentException;
+import org.apache.commons.cli.Option;
+import org.apache.commons.cli.Options;
+import org.apache.commons.cli.ParseException;
+import org.apache.commons.cli.UnrecognizedOptionException;
+
+/** The flags of a command: the components of its records, parsed by Commons CLI. */
+public final class Flags {
+  private final List<Class<? extends Record>> types;
+  private final Map<String, FlagSpec> specs = new LinkedHashMap<>();
+
+  private Flags(List<Class<? extends Record>> types) {
+    this.types = types;
+    for (Class<? extends Record> type : types) {
+      for (FlagSpec spec : FlagSpec.of(type)) {
+        if (specs.put(spec.name(), spec) != null) {
+          throw new IllegalStateException("--" + spec.name() + " stands in two records");
+        }
+      }
+    }
+  }
+
+  /** The flags of some records together; no name may stand in two of them. */
+  @SafeVarargs
+  public static Flags of(Class<? extends Record>... types) {
+    List<Class<? extends Record>> list = new ArrayList<>();
+    for (Class<? extends Record> type : types) {
+      list.add(type);
+    }
+    return new Flags(list);
+  }
+
+  /** One record from its flags: for tests and for programs that have no command line. */
+  public static <R extends Record> R parse(Class<R> type, String... args) {
+    return of(type).parse(args).get(type);
+  }
+
+  /** What a command line gave. */
+  public static final class Parsed {
+    private final Map<Class<?>, Record> records = new LinkedHashMap<>();
+    private final List<String> positional;
+
+    private Parsed(List<String> positional) {
+      this.positional = positional;
+    }
+
+    /** The record of a type that the flags were made of. */
+    public <R extends Record> R get(Class<R> type) {
+      return type.cast(records.get(type));
+    }
+
+    /** What was typed without a flag before it. */
+    public List<String> positional() {
+      return positional;
+    }
+  }
+
+  /**
+   * Parses a command line.
+   *
+   * @throws IllegalArgumentException in one sentence: an unknown flag (with the nearest known one),
+   *     a flag of Megatron's without meaning here, a missing or malformed value, or what a record's
+   *     constructor refuses
+   */
+  public Parsed parse(String... args) {
+    CommandLine line = commandLine(args);
+    Parsed parsed = new Parsed(line.getArgList());
+    for (Class<? extends Record> type : types) {
+      RecordComponent[] components = type.getRecordComponents();
+      Object[] values = new Object[components.length];
+      for (int i = 0; i < components.length; i++) {
+        FlagSpec spec = specs.get(FlagSpec.kebab(components[i].getName()));
+        String[] typed = line.getOptionValues(spec.name());
+        boolean present = line.hasOption(spec.name());
+        values[i] = spec.parse(!present ? null : typed == null ? List.of() : List.of(typed));
+      }
+      parsed.records.put(type, construct(type, components, values));
+    }
+    return parsed;
+  }
+
+  private CommandLine commandLine(String[] args) {
+    Options options = new Options();
+    for (FlagSpec spec : specs.values()) {
+      Option.Builder option = Option.builder().longOpt(spec.name());
+      if (spec.isList()) {
+        option.hasArgs();
+      } else if (!spec.isSwitch()) {
+        option.hasArg();
+      }
+      options.addOption(option.get());
+    }
+    try {
+      return DefaultParser.builder().setAllowPartialMatching(false).get().parse(options, args);
+    } catch (UnrecognizedOptionException e) {
+      throw new IllegalArgumentException(unknown(e.getOption()), e);
+    } catch (MissingArgumentException e) {
+      throw new IllegalArgumentException(
+          "--" + e.getOption().getLongOpt() + " needs a value behind it", e);
+    } catch (ParseException e) {
+      throw new IllegalArgumentException(e.getMessage(), e);
+    }
+  }
+
+  private String unknown(String typed) {
+    String name = typed.replaceFirst("=.*", "").replaceFirst("^-+", "");
+    String reason = MegatronFlags.reason(name);
+    if (reason != null) {
+      return "--" + name + " is a flag of Megatron's that has no place here: " + reason;
+    }
+    return "unknown flag "
+        + typed
+        + Nearest.to(name, specs.keySet()).map(n -> "; did you mean --" + n + "?").orElse("");
+  }
+
+  private static Record construct(
+      Class<? extends Record> type, RecordComponent[] components, Object[] values) {
+    Class<?>[] signature =
+        Arrays.stream(components).map(RecordComponent::getType).toArray(Class<?>[]::new);
+    try {
+      return type.getDeclaredConstructor(signature).newInstance(values);
+    } catch (InvocationTargetException e) {
+      if (e.getCause() instanceof IllegalArgumentException refused) {
+        throw refused;
+      }
+      throw new IllegalStateException(type.getName(), e.getCause());
+    } catch (ReflectiveOperationException e) {
+      throw new IllegalStateException(type.getName(), e);
+    }
+  }
+
+  /** The help text: a flag a line, under its record's name. */
+  public String help() {
+    StringBuilder text = new StringBuilder();
+    for (Class<? extends Record> type : types) {
+      List<FlagSpec> flags = FlagSpec.of(type);
+      if (!flags.isEmpty()) {
+        text.append(type.getSimpleName().replaceAll("(Config|Flags|Options)$", "")).append(":\n");
+      }
+      for (FlagSpec spec : flags) {
+        String head = "  --" + spec.name() + spec.argument();
+        text.append(head);
+        text.append(head.length() < 38 ? " ".repeat(38 - head.length()) : "\n" + " ".repeat(38));
+        wrap(text, spec.help());
+      }
+    }
+    return text.toString();
+  }
+
+  private static void wrap(StringBuilder text, String help) {
+    int column = 0;
+    for (String word : help.split(" ")) {
+      if (column > 0 && column + 1 + word.length() > 80) {
+        text.append("\n").append(" ".repeat(38));
+        column = 0;
+      }
+      text.append(column == 0 ? "" : " ").append(word);
+      column += word.length() + 1;
+    }
+    text.append("\n");
+  }
+
+  /** The values of a record by Megatron's argument names: {@code num_layers} and so on. */
+  public static Map<String, Object> arguments(Record record) {
+    Map<String, Object> values = new LinkedHashMap<>();
+    for (FlagSpec spec : FlagSpec.of(record.getClass())) {
+      try {
+        values.put(spec.name().replace('-', '_'), spec.component().getAccessor().invoke(record));
+      } catch (ReflectiveOperationException e) {
+        throw new IllegalStateException(spec.name(), e);
+      }
+    }
+    return values;
+  }
+
+  /** The flags that would give this record again. */
+  public static List<String> commandLine(Record record) {
+    List<String> line = new ArrayList<>();
+    arguments(record)
+        .forEach(
+            (name, value) -> {
+              String flag = "--" + name.replace('_', '-');
+              if (value instanceof Boolean on) {
+                if (on) {
+                  line.add(flag);
+                }
+              } else if (value instanceof List<?> list) {
+                if (!list.isEmpty()) {
+                  line.add(flag);
+                  list.forEach(item -> line.add(item.toString()));
+                }
+              } else if (value != null) {
+                line.add(flag);
+                line.add(value.toString());
+              }
+            });
+    return line;
+  }
+}

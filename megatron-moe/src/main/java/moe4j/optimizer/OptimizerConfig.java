@@ -1,0 +1,101 @@
+package moe4j.optimizer;
+
+import moe4j.config.Flag;
+
+/** The optimizer and its learning-rate schedule, by Megatron's flags. */
+public record OptimizerConfig(
+    @Flag(
+            help = "optimizer",
+            value = "adam",
+            choices = {"adam"})
+        String optimizer,
+    @Flag(help = "highest learning rate", required = true) double lr,
+    @Flag(help = "lowest learning rate", value = "0.0") double minLr,
+    @Flag(
+            help = "how the learning rate falls",
+            value = "linear",
+            choices = {"constant", "linear", "cosine", "inverse-square-root", "WSD"})
+        String lrDecayStyle,
+    @Flag(help = "iterations until the lowest learning rate", otherwise = "train-iters")
+        Integer lrDecayIters,
+    @Flag(help = "samples until the lowest learning rate", otherwise = "train-samples")
+        Long lrDecaySamples,
+    @Flag(help = "iterations of linear warm-up", value = "0") int lrWarmupIters,
+    @Flag(help = "samples of linear warm-up", value = "0") long lrWarmupSamples,
+    @Flag(help = "share of the decay that is warm-up") Double lrWarmupFraction,
+    @Flag(help = "learning rate at the warm-up's start", value = "0.0") double lrWarmupInit,
+    @Flag(
+            help = "how WSD's last part falls",
+            value = "exponential",
+            choices = {"exponential", "linear", "cosine", "minus_sqrt"})
+        String lrWsdDecayStyle,
+    @Flag(help = "iterations of WSD's last part") Integer lrWsdDecayIters,
+    @Flag(help = "samples of WSD's last part") Long lrWsdDecaySamples,
+    @Flag(help = "weight decay, of weights only: not of norms and biases", value = "0.01")
+        double weightDecay,
+    @Flag(help = "AdamW's decay of the first moment", value = "0.9") double adamBeta1,
+    @Flag(help = "AdamW's decay of the second moment", value = "0.999") double adamBeta2,
+    @Flag(help = "AdamW's epsilon", value = "1e-8") double adamEps,
+    @Flag(help = "largest global gradient norm; 0 for no clipping", value = "1.0")
+        double clipGrad) {
+
+  /** Checks ranges and that iterations and samples are not mixed. */
+  public OptimizerConfig {
+    if (!(lr >= 0) || !(minLr >= 0) || minLr > lr) {
+      throw new IllegalArgumentException(
+          "--lr %s and --min-lr %s: 0 <= min-lr <= lr is asked for".formatted(lr, minLr));
+    }
+    if (!(lrWarmupInit >= 0 && lrWarmupInit <= lr)) {
+      throw new IllegalArgumentException(
+          "--lr-warmup-init %s is not between 0 and --lr %s".formatted(lrWarmupInit, lr));
+    }
+    share("adam-beta1", adamBeta1);
+    share("adam-beta2", adamBeta2);
+    if (!(adamEps > 0) || !(weightDecay >= 0) || !(clipGrad >= 0)) {
+      throw new IllegalArgumentException(
+          "--adam-eps %s, --weight-decay %s, --clip-grad %s: none may be negative, and epsilon not 0"
+              .formatted(adamEps, weightDecay, clipGrad));
+    }
+    if (lrWarmupFraction != null && !(lrWarmupFraction >= 0 && lrWarmupFraction < 1)) {
+      throw new IllegalArgumentException(
+          "--lr-warmup-fraction %s is not in [0, 1)".formatted(lrWarmupFraction));
+    }
+    if (lrWarmupFraction != null && (lrWarmupIters != 0 || lrWarmupSamples != 0)) {
+      throw new IllegalArgumentException(
+          "--lr-warmup-fraction and --lr-warmup-iters or --lr-warmup-samples exclude each other");
+    }
+    boolean wsd = lrDecayStyle.equals("WSD");
+    if (wsd && lrWsdDecayIters == null && lrWsdDecaySamples == null) {
+      throw new IllegalArgumentException(
+          "--lr-decay-style WSD needs --lr-wsd-decay-iters or --lr-wsd-decay-samples");
+    }
+    if (lrWarmupIters < 0 || lrWarmupSamples < 0) {
+      throw new IllegalArgumentException(
+          "--lr-warmup-iters and --lr-warmup-samples: none may be negative");
+    }
+  }
+
+  private static void share(String flag, double value) {
+    if (!(value >= 0 && value < 1)) {
+      throw new IllegalArgumentException("--%s %s is not in [0, 1)".formatted(flag, value));
+    }
+  }
+
+  /** The flag that counts in iterations, where one is given. */
+  String iterationFlag() {
+    return lrDecayIters != null
+        ? "--lr-decay-iters"
+        : lrWarmupIters != 0
+            ? "--lr-warmup-iters"
+            : lrWsdDecayIters != null ? "--lr-wsd-decay-iters" : null;
+  }
+
+  /** The flag that counts in samples, where one is given. */
+  String sampleFlag() {
+    return lrDecaySamples != null
+        ? "--lr-decay-samples"
+        : lrWarmupSamples != 0
+            ? "--lr-warmup-samples"
+            : lrWsdDecaySamples != null ? "--lr-wsd-decay-samples" : null;
+  }
+}

@@ -1,0 +1,28 @@
+package moe4j.training;
+
+import moe4j.config.Flag;
+
+/** The record of a run, by Megatron's flags and two of our own. */
+public record LoggingConfig(
+    @Flag(help = "steps between log lines", value = "100") int logInterval,
+    @Flag(help = "log TFLOP/s") boolean logThroughput,
+    @Flag(help = "log the norm of all parameters") boolean logParamsNorm,
+    @Flag(help = "log how many gradient elements are zero") boolean logNumZerosInGrad,
+    @Flag(help = "directory for TensorBoard's event files") String tensorboardDir,
+    @Flag(help = "steps between TensorBoard's points", value = "1") int tensorboardLogInterval,
+    @Flag(help = "directory for metrics.jsonl, which moe4j compare reads", otherwise = "--save")
+        String metricsDir,
+    @Flag(help = "name of the run in reports", otherwise = "its directory's name") String runName) {
+
+  /** Checks ranges. */
+  public LoggingConfig {
+    if (logInterval < 1) {
+      throw new IllegalArgumentException(
+          "--log-interval %d is not positive".formatted(logInterval));
+    }
+    if (tensorboardLogInterval < 1) {
+      throw new IllegalArgumentException(
+          "--tensorboard-log-interval %d is not positive".formatted(tensorboardLogInterval));
+    }
+  }
+}

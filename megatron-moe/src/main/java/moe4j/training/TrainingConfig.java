@@ -1,0 +1,79 @@
+package moe4j.training;
+
+import moe4j.config.Flag;
+
+/** How long, in what pieces and on what a model is trained, by Megatron's flags. */
+public record TrainingConfig(
+    @Flag(help = "sequences a micro-batch", required = true) int microBatchSize,
+    @Flag(help = "sequences a step", otherwise = "micro-batch-size") Integer globalBatchSize,
+    @Flag(help = "steps to train for") Integer trainIters,
+    @Flag(help = "sequences to train for") Long trainSamples,
+    @Flag(help = "seed of initial weights, data order and dropout", value = "1234") int seed,
+    @Flag(help = "bf16 parameters with fp32 masters") boolean bf16,
+    @Flag(help = "global batches of an evaluation", value = "100") int evalIters,
+    @Flag(help = "steps between evaluations", otherwise = "none before the end")
+        Integer evalInterval,
+    @Flag(help = "stop and save at a step this divides") Integer exitInterval,
+    @Flag(help = "stop and save after so many minutes") Integer exitDurationInMins,
+    @Flag(help = "go on, without the update, when a loss or gradient is not finite")
+        boolean noCheckForNanInLossAndGrad,
+    @Flag(
+            help = "where to compute",
+            value = "cpu",
+            choices = {"cpu"})
+        String device,
+    @Flag(help = "threads of the CPU's kernels", otherwise = "one a core") Integer numThreads) {
+
+  /** Fills the global batch and checks the whole. */
+  public TrainingConfig {
+    if (microBatchSize < 1) {
+      throw new IllegalArgumentException(
+          "--micro-batch-size %d is not positive".formatted(microBatchSize));
+    }
+    if (globalBatchSize == null) {
+      globalBatchSize = microBatchSize;
+    }
+    if (globalBatchSize < 1 || globalBatchSize % microBatchSize != 0) {
+      throw new IllegalArgumentException(
+          "--global-batch-size %d is no multiple of --micro-batch-size %d"
+              .formatted(globalBatchSize, microBatchSize));
+    }
+    if (trainIters != null && trainSamples != null) {
+      throw new IllegalArgumentException("--train-iters and --train-samples exclude each other");
+    }
+    if (trainIters == null && trainSamples == null) {
+      throw new IllegalArgumentException("--train-iters or --train-samples is required");
+    }
+    if (trainIters != null && trainIters < 0 || trainSamples != null && trainSamples < 0) {
+      throw new IllegalArgumentException("--train-iters and --train-samples: none may be negative");
+    }
+    if (evalIters < 0) {
+      throw new IllegalArgumentException("--eval-iters %d is negative".formatted(evalIters));
+    }
+    positive("eval-interval", evalInterval);
+    positive("exit-interval", exitInterval);
+    positive("exit-duration-in-mins", exitDurationInMins);
+    positive("num-threads", numThreads);
+  }
+
+  private static void positive(String flag, Integer value) {
+    if (value != null && value < 1) {
+      throw new IllegalArgumentException("--%s %d is not positive".formatted(flag, value));
+    }
+  }
+
+  /** Micro-batches a step. */
+  public int microBatches() {
+    return globalBatchSize / microBatchSize;
+  }
+
+  /** Steps to train for, by either flag. */
+  public int steps() {
+    return trainIters != null ? trainIters : Math.toIntExact(trainSamples / globalBatchSize);
+  }
+
+  /** Global batches drawn for validation over the whole run. */
+  public long validationBatches() {
+    return evalInterval == null ? evalIters : (steps() / evalInterval + 1L) * evalIters;
+  }
+}

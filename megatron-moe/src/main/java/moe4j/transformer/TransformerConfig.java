@@ -5,9 +5,8 @@ import moe4j.config.Flag;
 /**
  * The shape of a dense GPT, by Megatron's flags. Symbols in the Javadoc of the layers: {@code B}
  * sequences, {@code S} their length, {@code h} hidden size, {@code f} feed-forward size, {@code n}
- * heads, {@code g} query groups, {@code d} channels a head, {@code V} padded vocabulary.
- *
- * @throws IllegalArgumentException in one sentence for a shape that cannot be
+ * heads, {@code g} query groups, {@code d} channels a head, {@code V} padded vocabulary. A shape
+ * that cannot be is refused with an IllegalArgumentException in one sentence.
  */
 public record TransformerConfig(
     @Flag(help = "transformer layers", required = true) int numLayers,
@@ -86,7 +85,7 @@ public record TransformerConfig(
     }
     if (ffnHiddenSize == null) {
       ffnHiddenSize =
-          swiglu ? Math.max(64, (int) (4L * hiddenSize * 2 / 3.0 / 64) * 64) : 4 * hiddenSize;
+          swiglu ? Math.max(64, ((int) (4L * hiddenSize * 2 / 3.0 / 64)) * 64) : 4 * hiddenSize;
     }
     positive("ffn-hidden-size", ffnHiddenSize);
     if (maxPositionEmbeddings == null) {

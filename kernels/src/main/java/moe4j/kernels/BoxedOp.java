@@ -1,5 +1,6 @@
 package moe4j.kernels;
 
+import java.util.ArrayList;
 import java.util.List;
 import org.bytedeco.pytorch.Dispatcher;
 import org.bytedeco.pytorch.GenericList;
@@ -8,6 +9,7 @@ import org.bytedeco.pytorch.IValueVector;
 import org.bytedeco.pytorch.OperatorHandle;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorType;
+import org.bytedeco.pytorch.TensorVector;
 import org.bytedeco.pytorch.Type;
 
 /**
@@ -45,12 +47,27 @@ public final class BoxedOp {
    * @return the first result, or null where the operator has none
    */
   public Tensor call(Object... arguments) {
+    IValueVector stack = invoke(arguments);
+    return stack.size() == 0 ? null : stack.get(0).toTensor();
+  }
+
+  /** Calls an operator whose result is a list of tensors; arguments as for {@link #call}. */
+  public List<Tensor> callForList(Object... arguments) {
+    TensorVector results = invoke(arguments).get(0).toTensorVector();
+    List<Tensor> list = new ArrayList<>();
+    for (long i = 0; i < results.size(); i++) {
+      list.add(results.get(i));
+    }
+    return list;
+  }
+
+  private IValueVector invoke(Object... arguments) {
     IValueVector stack = new IValueVector();
     for (Object argument : arguments) {
       stack.push_back(wrap(argument));
     }
     Dispatcher.singleton().callBoxed(handle, stack);
-    return stack.size() == 0 ? null : stack.get(0).toTensor();
+    return stack;
   }
 
   private static IValue wrap(Object argument) {

@@ -12,7 +12,10 @@ import moe4j.transformer.TransformerConfig;
  * are none.
  */
 public record MoeConfig(
-    @Flag(help = "experts of each MoE layer, in total; without it the model is dense")
+    @Flag(
+            help =
+                "experts of each MoE layer, in total (they have no biases); without it the model is"
+                    + " dense")
         Integer numExperts,
     @Flag(
             help = "which layers have experts: every N-th, or a pattern such as [0]*1+[1]*11",

@@ -44,7 +44,7 @@ public record TrainingConfig(
     if (trainIters == null && trainSamples == null) {
       throw new IllegalArgumentException("--train-iters or --train-samples is required");
     }
-    if (trainIters != null && trainIters < 0 || trainSamples != null && trainSamples < 0) {
+    if ((trainIters != null && trainIters < 0) || (trainSamples != null && trainSamples < 0)) {
       throw new IllegalArgumentException("--train-iters and --train-samples: none may be negative");
     }
     if (evalIters < 0) {

@@ -1,0 +1,39 @@
+package moe4j.moe;
+
+import moe4j.kernels.GroupedMatmul;
+import moe4j.transformer.Activation;
+import moe4j.transformer.Initial;
+import moe4j.transformer.ParameterScope;
+import moe4j.transformer.TransformerConfig;
+import org.bytedeco.pytorch.Tensor;
+
+/**
+ * Two-layer MLPs without biases, all experts in two grouped matrix products. The routing weight is
+ * applied between the projections: the second is linear and has no bias, so that is the same
+ * function, and its output need not be kept for the backward.
+ */
+public final class GroupedMlp implements Experts {
+  private final Activation activation;
+  private final Tensor fc1;
+  private final Tensor fc2;
+
+  /** The experts of a layer, with the scope {@code decoder.layers.N.mlp.experts}. */
+  public GroupedMlp(TransformerConfig model, MoeConfig moe, ParameterScope parameters) {
+    int experts = moe.numExperts();
+    long h = model.hiddenSize();
+    long f = moe.expertHiddenSize(model);
+    this.activation = Activation.of(model);
+    this.fc1 =
+        parameters.expertWeights(
+            "linear_fc1.weight", experts, model.initMethodStd(), activation.inputs() * f, h);
+    this.fc2 =
+        parameters.expertWeights("linear_fc2.weight", experts, Initial.outputStd(model), h, f);
+  }
+
+  @Override
+  public Tensor forward(Dispatched dispatched) {
+    Tensor inner = GroupedMatmul.linear(dispatched.rows(), fc1, dispatched.offsets());
+    Tensor weight = dispatched.weight().to(inner.scalar_type()).unsqueeze(1);
+    return GroupedMatmul.linear(activation.apply(inner).mul(weight), fc2, dispatched.offsets());
+  }
+}

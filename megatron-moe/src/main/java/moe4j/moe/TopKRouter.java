@@ -1,0 +1,81 @@
+package moe4j.moe;
+
+import moe4j.transformer.ParameterScope;
+import moe4j.transformer.Pass;
+import moe4j.transformer.TransformerConfig;
+import org.bytedeco.pytorch.Scalar;
+import org.bytedeco.pytorch.T_TensorTensor_T;
+import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch;
+import org.bytedeco.pytorch.global.torch.ScalarType;
+
+/**
+ * Megatron's router: a linear layer, the k largest logits, a softmax over those (or, with {@code
+ * --moe-router-pre-softmax}, over all before the choice). All of it in fp32. In training it leaves
+ * the Switch balance loss (Fedus et al. 2021, eq. 4, with k choices a token)
+ *
+ * <pre>  E / (k T^2) sum_e tokens[e] sum_t P[t, e],  P = softmax over all experts</pre>
+ *
+ * which is 1 when balanced, and the z-loss {@code mean_t logsumexp(logits[t])^2} (Zoph et al.
+ * 2022). The balance loss is a product of means over the micro-batch: it depends on how a batch is
+ * cut.
+ */
+public final class TopKRouter implements Gate {
+  /** Megatron's log key of the balance loss. */
+  public static final String BALANCE_LOSS = "load_balancing_loss";
+
+  /** Megatron's log key of the z-loss. */
+  public static final String Z_LOSS = "z_loss";
+
+  private final int layer;
+  private final int experts;
+  private final int topk;
+  private final boolean preSoftmax;
+  private final boolean balanced;
+  private final double balance;
+  private final Double z;
+  private final Tensor weight;
+
+  /** The router of a layer, with the scope {@code decoder.layers.N.mlp.router}. */
+  public TopKRouter(TransformerConfig model, MoeConfig moe, int layer, ParameterScope parameters) {
+    this.layer = layer;
+    this.experts = moe.numExperts();
+    this.topk = moe.moeRouterTopk();
+    this.preSoftmax = moe.moeRouterPreSoftmax();
+    this.balanced = moe.moeRouterLoadBalancingType().equals("aux_loss");
+    this.balance = moe.moeAuxLossCoeff();
+    this.z = moe.moeZLossCoeff();
+    this.weight = parameters.weight("weight", model.initMethodStd(), experts, model.hiddenSize());
+  }
+
+  @Override
+  public Routing route(Tensor hidden, Pass pass) {
+    Tensor logits = torch.linear(hidden.to(ScalarType.Float), weight.to(ScalarType.Float));
+    Tensor probabilities = preSoftmax || pass.isTraining() ? logits.softmax(1) : null;
+    T_TensorTensor_T top = torch.topk(preSoftmax ? probabilities : logits, topk, 1, true, true);
+    Tensor chosen = top.get1();
+    Tensor weights = preSoftmax ? top.get0() : top.get0().softmax(1);
+    if (pass.isTraining()) {
+      leaveLosses(logits, probabilities, chosen, pass);
+    }
+    return Routing.ofChoices(chosen, weights, experts);
+  }
+
+  private void leaveLosses(Tensor logits, Tensor probabilities, Tensor chosen, Pass pass) {
+    if (balanced) {
+      double tokens = (double) logits.size(0);
+      Tensor counts = Routing.counts(chosen.flatten(), experts).to(ScalarType.Float);
+      Tensor loss =
+          probabilities
+              .sum(0)
+              .mul(counts)
+              .sum()
+              .mul(new Scalar(experts / (topk * tokens * tokens)));
+      pass.addLoss(new Pass.SideLoss(BALANCE_LOSS, layer, loss, balance));
+    }
+    if (z != null) {
+      Tensor loss = logits.logsumexp(1).square().mean();
+      pass.addLoss(new Pass.SideLoss(Z_LOSS, layer, loss, z));
+    }
+  }
+}

@@ -1,0 +1,44 @@
+package moe4j.transformer;
+
+import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.TensorVector;
+import org.bytedeco.pytorch.global.torch;
+
+/** What stands between the two projections of a feed-forward block. */
+public enum Activation {
+  /** {@code x Phi(x)}, exact (Hendrycks and Gimpel 2016). */
+  GELU(1) {
+    @Override
+    public Tensor apply(Tensor x) {
+      return torch.gelu(x);
+    }
+  },
+
+  /** {@code silu(a) b} with x = [a, b] along the last dimension (Shazeer 2020). */
+  SWIGLU(2) {
+    @Override
+    public Tensor apply(Tensor x) {
+      TensorVector halves = x.chunk(2, -1);
+      return torch.silu(halves.get(0)).mul(halves.get(1));
+    }
+  };
+
+  private final int inputs;
+
+  Activation(int inputs) {
+    this.inputs = inputs;
+  }
+
+  /** The configuration's. */
+  public static Activation of(TransformerConfig config) {
+    return config.swiglu() ? SWIGLU : GELU;
+  }
+
+  /** Channels it takes for each it gives. */
+  public int inputs() {
+    return inputs;
+  }
+
+  /** [..., inputs f] to [..., f]. */
+  public abstract Tensor apply(Tensor x);
+}

@@ -1,0 +1,137 @@
+package moe4j.transformer;
+
+import moe4j.kernels.Tensors;
+import org.bytedeco.pytorch.DoubleOptional;
+import org.bytedeco.pytorch.Scalar;
+import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.TensorVector;
+import org.bytedeco.pytorch.global.torch;
+import org.bytedeco.pytorch.global.torch.ScalarType;
+
+/**
+ * Causal self-attention (Vaswani et al. 2017), with query groups (Ainslie et al. 2023), through
+ * libtorch's {@code scaled_dot_product_attention}. Queries, keys and values are one projection in
+ * Megatron's order: for each group its heads' queries, its key, its value.
+ */
+public final class Attention {
+  private final int layer;
+  private final long groups;
+  private final long headsPerGroup;
+  private final long channels;
+  private final double dropout;
+  private final Linear qkv;
+  private final Linear projection;
+  private final Norm queryNorm;
+  private final Norm keyNorm;
+
+  /** The attention of a layer, with the scope {@code decoder.layers.N.self_attention}. */
+  public Attention(TransformerConfig config, int layer, ParameterScope parameters) {
+    this.layer = layer;
+    this.groups = config.queryGroups();
+    this.headsPerGroup = config.numAttentionHeads() / groups;
+    this.channels = config.kvChannels();
+    this.dropout = config.attentionDropout();
+    this.qkv =
+        new Linear(
+            parameters.child("linear_qkv"),
+            config.hiddenSize(),
+            config.queryChannels() + 2L * config.keyChannels(),
+            config.initMethodStd(),
+            config.bias() || config.addQkvBias());
+    this.projection =
+        new Linear(
+            parameters.child("linear_proj"),
+            config.queryChannels(),
+            config.hiddenSize(),
+            Initial.outputStd(config),
+            config.bias());
+    boolean norms = config.qkLayernorm();
+    this.queryNorm = norms ? new Norm(config, parameters.child("q_layernorm"), channels) : null;
+    this.keyNorm = norms ? new Norm(config, parameters.child("k_layernorm"), channels) : null;
+  }
+
+  /**
+   * What all layers' attentions share in one pass.
+   *
+   * @param rotary turns queries and keys, or null
+   * @param angles what {@link RotaryEmbedding#at} gave, or null
+   * @param allowed bool [B, 1, S, S], true where a query may see a key; null for plain causality
+   */
+  public record Context(RotaryEmbedding rotary, RotaryEmbedding.Angles angles, Tensor allowed) {}
+
+  /** [B, S, h] to [B, S, h]. */
+  public Tensor forward(Tensor hidden, Context context, Pass pass) {
+    long batch = hidden.size(0);
+    long sequence = hidden.size(1);
+    TensorVector parts =
+        qkv.forward(hidden)
+            .view(batch, sequence, groups, headsPerGroup + 2, channels)
+            .split(new long[] {headsPerGroup, 1, 1}, 3);
+    Tensor query = parts.get(0).reshape(batch, sequence, groups * headsPerGroup, channels);
+    Tensor key = parts.get(1).squeeze(3);
+    Tensor value = parts.get(2).squeeze(3);
+    if (queryNorm != null) {
+      query = queryNorm.forward(query);
+      key = keyNorm.forward(key);
+    }
+    if (context.rotary() != null) {
+      query = context.rotary().rotate(query, context.angles());
+      key = context.rotary().rotate(key, context.angles());
+    }
+    Tensor mixed =
+        mix(
+            query.transpose(1, 2),
+            spread(key.transpose(1, 2)),
+            spread(value.transpose(1, 2)),
+            context.allowed(),
+            pass);
+    return projection.forward(
+        mixed.transpose(1, 2).reshape(batch, sequence, groups * headsPerGroup * channels));
+  }
+
+  /** A group's keys for each of its heads: [B, g, S, d] to [B, n, S, d]. */
+  private Tensor spread(Tensor t) {
+    if (headsPerGroup == 1) {
+      return t;
+    }
+    long batch = t.size(0);
+    long sequence = t.size(2);
+    return t.unsqueeze(2)
+        .expand(batch, groups, headsPerGroup, sequence, channels)
+        .reshape(batch, groups * headsPerGroup, sequence, channels);
+  }
+
+  private Tensor mix(Tensor query, Tensor key, Tensor value, Tensor allowed, Pass pass) {
+    if (dropout == 0 || !pass.isTraining()) {
+      return torch.scaled_dot_product_attention(
+          query,
+          key,
+          value,
+          Tensors.optional(allowed),
+          0.0,
+          allowed == null,
+          new DoubleOptional(),
+          false);
+    }
+    // libtorch's own attention dropout draws from its generator, which has no place in a step.
+    Tensor visible = allowed;
+    if (visible == null) {
+      long sequence = query.size(2);
+      visible =
+          torch
+              .ones(
+                  new long[] {sequence, sequence}, Tensors.options(ScalarType.Bool, query.device()))
+              .tril();
+    }
+    Tensor scores =
+        query.matmul(key.transpose(2, 3)).mul(new Scalar(1 / Math.sqrt((double) channels)));
+    Tensor hidden = visible.logical_not();
+    Tensor weights =
+        scores
+            .to(ScalarType.Float)
+            .masked_fill(hidden, new Scalar(Float.NEGATIVE_INFINITY))
+            .softmax(-1)
+            .to(query.scalar_type());
+    return pass.dropout(weights, dropout, layer + 1, Operation.ATTENTION_WEIGHTS).matmul(value);
+  }
+}

@@ -1,0 +1,26 @@
+package moe4j.transformer;
+
+import org.bytedeco.pytorch.Tensor;
+
+/** The second half of a transformer layer: a dense MLP, or experts in its place. */
+public interface FeedForward {
+  /**
+   * Computes the block without norm, dropout and residual.
+   *
+   * @param hidden [B, S, h]
+   * @return [B, S, h], in the same type
+   */
+  Tensor forward(Tensor hidden, Pass pass);
+
+  /** Makes the feed-forward block of a layer. */
+  @FunctionalInterface
+  interface Factory {
+    /**
+     * Makes the block.
+     *
+     * @param layer the layer's global number, from 0
+     * @param parameters the block's scope, {@code decoder.layers.N.mlp}
+     */
+    FeedForward create(int layer, ParameterScope parameters);
+  }
+}

@@ -1,0 +1,31 @@
+package moe4j.transformer;
+
+import org.bytedeco.pytorch.Tensor;
+
+/** The dense feed-forward block: {@code fc2(act(fc1(x)))}. */
+public final class Mlp implements FeedForward {
+  private final Linear fc1;
+  private final Linear fc2;
+  private final Activation activation;
+
+  /** A block with the configuration's hidden size. */
+  public Mlp(TransformerConfig config, ParameterScope parameters) {
+    long h = config.hiddenSize();
+    long f = config.ffnHiddenSize();
+    this.activation = Activation.of(config);
+    this.fc1 =
+        new Linear(
+            parameters.child("linear_fc1"),
+            h,
+            activation.inputs() * f,
+            config.initMethodStd(),
+            config.bias());
+    this.fc2 =
+        new Linear(parameters.child("linear_fc2"), f, h, Initial.outputStd(config), config.bias());
+  }
+
+  @Override
+  public Tensor forward(Tensor hidden, Pass pass) {
+    return fc2.forward(activation.apply(fc1.forward(hidden)));
+  }
+}

@@ -1,0 +1,29 @@
+package moe4j.transformer;
+
+/**
+ * What random numbers of a layer are for. The numbers are part of every run's reproducibility: add,
+ * never change. Layer 0 is the embedding, layer N of the decoder is N + 1.
+ */
+public enum Operation {
+  /** Dropout of the embeddings. */
+  EMBEDDING(0),
+  /** Dropout of attention weights. */
+  ATTENTION_WEIGHTS(1),
+  /** Dropout of the attention block's output. */
+  ATTENTION_OUTPUT(2),
+  /** Dropout of the feed-forward block's output. */
+  FEED_FORWARD_OUTPUT(3),
+  /** Whatever a gate draws. */
+  GATE(4);
+
+  private final int id;
+
+  Operation(int id) {
+    this.id = id;
+  }
+
+  /** The number that keys the draws. */
+  public int id() {
+    return id;
+  }
+}

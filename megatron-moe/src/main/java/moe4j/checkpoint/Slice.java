@@ -22,11 +22,13 @@ public record Slice(List<Long> offset, List<Long> shape) {
     offset = List.copyOf(offset);
     shape = List.copyOf(shape);
     if (offset.size() != shape.size()) {
-      throw new IllegalArgumentException("slice at " + offset + " of shape " + shape + ": their ranks differ");
+      throw new IllegalArgumentException(
+          "slice at " + offset + " of shape " + shape + ": their ranks differ");
     }
     for (int d = 0; d < offset.size(); d++) {
       if (offset.get(d) < 0 || shape.get(d) < 0 || offset.get(d) > Long.MAX_VALUE - shape.get(d)) {
-        throw new IllegalArgumentException("slice at " + offset + " of shape " + shape + ": out of range");
+        throw new IllegalArgumentException(
+            "slice at " + offset + " of shape " + shape + ": out of range");
       }
     }
   }

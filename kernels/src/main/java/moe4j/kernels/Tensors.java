@@ -1,6 +1,8 @@
 package moe4j.kernels;
 
+import java.io.IOException;
 import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
 import java.util.Arrays;
 import java.util.List;
 import org.bytedeco.javacpp.BytePointer;
@@ -100,14 +102,14 @@ public final class Tensors {
   @FunctionalInterface
   public interface ByteSink {
     /** Reads or fills {@code piece}, whose bytes are the tensor's own. */
-    void accept(ByteBuffer piece) throws java.io.IOException;
+    void accept(ByteBuffer piece) throws IOException;
   }
 
   /**
    * Shows the bytes of a contiguous host tensor to {@code sink}, in order, in direct little-endian
    * buffers of at most 1 GiB that share its memory.
    */
-  public static void bytes(Tensor t, ByteSink sink) throws java.io.IOException {
+  public static void bytes(Tensor t, ByteSink sink) throws IOException {
     if (!t.is_contiguous() || !t.is_cpu()) {
       throw new IllegalArgumentException(
           "bytes of a tensor of shape "
@@ -115,13 +117,24 @@ public final class Tensors {
               + " not contiguous on the CPU");
     }
     long size = t.nbytes();
+    for (long at = 0; at < size; at += BUFFER_BYTES) {
+      sink.accept(window(t, at, Math.min(BUFFER_BYTES, size - at)));
+    }
+  }
+
+  /**
+   * A direct little-endian buffer that shares a part of a contiguous host tensor's memory, valid as
+   * long as the tensor is.
+   *
+   * @param length at most 1 GiB
+   */
+  public static ByteBuffer window(Tensor t, long offset, long length) {
     try (PointerScope scope = new PointerScope()) {
-      BytePointer memory = new BytePointer(t.data_ptr());
-      for (long at = 0; at < size; at += BUFFER_BYTES) {
-        long length = Math.min(BUFFER_BYTES, size - at);
-        BytePointer piece = new BytePointer(memory).position(at).limit(at + length);
-        sink.accept(piece.asByteBuffer().order(java.nio.ByteOrder.LITTLE_ENDIAN));
-      }
+      return new BytePointer(t.data_ptr())
+          .position(offset)
+          .limit(offset + length)
+          .asByteBuffer()
+          .order(ByteOrder.LITTLE_ENDIAN);
     }
   }
 

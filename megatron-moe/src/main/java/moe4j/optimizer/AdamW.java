@@ -42,6 +42,8 @@ public final class AdamW implements AutoCloseable {
   private final Tensor step;
   private final Tensor norm;
   private final Tensor foundInf;
+  private final Tensor zeros;
+  private boolean countZeros;
 
   /** The optimizer of a model, its moments zero and its masters equal to the parameters. */
   public AdamW(ParameterSet parameters, OptimizerConfig config) {
@@ -62,6 +64,7 @@ public final class AdamW implements AutoCloseable {
     this.step = own(() -> Tensors.zeros(ScalarType.Float, device));
     this.norm = own(() -> Tensors.zeros(ScalarType.Float, device));
     this.foundInf = own(() -> Tensors.zeros(ScalarType.Float, device));
+    this.zeros = own(() -> Tensors.zeros(ScalarType.Double, device));
   }
 
   private Tensor own(java.util.function.Supplier<Tensor> made) {
@@ -88,6 +91,16 @@ public final class AdamW implements AutoCloseable {
   /** 1 where the last step was skipped because its gradients were not finite, else 0: fp32. */
   public Tensor foundInf() {
     return foundInf;
+  }
+
+  /** Has {@link #gradientZeros} counted, which reads all gradients once more. */
+  public void countZeros() {
+    countZeros = true;
+  }
+
+  /** Elements of the last step's gradients that are zero: fp64, a scalar. */
+  public Tensor gradientZeros() {
+    return zeros;
   }
 
   /** Sets the rate of the next step. */
@@ -151,6 +164,10 @@ public final class AdamW implements AutoCloseable {
   private void update() {
     List<Tensor> gradients = gradients();
     norm.copy_(TensorLists.norm(gradients));
+    if (countZeros) {
+      zeros.zero_();
+      gradients.forEach(g -> zeros.add_(g.eq(new Scalar(0)).sum()));
+    }
     foundInf.copy_(norm.isfinite().logical_not());
     step.add_(foundInf.neg().add_(new Scalar(1.0)));
     // Megatron's coefficient, clip / (norm + 1e-6) where that is below 1, as a divisor.

@@ -9,7 +9,6 @@ public record LoggingConfig(
     @Flag(help = "log the norm of all parameters") boolean logParamsNorm,
     @Flag(help = "log how many gradient elements are zero") boolean logNumZerosInGrad,
     @Flag(help = "directory for TensorBoard's event files") String tensorboardDir,
-    @Flag(help = "steps between TensorBoard's points", value = "1") int tensorboardLogInterval,
     @Flag(help = "directory for metrics.jsonl, which moe4j compare reads", otherwise = "--save")
         String metricsDir,
     @Flag(help = "name of the run in reports", otherwise = "its directory's name") String runName) {
@@ -19,10 +18,6 @@ public record LoggingConfig(
     if (logInterval < 1) {
       throw new IllegalArgumentException(
           "--log-interval %d is not positive".formatted(logInterval));
-    }
-    if (tensorboardLogInterval < 1) {
-      throw new IllegalArgumentException(
-          "--tensorboard-log-interval %d is not positive".formatted(tensorboardLogInterval));
     }
   }
 }

@@ -12,7 +12,7 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  * A GPT, dense or with experts: embeddings, layers, a last norm and the output layer (Radford et
  * al. 2019; in Megatron's order and names).
  */
-public final class GptModel implements AutoCloseable {
+public final class GptModel implements LanguageModel, AutoCloseable {
   private final TransformerConfig config;
   private final ParameterSet parameters;
   private final Tensor wordEmbeddings;
@@ -70,16 +70,12 @@ public final class GptModel implements AutoCloseable {
     return config;
   }
 
-  /** The model's parameters. */
+  @Override
   public ParameterSet parameters() {
     return parameters;
   }
 
-  /**
-   * The loss of each token, against its label.
-   *
-   * @return fp32 [B, S], not yet masked
-   */
+  @Override
   public Tensor loss(Batch batch, Pass pass) {
     Tensor logits = logits(batch, pass);
     return CrossEntropy.loss(logits.flatten(0, 1), batch.labels().flatten())

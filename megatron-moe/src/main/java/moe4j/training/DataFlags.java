@@ -4,7 +4,7 @@ import java.util.List;
 import moe4j.config.Flag;
 
 /** What a model is trained on, by Megatron's flags. */
-public record DataConfig(
+public record DataFlags(
     @Flag(help = "prefix of .bin/.idx files, or several, or weights and prefixes in turn")
         List<String> dataPath,
     @Flag(help = "the same, for training only") List<String> trainDataPath,
@@ -28,7 +28,7 @@ public record DataConfig(
     @Flag(help = "no loss where the input is an end of document") boolean eodMaskLoss) {
 
   /** Checks which sources exclude each other. */
-  public DataConfig {
+  public DataFlags {
     boolean perSplit =
         !trainDataPath.isEmpty() || !validDataPath.isEmpty() || !testDataPath.isEmpty();
     int sources =

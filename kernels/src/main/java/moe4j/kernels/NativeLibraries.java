@@ -1,0 +1,58 @@
+package moe4j.kernels;
+
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import org.bytedeco.javacpp.Loader;
+import org.bytedeco.openblas.global.openblas_full;
+import org.bytedeco.pytorch.global.torch;
+
+/** The native libraries at hand, and how many threads they use. */
+public final class NativeLibraries {
+  /** What libtorch's natives for NVIDIA GPUs load from the machine. */
+  public static final List<String> CUDA =
+      List.of(
+          "libcuda",
+          "libcudart",
+          "libcublas",
+          "libcublasLt",
+          "libcudnn",
+          "libcufft",
+          "libcurand",
+          "libcusolver",
+          "libcusparse",
+          "libcupti",
+          "libnccl",
+          "libnvrtc");
+
+  private NativeLibraries() {}
+
+  /** Loads libtorch and sets the threads of its kernels. */
+  public static void setThreads(int threads) {
+    torch.set_num_threads(threads);
+  }
+
+  /** Facts by name, for people. */
+  public static Map<String, Object> describe() {
+    Map<String, Object> facts = new LinkedHashMap<>();
+    facts.put("device", torch.cuda_is_available() ? "cuda" : "cpu");
+    facts.put("threads", torch.get_num_threads());
+    facts.put("PyTorch presets", version("pytorch") + " for " + Loader.getPlatform());
+    facts.put("libtorch's vectors", torch.get_cpu_capability().getString());
+    facts.put("BLAS", openblas_full.openblas_get_config().getString().trim());
+    facts.put("BLAS core type", openblas_full.openblas_get_corename().getString());
+    facts.put("BLAS threads", openblas_full.openblas_get_num_threads());
+    facts.put("oneDNN", torch.hasMKLDNN() ? "yes" : "no");
+    return facts;
+  }
+
+  private static String version(String artifact) {
+    try {
+      return Loader.getVersion("org.bytedeco", artifact);
+    } catch (IOException e) {
+      throw new UncheckedIOException("the version of the presets " + artifact, e);
+    }
+  }
+}

@@ -1,0 +1,133 @@
+package moe4j.cli;
+
+import java.io.IOException;
+import java.io.PrintStream;
+import java.io.UncheckedIOException;
+import java.nio.file.AccessDeniedException;
+import java.nio.file.FileAlreadyExistsException;
+import java.nio.file.FileSystemException;
+import java.nio.file.NoSuchFileException;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Comparator;
+import java.util.List;
+import java.util.ServiceLoader;
+import moe4j.config.Nearest;
+import moe4j.training.TrainingDivergedException;
+import org.apache.logging.log4j.LogManager;
+import org.apache.logging.log4j.Logger;
+
+/**
+ * The one entry point: {@code moe4j COMMAND [FLAGS]}. Whatever goes wrong is one sentence on
+ * standard error and a status of 1, or of 2 where the command line is wrong; the stack trace, C++'s
+ * frames among it, is for the log level {@code debug}.
+ */
+public final class Main {
+  private static final Logger LOG = LogManager.getLogger(Main.class);
+
+  private Main() {}
+
+  /** Runs a command and exits with its status. */
+  public static void main(String[] args) {
+    int status = run(args, System.out, System.err);
+    System.out.flush();
+    LogManager.shutdown();
+    // Native threads and a loader's daemon may still be there: the process is over all the same.
+    Runtime.getRuntime().halt(status);
+  }
+
+  /** Runs a command. */
+  public static int run(String[] args, PrintStream out, PrintStream err) {
+    List<Command> commands = commands();
+    if (args.length == 0 || args[0].equals("--help") || args[0].equals("help")) {
+      out.print(list(commands));
+      return args.length == 0 ? 2 : 0;
+    }
+    Command command =
+        commands.stream().filter(c -> c.name().equals(args[0])).findFirst().orElse(null);
+    if (command == null) {
+      List<String> names = commands.stream().map(Command::name).toList();
+      err.printf(
+          "moe4j: there is no command '%s'%s%n",
+          args[0],
+          Nearest.to(args[0], names).map(n -> "; did you mean '" + n + "'?").orElse(""));
+      err.print(list(commands));
+      return 2;
+    }
+    String[] rest = Arrays.copyOfRange(args, 1, args.length);
+    if (Arrays.asList(rest).contains("--help")) {
+      out.printf(
+          "moe4j %s [flags]%s%n%s%n%n%s",
+          command.name(),
+          command.positional().isEmpty() ? "" : " " + command.positional(),
+          command.summary(),
+          command.flags().help());
+      return 0;
+    }
+    return run(command, rest, err);
+  }
+
+  private static int run(Command command, String[] args, PrintStream err) {
+    try {
+      return command.run(command.flags().parse(args));
+    } catch (IllegalArgumentException e) {
+      LOG.debug("refused", e);
+      err.printf("moe4j %s: %s%n", command.name(), firstLine(e.getMessage()));
+      return 2;
+    } catch (TrainingDivergedException e) {
+      err.printf("moe4j %s: %s%n", command.name(), e.getMessage());
+      return 1;
+    } catch (IOException | UncheckedIOException e) {
+      LOG.debug("failed", e);
+      err.printf("moe4j %s: %s%n", command.name(), sentence(e));
+      return 1;
+    } catch (OutOfMemoryError e) {
+      LOG.debug("failed", e);
+      err.printf("moe4j %s: out of memory: %s%n", command.name(), firstLine(e.getMessage()));
+      return 1;
+    } catch (Exception | LinkageError e) {
+      LOG.debug("failed", e);
+      err.printf(
+          "moe4j %s: %s (MOE4J_LOG=debug shows where)%n",
+          command.name(),
+          e.getMessage() == null ? e.getClass().getName() : firstLine(e.getMessage()));
+      return 1;
+    }
+  }
+
+  /** A sentence for a file's failure: some of the JDK's exceptions are but a path. */
+  private static String sentence(Exception e) {
+    Throwable cause = e instanceof UncheckedIOException unchecked ? unchecked.getCause() : e;
+    if (cause instanceof NoSuchFileException missing) {
+      return "there is no file " + missing.getFile();
+    } else if (cause instanceof AccessDeniedException denied) {
+      return "no permission for " + denied.getFile();
+    } else if (cause instanceof FileAlreadyExistsException exists) {
+      return exists.getFile() + " exists and is no directory";
+    } else if (cause instanceof FileSystemException other && other.getReason() != null) {
+      return other.getFile() + ": " + other.getReason();
+    }
+    return firstLine(
+        e.getMessage() != null && !e.getMessage().isBlank() ? e.getMessage() : cause.toString());
+  }
+
+  /** Native errors carry a C++ backtrace behind their first line. */
+  private static String firstLine(String message) {
+    return message == null ? "" : message.lines().findFirst().orElse("");
+  }
+
+  private static List<Command> commands() {
+    List<Command> commands = new ArrayList<>();
+    ServiceLoader.load(Command.class).forEach(commands::add);
+    commands.sort(Comparator.comparing(Command::name));
+    return commands;
+  }
+
+  private static String list(List<Command> commands) {
+    StringBuilder text = new StringBuilder("moe4j COMMAND [flags]; moe4j COMMAND --help\n\n");
+    for (Command command : commands) {
+      text.append("  %-14s %s%n".formatted(command.name(), command.summary()));
+    }
+    return text.toString();
+  }
+}

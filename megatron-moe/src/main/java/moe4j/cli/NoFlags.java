@@ -1,0 +1,4 @@
+package moe4j.cli;
+
+/** The flags of a command that has none. */
+record NoFlags() {}

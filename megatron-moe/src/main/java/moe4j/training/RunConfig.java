@@ -1,0 +1,106 @@
+package moe4j.training;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import java.util.List;
+import java.util.Map;
+import java.util.TreeMap;
+import moe4j.config.Flags;
+import moe4j.moe.MoeConfig;
+import moe4j.optimizer.LearningRate;
+import moe4j.optimizer.OptimizerConfig;
+import moe4j.transformer.TransformerConfig;
+
+/**
+ * A pretraining run: all its flags, checked against each other before anything is allocated, printed
+ * at its start and saved with its checkpoints.
+ */
+public record RunConfig(
+    TransformerConfig model,
+    MoeConfig moe,
+    OptimizerConfig optimizer,
+    TrainingConfig training,
+    DataFlags data,
+    CheckpointConfig checkpoint,
+    LoggingConfig logging) {
+
+  private static final ObjectMapper JSON = new ObjectMapper();
+
+  /** Checks what no record can check by itself. */
+  public RunConfig {
+    moe.moeLayers(model.numLayers());
+    LearningRate schedule = schedule(optimizer, training);
+    schedule.at(0);
+  }
+
+  /** The flags of a pretraining command. */
+  public static Flags flags() {
+    return Flags.of(
+        TransformerConfig.class,
+        MoeConfig.class,
+        OptimizerConfig.class,
+        TrainingConfig.class,
+        DataFlags.class,
+        CheckpointConfig.class,
+        LoggingConfig.class);
+  }
+
+  /** A run from its command line. */
+  public static RunConfig parse(String... args) {
+    Flags.Parsed parsed = flags().parse(args);
+    if (!parsed.positional().isEmpty()) {
+      throw new IllegalArgumentException(
+          "'%s' stands behind no flag".formatted(parsed.positional().get(0)));
+    }
+    return new RunConfig(
+        parsed.get(TransformerConfig.class),
+        parsed.get(MoeConfig.class),
+        parsed.get(OptimizerConfig.class),
+        parsed.get(TrainingConfig.class),
+        parsed.get(DataFlags.class),
+        parsed.get(CheckpointConfig.class),
+        parsed.get(LoggingConfig.class));
+  }
+
+  private static LearningRate schedule(OptimizerConfig optimizer, TrainingConfig training) {
+    return new LearningRate(
+        optimizer, training.globalBatchSize(), training.trainIters(), training.trainSamples());
+  }
+
+  /** The run's learning-rate schedule. */
+  public LearningRate schedule() {
+    return schedule(optimizer, training);
+  }
+
+  private List<Record> parts() {
+    return List.of(model, moe, optimizer, training, data, checkpoint, logging);
+  }
+
+  /** Every argument by Megatron's name, sorted, defaults filled in. */
+  public Map<String, Object> arguments() {
+    Map<String, Object> all = new TreeMap<>();
+    parts().forEach(part -> all.putAll(Flags.arguments(part)));
+    return all;
+  }
+
+  /** As checkpoints keep it: each record under its name. */
+  public ObjectNode toJson() {
+    return JSON.valueToTree(this);
+  }
+
+  /** The model's shape out of a checkpoint's configuration. */
+  public static TransformerConfig modelOf(JsonNode configuration) {
+    return JSON.convertValue(configuration.get("model"), TransformerConfig.class);
+  }
+
+  /** The experts out of a checkpoint's configuration. */
+  public static MoeConfig moeOf(JsonNode configuration) {
+    return JSON.convertValue(configuration.get("moe"), MoeConfig.class);
+  }
+
+  /** The data flags, the tokenizer's among them, out of a checkpoint's configuration. */
+  public static DataFlags dataOf(JsonNode configuration) {
+    return JSON.convertValue(configuration.get("data"), DataFlags.class);
+  }
+}

@@ -1,0 +1,38 @@
+package moe4j.training;
+
+/**
+ * Where a run stands. With the seed, this is all that random numbers and data order depend on.
+ *
+ * @param iteration steps taken, skipped ones included
+ * @param consumedTrainSamples where the training data continues
+ * @param consumedValidSamples where the validation data continues
+ * @param skippedSamples samples of steps that were skipped; the learning rate does not count them
+ */
+public record TrainState(
+    int iteration, long consumedTrainSamples, long consumedValidSamples, long skippedSamples) {
+
+  /** The beginning. */
+  public static TrainState start() {
+    return new TrainState(0, 0, 0, 0);
+  }
+
+  /** After one more step. */
+  TrainState step(int samples, boolean skipped) {
+    return new TrainState(
+        iteration + 1,
+        consumedTrainSamples + samples,
+        consumedValidSamples,
+        skippedSamples + (skipped ? samples : 0));
+  }
+
+  /** After an evaluation. */
+  TrainState validated(long samples) {
+    return new TrainState(
+        iteration, consumedTrainSamples, consumedValidSamples + samples, skippedSamples);
+  }
+
+  /** Samples the learning-rate schedule has seen. */
+  long scheduledSamples() {
+    return consumedTrainSamples - skippedSamples;
+  }
+}

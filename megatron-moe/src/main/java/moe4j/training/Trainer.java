@@ -1,0 +1,280 @@
+package moe4j.training;
+
+import java.io.IOException;
+import java.util.List;
+import moe4j.data.MegatronSampler;
+import moe4j.data.SampleDataset;
+import moe4j.kernels.Scopes;
+import moe4j.kernels.StepRandom;
+import moe4j.kernels.Tensors;
+import moe4j.optimizer.AdamW;
+import moe4j.optimizer.LearningRate;
+import moe4j.training.TrainingListener.EvaluationPart;
+import moe4j.transformer.LanguageModel;
+import moe4j.transformer.Pass;
+import org.bytedeco.pytorch.Scalar;
+import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch.ScalarType;
+
+/**
+ * The training loop: micro-batches in, steps, log lines, evaluations and checkpoints out. A step is
+ * micro-steps (forward, backward, add) and one update (norm, clip, AdamW); nothing in it asks the
+ * device a question.
+ */
+public final class Trainer implements AutoCloseable {
+
+  /** The data of a run; a part that the run does without is null. */
+  public record Datasets(SampleDataset train, SampleDataset valid, SampleDataset test) {}
+
+  /** Saves a run's state under where it stands. */
+  @FunctionalInterface
+  public interface Saver {
+    /**
+     * Saves.
+     *
+     * @return the checkpoint's directory
+     */
+    String save(TrainState state) throws IOException;
+  }
+
+  /** How a run ended. */
+  public enum End {
+    /** All steps were taken. */
+    COMPLETE,
+    /** SIGTERM, an exit interval or an exit duration. */
+    STOPPED
+  }
+
+  private final RunConfig config;
+  private final TrainingConfig training;
+  private final LanguageModel model;
+  private final AdamW optimizer;
+  private final LearningRate schedule;
+  private final Datasets datasets;
+  private final TrainingListener listener;
+  private final Saver saver;
+  private final ShutdownSignal signal;
+  private final BatchBuffers buffers;
+  private final StepMetrics metrics;
+  private final long startNanos = System.nanoTime();
+
+  private TrainState state;
+  private TrainState saved;
+  private int timedSteps;
+  private long timedNanos;
+
+  /**
+   * A run that is about to go on from {@code state}.
+   *
+   * @param saver saves checkpoints, or null where none are kept
+   */
+  public Trainer(
+      RunConfig config,
+      LanguageModel model,
+      AdamW optimizer,
+      Datasets datasets,
+      TrainState state,
+      TrainingListener listener,
+      Saver saver,
+      ShutdownSignal signal) {
+    this.config = config;
+    this.training = config.training();
+    this.model = model;
+    this.optimizer = optimizer;
+    this.schedule = config.schedule();
+    this.datasets = datasets;
+    this.state = state;
+    this.saved = state;
+    this.listener = listener;
+    this.saver = saver;
+    this.signal = signal;
+    var device = model.parameters().device();
+    this.buffers =
+        new BatchBuffers(
+            device,
+            training.microBatchSize(),
+            config.model().seqLength(),
+            config.data().resetPositionIds(),
+            config.data().resetAttentionMask());
+    if (config.logging().logNumZerosInGrad()) {
+      optimizer.countZeros();
+    }
+    this.metrics = new StepMetrics(device, training.microBatches());
+  }
+
+  /** Where the run stands. */
+  public TrainState state() {
+    return state;
+  }
+
+  /**
+   * Trains until the last step or until told to stop.
+   *
+   * @throws IOException where a checkpoint could not be saved
+   * @throws TrainingDivergedException where a loss or gradient is not finite, unless told to go on
+   */
+  public End train() throws IOException {
+    int steps = training.steps();
+    End end = End.COMPLETE;
+    if (state.iteration() < steps) {
+      MegatronSampler sampler =
+          new MegatronSampler(
+              "training",
+              datasets.train().size(),
+              state.consumedTrainSamples(),
+              training.microBatchSize(),
+              0,
+              1);
+      try (BatchLoader loader =
+          new BatchLoader(datasets.train(), sampler, training.microBatchSize())) {
+        end = loop(loader, steps);
+      }
+    }
+    if (state != saved) {
+      save();
+    }
+    if (end == End.COMPLETE) {
+      evaluate(EvaluationPart.VALIDATION, datasets.valid(), true);
+      evaluate(EvaluationPart.TEST, datasets.test(), true);
+    }
+    return end;
+  }
+
+  private End loop(BatchLoader loader, int steps) throws IOException {
+    boolean first = true;
+    while (state.iteration() < steps) {
+      long begin = System.nanoTime();
+      step(loader);
+      timedNanos += System.nanoTime() - begin;
+      timedSteps++;
+      boolean interval = state.iteration() % config.logging().logInterval() == 0;
+      if (interval || first) {
+        report(interval);
+      }
+      first = false;
+      if (divides(training.evalInterval()) && state.iteration() < steps) {
+        evaluate(EvaluationPart.VALIDATION, datasets.valid(), false);
+      }
+      if (divides(config.checkpoint().saveInterval())) {
+        save();
+      }
+      String reason = reasonToStop();
+      if (reason != null && state.iteration() < steps) {
+        listener.say("stopping at iteration %d: %s".formatted(state.iteration(), reason));
+        return End.STOPPED;
+      }
+    }
+    return End.COMPLETE;
+  }
+
+  private boolean divides(Integer interval) {
+    return interval != null && state.iteration() % interval == 0;
+  }
+
+  private String reasonToStop() {
+    if (signal.received()) {
+      return "SIGTERM";
+    }
+    Integer minutes = training.exitDurationInMins();
+    if (minutes != null && System.nanoTime() - startNanos > minutes * 60_000_000_000L) {
+      return "--exit-duration-in-mins " + minutes;
+    }
+    return divides(training.exitInterval())
+        ? "--exit-interval " + training.exitInterval()
+        : null;
+  }
+
+  private void step(BatchLoader loader) {
+    for (int i = 0; i < training.microBatches(); i++) {
+      buffers.load(loader.next());
+      int microBatch = i;
+      Scopes.run(() -> microStep(microBatch));
+    }
+    optimizer.setLearningRate(schedule.at(state.scheduledSamples()));
+    optimizer.step();
+    metrics.endStep(optimizer.foundInf());
+    // The CPU is at hand, so reading costs nothing; a GPU is asked at the log interval.
+    boolean skipped = Tensors.item(optimizer.foundInf()) != 0;
+    state = state.step(training.globalBatchSize(), skipped);
+    if (skipped && !training.noCheckForNanInLossAndGrad()) {
+      throw new TrainingDivergedException(
+          ("iteration %d: the loss or a gradient is not finite; its update was not made"
+                  + " (--no-check-for-nan-in-loss-and-grad passes over such iterations)")
+              .formatted(state.iteration()));
+    }
+  }
+
+  private void microStep(int index) {
+    long rows = training.microBatchSize();
+    Pass pass =
+        Pass.training(
+            new StepRandom(training.seed(), state.iteration(), index * rows, rows));
+    Tensor losses = model.loss(buffers.batch(), pass);
+    Tensor sum = losses.mul(buffers.batch().lossMask()).sum();
+    Tensor tokens = buffers.batch().lossMask().sum();
+    Tensor total = sum.div(tokens.clamp_min(new Scalar(1.0)));
+    for (Pass.SideLoss side : pass.losses()) {
+      total = total.add(side.value().mul(new Scalar(side.coefficient())));
+    }
+    total.mul(new Scalar(1.0 / training.microBatches())).backward();
+    optimizer.accumulate();
+    metrics.addMicroBatch(sum, tokens, pass);
+  }
+
+  private void report(boolean reset) {
+    StepMetrics.Reading reading = metrics.read();
+    boolean skipped = Tensors.item(optimizer.foundInf()) != 0;
+    listener.interval(
+        new TrainingListener.Interval(
+            state,
+            reading,
+            timedSteps,
+            timedNanos / 1e9,
+            schedule.at(state.scheduledSamples()),
+            skipped ? null : Tensors.item(optimizer.gradientNorm()),
+            config.logging().logParamsNorm() ? parametersNorm() : null,
+            config.logging().logNumZerosInGrad()
+                ? (long) Tensors.item(optimizer.gradientZeros())
+                : null));
+    timedSteps = 0;
+    timedNanos = 0;
+    if (reset) {
+      metrics.reset();
+    }
+  }
+
+  private double parametersNorm() {
+    try (var scope = new org.bytedeco.javacpp.PointerScope()) {
+      List<Tensor> masters = optimizer.states().stream().map(s -> s.master().detach()).toList();
+      return Tensors.item(moe4j.kernels.TensorLists.norm(masters).to(ScalarType.Double));
+    }
+  }
+
+  private void evaluate(EvaluationPart part, SampleDataset dataset, boolean last) {
+    long samples = (long) training.evalIters() * training.globalBatchSize();
+    if (dataset == null || samples == 0) {
+      return;
+    }
+    long first = part == EvaluationPart.VALIDATION ? state.consumedValidSamples() : 0;
+    double loss =
+        Evaluator.loss(
+            model, dataset, first, samples, training.microBatchSize(), buffers);
+    if (part == EvaluationPart.VALIDATION && !last) {
+      state = state.validated(samples);
+    }
+    listener.validation(new TrainingListener.Validation(state, part, last, loss));
+  }
+
+  private void save() throws IOException {
+    if (saver != null) {
+      listener.saved(state, saver.save(state));
+      saved = state;
+    }
+  }
+
+  @Override
+  public void close() {
+    buffers.close();
+    metrics.close();
+  }
+}

@@ -63,4 +63,25 @@ public enum DType {
       case F64 -> to.putDouble(value);
     }
   }
+
+  /** The token at byte {@code at}; NaN cannot be one, and neither can a fraction. */
+  long get(MappedFile from, long at) {
+    return switch (this) {
+      case U8 -> from.getByte(at) & 0xff;
+      case I8 -> from.getByte(at);
+      case U16 -> from.getShort(at) & 0xffff;
+      case I16 -> from.getShort(at);
+      case I32 -> from.getInt(at);
+      case I64 -> from.getLong(at);
+      case F32 -> integer(Float.intBitsToFloat(from.getInt(at)), at);
+      case F64 -> integer(Double.longBitsToDouble(from.getLong(at)), at);
+    };
+  }
+
+  private static long integer(double value, long at) {
+    if (value != (long) value) {
+      throw new ArithmeticException("the value at byte %d is %s".formatted(at, value));
+    }
+    return (long) value;
+  }
 }

@@ -1,0 +1,95 @@
+package moe4j.training.record;
+
+import java.util.Collections;
+import java.util.LinkedHashMap;
+import java.util.Map;
+
+/**
+ * What one log interval came to. Null stands for what is not measured or does not apply.
+ *
+ * @param iteration the step just finished, from 1
+ * @param trainIters steps in all
+ * @param consumedSamples sequences trained on so far
+ * @param skippedSamples sequences left out by request so far
+ * @param millisPerIteration elapsed milliseconds a step, over the interval
+ * @param teraflops TFLOP/s a device; null without {@code --log-throughput}
+ * @param learningRate the rate that the next step will use, as Megatron logs it
+ * @param globalBatchSize sequences a step
+ * @param losses by Megatron's keys, in order ({@code lm loss}, {@code load_balancing_loss}, {@code
+ *     z_loss}), each the mean over the interval's steps that were not skipped
+ * @param lossScale the loss scale
+ * @param gradNorm norm of all gradients before clipping; null when the step was skipped
+ * @param numZeros gradient elements that are zero; null without {@code --log-num-zeros-in-grad}
+ * @param paramsNorm norm of all parameters; null without {@code --log-params-norm}
+ * @param skippedIterations steps of the interval without an update
+ * @param nanIterations steps of the interval whose loss was not finite
+ * @param tokensPerSecond over all devices
+ * @param mfu model FLOPs utilisation in percent of {@code peak}; null where there is no peak
+ * @param peak what {@code mfu} is a share of; null with it
+ * @param livePointers native objects that Java holds
+ * @param experts the experts' load over the interval; null without experts
+ */
+public record IterationRecord(
+    int iteration,
+    int trainIters,
+    long consumedSamples,
+    long skippedSamples,
+    double millisPerIteration,
+    Double teraflops,
+    Double learningRate,
+    int globalBatchSize,
+    Map<String, Double> losses,
+    double lossScale,
+    Double gradNorm,
+    Long numZeros,
+    Double paramsNorm,
+    int skippedIterations,
+    int nanIterations,
+    double tokensPerSecond,
+    Double mfu,
+    Peak peak,
+    long livePointers,
+    ExpertLoad.Summary experts) {
+
+  /** The key of the language model's loss. */
+  public static final String LM_LOSS = "lm loss";
+
+  /** Copies the losses in their order. */
+  public IterationRecord {
+    losses = Collections.unmodifiableMap(new LinkedHashMap<>(losses));
+    if ((mfu == null) != (peak == null)) {
+      throw new IllegalArgumentException("MFU and the peak it is a share of come together");
+    }
+  }
+
+  /** What was measured, by the keys of the log line and in its order. */
+  public Map<String, Number> values() {
+    Map<String, Number> values = new LinkedHashMap<>();
+    values.put("elapsed time per iteration (ms)", millisPerIteration);
+    putIfMeasured(values, "throughput per GPU (TFLOP/s/GPU)", teraflops);
+    putIfMeasured(values, "learning rate", learningRate);
+    values.put("global batch size", globalBatchSize);
+    values.putAll(losses);
+    values.put("loss scale", lossScale);
+    putIfMeasured(values, "grad norm", gradNorm);
+    putIfMeasured(values, "num zeros", numZeros);
+    putIfMeasured(values, "params norm", paramsNorm);
+    values.put("number of skipped iterations", skippedIterations);
+    values.put("number of nan iterations", nanIterations);
+    values.put("tokens/s", tokensPerSecond);
+    putIfMeasured(values, "MFU (%)", mfu);
+    values.put("live native pointers", livePointers);
+    if (experts != null) {
+      values.put("max/mean expert load", experts.maxOverMean());
+      values.put("expert load CV", experts.cv());
+      values.put("dropped share", experts.droppedShare());
+    }
+    return values;
+  }
+
+  private static void putIfMeasured(Map<String, Number> values, String key, Number value) {
+    if (value != null) {
+      values.put(key, value);
+    }
+  }
+}

@@ -1,0 +1,109 @@
+package moe4j.training.record;
+
+import java.awt.image.BufferedImage;
+import java.io.ByteArrayOutputStream;
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
+import java.util.ArrayList;
+import java.util.List;
+import javax.imageio.ImageIO;
+
+/**
+ * What {@code moe4j compare RUN RUN...} makes of several runs' {@code metrics.jsonl}: {@code
+ * report.html}, one page that needs no other file, and {@code loss.png}.
+ */
+public final class CompareReport {
+  private final List<RunHistory> histories;
+  private final List<RunSummary> runs;
+
+  private CompareReport(List<RunHistory> histories) {
+    this.histories = List.copyOf(histories);
+    this.runs = RunSummary.of(this.histories);
+  }
+
+  /**
+   * Reads runs, in the order of the report.
+   *
+   * @param directories each a run's directory or its {@code metrics.jsonl}
+   * @throws IOException in one sentence that names the path, if a run is missing, or has recorded
+   *     neither a training nor a validation loss yet
+   * @throws IllegalArgumentException if no run is named
+   */
+  public static CompareReport of(List<Path> directories) throws IOException {
+    if (directories.isEmpty()) {
+      throw new IllegalArgumentException("compare needs the directory of at least one run");
+    }
+    List<RunHistory> histories = new ArrayList<>();
+    for (Path directory : directories) {
+      RunHistory history = MetricsReader.read(directory);
+      if (history.train().isEmpty() && history.validation().isEmpty()) {
+        throw new IOException("the run at " + directory + " has recorded no loss yet");
+      }
+      histories.add(history);
+    }
+    return new CompareReport(histories);
+  }
+
+  /** The runs that are compared. */
+  public List<RunHistory> runs() {
+    return histories;
+  }
+
+  /** All final validation losses on one line, and how far the last run is from the first. */
+  public String summary() {
+    List<String> parts = new ArrayList<>();
+    for (RunSummary run : runs) {
+      parts.add(
+          Double.isNaN(run.validationLoss())
+              ? run.label() + " none"
+              : "%s %s (perplexity %s)"
+                  .formatted(
+                      run.label(),
+                      PythonFormat.fixed(run.validationLoss(), 4),
+                      PythonFormat.fixed(ValidationRecord.perplexity(run.validationLoss()), 3)));
+    }
+    String line = "validation loss: " + String.join(", ", parts);
+    if (runs.size() == 2) {
+      RunSummary last = runs.get(1);
+      double gap = last.validationLoss() - runs.get(0).validationLoss();
+      if (!Double.isNaN(gap)) {
+        line +=
+            "; %s is %s %s"
+                .formatted(
+                    last.label(),
+                    PythonFormat.fixed(Math.abs(gap), 4),
+                    gap < 0 ? "lower" : gap > 0 ? "higher" : "apart");
+      }
+    }
+    return line;
+  }
+
+  /**
+   * Writes {@code report.html} and {@code loss.png}, each whole or not at all.
+   *
+   * @return the page
+   * @throws IOException if the directory cannot be written to
+   */
+  public Path write(Path directory) throws IOException {
+    Files.createDirectories(directory);
+    Path page = directory.resolve("report.html");
+    replace(page, ReportPage.of(runs, summary()).getBytes(StandardCharsets.UTF_8));
+    replace(directory.resolve("loss.png"), png(LossPicture.of(runs)));
+    return page;
+  }
+
+  private static byte[] png(BufferedImage image) throws IOException {
+    ByteArrayOutputStream bytes = new ByteArrayOutputStream();
+    ImageIO.write(image, "png", bytes);
+    return bytes.toByteArray();
+  }
+
+  private static void replace(Path file, byte[] bytes) throws IOException {
+    Path beside = file.resolveSibling(file.getFileName() + ".tmp");
+    Files.write(beside, bytes);
+    Files.move(beside, file, StandardCopyOption.ATOMIC_MOVE, StandardCopyOption.REPLACE_EXISTING);
+  }
+}

@@ -1,0 +1,42 @@
+package moe4j.training.record;
+
+import java.util.ArrayList;
+import java.util.List;
+import moe4j.training.record.Curve.Kind;
+
+/** The runs' loss curves over one scale. */
+final class LossCharts {
+  private LossCharts() {}
+
+  /** Training: smoothed, with what was measured faint behind. */
+  static LineChart training(List<RunSummary> runs, XScale x) {
+    return LineChart.loss(
+        "Training loss " + x.heading(),
+        x.label(),
+        IterationRecord.LM_LOSS,
+        smoothedOverRaw(runs, x, IterationRecord.LM_LOSS));
+  }
+
+  /** Validation: as measured. */
+  static LineChart validation(List<RunSummary> runs, XScale x) {
+    List<Curve> curves = new ArrayList<>();
+    for (RunSummary run : runs) {
+      curves.add(
+          run.curve(Kind.MARKED, run.history().validation(), x.of(), IterationRecord.LM_LOSS));
+    }
+    return LineChart.loss(
+        "Validation loss " + x.heading(), x.label(), IterationRecord.LM_LOSS, curves);
+  }
+
+  /** Curves of one key, all the raw ones behind all the smoothed ones. */
+  static List<Curve> smoothedOverRaw(List<RunSummary> runs, XScale x, String key) {
+    List<Curve> curves = new ArrayList<>();
+    for (RunSummary run : runs) {
+      curves.add(run.curve(Kind.RAW, run.history().train(), x.of(), key));
+    }
+    for (int i = 0; i < runs.size(); i++) {
+      curves.add(curves.get(i).smoothed());
+    }
+    return curves;
+  }
+}

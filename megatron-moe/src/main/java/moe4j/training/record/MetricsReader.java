@@ -1,0 +1,119 @@
+package moe4j.training.record;
+
+import com.fasterxml.jackson.core.type.TypeReference;
+import com.fasterxml.jackson.databind.JsonNode;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import moe4j.training.record.MetricsFile.Line;
+import moe4j.training.record.RunHistory.LoadPoint;
+import moe4j.training.record.RunHistory.Moment;
+import moe4j.training.record.RunHistory.Point;
+
+/** Reads what {@link MetricsWriter} wrote, of a run that goes on or was killed too. */
+public final class MetricsReader {
+  private MetricsReader() {}
+
+  /**
+   * Reads a run.
+   *
+   * @param run the run's directory, or its {@code metrics.jsonl}
+   * @throws IOException in one sentence that names the path: it does not exist, holds no record, or
+   *     the record is empty or not one
+   */
+  public static RunHistory read(Path run) throws IOException {
+    if (!Files.exists(run)) {
+      throw new IOException("there is no run at " + run);
+    }
+    Path file = Files.isDirectory(run) ? run.resolve(MetricsFile.NAME) : run;
+    if (!Files.exists(file)) {
+      throw new IOException("%s holds no %s, so it is no run".formatted(run, MetricsFile.NAME));
+    }
+    List<Line> lines = MetricsFile.read(file);
+    if (lines.isEmpty()) {
+      throw new IOException(file + " is empty: the run recorded nothing");
+    }
+    RunConfig config = null;
+    List<Point> train = new ArrayList<>();
+    List<Point> validation = new ArrayList<>();
+    List<Point> test = new ArrayList<>();
+    List<LoadPoint> load = new ArrayList<>();
+    Optional<String> end = Optional.empty();
+    for (int i = 0; i < lines.size(); i++) {
+      JsonNode json = lines.get(i).json();
+      try {
+        switch (lines.get(i).kind()) {
+          case MetricsFile.CONFIG -> config = config(json);
+          case MetricsFile.TRAIN -> train.add(point(json));
+          case MetricsFile.VALIDATION ->
+              (json.path("set").asText().equals(ValidationRecord.Set.TEST.key) ? test : validation)
+                  .add(point(json));
+          case MetricsFile.EXPERT_LOAD -> load.add(new LoadPoint(moment(json), load(json)));
+          case MetricsFile.END -> end = Optional.of(json.path("reason").asText());
+          default -> throw new IllegalArgumentException("unknown kind " + lines.get(i).kind());
+        }
+      } catch (IllegalArgumentException e) {
+        throw new IOException("%s, line %d: %s".formatted(file, i + 1, e.getMessage()), e);
+      }
+    }
+    if (config == null) {
+      throw new IOException(file + " has no configuration line, so it is no run's record");
+    }
+    return new RunHistory(
+        file.toAbsolutePath().getParent(), config, train, validation, test, load, end);
+  }
+
+  private static RunConfig config(JsonNode json) {
+    int format = json.path("format").asInt();
+    if (format != MetricsFile.FORMAT) {
+      throw new IllegalArgumentException(
+          "format %d, this version reads format %d".formatted(format, MetricsFile.FORMAT));
+    }
+    return new RunConfig(
+        json.path("name").asText(),
+        MetricsFile.JSON.convertValue(
+            json.path("arguments"), new TypeReference<LinkedHashMap<String, Object>>() {}),
+        json.path("total_parameters").asLong(),
+        json.path("active_parameters").asLong(),
+        json.path("tokens_per_sample").asInt(),
+        MetricsFile.JSON.convertValue(
+            json.path("environment"), new TypeReference<LinkedHashMap<String, String>>() {}));
+  }
+
+  private static Moment moment(JsonNode json) {
+    return new Moment(
+        json.path("step").asInt(),
+        json.path("consumed_samples").asLong(),
+        json.path("tokens").asLong(),
+        json.path("wall_s").asDouble());
+  }
+
+  private static Point point(JsonNode json) {
+    Map<String, Double> values = new LinkedHashMap<>();
+    json.path("values")
+        .properties()
+        .forEach(entry -> values.put(entry.getKey(), number(entry.getValue())));
+    return new Point(moment(json), values);
+  }
+
+  private static double number(JsonNode value) {
+    return value.isTextual() ? Double.parseDouble(value.textValue()) : value.doubleValue();
+  }
+
+  private static ExpertLoad load(JsonNode json) {
+    List<ExpertLoad.Layer> layers = new ArrayList<>();
+    for (JsonNode layer : json.path("layers")) {
+      List<Long> tokens = new ArrayList<>();
+      layer.path("tokens").forEach(count -> tokens.add(count.longValue()));
+      layers.add(
+          new ExpertLoad.Layer(
+              layer.path("layer").asInt(), tokens, layer.path("dropped").asLong()));
+    }
+    return new ExpertLoad(layers);
+  }
+}

@@ -1,0 +1,195 @@
+package moe4j.training.record;
+
+import java.io.Closeable;
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.channels.FileChannel;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
+import java.nio.file.StandardOpenOption;
+import java.time.Instant;
+import java.util.LinkedHashMap;
+import java.util.Map;
+import java.util.function.LongSupplier;
+
+/**
+ * Writes a run's {@code metrics.jsonl}: one JSON object a line, each handed to the operating system
+ * as soon as it is made, so that a killed run leaves all it measured. Every line has {@code kind},
+ * {@code step}, {@code consumed_samples}, {@code tokens} and {@code wall_s}, seconds since the run
+ * began, which go on where a resumed run left off.
+ *
+ * <p>Kinds: {@code config}, {@code train} and {@code validation} (with {@code values} by the keys
+ * of the log line), {@code expert_load}, {@code end}.
+ */
+public final class MetricsWriter implements Closeable {
+  private final Path file;
+  private final FileChannel channel;
+  private final RunConfig config;
+  private final LongSupplier nanoTime;
+  private final double wallBefore;
+  private final long opened;
+
+  private MetricsWriter(Path file, RunConfig config, double wallBefore, LongSupplier nanoTime)
+      throws IOException {
+    this.file = file;
+    this.config = config;
+    this.wallBefore = wallBefore;
+    this.nanoTime = nanoTime;
+    this.opened = nanoTime.getAsLong();
+    this.channel = FileChannel.open(file, StandardOpenOption.CREATE, StandardOpenOption.APPEND);
+  }
+
+  /**
+   * Begins a run's record. The record of another run in the same directory is kept, as {@code
+   * metrics.1.jsonl} and so on.
+   *
+   * @throws IOException if the directory cannot be written to
+   */
+  public static MetricsWriter create(Path directory, RunConfig config) throws IOException {
+    return create(directory, config, System::nanoTime);
+  }
+
+  static MetricsWriter create(Path directory, RunConfig config, LongSupplier nanoTime)
+      throws IOException {
+    Path file = fileIn(directory);
+    if (Files.exists(file)) {
+      int number = 1;
+      while (Files.exists(directory.resolve("metrics." + number + ".jsonl"))) {
+        number++;
+      }
+      Files.move(file, directory.resolve("metrics." + number + ".jsonl"));
+    }
+    MetricsWriter writer = new MetricsWriter(file, config, 0, nanoTime);
+    writer.config(0, 0);
+    return writer;
+  }
+
+  /**
+   * Goes on with a run's record from the step that its checkpoint holds: what was recorded after
+   * that step will be recorded again, and is dropped. A directory without a record gets a new one.
+   *
+   * @param step the checkpoint's step
+   * @param consumedSamples the checkpoint's consumed samples
+   * @throws IOException if the record cannot be read or written
+   */
+  public static MetricsWriter resume(
+      Path directory, RunConfig config, int step, long consumedSamples) throws IOException {
+    return resume(directory, config, step, consumedSamples, System::nanoTime);
+  }
+
+  static MetricsWriter resume(
+      Path directory, RunConfig config, int step, long consumedSamples, LongSupplier nanoTime)
+      throws IOException {
+    Path file = fileIn(directory);
+    double wall = 0;
+    if (Files.exists(file)) {
+      StringBuilder kept = new StringBuilder();
+      for (MetricsFile.Line line : MetricsFile.read(file)) {
+        boolean measured =
+            !line.kind().equals(MetricsFile.CONFIG) && !line.kind().equals(MetricsFile.END);
+        if (line.step() < step || (line.step() == step && measured)) {
+          kept.append(line.text()).append('\n');
+          wall = Math.max(wall, line.wallSeconds());
+        }
+      }
+      Path beside = directory.resolve(MetricsFile.NAME + ".tmp");
+      Files.writeString(beside, kept);
+      Files.move(beside, file, StandardCopyOption.ATOMIC_MOVE, StandardCopyOption.REPLACE_EXISTING);
+    }
+    MetricsWriter writer = new MetricsWriter(file, config, wall, nanoTime);
+    writer.config(step, consumedSamples);
+    return writer;
+  }
+
+  private static Path fileIn(Path directory) throws IOException {
+    Files.createDirectories(directory);
+    return directory.resolve(MetricsFile.NAME);
+  }
+
+  /** Where the record is written. */
+  public Path file() {
+    return file;
+  }
+
+  /** Seconds since the run began, without the pauses between its sessions. */
+  public double wallSeconds() {
+    return wallBefore + (nanoTime.getAsLong() - opened) * 1e-9;
+  }
+
+  private void config(int step, long consumedSamples) throws IOException {
+    Map<String, Object> line = line(MetricsFile.CONFIG, step, consumedSamples);
+    line.put("format", MetricsFile.FORMAT);
+    line.put("time", Instant.now().toString());
+    line.put("name", config.name());
+    line.put("arguments", config.arguments());
+    line.put("total_parameters", config.totalParameters());
+    line.put("active_parameters", config.activeParameters());
+    line.put("tokens_per_sample", config.tokensPerSample());
+    line.put("environment", config.environment());
+    write(line);
+  }
+
+  /** Records a log interval. */
+  public void train(IterationRecord record) throws IOException {
+    Map<String, Object> line =
+        line(MetricsFile.TRAIN, record.iteration(), record.consumedSamples());
+    line.put("values", record.values());
+    write(line);
+  }
+
+  /** Records an evaluation. */
+  public void validation(ValidationRecord record) throws IOException {
+    Map<String, Object> line =
+        line(MetricsFile.VALIDATION, record.iteration(), record.consumedSamples());
+    line.put("set", record.set().key);
+    line.put("values", record.values());
+    write(line);
+  }
+
+  /** Records the experts' load over the log interval that ends with a step. */
+  public void expertLoad(int step, long consumedSamples, ExpertLoad load) throws IOException {
+    Map<String, Object> line = line(MetricsFile.EXPERT_LOAD, step, consumedSamples);
+    line.put("layers", load.layers().stream().map(MetricsWriter::layer).toList());
+    write(line);
+  }
+
+  private static Map<String, Object> layer(ExpertLoad.Layer layer) {
+    Map<String, Object> map = new LinkedHashMap<>();
+    map.put("layer", layer.layer());
+    map.put("tokens", layer.tokens());
+    map.put("dropped", layer.dropped());
+    return map;
+  }
+
+  /** Records that the run ended, and why. */
+  public void end(int step, long consumedSamples, String reason) throws IOException {
+    Map<String, Object> line = line(MetricsFile.END, step, consumedSamples);
+    line.put("reason", reason);
+    write(line);
+  }
+
+  private Map<String, Object> line(String kind, int step, long consumedSamples) {
+    Map<String, Object> line = new LinkedHashMap<>();
+    line.put("kind", kind);
+    line.put("step", step);
+    line.put("consumed_samples", consumedSamples);
+    line.put("tokens", consumedSamples * config.tokensPerSample());
+    line.put("wall_s", Math.round(wallSeconds() * 1000) / 1000.0);
+    return line;
+  }
+
+  private void write(Map<String, Object> line) throws IOException {
+    String text = MetricsFile.JSON.writeValueAsString(line) + "\n";
+    ByteBuffer bytes = ByteBuffer.wrap(text.getBytes(StandardCharsets.UTF_8));
+    while (bytes.hasRemaining()) {
+      channel.write(bytes);
+    }
+  }
+
+  @Override
+  public void close() throws IOException {
+    channel.close();
+  }
+}

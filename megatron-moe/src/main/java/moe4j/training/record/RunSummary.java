@@ -1,0 +1,73 @@
+package moe4j.training.record;
+
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.function.ToDoubleFunction;
+import moe4j.training.record.Curve.Kind;
+import moe4j.training.record.RunHistory.Moment;
+import moe4j.training.record.RunHistory.Point;
+
+/**
+ * A run in a comparison.
+ *
+ * @param label its name, told apart from other runs of the same name by its directory
+ * @param colour its number, which chooses its colour
+ */
+record RunSummary(String label, int colour, RunHistory history) {
+
+  /** Colours that the style sheet tells apart; further runs take them again. */
+  static final int COLOURS = 8;
+
+  static List<RunSummary> of(List<RunHistory> histories) {
+    Map<String, Integer> uses = new HashMap<>();
+    histories.forEach(run -> uses.merge(run.config().name(), 1, Integer::sum));
+    List<RunSummary> runs = new ArrayList<>();
+    for (RunHistory history : histories) {
+      String name = history.config().name();
+      String label = uses.get(name) == 1 ? name : name + " (" + history.directory() + ")";
+      runs.add(new RunSummary(label, runs.size() % COLOURS, history));
+    }
+    return runs;
+  }
+
+  Curve curve(Kind kind, List<Point> points, ToDoubleFunction<Moment> x, String key) {
+    return Curve.of(
+        label, colour, kind, points, point -> x.applyAsDouble(point.at()), p -> p.value(key));
+  }
+
+  /** The last validation loss, NaN without one. */
+  double validationLoss() {
+    return history.finalValidationLoss().orElse(Double.NaN);
+  }
+
+  /** The lowest validation loss, NaN without one. */
+  double bestValidationLoss() {
+    return history.validation().stream().mapToDouble(Point::loss).min().orElse(Double.NaN);
+  }
+
+  /** The mean training loss of the last twentieth of the points, NaN without one. */
+  double trainingLoss() {
+    List<Point> points = history.train();
+    return points.subList(points.size() * 19 / 20, points.size()).stream()
+        .mapToDouble(Point::loss)
+        .average()
+        .orElse(Double.NaN);
+  }
+
+  /** The median over the log intervals, NaN where none measured it. */
+  double median(String key) {
+    double[] values =
+        history.train().stream()
+            .mapToDouble(point -> point.value(key))
+            .filter(Double::isFinite)
+            .sorted()
+            .toArray();
+    return values.length == 0 ? Double.NaN : values[values.length / 2];
+  }
+
+  boolean hasExperts() {
+    return !history.expertLoad().isEmpty();
+  }
+}

@@ -1,0 +1,233 @@
+package moe4j.training.record;
+
+import java.io.Closeable;
+import java.io.IOException;
+import java.net.InetAddress;
+import java.net.UnknownHostException;
+import java.nio.ByteBuffer;
+import java.nio.channels.FileChannel;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
+import java.time.Clock;
+import java.util.Map;
+import java.util.zip.CRC32C;
+
+/**
+ * Writes an event file that TensorBoard reads: records in TFRecord's frame (length, its checksum,
+ * payload, its checksum), each payload an {@code Event} message of
+ * tensorflow/core/util/event.proto. Every record is handed to the operating system at once. Tags
+ * are Megatron's.
+ */
+public final class TensorBoardWriter implements Closeable {
+  private static final int DT_STRING = 7;
+  private static final int SESSION_START = 1;
+
+  private final Path file;
+  private final Clock clock;
+  private final FileChannel channel;
+
+  TensorBoardWriter(Path directory, Clock clock) throws IOException {
+    Files.createDirectories(directory);
+    String stem =
+        "events.out.tfevents.%010d.%s.%d"
+            .formatted(clock.millis() / 1000, host(), ProcessHandle.current().pid());
+    Path free = directory.resolve(stem + ".0");
+    for (int i = 1; Files.exists(free); i++) {
+      free = directory.resolve(stem + "." + i);
+    }
+    this.file = free;
+    this.clock = clock;
+    this.channel = FileChannel.open(free, StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE);
+    write(event(0).text(3, "brain.Event:2"));
+  }
+
+  /**
+   * Begins an event file of its own in a directory.
+   *
+   * @throws IOException if the directory cannot be written to
+   */
+  public static TensorBoardWriter create(Path directory) throws IOException {
+    return new TensorBoardWriter(directory, Clock.systemUTC());
+  }
+
+  /**
+   * The same for a run that goes on from a checkpoint: TensorBoard forgets what files before this
+   * one say of later steps.
+   *
+   * @param step the checkpoint's step
+   */
+  public static TensorBoardWriter resume(Path directory, int step) throws IOException {
+    TensorBoardWriter writer = create(directory);
+    writer.write(writer.event(step + 1L).message(7, new ProtoBytes().int64(1, SESSION_START)));
+    return writer;
+  }
+
+  private static String host() {
+    try {
+      return InetAddress.getLocalHost().getHostName();
+    } catch (UnknownHostException e) {
+      // A machine whose own name does not resolve can train all the same.
+      return "localhost";
+    }
+  }
+
+  /** Where the events are written. */
+  public Path file() {
+    return file;
+  }
+
+  /** One point of a curve. */
+  public void scalar(String tag, double value, long step) throws IOException {
+    summary(step, new ProtoBytes().text(1, tag).float32(2, (float) value));
+  }
+
+  /** A text in Markdown, such as the configuration. */
+  public void text(String tag, String markdown, long step) throws IOException {
+    ProtoBytes plugin = new ProtoBytes().text(1, "text");
+    ProtoBytes shape = new ProtoBytes().message(2, new ProtoBytes().int64(1, 1));
+    summary(
+        step,
+        new ProtoBytes()
+            .text(1, tag)
+            .message(8, new ProtoBytes().int64(1, DT_STRING).message(2, shape).text(8, markdown))
+            .message(9, new ProtoBytes().message(1, plugin)));
+  }
+
+  /**
+   * A histogram of finite values, in 30 buckets of equal width.
+   *
+   * @throws IllegalArgumentException if there is no value
+   */
+  public void histogram(String tag, double[] values, long step) throws IOException {
+    if (values.length == 0) {
+      throw new IllegalArgumentException("histogram of no value: " + tag);
+    }
+    double min = Double.POSITIVE_INFINITY;
+    double max = Double.NEGATIVE_INFINITY;
+    double sum = 0;
+    double squares = 0;
+    for (double value : values) {
+      min = Math.min(min, value);
+      max = Math.max(max, value);
+      sum += value;
+      squares += value * value;
+    }
+    double[] limits = new double[30];
+    double[] counts = new double[30];
+    double width = max > min ? (max - min) / 30 : 1.0 / 30;
+    for (int i = 0; i < 30; i++) {
+      limits[i] = i == 29 && max > min ? max : min + width * (i + 1);
+    }
+    for (double value : values) {
+      counts[Math.min(29, (int) ((value - min) / width))]++;
+    }
+    ProtoBytes histogram =
+        new ProtoBytes()
+            .float64(1, min)
+            .float64(2, max)
+            .float64(3, values.length)
+            .float64(4, sum)
+            .float64(5, squares)
+            .packed(6, limits)
+            .packed(7, counts);
+    summary(step, new ProtoBytes().text(1, tag).message(5, histogram));
+  }
+
+  /** A log interval's values under Megatron's tags, by step and by samples. */
+  public void train(IterationRecord it) throws IOException {
+    both("learning-rate", it.learningRate(), it);
+    both("batch-size", (double) it.globalBatchSize(), it);
+    for (Map.Entry<String, Double> loss : it.losses().entrySet()) {
+      both(loss.getKey(), loss.getValue(), it);
+    }
+    both("loss-scale", it.lossScale(), it);
+    both("grad-norm", it.gradNorm(), it);
+    both("num-zeros", it.numZeros() == null ? null : (double) it.numZeros(), it);
+    both("params-norm", it.paramsNorm(), it);
+    scalar("iteration-time", it.millisPerIteration() / 1000, it.iteration());
+    one("throughput", it.teraflops(), it);
+    scalar("tokens-per-second", it.tokensPerSecond(), it.iteration());
+    one("mfu", it.mfu(), it);
+    scalar("live-native-pointers", it.livePointers(), it.iteration());
+    if (it.experts() != null) {
+      scalar("moe/max-mean-expert-load", it.experts().maxOverMean(), it.iteration());
+      scalar("moe/expert-load-cv", it.experts().cv(), it.iteration());
+      scalar("moe/dropped-share", it.experts().droppedShare(), it.iteration());
+    }
+  }
+
+  /** An evaluation's losses and perplexities under Megatron's tags. */
+  public void validation(ValidationRecord record) throws IOException {
+    String set = record.set() == ValidationRecord.Set.TEST ? " test" : " validation";
+    for (Map.Entry<String, Double> loss : record.losses().entrySet()) {
+      String tag = loss.getKey() + set;
+      double ppl = ValidationRecord.perplexity(loss.getValue());
+      scalar(tag, loss.getValue(), record.iteration());
+      scalar(tag + " vs samples", loss.getValue(), record.consumedSamples());
+      scalar(tag + " ppl", ppl, record.iteration());
+      scalar(tag + " ppl vs samples", ppl, record.consumedSamples());
+    }
+  }
+
+  /** The experts' load: each layer's variation, and each expert's load over the mean. */
+  public void expertLoad(int step, ExpertLoad load) throws IOException {
+    for (ExpertLoad.Layer layer : load.layers()) {
+      scalar("moe/expert-load-cv_layer_" + layer.layer(), layer.cv(), step);
+      double[] relative = new double[layer.tokens().size()];
+      for (int e = 0; e < relative.length; e++) {
+        relative[e] = layer.relative(e);
+      }
+      histogram("moe/expert-load_layer_" + layer.layer(), relative, step);
+    }
+  }
+
+  private void one(String tag, Double value, IterationRecord it) throws IOException {
+    if (value != null) {
+      scalar(tag, value, it.iteration());
+    }
+  }
+
+  private void both(String tag, Double value, IterationRecord it) throws IOException {
+    if (value != null) {
+      scalar(tag, value, it.iteration());
+      scalar(tag + " vs samples", value, it.consumedSamples());
+    }
+  }
+
+  private void summary(long step, ProtoBytes value) throws IOException {
+    write(event(step).message(5, new ProtoBytes().message(1, value)));
+  }
+
+  private ProtoBytes event(long step) {
+    ProtoBytes event = new ProtoBytes().float64(1, clock.millis() / 1000.0);
+    return step == 0 ? event : event.int64(2, step);
+  }
+
+  private void write(ProtoBytes event) throws IOException {
+    ByteBuffer record = ByteBuffer.wrap(frame(event.toByteArray()));
+    while (record.hasRemaining()) {
+      channel.write(record);
+    }
+  }
+
+  /** A payload in TFRecord's frame. */
+  static byte[] frame(byte[] payload) {
+    ByteBuffer record = ProtoBytes.littleEndian(12 + payload.length + 4).putLong(payload.length);
+    record.putInt(maskedCrc(record.array(), 0, 8));
+    record.put(payload);
+    return record.putInt(maskedCrc(payload, 0, payload.length)).array();
+  }
+
+  /** CRC32C, rotated and shifted so that checksums of checksums stay useful, as TFRecord does. */
+  static int maskedCrc(byte[] bytes, int from, int length) {
+    CRC32C crc = new CRC32C();
+    crc.update(bytes, from, length);
+    return Integer.rotateRight((int) crc.getValue(), 15) + 0xa282ead8;
+  }
+
+  @Override
+  public void close() throws IOException {
+    channel.close();
+  }
+}

@@ -34,11 +34,16 @@ public final class NativeLibraries {
     torch.set_num_threads(threads);
   }
 
+  /** Threads of libtorch's kernels. */
+  public static int threads() {
+    return torch.get_num_threads();
+  }
+
   /** Facts by name, for people. */
   public static Map<String, Object> describe() {
     Map<String, Object> facts = new LinkedHashMap<>();
     facts.put("device", torch.cuda_is_available() ? "cuda" : "cpu");
-    facts.put("threads", torch.get_num_threads());
+    facts.put("threads", threads());
     facts.put("PyTorch presets", version("pytorch") + " for " + Loader.getPlatform());
     facts.put("libtorch's vectors", torch.get_cpu_capability().getString());
     facts.put("BLAS", openblas_full.openblas_get_config().getString().trim());

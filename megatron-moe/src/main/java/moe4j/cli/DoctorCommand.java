@@ -10,6 +10,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.stream.Stream;
+import moe4j.config.BuildInfo;
 import moe4j.config.Flags;
 import moe4j.kernels.NativeLibraries;
 
@@ -35,9 +36,7 @@ public final class DoctorCommand implements Command {
     PrintStream out = System.out;
     Map<String, Object> facts = new LinkedHashMap<>();
     facts.put("moe4j", BuildInfo.describe());
-    facts.put(
-        "Java",
-        Runtime.version() + ", " + System.getProperty("java.vm.name"));
+    facts.put("Java", Runtime.version() + ", " + System.getProperty("java.vm.name"));
     facts.put(
         "system",
         System.getProperty("os.name")

@@ -49,8 +49,7 @@ public final class Main {
       List<String> names = commands.stream().map(Command::name).toList();
       err.printf(
           "moe4j: there is no command '%s'%s%n",
-          args[0],
-          Nearest.to(args[0], names).map(n -> "; did you mean '" + n + "'?").orElse(""));
+          args[0], Nearest.to(args[0], names).map(n -> "; did you mean '" + n + "'?").orElse(""));
       err.print(list(commands));
       return 2;
     }

@@ -29,7 +29,13 @@ public final class AdamW implements AutoCloseable {
    * @param expAvg fp32, the first moment
    * @param expAvgSq fp32, the second moment
    */
-  public record State(Parameter parameter, Tensor master, Tensor expAvg, Tensor expAvgSq) {}
+  public record State(Parameter parameter, Tensor master, Tensor expAvg, Tensor expAvgSq) {
+
+    /** Whether the master is a tensor of its own. */
+    public boolean hasMaster() {
+      return parameter.tensor().scalar_type() != ScalarType.Float;
+    }
+  }
 
   private final OptimizerConfig config;
   private final boolean masters;

@@ -32,8 +32,7 @@ public final class Evaluator {
       BatchBuffers buffers) {
     Tensor sum = Scopes.keep(() -> Tensors.zeros(ScalarType.Double, model.parameters().device()));
     Tensor count = Scopes.keep(() -> Tensors.zeros(ScalarType.Double, model.parameters().device()));
-    MegatronSampler sampler =
-        new MegatronSampler("evaluation", dataset.size(), first, rows, 0, 1);
+    MegatronSampler sampler = new MegatronSampler("evaluation", dataset.size(), first, rows, 0, 1);
     try (NoGradGuard guard = new NoGradGuard();
         BatchLoader loader = new BatchLoader(dataset, sampler, rows)) {
       for (long done = 0; done < samples; done += rows) {

@@ -14,9 +14,9 @@ import moe4j.transformer.Parameter;
 import moe4j.transformer.Parameter.Piece;
 import moe4j.transformer.ParameterSet;
 import org.bytedeco.javacpp.PointerScope;
+import org.bytedeco.pytorch.Device;
 import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Tensor;
-import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
@@ -27,7 +27,7 @@ public final class ModelState {
   /** Bytes read at a time. */
   private static final int MAX_PIECE = 1 << 26;
 
-  private static final String STEP = "optimizer.state.step";
+  static final String STEP = "optimizer.state.step";
   private static final String MASTER = "optimizer.state.fp32_param.";
   private static final String EXP_AVG = "optimizer.state.exp_avg.";
   private static final String EXP_AVG_SQ = "optimizer.state.exp_avg_sq.";
@@ -59,7 +59,7 @@ public final class ModelState {
     List<Piece> pieces = new ArrayList<>();
     for (AdamW.State state : optimizer.states()) {
       Parameter parameter = state.parameter();
-      if (state.master() != parameter.tensor()) {
+      if (state.hasMaster()) {
         add(pieces, MASTER, parameter, state.master());
       }
       add(pieces, EXP_AVG, parameter, state.expAvg());
@@ -135,7 +135,7 @@ public final class ModelState {
     try (PointerScope scope = new PointerScope();
         NoGradGuard guard = new NoGradGuard()) {
       for (AdamW.State state : optimizer.states()) {
-        if (state.master() != state.parameter().tensor()) {
+        if (state.hasMaster()) {
           state.master().copy_(state.parameter().tensor());
         }
       }
@@ -161,8 +161,7 @@ public final class ModelState {
                     "checkpoint %s has %s in %s, neither F32 nor BF16"
                         .formatted(checkpoint.directory(), name, stored.dtype()));
           };
-      Tensor host =
-          torch.empty(target.shape(), Tensors.options(type, new org.bytedeco.pytorch.Device("cpu")));
+      Tensor host = Tensors.zeros(type, new Device("cpu"), target.shape());
       checkpoint.read(
           name,
           Slice.whole(shape),

@@ -13,8 +13,8 @@ import moe4j.optimizer.OptimizerConfig;
 import moe4j.transformer.TransformerConfig;
 
 /**
- * A pretraining run: all its flags, checked against each other before anything is allocated, printed
- * at its start and saved with its checkpoints.
+ * A pretraining run: all its flags, checked against each other before anything is allocated,
+ * printed at its start and saved with its checkpoints.
  */
 public record RunConfig(
     TransformerConfig model,

@@ -16,8 +16,8 @@ import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
- * What the steps since the last log line were like, summed on the device; the host reads it at a log
- * line and nowhere else. A skipped step joins no average.
+ * What the steps since the last log line were like, summed on the device; the host reads it at a
+ * log line and nowhere else. A skipped step joins no average.
  */
 public final class StepMetrics implements AutoCloseable {
   private final Device device;
@@ -52,8 +52,8 @@ public final class StepMetrics implements AutoCloseable {
   /**
    * What the host reads.
    *
-   * @param losses Megatron's keys in its order; the mean over the interval's advanced steps, of side
-   *     losses also over layers and micro-batches; empty where no step advanced
+   * @param losses Megatron's keys in its order; the mean over the interval's advanced steps, of
+   *     side losses also over layers and micro-batches; empty where no step advanced
    * @param advanced steps that changed the parameters
    * @param skipped steps that did not, their gradients not being finite
    * @param notFinite steps whose loss was not finite
@@ -111,8 +111,7 @@ public final class StepMetrics implements AutoCloseable {
       sideLosses.forEach(
           (name, sum) ->
               losses.put(
-                  name,
-                  Tensors.item(sum) / sideLayers.get(name).size() / microBatches / all));
+                  name, Tensors.item(sum) / sideLayers.get(name).size() / microBatches / all));
     }
     Map<Integer, List<Long>> tokens = new TreeMap<>();
     loads.forEach(

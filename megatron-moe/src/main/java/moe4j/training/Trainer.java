@@ -130,7 +130,7 @@ public final class Trainer implements AutoCloseable {
         end = loop(loader, steps);
       }
     }
-    if (state != saved) {
+    if (!state.equals(saved)) {
       save();
     }
     if (end == End.COMPLETE) {
@@ -179,9 +179,7 @@ public final class Trainer implements AutoCloseable {
     if (minutes != null && System.nanoTime() - startNanos > minutes * 60_000_000_000L) {
       return "--exit-duration-in-mins " + minutes;
     }
-    return divides(training.exitInterval())
-        ? "--exit-interval " + training.exitInterval()
-        : null;
+    return divides(training.exitInterval()) ? "--exit-interval " + training.exitInterval() : null;
   }
 
   private void step(BatchLoader loader) {
@@ -207,8 +205,7 @@ public final class Trainer implements AutoCloseable {
   private void microStep(int index) {
     long rows = training.microBatchSize();
     Pass pass =
-        Pass.training(
-            new StepRandom(training.seed(), state.iteration(), index * rows, rows));
+        Pass.training(new StepRandom(training.seed(), state.iteration(), index * rows, rows));
     Tensor losses = model.loss(buffers.batch(), pass);
     Tensor sum = losses.mul(buffers.batch().lossMask()).sum();
     Tensor tokens = buffers.batch().lossMask().sum();
@@ -257,8 +254,7 @@ public final class Trainer implements AutoCloseable {
     }
     long first = part == EvaluationPart.VALIDATION ? state.consumedValidSamples() : 0;
     double loss =
-        Evaluator.loss(
-            model, dataset, first, samples, training.microBatchSize(), buffers);
+        Evaluator.loss(model, dataset, first, samples, training.microBatchSize(), buffers);
     if (part == EvaluationPart.VALIDATION && !last) {
       state = state.validated(samples);
     }

@@ -1,4 +1,4 @@
-package moe4j.cli;
+package moe4j.config;
 
 import java.io.IOException;
 import java.io.InputStream;
@@ -22,7 +22,8 @@ public final class BuildInfo {
         + (Boolean.parseBoolean(BUILD.getProperty("git.dirty")) ? " with changes" : "");
   }
 
-  static String describe() {
+  /** Version and commit, for people. */
+  public static String describe() {
     return version() + ", commit " + commit();
   }
 

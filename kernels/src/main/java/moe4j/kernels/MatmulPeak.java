@@ -1,0 +1,33 @@
+package moe4j.kernels;
+
+import org.bytedeco.javacpp.PointerScope;
+import org.bytedeco.pytorch.Device;
+import org.bytedeco.pytorch.NoGradGuard;
+import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch.ScalarType;
+
+/** What a large square matrix product reaches on a CPU, which has no peak in a data sheet. */
+public final class MatmulPeak {
+  /** Rows and columns of the matrices. */
+  public static final int SIZE = 1024;
+
+  private static final int REPEATS = 5;
+
+  private MatmulPeak() {}
+
+  /** The best of a few products, in FLOP/s; takes some tens of milliseconds. */
+  public static double measure(ScalarType dtype, Device device) {
+    try (PointerScope scope = new PointerScope();
+        NoGradGuard guard = new NoGradGuard()) {
+      Tensor a = Tensors.full(0.5, dtype, device, SIZE, SIZE);
+      Tensor b = Tensors.full(0.25, dtype, device, SIZE, SIZE);
+      double best = 0;
+      for (int i = 0; i < REPEATS; i++) {
+        long begin = System.nanoTime();
+        Tensors.item(a.mm(b).select(0, 0).select(0, 0));
+        best = Math.max(best, 2e9 * SIZE * SIZE * SIZE / (System.nanoTime() - begin));
+      }
+      return best;
+    }
+  }
+}

@@ -1,0 +1,151 @@
+package moe4j.training;
+
+import com.fasterxml.jackson.databind.node.JsonNodeFactory;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import java.io.IOException;
+import java.nio.file.Path;
+import java.util.EnumSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Objects;
+import java.util.Optional;
+import java.util.Set;
+import java.util.function.Consumer;
+import moe4j.checkpoint.Checkpoint;
+import moe4j.checkpoint.CheckpointInfo;
+import moe4j.checkpoint.CheckpointStore;
+import moe4j.checkpoint.Section;
+import moe4j.config.Flags;
+import moe4j.moe.MoeConfig;
+import moe4j.optimizer.AdamW;
+import moe4j.transformer.ParameterSet;
+import moe4j.transformer.TransformerConfig;
+
+/** A run's checkpoints: what goes into one, and whether one fits the run. */
+public final class RunCheckpoints {
+  /** Arguments that may differ between a checkpoint and the model that loads it. */
+  private static final Set<String> FREE =
+      Set.of(
+          "attention_dropout",
+          "hidden_dropout",
+          "init_method_std",
+          "seq_length",
+          "moe_router_load_balancing_type",
+          "moe_aux_loss_coeff",
+          "moe_z_loss_coeff");
+
+  private RunCheckpoints() {}
+
+  /** Saves a run. */
+  public static String save(
+      RunConfig config,
+      CheckpointStore store,
+      TrainState state,
+      ParameterSet parameters,
+      AdamW optimizer,
+      String version,
+      String commit)
+      throws IOException {
+    CheckpointInfo info =
+        new CheckpointInfo(
+            state.iteration(),
+            state.consumedTrainSamples(),
+            state.consumedValidSamples(),
+            state.skippedSamples(),
+            config.training().seed(),
+            // Everything random is a function of the seed and of the counts above.
+            Map.of("step_random", "philox4x32-10 seed=" + config.training().seed()),
+            config.toJson(),
+            commit,
+            version,
+            JsonNodeFactory.instance.objectNode());
+    return store
+        .save(
+            info,
+            ModelState.model(parameters),
+            config.checkpoint().noSaveOptim() ? List.of() : ModelState.optimizer(optimizer))
+        .toString();
+  }
+
+  /**
+   * Loads {@code --load}'s latest checkpoint into a run's model and optimizer, where there is one.
+   *
+   * @param warnings told what is broken and passed over
+   * @return where the run stands then
+   * @throws IOException where there are checkpoints and none can be used, or one is asked for and
+   *     there is none
+   * @throws IllegalArgumentException where the checkpoint is of another model: one sentence
+   */
+  public static TrainState load(
+      RunConfig config, ParameterSet parameters, AdamW optimizer, Consumer<String> warnings)
+      throws IOException {
+    CheckpointConfig flags = config.checkpoint();
+    if (flags.load() == null) {
+      return TrainState.start();
+    }
+    boolean weightsOnly = flags.finetune() || flags.noLoadOptim();
+    Optional<Checkpoint> found =
+        new CheckpointStore(Path.of(flags.load()), -1)
+            .loadLatest(
+                weightsOnly ? EnumSet.of(Section.MODEL) : EnumSet.allOf(Section.class), warnings);
+    if (found.isEmpty()) {
+      if (flags.exitOnMissingCheckpoint() || flags.finetune()) {
+        throw new IOException("--load %s holds no checkpoint".formatted(flags.load()));
+      }
+      warnings.accept(
+          "--load %s holds no checkpoint: starting from nothing".formatted(flags.load()));
+      return TrainState.start();
+    }
+    try (Checkpoint checkpoint = found.get()) {
+      CheckpointInfo info = checkpoint.info();
+      check(checkpoint, config);
+      ModelState.loadModel(checkpoint, parameters);
+      if (weightsOnly) {
+        ModelState.resetMasters(optimizer);
+      } else if (checkpoint.contains(ModelState.STEP)) {
+        ModelState.loadOptimizer(checkpoint, optimizer);
+      } else {
+        throw new IOException(
+            "checkpoint %s holds no optimizer state: --no-load-optim goes on without it"
+                .formatted(checkpoint.directory()));
+      }
+      warnings.accept(
+          "loaded checkpoint %s of iteration %d"
+              .formatted(checkpoint.directory(), info.iteration()));
+      if (flags.finetune()) {
+        return TrainState.start();
+      }
+      if (info.seed() != config.training().seed()) {
+        warnings.accept(
+            "the checkpoint's --seed was %d and is %d now: the data order changes"
+                .formatted(info.seed(), config.training().seed()));
+      }
+      return new TrainState(
+          Math.toIntExact(info.iteration()),
+          info.consumedTrainSamples(),
+          info.consumedValidSamples(),
+          info.skippedTrainSamples());
+    }
+  }
+
+  private static void check(Checkpoint checkpoint, RunConfig config) {
+    ObjectNode saved = checkpoint.info().configuration();
+    TransformerConfig model = RunConfig.modelOf(saved);
+    MoeConfig moe = RunConfig.moeOf(saved);
+    compare(checkpoint, Flags.arguments(model), Flags.arguments(config.model()));
+    compare(checkpoint, Flags.arguments(moe), Flags.arguments(config.moe()));
+  }
+
+  private static void compare(
+      Checkpoint checkpoint, Map<String, Object> saved, Map<String, Object> wanted) {
+    wanted.forEach(
+        (name, value) -> {
+          if (!FREE.contains(name) && !Objects.equals(value, saved.get(name))) {
+            throw new IllegalArgumentException(
+                "checkpoint %s was made with --%s %s, which is %s now"
+                    .formatted(
+                        checkpoint.directory(), name.replace('_', '-'), saved.get(name), value));
+          }
+        });
+  }
+}

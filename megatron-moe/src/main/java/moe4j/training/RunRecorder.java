@@ -1,0 +1,219 @@
+package moe4j.training;
+
+import java.io.Closeable;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.file.Path;
+import java.time.LocalDateTime;
+import java.time.ZoneId;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import moe4j.kernels.Scopes;
+import moe4j.training.record.ExpertLoad;
+import moe4j.training.record.FlopCount;
+import moe4j.training.record.IterationRecord;
+import moe4j.training.record.MegatronLog;
+import moe4j.training.record.MetricsWriter;
+import moe4j.training.record.Peak;
+import moe4j.training.record.TensorBoardWriter;
+import moe4j.training.record.ValidationRecord;
+import org.apache.logging.log4j.LogManager;
+import org.apache.logging.log4j.Logger;
+
+/** Writes a run down: Megatron's log lines, {@code metrics.jsonl}, TensorBoard's events. */
+public final class RunRecorder implements TrainingListener, Closeable {
+  private static final Logger LOG = LogManager.getLogger(RunRecorder.class);
+
+  private final RunConfig config;
+  private final FlopCount flops;
+  private final Optional<Peak> peak;
+  private final MetricsWriter metrics;
+  private final TensorBoardWriter tensorBoard;
+  private ValidationRecord lastValidation;
+
+  /**
+   * Begins or continues a record.
+   *
+   * @param about what the run is
+   * @param peak what MFU is a share of
+   * @param from where the run stands: later records of an earlier session are dropped
+   * @throws IOException where the files cannot be written
+   */
+  public RunRecorder(
+      RunConfig config,
+      moe4j.training.record.RunConfig about,
+      FlopCount flops,
+      Optional<Peak> peak,
+      TrainState from)
+      throws IOException {
+    this.config = config;
+    this.flops = flops;
+    this.peak = peak;
+    Path metricsDir = metricsDirectory(config);
+    boolean fresh = from.iteration() == 0;
+    this.metrics =
+        metricsDir == null
+            ? null
+            : fresh
+                ? MetricsWriter.create(metricsDir, about)
+                : MetricsWriter.resume(
+                    metricsDir, about, from.iteration(), from.consumedTrainSamples());
+    String events = config.logging().tensorboardDir();
+    this.tensorBoard =
+        events == null
+            ? null
+            : fresh
+                ? TensorBoardWriter.create(Path.of(events))
+                : TensorBoardWriter.resume(Path.of(events), from.iteration());
+  }
+
+  /** Where {@code metrics.jsonl} goes: {@code --metrics-dir}, or {@code --save}, or null. */
+  public static Path metricsDirectory(RunConfig config) {
+    String directory =
+        config.logging().metricsDir() != null
+            ? config.logging().metricsDir()
+            : config.checkpoint().save();
+    return directory == null ? null : Path.of(directory);
+  }
+
+  /** The last evaluation at the end of the run, or null. */
+  public ValidationRecord lastValidation() {
+    return lastValidation;
+  }
+
+  @Override
+  public void interval(Interval interval) {
+    TrainState state = interval.state();
+    StepMetrics.Reading reading = interval.reading();
+    int batch = config.training().globalBatchSize();
+    double seconds = interval.seconds() / interval.timed();
+    double rate = flops.of(batch) / seconds;
+    ExpertLoad load = load(reading);
+    IterationRecord record =
+        new IterationRecord(
+            state.iteration(),
+            config.training().steps(),
+            state.consumedTrainSamples(),
+            0,
+            seconds * 1000,
+            config.logging().logThroughput() ? rate / 1e12 : null,
+            interval.learningRate(),
+            batch,
+            reading.losses(),
+            1.0,
+            interval.gradNorm(),
+            interval.zeros(),
+            interval.paramsNorm(),
+            reading.skipped(),
+            reading.notFinite(),
+            batch * (double) config.model().seqLength() / seconds,
+            peak.map(p -> p.percent(rate)).orElse(null),
+            peak.orElse(null),
+            Scopes.livePointers(),
+            load == null ? null : load.summary());
+    LOG.info(MegatronLog.training(record, LocalDateTime.now(ZoneId.systemDefault())));
+    write(
+        () -> {
+          if (metrics != null) {
+            metrics.train(record);
+          }
+          if (tensorBoard != null) {
+            tensorBoard.train(record);
+          }
+          if (load != null && metrics != null) {
+            metrics.expertLoad(state.iteration(), state.consumedTrainSamples(), load);
+          }
+          if (load != null && tensorBoard != null) {
+            tensorBoard.expertLoad(state.iteration(), load);
+          }
+        });
+  }
+
+  private static ExpertLoad load(StepMetrics.Reading reading) {
+    if (reading.loads().isEmpty()) {
+      return null;
+    }
+    long asked = reading.routed() / reading.loads().size();
+    List<ExpertLoad.Layer> layers = new ArrayList<>();
+    reading
+        .loads()
+        .forEach(
+            (layer, rows) -> {
+              long computed = rows.stream().mapToLong(Long::longValue).sum();
+              layers.add(new ExpertLoad.Layer(layer, rows, asked - computed));
+            });
+    return new ExpertLoad(layers);
+  }
+
+  @Override
+  public void validation(Validation validation) {
+    ValidationRecord.Set set =
+        validation.part() == EvaluationPart.TEST
+            ? ValidationRecord.Set.TEST
+            : validation.last() ? ValidationRecord.Set.VALIDATION : ValidationRecord.Set.TRAINING;
+    ValidationRecord record =
+        new ValidationRecord(
+            validation.state().iteration(),
+            validation.state().consumedTrainSamples(),
+            set,
+            Map.of(IterationRecord.LM_LOSS, validation.loss()));
+    if (set != ValidationRecord.Set.TEST) {
+      lastValidation = record;
+    }
+    MegatronLog.validation(record).forEach(LOG::info);
+    write(
+        () -> {
+          if (metrics != null) {
+            metrics.validation(record);
+          }
+          if (tensorBoard != null) {
+            tensorBoard.validation(record);
+          }
+        });
+  }
+
+  @Override
+  public void saved(TrainState state, String directory) {
+    LOG.info(
+        "  successfully saved checkpoint from iteration {} to {}", state.iteration(), directory);
+  }
+
+  @Override
+  public void say(String sentence) {
+    LOG.info(sentence);
+  }
+
+  /** Notes that the run ended, and why. */
+  public void end(TrainState state, String reason) {
+    write(
+        () -> {
+          if (metrics != null) {
+            metrics.end(state.iteration(), state.consumedTrainSamples(), reason);
+          }
+        });
+  }
+
+  private interface Writing {
+    void run() throws IOException;
+  }
+
+  private static void write(Writing writing) {
+    try {
+      writing.run();
+    } catch (IOException e) {
+      throw new UncheckedIOException(e.getMessage(), e);
+    }
+  }
+
+  @Override
+  public void close() throws IOException {
+    if (metrics != null) {
+      metrics.close();
+    }
+    if (tensorBoard != null) {
+      tensorBoard.close();
+    }
+  }
+}

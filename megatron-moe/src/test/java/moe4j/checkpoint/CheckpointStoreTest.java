@@ -15,7 +15,9 @@ import java.time.Instant;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.EnumSet;
+import java.util.HashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 import java.util.Random;
 import java.util.Set;
@@ -78,6 +80,16 @@ public class CheckpointStoreTest {
           () -> checkpoint.read("w", Slice.whole(List.of(7L, 5L)), ByteBuffer.allocate(140)));
     }
     assertEquals(warnings, List.of());
+  }
+
+  @Test
+  public void theOptimizerMayBeLeftOut() throws IOException {
+    Path directory = store(-1).save(Samples.info(1), Samples.sources(model), List.of());
+    assertEquals(names(directory), List.of("manifest.json", MODEL));
+    try (Checkpoint checkpoint = latest(ALL)) {
+      verify(checkpoint, model);
+      assertFalse(checkpoint.contains("optimizer.state.exp_avg.w"));
+    }
   }
 
   @Test
@@ -238,6 +250,27 @@ public class CheckpointStoreTest {
     assertLatest(300);
     save(310, 2);
     assertEquals(store(-1).iterations(), List.of(300L, 310L));
+  }
+
+  /** The checksums are right, but the file does not hold what the manifest says. */
+  @Test
+  public void aManifestThatContradictsItsFilesIsRefused() throws IOException {
+    save(100, -1);
+    Path file = save(200, -1).resolve(Manifest.FILE_NAME);
+    Manifest manifest = Manifest.parse(file, Files.readAllBytes(file));
+    Manifest.TensorEntry w = manifest.tensors().get("w");
+    Manifest.Piece elsewhere = new Manifest.Piece(MODEL, "v", w.pieces().get(0).slice());
+    for (Manifest.TensorEntry wrong :
+        List.of(
+            new Manifest.TensorEntry(Dtype.I32, w.shape(), w.pieces()),
+            new Manifest.TensorEntry(w.dtype(), w.shape(), List.of(elsewhere)))) {
+      Map<String, Manifest.TensorEntry> tensors = new HashMap<>(manifest.tensors());
+      tensors.put("w", wrong);
+      Manifest contradicting =
+          new Manifest(1, manifest.created(), manifest.run(), manifest.files(), tensors);
+      Files.write(file, contradicting.toBytes());
+      fallsBack(file.resolveSibling(MODEL));
+    }
   }
 
   @Test
@@ -437,9 +470,11 @@ public class CheckpointStoreTest {
               verify(checkpoint, model);
               verify(checkpoint, optimizer);
               // The checkpoint it is about to open may be the one that is pruned just now.
-              try (Checkpoint another = store(-1).loadLatest(ALL, w -> {}).orElseThrow()) {
+              List<String> said = new ArrayList<>();
+              try (Checkpoint another = store(-1).loadLatest(ALL, said::add).orElseThrow()) {
                 verify(another, model);
               }
+              assertFalse(said.toString().contains("cannot be used"), said.toString());
             }
             return null;
           };

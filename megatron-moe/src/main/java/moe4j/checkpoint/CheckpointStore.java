@@ -86,6 +86,7 @@ public final class CheckpointStore {
    * Saves a checkpoint. When this returns it is on the disk under its final name, and those beyond
    * the most recent k are gone.
    *
+   * @param optimizer empty where its state is not to be saved
    * @return its directory
    * @throws IOException where that fails: one sentence. The checkpoints before it are then
    *     untouched
@@ -98,10 +99,11 @@ public final class CheckpointStore {
       Disk.createDirectories(root);
       tidy();
       try (CheckpointWriter writer = new CheckpointWriter(directory, wrapper)) {
-        List<Manifest.Shard> shards =
-            List.of(
-                writer.write(Section.MODEL, 0, 1, model),
-                writer.write(Section.OPTIMIZER, 0, 1, optimizer));
+        List<Manifest.Shard> shards = new ArrayList<>();
+        shards.add(writer.write(Section.MODEL, 0, 1, model));
+        if (!optimizer.isEmpty()) {
+          shards.add(writer.write(Section.OPTIMIZER, 0, 1, optimizer));
+        }
         writer.commit(timeOfSave(), info, shards);
       }
     } catch (IOException e) {

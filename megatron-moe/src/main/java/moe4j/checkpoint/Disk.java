@@ -119,6 +119,7 @@ final class Disk {
     if (e instanceof FileSystemException failed && failed.getReason() != null) {
       return failed.getReason();
     }
-    return e.getMessage();
+    // An interrupted channel's exception has no message but its name.
+    return e.getMessage() == null ? e.getClass().getSimpleName() : e.getMessage();
   }
 }

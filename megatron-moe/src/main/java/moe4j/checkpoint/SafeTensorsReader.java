@@ -124,7 +124,7 @@ public final class SafeTensorsReader implements Closeable {
   /** Reads the whole file once and returns its checksum. */
   public String checksum() throws IOException {
     Checksum checksum = new Checksum();
-    ByteBuffer buffer = ByteBuffer.allocateDirect(1 << 20);
+    ByteBuffer buffer = ByteBuffer.allocateDirect((int) Math.min(1 << 20, size));
     for (long at = 0; at < size; at += buffer.limit()) {
       buffer.clear().limit((int) Math.min(buffer.capacity(), size - at));
       readFully(at, buffer);

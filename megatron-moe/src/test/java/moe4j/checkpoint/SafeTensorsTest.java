@@ -8,9 +8,11 @@ import static org.testng.Assert.expectThrows;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
+import java.nio.channels.FileChannel;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.HexFormat;
@@ -143,6 +145,33 @@ public class SafeTensorsTest {
         reader.read("w", slice, target);
         assertEquals(target.flip(), ByteBuffer.wrap(large.part(slice)), slice.toString());
       }
+    }
+  }
+
+  /** A sparse file of 5 GiB: offsets beyond what 31 and 32 bits hold. */
+  @Test
+  public void readsFarBeyondTwoGibibytes() throws IOException {
+    Path file = directory.resolve("sparse");
+    long rows = 5L << 20;
+    StoredTensor tensor = StoredTensor.of("w", Dtype.U8, rows, 1024L);
+    ByteBuffer header = SafeTensors.encode(List.of(tensor), Map.of());
+    long start = header.remaining();
+    byte[] row = new byte[1024];
+    random.nextBytes(row);
+    try (FileChannel channel =
+        FileChannel.open(file, StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE)) {
+      channel.write(header);
+      channel.write(ByteBuffer.wrap(row), start + (rows - 1) * 1024);
+    }
+    try (SafeTensorsReader reader = SafeTensorsReader.open(file)) {
+      ByteBuffer last = ByteBuffer.allocate(500);
+      reader.read("w", Slice.of(new long[] {rows - 1, 24}, new long[] {1, 500}), last);
+      assertEquals(last.array(), Arrays.copyOfRange(row, 24, 524));
+      List<Slice> chunks = Slice.whole(tensor.shape()).chunks(1 << 30);
+      assertEquals(chunks.size(), 5);
+      assertEquals(chunks.get(4).offset(), List.of(4L << 20, 0L));
+    } finally {
+      Files.delete(file);
     }
   }
 

@@ -16,7 +16,23 @@ final class Samples {
   private Samples() {}
 
   /** A tensor and its bytes. */
-  record Filled(StoredTensor tensor, byte[] bytes) {
+  static final class Filled {
+    private final StoredTensor tensor;
+    private final byte[] bytes;
+
+    Filled(StoredTensor tensor, byte[] bytes) {
+      this.tensor = tensor;
+      this.bytes = bytes;
+    }
+
+    StoredTensor tensor() {
+      return tensor;
+    }
+
+    byte[] bytes() {
+      return bytes;
+    }
+
     TensorSource source() {
       return TensorSource.whole(
           tensor.name(), tensor.dtype(), tensor.shape(), sink -> sink.write(buffer()));

@@ -23,6 +23,8 @@ public record DataFlags(
     @Flag(help = "GPT-2's merges.txt") String mergeFile,
     @Flag(help = "vocabulary of NullTokenizer, or of the data where there is no tokenizer")
         Integer vocabSize,
+    @Flag(help = "a tokenizer.json's special tokens, such as a beginning of sentence, are left out")
+        boolean tokenizerHfNoIncludeSpecialTokens,
     @Flag(help = "start positions anew after each end of document") boolean resetPositionIds,
     @Flag(help = "attend within a document only") boolean resetAttentionMask,
     @Flag(help = "no loss where the input is an end of document") boolean eodMaskLoss) {
@@ -46,5 +48,35 @@ public record DataFlags(
     if (split != null && (perSplit || perSplitDataArgsPath != null)) {
       throw new IllegalArgumentException("--split and paths for each split exclude each other");
     }
+  }
+
+  /**
+   * The same tokenizer and rules on other data.
+   *
+   * @param paths as {@code --data-path}; empty keeps the data
+   * @param shares as {@code --split}; null keeps them
+   * @param cache as {@code --data-cache-path}; null keeps it
+   */
+  public DataFlags elsewhere(List<String> paths, String shares, String cache) {
+    boolean same = paths.isEmpty();
+    return new DataFlags(
+        same ? dataPath : paths,
+        same ? trainDataPath : List.of(),
+        same ? validDataPath : List.of(),
+        same ? testDataPath : List.of(),
+        same ? dataArgsPath : null,
+        same ? perSplitDataArgsPath : null,
+        shares == null ? split : shares,
+        cache == null ? dataCachePath : cache,
+        same && mockData,
+        tokenizerType,
+        tokenizerModel,
+        vocabFile,
+        mergeFile,
+        vocabSize,
+        tokenizerHfNoIncludeSpecialTokens,
+        resetPositionIds,
+        resetAttentionMask,
+        eodMaskLoss);
   }
 }

@@ -48,7 +48,11 @@ public record RunConfig(
 
   /** A run from its command line. */
   public static RunConfig parse(String... args) {
-    Flags.Parsed parsed = flags().parse(args);
+    return of(flags().parse(args));
+  }
+
+  /** A run from its parsed flags. */
+  public static RunConfig of(Flags.Parsed parsed) {
     if (!parsed.positional().isEmpty()) {
       throw new IllegalArgumentException(
           "'%s' stands behind no flag".formatted(parsed.positional().get(0)));

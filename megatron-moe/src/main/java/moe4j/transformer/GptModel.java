@@ -84,7 +84,12 @@ public final class GptModel implements LanguageModel, AutoCloseable {
 
   /** The logits of each token's successor, [B, S, V], in the model's type. */
   public Tensor logits(Batch batch, Pass pass) {
-    return torch.linear(hidden(batch, pass), outputWeight);
+    return project(hidden(batch, pass));
+  }
+
+  /** The output layer: [..., h] to [..., V]. */
+  public Tensor project(Tensor hidden) {
+    return torch.linear(hidden, outputWeight);
   }
 
   /** The last layer's normalised output, [B, S, h]. */

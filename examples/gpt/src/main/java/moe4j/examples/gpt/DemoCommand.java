@@ -1,0 +1,197 @@
+package moe4j.examples.gpt;
+
+import com.fasterxml.jackson.databind.ObjectMapper;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import moe4j.cli.Command;
+import moe4j.config.Flag;
+import moe4j.config.Flags;
+import moe4j.tokenizer.TokenizerConfig;
+import moe4j.tokenizer.Tokenizers;
+import moe4j.training.Pretraining;
+import moe4j.training.RunConfig;
+import moe4j.training.ShutdownSignal;
+import moe4j.training.Trainer;
+import moe4j.training.TrainingListener;
+import moe4j.training.record.CompareReport;
+import moe4j.training.record.ProgressLine;
+import org.apache.logging.log4j.LogManager;
+import org.apache.logging.log4j.Logger;
+
+/**
+ * {@code moe4j demo}: the main job in small. It makes a corpus of Java sources, trains a dense GPT
+ * and its twin with experts on it (the same data in the same order, the same seed, the same active
+ * FLOPs: two of E experts a token, each of half the dense hidden size) and compares them.
+ */
+public final class DemoCommand implements Command {
+  private static final Logger LOG = LogManager.getLogger(DemoCommand.class);
+
+  /** Where the build puts the {@code -sources} jars, below the project's directory. */
+  private static final String JARS = "examples/gpt/target/corpus";
+
+  /** Its flags. */
+  public record Options(
+      @Flag(help = "directory for the report, the metrics and the checkpoints", value = "runs/demo")
+          String outputDir,
+      @Flag(help = "directory of -sources jars to train on", otherwise = "those the build fetched")
+          String corpus,
+      @Flag(help = "seed of initial weights and data order", value = "1234") int seed,
+      @Flag(help = "steps of each model", value = "600") int trainIters,
+      @Flag(help = "experts of the model that has them", value = "16") int numExperts) {
+
+    /** Checks ranges. */
+    public Options {
+      if (trainIters < 1 || numExperts < 2) {
+        throw new IllegalArgumentException(
+            "--train-iters %d, --num-experts %d: at least 1 and at least 2 are asked for"
+                .formatted(trainIters, numExperts));
+      }
+    }
+  }
+
+  @Override
+  public String name() {
+    return "demo";
+  }
+
+  @Override
+  public String summary() {
+    return "train a dense GPT and its twin with experts, and compare their curves";
+  }
+
+  @Override
+  public Flags flags() {
+    return Flags.of(Options.class);
+  }
+
+  @Override
+  public int run(Flags.Parsed parsed) throws IOException {
+    Options options = parsed.get(Options.class);
+    ShutdownSignal signal = ShutdownSignal.install();
+    Path output = Path.of(options.outputDir());
+    Files.createDirectories(output);
+    Path jars =
+        options.corpus() != null
+            ? Path.of(options.corpus())
+            : Path.of(System.getProperty("moe4j.home", ".")).resolve(JARS);
+    Corpus.Summary corpus =
+        Corpus.write(
+            jars,
+            output.resolve("corpus_text_document"),
+            Tokenizers.of(TokenizerConfig.ofType("ByteTokenizer")));
+    LOG.info(
+        "corpus: {} Java files of {} libraries, {} MB, bytes as tokens",
+        corpus.documents(),
+        corpus.jars(),
+        corpus.tokens() / 1_000_000);
+    List<Path> runs = new ArrayList<>();
+    for (boolean experts : new boolean[] {false, true}) {
+      Path run = output.resolve(experts ? "experts" : "dense");
+      runs.add(run);
+      RunConfig config =
+          RunConfig.parse(arguments(options, corpus.prefix(), run, experts).toArray(new String[0]));
+      Trainer.End end = train(config, signal);
+      if (end == Trainer.End.STOPPED) {
+        LOG.info("stopped before the comparison; the checkpoints are in {}", output);
+        return 0;
+      }
+    }
+    CompareReport report = CompareReport.of(runs);
+    Path page = report.write(output);
+    joinMetrics(runs, output.resolve("metrics.jsonl"));
+    LOG.info("report: {}", page);
+    LOG.info(report.summary());
+    return 0;
+  }
+
+  /** Both runs' records in one file, each line with its run's directory. */
+  private static void joinMetrics(List<Path> runs, Path file) throws IOException {
+    ObjectMapper json = new ObjectMapper();
+    List<String> lines = new ArrayList<>();
+    for (Path run : runs) {
+      for (String line : Files.readAllLines(run.resolve("metrics.jsonl"))) {
+        ObjectNode node = (ObjectNode) json.readTree(line);
+        lines.add(node.put("run", run.getFileName().toString()).toString());
+      }
+    }
+    Files.write(file, lines);
+  }
+
+  private static Trainer.End train(RunConfig config, ShutdownSignal signal) throws IOException {
+    try (ProgressLine line = ProgressLine.onConsole(config.logging().runName())) {
+      return Pretraining.run(config, new GptTask(config), signal, progress(config, line)).end();
+    }
+  }
+
+  private static TrainingListener progress(RunConfig config, ProgressLine line) {
+    return new TrainingListener() {
+      @Override
+      public void interval(Interval interval) {
+        double tokens =
+            (double) interval.timed()
+                * config.training().globalBatchSize()
+                * config.model().seqLength();
+        line.update(
+            interval.state().iteration(),
+            config.training().steps(),
+            interval.reading().losses().getOrDefault("lm loss", Double.NaN),
+            tokens / interval.seconds());
+      }
+
+      @Override
+      public void validation(Validation validation) {
+        line.clear();
+      }
+
+      @Override
+      public void saved(moe4j.training.TrainState state, String directory) {
+        line.clear();
+      }
+
+      @Override
+      public void say(String sentence) {
+        line.clear();
+      }
+    };
+  }
+
+  /** The command line of one of the two runs, as it could be typed after {@code pretrain-gpt}. */
+  static List<String> arguments(Options options, Path corpus, Path run, boolean experts) {
+    int steps = options.trainIters();
+    List<String> arguments =
+        new ArrayList<>(
+            List.of(
+                ("--num-layers 4 --hidden-size 128 --num-attention-heads 4 --seq-length 256"
+                        + " --ffn-hidden-size 512 --micro-batch-size 8 --global-batch-size 8"
+                        + " --lr 3e-3 --min-lr 3e-4 --lr-decay-style cosine --adam-beta2 0.95"
+                        + " --weight-decay 0.1 --make-vocab-size-divisible-by 64"
+                        + " --tokenizer-type ByteTokenizer --split 90,10,0 --eval-iters 16"
+                        + " --log-interval 10 --most-recent-k 1")
+                    .split(" ")));
+    add(arguments, "--train-iters", steps);
+    add(arguments, "--lr-warmup-iters", Math.min(40, (steps - 1) / 2));
+    add(arguments, "--eval-interval", Math.max(1, steps / 12));
+    add(arguments, "--seed", options.seed());
+    add(arguments, "--data-path", corpus);
+    add(arguments, "--save", run);
+    add(arguments, "--tensorboard-dir", run.resolve("tensorboard"));
+    if (experts) {
+      add(arguments, "--run-name", "%d experts, top 2".formatted(options.numExperts()));
+      add(arguments, "--num-experts", options.numExperts());
+      add(arguments, "--moe-ffn-hidden-size", 256);
+      add(arguments, "--moe-aux-loss-coeff", 0.01);
+    } else {
+      add(arguments, "--run-name", "dense");
+    }
+    return arguments;
+  }
+
+  private static void add(List<String> arguments, String flag, Object value) {
+    arguments.add(flag);
+    arguments.add(value.toString());
+  }
+}

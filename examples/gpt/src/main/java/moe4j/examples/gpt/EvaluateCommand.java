@@ -1,0 +1,135 @@
+package moe4j.examples.gpt;
+
+import java.io.IOException;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.Locale;
+import java.util.OptionalLong;
+import moe4j.cli.Command;
+import moe4j.config.Flag;
+import moe4j.config.Flags;
+import moe4j.data.DataConfig;
+import moe4j.data.GptDatasets;
+import moe4j.data.Part;
+import moe4j.data.SampleCounts;
+import moe4j.data.SampleDataset;
+import moe4j.tokenizer.Tokenizer;
+import moe4j.training.BatchBuffers;
+import moe4j.training.DataFlags;
+import moe4j.training.Evaluator;
+import moe4j.transformer.GptModel;
+
+/**
+ * {@code moe4j evaluate}: a checkpoint's loss on data.
+ *
+ * <pre>moe4j evaluate --load runs/demo/moe --part valid</pre>
+ */
+public final class EvaluateCommand implements Command {
+
+  /** Its flags. */
+  public record Options(
+      @Flag(help = "directory of checkpoints, the latest of which is used", required = true)
+          String load,
+      @Flag(help = "prefixes of other data than the checkpoint's, or weights and prefixes in turn")
+          List<String> dataPath,
+      @Flag(help = "shares of the three parts of that data", otherwise = "the checkpoint's")
+          String split,
+      @Flag(help = "directory for index files", otherwise = "cache beside the data")
+          String dataCachePath,
+      @Flag(
+              help = "part of the data",
+              value = "valid",
+              choices = {"train", "valid", "test"})
+          String part,
+      @Flag(help = "sequences to evaluate on", otherwise = "all of the part") Long samples,
+      @Flag(help = "sequences at a time", value = "8") int microBatchSize,
+      @Flag(help = "seed of the data order", value = "1234") int seed) {
+
+    /** Checks ranges. */
+    public Options {
+      if (microBatchSize < 1 || (samples != null && samples < 1)) {
+        throw new IllegalArgumentException(
+            "--micro-batch-size %d and --samples %s: both are to be positive"
+                .formatted(microBatchSize, samples));
+      }
+    }
+  }
+
+  @Override
+  public String name() {
+    return "evaluate";
+  }
+
+  @Override
+  public String summary() {
+    return "print a checkpoint's loss and perplexity on data";
+  }
+
+  @Override
+  public Flags flags() {
+    return Flags.of(Options.class);
+  }
+
+  @Override
+  public int run(Flags.Parsed parsed) throws IOException {
+    Options options = parsed.get(Options.class);
+    try (GptCheckpoint checkpoint =
+        GptCheckpoint.load(Path.of(options.load()), System.err::println)) {
+      GptModel model = checkpoint.model();
+      int sequence = model.config().seqLength();
+      DataFlags flags = checkpoint.data().elsewhere(
+          options.dataPath(), options.split(), options.dataCachePath());
+      SampleDataset dataset = dataset(options, flags, sequence);
+      int rows = (int) Math.min(options.microBatchSize(), dataset.size());
+      long wanted = options.samples() == null ? dataset.size() : options.samples();
+      long samples = Math.max(rows, Math.min(wanted, dataset.size()) / rows * rows);
+      try (BatchBuffers buffers =
+          new BatchBuffers(
+              model.parameters().device(),
+              rows,
+              sequence,
+              flags.resetPositionIds(),
+              flags.resetAttentionMask())) {
+        double loss = Evaluator.loss(model, dataset, 0, samples, rows, buffers);
+        System.out.printf(
+            Locale.ROOT,
+            "%s, iteration %d, %s part: %d sequences of %d tokens | lm loss value: %.6E | lm loss"
+                + " PPL: %.6E | bits a token: %.4f%n",
+            options.load(),
+            checkpoint.iteration(),
+            options.part(),
+            samples,
+            sequence,
+            loss,
+            Math.exp(Math.min(20, loss)),
+            loss / Math.log(2));
+      }
+    }
+    return 0;
+  }
+
+  private static SampleDataset dataset(Options options, DataFlags flags, int sequence)
+      throws IOException {
+    Tokenizer tokenizer = GptTask.tokenizer(flags);
+    Part part = Part.valueOf(options.part().toUpperCase(Locale.ROOT));
+    OptionalLong none = OptionalLong.empty();
+    OptionalLong wanted =
+        options.samples() == null ? none : OptionalLong.of(options.samples());
+    OptionalLong nothing = OptionalLong.of(0);
+    DataConfig config =
+        GptTask.dataConfig(
+            flags,
+            new SampleCounts(
+                part == Part.TRAIN ? wanted : nothing,
+                part == Part.VALID ? wanted : nothing,
+                part == Part.TEST ? wanted : nothing),
+            sequence,
+            options.seed(),
+            tokenizer);
+    SampleDataset dataset = GptDatasets.build(config, sentence -> {}).of(part);
+    if (dataset == null) {
+      throw new IllegalArgumentException("the data have no %s part".formatted(options.part()));
+    }
+    return dataset;
+  }
+}

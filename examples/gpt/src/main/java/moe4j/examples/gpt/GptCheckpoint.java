@@ -1,0 +1,63 @@
+package moe4j.examples.gpt;
+
+import java.io.IOException;
+import java.nio.file.Path;
+import java.util.EnumSet;
+import java.util.function.Consumer;
+import moe4j.checkpoint.Checkpoint;
+import moe4j.checkpoint.CheckpointStore;
+import moe4j.checkpoint.Dtype;
+import moe4j.checkpoint.Section;
+import moe4j.checkpoint.StoredTensor;
+import moe4j.moe.MoeConfig;
+import moe4j.training.DataFlags;
+import moe4j.training.ModelState;
+import moe4j.training.RunConfig;
+import moe4j.transformer.GptModel;
+import moe4j.transformer.ParameterSet;
+import moe4j.transformer.TransformerConfig;
+import org.bytedeco.pytorch.Device;
+import org.bytedeco.pytorch.global.torch.ScalarType;
+
+/**
+ * A trained model out of a checkpoint, for use and not for training.
+ *
+ * @param model in the type it was saved in
+ * @param data the flags it was trained with, the tokenizer's among them
+ * @param iteration steps it was trained for
+ */
+record GptCheckpoint(GptModel model, DataFlags data, long iteration) implements AutoCloseable {
+  private static final String EMBEDDING = "embedding.word_embeddings.weight";
+
+  /**
+   * Loads the latest whole checkpoint of a directory.
+   *
+   * @param warnings told what is broken and passed over
+   * @throws IOException where there is none: one sentence
+   */
+  static GptCheckpoint load(Path directory, Consumer<String> warnings) throws IOException {
+    Checkpoint checkpoint =
+        new CheckpointStore(directory, -1)
+            .loadLatest(EnumSet.of(Section.MODEL), warnings)
+            .orElseThrow(() -> new IOException("--load %s holds no checkpoint".formatted(directory)));
+    try (checkpoint) {
+      var configuration = checkpoint.info().configuration();
+      TransformerConfig shape = RunConfig.modelOf(configuration);
+      MoeConfig moe = RunConfig.moeOf(configuration);
+      StoredTensor embedding = checkpoint.tensor(EMBEDDING);
+      ScalarType dtype =
+          embedding.dtype() == Dtype.BF16 ? ScalarType.BFloat16 : ScalarType.Float;
+      ParameterSet parameters = new ParameterSet(0, dtype, new Device("cpu"));
+      GptModel model =
+          GptTask.model(shape, moe, Math.toIntExact(embedding.shape().get(0)), parameters);
+      ModelState.loadModel(checkpoint, parameters);
+      return new GptCheckpoint(
+          model, RunConfig.dataOf(configuration), checkpoint.info().iteration());
+    }
+  }
+
+  @Override
+  public void close() {
+    model.close();
+  }
+}

@@ -1,0 +1,41 @@
+package moe4j.examples.gpt;
+
+import java.io.IOException;
+import moe4j.cli.Command;
+import moe4j.config.Flags;
+import moe4j.training.Pretraining;
+import moe4j.training.RunConfig;
+import moe4j.training.ShutdownSignal;
+
+/**
+ * {@code moe4j pretrain-gpt}: trains a GPT, dense or with experts.
+ *
+ * <pre>
+ * moe4j pretrain-gpt --num-layers 12 --hidden-size 768 --num-attention-heads 12 --seq-length 1024 \
+ *   --micro-batch-size 4 --global-batch-size 32 --train-iters 1000 --lr 6e-4 \
+ *   --tokenizer-type GPT2BPETokenizer --data-path corpus_text_document --save runs/gpt
+ * </pre>
+ */
+public final class PretrainGptCommand implements Command {
+  @Override
+  public String name() {
+    return "pretrain-gpt";
+  }
+
+  @Override
+  public String summary() {
+    return "train a GPT, dense or (--num-experts) with experts";
+  }
+
+  @Override
+  public Flags flags() {
+    return RunConfig.flags();
+  }
+
+  @Override
+  public int run(Flags.Parsed parsed) throws IOException {
+    RunConfig config = RunConfig.of(parsed);
+    Pretraining.run(config, new GptTask(config), ShutdownSignal.install(), null);
+    return 0;
+  }
+}

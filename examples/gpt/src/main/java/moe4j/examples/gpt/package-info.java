@@ -1,0 +1,4 @@
+/**
+ * The GPT commands: {@code pretrain-gpt}, {@code generate}, {@code evaluate} and the {@code demo}.
+ */
+package moe4j.examples.gpt;

@@ -1,0 +1,46 @@
+package moe4j.cli;
+
+import java.io.IOException;
+import java.nio.file.Path;
+import moe4j.config.Flag;
+import moe4j.config.Flags;
+import moe4j.training.record.CompareReport;
+
+/** {@code moe4j compare RUN RUN...}: one report of several runs. */
+public final class CompareCommand implements Command {
+
+  /** Its flags. */
+  public record Options(
+      @Flag(help = "directory for report.html and loss.png", value = "runs/compare")
+          String outputDir) {}
+
+  @Override
+  public String name() {
+    return "compare";
+  }
+
+  @Override
+  public String summary() {
+    return "make a report of runs: loss curves, configurations, expert load";
+  }
+
+  @Override
+  public String positional() {
+    return "RUN [RUN ...]";
+  }
+
+  @Override
+  public Flags flags() {
+    return Flags.of(Options.class);
+  }
+
+  @Override
+  public int run(Flags.Parsed parsed) throws IOException {
+    CompareReport report =
+        CompareReport.of(parsed.positional().stream().map(Path::of).toList());
+    Path page = report.write(Path.of(parsed.get(Options.class).outputDir()));
+    System.out.println(page);
+    System.out.println(report.summary());
+    return 0;
+  }
+}

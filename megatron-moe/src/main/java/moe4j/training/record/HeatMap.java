@@ -136,6 +136,6 @@ final class HeatMap {
 
   private static int argb(double relative) {
     int alpha = (int) Math.round(255 * strength(relative));
-    return alpha << 24 | (relative >= 1 ? OVER : UNDER);
+    return (alpha << 24) | (relative >= 1 ? OVER : UNDER);
   }
 }

@@ -1,8 +1,6 @@
 package moe4j.training.record;
 
 import java.io.ByteArrayOutputStream;
-import java.nio.ByteBuffer;
-import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
 
 /** A protocol-buffer message under construction: only the field types that events need. */
@@ -15,29 +13,29 @@ final class ProtoBytes {
   private final ByteArrayOutputStream out = new ByteArrayOutputStream();
 
   ProtoBytes int64(int field, long value) {
-    varint((long) field << 3 | VARINT);
+    varint(((long) field << 3) | VARINT);
     varint(value);
     return this;
   }
 
   ProtoBytes float32(int field, float value) {
-    varint((long) field << 3 | FIXED32);
-    out.writeBytes(littleEndian(4).putFloat(value).array());
+    varint(((long) field << 3) | FIXED32);
+    out.writeBytes(littleEndian(Float.floatToRawIntBits(value), 4));
     return this;
   }
 
   ProtoBytes float64(int field, double value) {
-    varint((long) field << 3 | FIXED64);
-    out.writeBytes(littleEndian(8).putDouble(value).array());
+    varint(((long) field << 3) | FIXED64);
+    out.writeBytes(littleEndian(Double.doubleToRawLongBits(value), 8));
     return this;
   }
 
   ProtoBytes packed(int field, double[] values) {
-    ByteBuffer bytes = littleEndian(8 * values.length);
+    ByteArrayOutputStream bytes = new ByteArrayOutputStream();
     for (double value : values) {
-      bytes.putDouble(value);
+      bytes.writeBytes(littleEndian(Double.doubleToRawLongBits(value), 8));
     }
-    return bytes(field, bytes.array());
+    return bytes(field, bytes.toByteArray());
   }
 
   ProtoBytes text(int field, String value) {
@@ -53,7 +51,7 @@ final class ProtoBytes {
   }
 
   private ProtoBytes bytes(int field, byte[] value) {
-    varint((long) field << 3 | LENGTH_DELIMITED);
+    varint(((long) field << 3) | LENGTH_DELIMITED);
     varint(value.length);
     out.writeBytes(value);
     return this;
@@ -62,13 +60,18 @@ final class ProtoBytes {
   private void varint(long value) {
     long rest = value;
     while ((rest & ~0x7fL) != 0) {
-      out.write((int) (rest & 0x7f | 0x80));
+      out.write((int) ((rest & 0x7f) | 0x80));
       rest >>>= 7;
     }
     out.write((int) rest);
   }
 
-  static ByteBuffer littleEndian(int bytes) {
-    return ByteBuffer.allocate(bytes).order(ByteOrder.LITTLE_ENDIAN);
+  /** The low bytes of a number, the lowest first. */
+  static byte[] littleEndian(long value, int count) {
+    byte[] bytes = new byte[count];
+    for (int i = 0; i < count; i++) {
+      bytes[i] = (byte) (value >>> (8 * i));
+    }
+    return bytes;
   }
 }

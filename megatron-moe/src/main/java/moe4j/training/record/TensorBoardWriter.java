@@ -1,5 +1,6 @@
 package moe4j.training.record;
 
+import java.io.ByteArrayOutputStream;
 import java.io.Closeable;
 import java.io.IOException;
 import java.net.InetAddress;
@@ -149,7 +150,7 @@ public final class TensorBoardWriter implements Closeable {
     one("throughput", it.teraflops(), it);
     scalar("tokens-per-second", it.tokensPerSecond(), it.iteration());
     one("mfu", it.mfu(), it);
-    scalar("live-native-pointers", it.livePointers(), it.iteration());
+    scalar("live-native-pointers", (double) it.livePointers(), it.iteration());
     if (it.experts() != null) {
       scalar("moe/max-mean-expert-load", it.experts().maxOverMean(), it.iteration());
       scalar("moe/expert-load-cv", it.experts().cv(), it.iteration());
@@ -213,16 +214,19 @@ public final class TensorBoardWriter implements Closeable {
 
   /** A payload in TFRecord's frame. */
   static byte[] frame(byte[] payload) {
-    ByteBuffer record = ProtoBytes.littleEndian(12 + payload.length + 4).putLong(payload.length);
-    record.putInt(maskedCrc(record.array(), 0, 8));
-    record.put(payload);
-    return record.putInt(maskedCrc(payload, 0, payload.length)).array();
+    byte[] length = ProtoBytes.littleEndian(payload.length, 8);
+    ByteArrayOutputStream record = new ByteArrayOutputStream(payload.length + 16);
+    record.writeBytes(length);
+    record.writeBytes(ProtoBytes.littleEndian(maskedCrc(length), 4));
+    record.writeBytes(payload);
+    record.writeBytes(ProtoBytes.littleEndian(maskedCrc(payload), 4));
+    return record.toByteArray();
   }
 
   /** CRC32C, rotated and shifted so that checksums of checksums stay useful, as TFRecord does. */
-  static int maskedCrc(byte[] bytes, int from, int length) {
+  static int maskedCrc(byte[] bytes) {
     CRC32C crc = new CRC32C();
-    crc.update(bytes, from, length);
+    crc.update(bytes);
     return Integer.rotateRight((int) crc.getValue(), 15) + 0xa282ead8;
   }
 

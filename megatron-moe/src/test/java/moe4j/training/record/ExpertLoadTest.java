@@ -1,0 +1,32 @@
+package moe4j.training.record;
+
+import static org.testng.Assert.assertEquals;
+import static org.testng.Assert.assertThrows;
+
+import java.util.List;
+import org.testng.annotations.Test;
+
+public class ExpertLoadTest {
+
+  @Test
+  public void threeFigures() {
+    ExpertLoad.Layer skewed = new ExpertLoad.Layer(1, List.of(6L, 2L, 0L, 0L), 2);
+    assertEquals(skewed.maxOverMean(), 3.0);
+    // Loads over the mean are 3, 1, 0, 0: variance (4 + 0 + 1 + 1) / 4.
+    assertEquals(skewed.cv(), Math.sqrt(1.5), 1e-12);
+    assertEquals(skewed.droppedShare(), 0.2);
+    ExpertLoad.Layer balanced = new ExpertLoad.Layer(3, List.of(5L, 5L, 5L, 5L), 0);
+    assertEquals(
+        new ExpertLoad(List.of(skewed, balanced)).summary(),
+        new ExpertLoad.Summary(2.0, Math.sqrt(1.5) / 2, 0.1));
+  }
+
+  @Test
+  public void nothingRouted() {
+    ExpertLoad load = new ExpertLoad(List.of(new ExpertLoad.Layer(0, List.of(0L, 0L), 0)));
+    assertEquals(load.summary(), new ExpertLoad.Summary(0, 0, 0));
+    assertThrows(IllegalArgumentException.class, () -> new ExpertLoad(List.of()));
+    assertThrows(
+        IllegalArgumentException.class, () -> new ExpertLoad.Layer(0, List.of(1L, -1L), 0));
+  }
+}

@@ -31,7 +31,7 @@ public record ExpertLoad(List<Layer> layers) {
       tokens = List.copyOf(tokens);
       if (tokens.isEmpty() || dropped < 0 || tokens.stream().anyMatch(count -> count < 0)) {
         throw new IllegalArgumentException(
-            "expert load of layer %d: %s, dropped %d".formatted(layer, tokens, dropped));
+            "expert load of layer %s: %s, dropped %s".formatted(layer, tokens, dropped));
       }
     }
 

@@ -40,18 +40,18 @@ final class HeatMap {
     ImageIO.write(image, "png", png);
     int layer = columns.get(0).layer();
     int last = points.get(points.size() - 1).at().step();
-    String label = "Load of the experts of layer %d over %d steps".formatted(layer, last);
+    String label = "Load of the experts of layer %s over %s steps".formatted(layer, last);
     return ("<svg class=\"chart heat\" viewBox=\"0 0 300 170\" role=\"img\" aria-label=\"%s\">"
-            + "<text class=\"title\" x=\"44\" y=\"14\">layer %d</text>"
+            + "<text class=\"title\" x=\"44\" y=\"14\">layer %s</text>"
             + "<image x=\"44\" y=\"22\" width=\"248\" height=\"112\" preserveAspectRatio=\"none\""
             + " href=\"data:image/png;base64,%s\"/>"
             + "<rect class=\"frame\" x=\"44\" y=\"22\" width=\"248\" height=\"112\"/>"
             + "<text class=\"tick\" text-anchor=\"end\" x=\"38\" y=\"33\">0</text>"
-            + "<text class=\"tick\" text-anchor=\"end\" x=\"38\" y=\"133\">%d</text>"
+            + "<text class=\"tick\" text-anchor=\"end\" x=\"38\" y=\"133\">%s</text>"
             + "<text class=\"label\" text-anchor=\"middle\" transform=\"translate(14 78) rotate(-90)\">"
             + "expert</text>"
-            + "<text class=\"tick\" x=\"44\" y=\"150\">%d</text>"
-            + "<text class=\"tick\" text-anchor=\"end\" x=\"292\" y=\"150\">%d</text>"
+            + "<text class=\"tick\" x=\"44\" y=\"150\">%s</text>"
+            + "<text class=\"tick\" text-anchor=\"end\" x=\"292\" y=\"150\">%s</text>"
             + "<text class=\"label\" text-anchor=\"middle\" x=\"168\" y=\"164\">step</text></svg>")
         .formatted(
             escape(label),
@@ -73,14 +73,14 @@ final class HeatMap {
     int bottom = (int) (24 + height * layers.size());
     StringBuilder svg = new StringBuilder();
     svg.append(
-        ("<svg class=\"chart heat wide\" viewBox=\"0 0 %d %d\" style=\"max-width:%dpx\" role=\"img\""
+        ("<svg class=\"chart heat wide\" viewBox=\"0 0 %s %s\" style=\"max-width:%spx\" role=\"img\""
                 + " aria-label=\"Load by layer and expert\">")
             .formatted(width, bottom + 40, width));
     svg.append("<text class=\"label\" x=\"0\" y=\"14\">layer</text>");
     for (int l = 0; l < layers.size(); l++) {
       double y = 20 + height * l;
       svg.append(
-          "<text class=\"tick\" text-anchor=\"end\" x=\"58\" y=\"%s\">%d</text>"
+          "<text class=\"tick\" text-anchor=\"end\" x=\"58\" y=\"%s\">%s</text>"
               .formatted(PythonFormat.fixed(y + height / 2 + 4, 1), layers.get(l).layer()));
       for (int e = 0; e < layers.get(l).tokens().size(); e++) {
         double relative = mean(last, l, e);
@@ -88,7 +88,7 @@ final class HeatMap {
         double x = 66 + cell * e;
         svg.append(
             ("<rect class=\"cell\" x=\"%s\" y=\"%s\" width=\"%s\" height=\"%s\" fill=\"#%06x\""
-                    + " fill-opacity=\"%s\"><title>layer %d, expert %d: %s of the mean</title></rect>")
+                    + " fill-opacity=\"%s\"><title>layer %s, expert %s: %s of the mean</title></rect>")
                 .formatted(
                     PythonFormat.fixed(x, 1),
                     PythonFormat.fixed(y, 1),
@@ -112,11 +112,11 @@ final class HeatMap {
     int every = (int) Math.ceil(28 / cell);
     for (int e = 0; e < experts; e += every) {
       svg.append(
-          "<text class=\"tick\" text-anchor=\"middle\" x=\"%s\" y=\"%d\">%d</text>"
+          "<text class=\"tick\" text-anchor=\"middle\" x=\"%s\" y=\"%s\">%s</text>"
               .formatted(PythonFormat.fixed(66 + cell * (e + 0.5), 1), bottom + 12, e));
     }
     svg.append(
-        "<text class=\"label\" text-anchor=\"middle\" x=\"%s\" y=\"%d\">expert</text></svg>"
+        "<text class=\"label\" text-anchor=\"middle\" x=\"%s\" y=\"%s\">expert</text></svg>"
             .formatted(PythonFormat.fixed(66 + cell * experts / 2, 1), bottom + 32));
     return svg.toString();
   }

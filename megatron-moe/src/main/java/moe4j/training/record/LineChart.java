@@ -80,11 +80,11 @@ record LineChart(String title, String xLabel, String yLabel, List<Curve> curves,
   String svg(String id) {
     StringBuilder svg = new StringBuilder();
     svg.append(
-        "<svg class=\"chart\" id=\"%s\" viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"%s\">"
+        "<svg class=\"chart\" id=\"%s\" viewBox=\"0 0 %s %s\" role=\"img\" aria-label=\"%s\">"
             .formatted(id, WIDTH, HEIGHT, escape(title)));
-    svg.append("<text class=\"title\" x=\"%d\" y=\"18\">%s</text>".formatted(LEFT, escape(title)));
+    svg.append("<text class=\"title\" x=\"%s\" y=\"18\">%s</text>".formatted(LEFT, escape(title)));
     svg.append(
-        "<clipPath id=\"%s-frame\"><rect x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\"/></clipPath>"
+        "<clipPath id=\"%s-frame\"><rect x=\"%s\" y=\"%s\" width=\"%s\" height=\"%s\"/></clipPath>"
             .formatted(id, LEFT, TOP, WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM));
     for (double tick : y.ticks()) {
       svg.append(line("rule", LEFT, py(tick), WIDTH - RIGHT, py(tick)));
@@ -108,7 +108,7 @@ record LineChart(String title, String xLabel, String yLabel, List<Curve> curves,
   }
 
   private void draw(StringBuilder svg, Curve curve) {
-    String style = "c%d %s".formatted(curve.colour(), curve.kind().name().toLowerCase(Locale.ROOT));
+    String style = "c%s %s".formatted(curve.colour(), curve.kind().name().toLowerCase(Locale.ROOT));
     svg.append("<polyline class=\"").append(style).append("\" points=\"");
     for (int i = 0; i < curve.size(); i++) {
       svg.append(number(px(curve.x().get(i)))).append(',');
@@ -118,7 +118,7 @@ record LineChart(String title, String xLabel, String yLabel, List<Curve> curves,
     boolean few = curve.size() <= 60 && curve.kind() == Kind.MARKED;
     for (int i = 0; few && i < curve.size(); i++) {
       svg.append(
-          "<circle class=\"c%d dot\" cx=\"%s\" cy=\"%s\" r=\"2.6\"/>"
+          "<circle class=\"c%s dot\" cx=\"%s\" cy=\"%s\" r=\"2.6\"/>"
               .formatted(
                   curve.colour(), number(px(curve.x().get(i))), number(py(curve.y().get(i)))));
     }

@@ -1,6 +1,9 @@
 package moe4j.training.record;
 
-/** Escapes for what stands in the report. */
+/**
+ * Escapes for what stands in the report. Whole numbers are put into it, and into log lines, by
+ * {@code %s}: {@code %d} would write them in the digits of the machine's language.
+ */
 final class Markup {
   private Markup() {}
 

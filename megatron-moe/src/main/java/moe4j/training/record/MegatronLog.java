@@ -134,14 +134,14 @@ public final class MegatronLog {
 
   /** How far the vocabulary was padded. */
   public static String paddedVocabulary(int vocabulary, int padded) {
-    return " > padded vocab (size: %d) with %d dummy tokens (new size: %d)"
+    return " > padded vocab (size: %s) with %s dummy tokens (new size: %s)"
         .formatted(vocabulary, padded - vocabulary, padded);
   }
 
   /** The number of parameters on one rank. */
   public static String parameters(int tensorRank, int pipelineRank, long parameters) {
     return " > number of parameters on (tensor, gtp_weight_remat, pipeline) model parallel rank"
-        + " (%d, 0, %d): %d".formatted(tensorRank, pipelineRank, parameters);
+        + " (%s, 0, %s): %s".formatted(tensorRank, pipelineRank, parameters);
   }
 
   /** Device memory after some steps; all sizes in bytes. */
@@ -152,7 +152,7 @@ public final class MegatronLog {
       long maxAllocated,
       long reserved,
       long maxReserved) {
-    return "[Rank %d] (after %d iterations) memory (MB)".formatted(rank, iterations)
+    return "[Rank %s] (after %s iterations) memory (MB)".formatted(rank, iterations)
         + " | allocated: "
         + megabytes(allocated)
         + " | max allocated: "

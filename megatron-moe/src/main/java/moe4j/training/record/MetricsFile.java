@@ -61,7 +61,7 @@ final class MetricsFile {
           break;
         }
         throw new IOException(
-            "%s, line %d: no JSON object with a kind and a step".formatted(file, i + 1));
+            "%s, line %s: no JSON object with a kind and a step".formatted(file, i + 1));
       }
       lines.add(new Line(texts[i], json));
     }

@@ -58,7 +58,7 @@ public final class MetricsReader {
           default -> throw new IllegalArgumentException("unknown kind " + lines.get(i).kind());
         }
       } catch (IllegalArgumentException e) {
-        throw new IOException("%s, line %d: %s".formatted(file, i + 1, e.getMessage()), e);
+        throw new IOException("%s, line %s: %s".formatted(file, i + 1, e.getMessage()), e);
       }
     }
     if (config == null) {
@@ -72,7 +72,7 @@ public final class MetricsReader {
     int format = json.path("format").asInt();
     if (format != MetricsFile.FORMAT) {
       throw new IllegalArgumentException(
-          "format %d, this version reads format %d".formatted(format, MetricsFile.FORMAT));
+          "format %s, this version reads format %s".formatted(format, MetricsFile.FORMAT));
     }
     return new RunConfig(
         json.path("name").asText(),

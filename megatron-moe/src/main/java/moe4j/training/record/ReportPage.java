@@ -146,7 +146,7 @@ final class ReportPage {
   }
 
   private static String name(RunSummary run) {
-    return "<span class=\"swatch c%d\"></span> <span class=\"name\">%s</span>"
+    return "<span class=\"swatch c%s\"></span> <span class=\"name\">%s</span>"
         .formatted(run.colour(), escape(run.label()));
   }
 

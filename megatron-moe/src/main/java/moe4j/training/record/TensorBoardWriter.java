@@ -11,6 +11,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
 import java.time.Clock;
+import java.util.Locale;
 import java.util.Map;
 import java.util.zip.CRC32C;
 
@@ -31,8 +32,12 @@ public final class TensorBoardWriter implements Closeable {
   TensorBoardWriter(Path directory, Clock clock) throws IOException {
     Files.createDirectories(directory);
     String stem =
-        "events.out.tfevents.%010d.%s.%d"
-            .formatted(clock.millis() / 1000, host(), ProcessHandle.current().pid());
+        String.format(
+            Locale.ROOT,
+            "events.out.tfevents.%010d.%s.%d",
+            clock.millis() / 1000,
+            host(),
+            ProcessHandle.current().pid());
     Path free = directory.resolve(stem + ".0");
     for (int i = 1; Files.exists(free); i++) {
       free = directory.resolve(stem + "." + i);

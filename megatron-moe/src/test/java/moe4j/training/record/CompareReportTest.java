@@ -14,6 +14,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Locale;
 import java.util.Random;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
@@ -55,7 +56,7 @@ public class CompareReportTest {
     String page = Files.readString(report.write(directory.resolve("out")));
     assertTrue(page.contains("dense"));
     assertTrue(page.contains(Markup.escape(NASTY)));
-    assertFalse(page.contains("alert('1')"), "unescaped name");
+    assertFalse(page.contains("<script>alert"), "unescaped name");
     assertEquals(page.split("</script>", -1).length - 1, 2, "scripts of the page itself");
     Matcher links = Pattern.compile("(?:src|href)=\"([^\"]*)\"|url\\(([^)]*)\\)").matcher(page);
     while (links.find()) {
@@ -151,6 +152,21 @@ public class CompareReportTest {
                 PythonFormat.fixed(Math.exp(moe), 3),
                 NASTY,
                 PythonFormat.fixed(dense - moe, 4)));
+  }
+
+  @Test
+  public void pageIsTheSameInEveryLanguage() throws IOException {
+    CompareReport report = twins(100);
+    String expected = Files.readString(report.write(directory.resolve("out")));
+    Locale before = Locale.getDefault();
+    try {
+      for (String tag : List.of("de-DE", "ar-EG-u-nu-arab", "tr-TR")) {
+        Locale.setDefault(Locale.forLanguageTag(tag));
+        assertEquals(Files.readString(report.write(directory.resolve("out"))), expected);
+      }
+    } finally {
+      Locale.setDefault(before);
+    }
   }
 
   @Test

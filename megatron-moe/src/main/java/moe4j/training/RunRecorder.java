@@ -61,12 +61,7 @@ public final class RunRecorder implements TrainingListener, Closeable {
                 : MetricsWriter.resume(
                     metricsDir, about, from.iteration(), from.consumedTrainSamples());
     String events = config.logging().tensorboardDir();
-    this.tensorBoard =
-        events == null
-            ? null
-            : fresh
-                ? TensorBoardWriter.create(Path.of(events))
-                : TensorBoardWriter.resume(Path.of(events), from.iteration());
+    this.tensorBoard = events == null ? null : TensorBoardWriter.create(Path.of(events));
   }
 
   /** Where {@code metrics.jsonl} goes: {@code --metrics-dir}, or {@code --save}, or null. */

@@ -37,17 +37,23 @@ record Axis(double min, double max, double tick) {
     return ticks;
   }
 
-  /** A tick's number: 2.5, 1.2k, 300M. */
+  /** A tick's number: 2.5, 12k, 300M, 4e-4. */
   String label(double value) {
-    double size = Math.max(Math.abs(min), Math.abs(max));
-    double unit = size >= 1e9 ? 1e9 : size >= 1e6 ? 1e6 : size >= 1e4 ? 1e3 : 1;
-    String suffix = unit == 1e9 ? "B" : unit == 1e6 ? "M" : unit == 1e3 ? "k" : "";
     if (Math.abs(value) < tick / 2) {
       return "0";
     }
-    BigDecimal rounded =
-        new BigDecimal(value / unit).round(new MathContext(4)).stripTrailingZeros();
-    boolean tiny = size < 1e-3;
-    return (tiny ? rounded.toString().replace("E", "e") : rounded.toPlainString()) + suffix;
+    double size = Math.max(Math.abs(min), Math.abs(max));
+    double unit = size >= 1e9 ? 1e9 : size >= 1e6 ? 1e6 : size >= 1e4 ? 1e3 : 1;
+    String suffix = unit == 1e9 ? "B" : unit == 1e6 ? "M" : unit == 1e3 ? "k" : "";
+    if (size < 1e-2) {
+      int exponent = (int) Math.floor(Math.log10(size));
+      unit = Math.pow(10, exponent);
+      suffix = "e" + exponent;
+    }
+    return new BigDecimal(value / unit)
+            .round(new MathContext(4))
+            .stripTrailingZeros()
+            .toPlainString()
+        + suffix;
   }
 }

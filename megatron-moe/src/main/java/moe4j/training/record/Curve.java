@@ -64,11 +64,11 @@ record Curve(String name, int colour, Kind kind, List<Double> x, List<Double> y)
   }
 
   /**
-   * The same smoothed by a centred Gaussian window of a fiftieth of the points, which does not lag
-   * behind as a running mean does.
+   * The same smoothed by a centred Gaussian window, its deviation a fiftieth of the points, which
+   * does not lag behind as a running mean does.
    */
   Curve smoothed() {
-    double sigma = size() / 100.0;
+    double sigma = size() / 50.0;
     if (sigma < 0.5) {
       return new Curve(name, colour, Kind.LINE, x, y);
     }

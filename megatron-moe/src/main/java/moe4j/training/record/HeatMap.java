@@ -13,7 +13,7 @@ import moe4j.training.record.RunHistory.LoadPoint;
 
 /**
  * Experts' load over the mean as colour: clear where it is the mean, so that it reads on a light
- * and on a dark page, orange above and blue below, full at four times and at a quarter.
+ * and on a dark page, orange above and blue below, full from twice and from half of it on.
  */
 final class HeatMap {
   private static final int MOST_COLUMNS = 160;
@@ -41,25 +41,29 @@ final class HeatMap {
     int layer = columns.get(0).layer();
     int last = points.get(points.size() - 1).at().step();
     String label = "Load of the experts of layer %s over %s steps".formatted(layer, last);
-    return ("<svg class=\"chart heat\" viewBox=\"0 0 300 170\" role=\"img\" aria-label=\"%s\">"
-            + "<text class=\"title\" x=\"44\" y=\"14\">layer %s</text>"
-            + "<image x=\"44\" y=\"22\" width=\"248\" height=\"112\" preserveAspectRatio=\"none\""
-            + " href=\"data:image/png;base64,%s\"/>"
-            + "<rect class=\"frame\" x=\"44\" y=\"22\" width=\"248\" height=\"112\"/>"
-            + "<text class=\"tick\" text-anchor=\"end\" x=\"38\" y=\"33\">0</text>"
-            + "<text class=\"tick\" text-anchor=\"end\" x=\"38\" y=\"133\">%s</text>"
-            + "<text class=\"label\" text-anchor=\"middle\" transform=\"translate(14 78) rotate(-90)\">"
-            + "expert</text>"
-            + "<text class=\"tick\" x=\"44\" y=\"150\">%s</text>"
-            + "<text class=\"tick\" text-anchor=\"end\" x=\"292\" y=\"150\">%s</text>"
-            + "<text class=\"label\" text-anchor=\"middle\" x=\"168\" y=\"164\">step</text></svg>")
-        .formatted(
-            escape(label),
-            layer,
-            Base64.getEncoder().encodeToString(png.toByteArray()),
-            experts - 1,
-            points.get(0).at().step(),
-            last);
+    int bottom = 22 + Math.max(112, Math.min(260, 3 * experts));
+    StringBuilder svg = new StringBuilder();
+    svg.append(
+        "<svg class=\"chart heat\" viewBox=\"0 0 300 %s\" role=\"img\" aria-label=\"%s\">"
+            .formatted(bottom + 36, escape(label)));
+    svg.append("<text class=\"title\" x=\"44\" y=\"14\">layer %s</text>".formatted(layer));
+    svg.append(
+        ("<image x=\"44\" y=\"22\" width=\"248\" height=\"%s\" preserveAspectRatio=\"none\""
+                + " href=\"data:image/png;base64,%s\"/>")
+            .formatted(bottom - 22, Base64.getEncoder().encodeToString(png.toByteArray())));
+    svg.append(
+        "<rect class=\"frame\" x=\"44\" y=\"22\" width=\"248\" height=\"%s\"/>"
+            .formatted(bottom - 22));
+    svg.append(text("tick", "end", 38, 33, "0"));
+    svg.append(text("tick", "end", 38, bottom - 1, experts - 1));
+    svg.append(
+        "<text class=\"label\" text-anchor=\"middle\" transform=\"translate(14 %s) rotate(-90)\">"
+            .formatted((22 + bottom) / 2));
+    svg.append("expert</text>");
+    svg.append(text("tick", "start", 44, bottom + 16, points.get(0).at().step()));
+    svg.append(text("tick", "end", 292, bottom + 16, last));
+    svg.append(text("label", "middle", 168, bottom + 30, "step"));
+    return svg.append("</svg>").toString();
   }
 
   /** Layers (rows) by experts (columns), averaged over the last quarter of the points. */
@@ -121,6 +125,11 @@ final class HeatMap {
     return svg.toString();
   }
 
+  private static String text(String style, String anchor, int x, int y, Object text) {
+    return "<text class=\"%s\" text-anchor=\"%s\" x=\"%s\" y=\"%s\">%s</text>"
+        .formatted(style, anchor, x, y, text);
+  }
+
   private static double mean(List<LoadPoint> points, int layer, int expert) {
     return points.stream()
         .mapToDouble(point -> point.load().layers().get(layer).relative(expert))
@@ -128,10 +137,9 @@ final class HeatMap {
         .getAsDouble();
   }
 
-  /** How full the colour is: 0 at the mean, 1 at four times and at a quarter of it. */
+  /** How full the colour is: 0 at the mean, 1 from twice and from half of it on. */
   private static double strength(double relative) {
-    double octaves = Math.abs(Math.log(Math.max(relative, 1e-9)) / Math.log(2));
-    return Math.min(1, octaves / 2);
+    return Math.min(1, Math.abs(Math.log(Math.max(relative, 1e-9)) / Math.log(2)));
   }
 
   private static int argb(double relative) {

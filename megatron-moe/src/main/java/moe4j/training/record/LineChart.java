@@ -2,7 +2,6 @@ package moe4j.training.record;
 
 import static moe4j.training.record.Markup.escape;
 
-import com.fasterxml.jackson.core.JsonProcessingException;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -20,10 +19,17 @@ import moe4j.training.record.Curve.Kind;
  * @param curves drawn in this order
  * @param x the horizontal axis
  * @param y the vertical axis; what lies beyond is cut off at the frame
+ * @param size the whole picture
  */
-record LineChart(String title, String xLabel, String yLabel, List<Curve> curves, Axis x, Axis y) {
-  private static final int WIDTH = 600;
-  private static final int HEIGHT = 340;
+record LineChart(
+    String title, String xLabel, String yLabel, List<Curve> curves, Axis x, Axis y, Size size) {
+
+  /** Pixels at which text has its natural size. */
+  record Size(int width, int height) {
+    static final Size LARGE = new Size(600, 340);
+    static final Size SMALL = new Size(400, 250);
+  }
+
   private static final int LEFT = 62;
   private static final int RIGHT = 14;
   private static final int TOP = 34;
@@ -31,49 +37,76 @@ record LineChart(String title, String xLabel, String yLabel, List<Curve> curves,
 
   /** A chart that shows every point. */
   static LineChart all(String title, String xLabel, String yLabel, List<Curve> curves) {
-    return of(title, xLabel, yLabel, curves, 0);
-  }
-
-  /**
-   * A chart of a loss, framed for what comes after the first twentieth: the plunge of the first
-   * steps would press everything else flat.
-   */
-  static LineChart loss(String title, String xLabel, String yLabel, List<Curve> curves) {
-    return of(title, xLabel, yLabel, curves, 0.05);
-  }
-
-  private static LineChart of(
-      String title, String xLabel, String yLabel, List<Curve> curves, double skipped) {
-    double xMin = 0;
-    double xMax = 0;
-    for (Curve curve : curves) {
-      for (double value : curve.x()) {
-        xMax = Math.max(xMax, value);
-      }
-    }
-    double yMin = Double.POSITIVE_INFINITY;
-    double yMax = Double.NEGATIVE_INFINITY;
-    for (Curve curve : curves) {
-      for (int i = 0; i < curve.size(); i++) {
-        yMin = Math.min(yMin, curve.y().get(i));
-        boolean last = i == curve.size() - 1;
-        if (curve.kind() != Kind.RAW && (curve.x().get(i) >= skipped * xMax || last)) {
-          yMax = Math.max(yMax, curve.y().get(i));
-        }
-      }
-    }
-    if (yMin > yMax) {
-      yMin = 0;
-      yMax = 1;
-    }
-    double room = (yMax - yMin) * 0.05;
+    Axis x = Axis.around(0, last(curves), 6);
     return new LineChart(
         title,
         xLabel,
         yLabel,
         curves,
-        Axis.around(xMin, xMax, 6),
-        Axis.around(yMin - room, yMax + room, 5));
+        x,
+        range(curves, Double.NEGATIVE_INFINITY, true),
+        Size.LARGE);
+  }
+
+  /**
+   * A chart framed for what comes after the first twentieth, since the plunge of the first steps
+   * would press everything else flat.
+   *
+   * @param noise whether the frame holds the raw curves too, and not the smoothed only
+   */
+  static LineChart settled(
+      String title, String xLabel, String yLabel, List<Curve> curves, boolean noise) {
+    double end = last(curves);
+    Axis x = Axis.around(0, end, 6);
+    return new LineChart(
+        title, xLabel, yLabel, curves, x, range(curves, 0.05 * end, noise), Size.LARGE);
+  }
+
+  private static double last(List<Curve> curves) {
+    return curves.stream()
+        .filter(curve -> !curve.isEmpty())
+        .mapToDouble(curve -> curve.x().get(curve.size() - 1))
+        .max()
+        .orElse(0);
+  }
+
+  /** The vertical axis for what lies at or behind an x, and for each curve's last point. */
+  private static Axis range(List<Curve> curves, double from, boolean noise) {
+    double min = Double.POSITIVE_INFINITY;
+    double max = Double.NEGATIVE_INFINITY;
+    for (Curve curve : curves) {
+      for (int i = 0; i < curve.size(); i++) {
+        boolean last = i == curve.size() - 1;
+        if ((noise || curve.kind() != Kind.RAW) && (last || curve.x().get(i) >= from)) {
+          min = Math.min(min, curve.y().get(i));
+          max = Math.max(max, curve.y().get(i));
+        }
+      }
+    }
+    if (min > max) {
+      return Axis.around(0, 1, 7);
+    }
+    double room = (max - min) * 0.05;
+    return Axis.around(min - room, max + room, 7);
+  }
+
+  /** The same with an axis that begins at 0, for what is to be read as a share of the whole. */
+  LineChart fromZero() {
+    Axis whole = Axis.around(0, y.max(), 7);
+    return new LineChart(title, xLabel, yLabel, curves, x, whole, size);
+  }
+
+  /** The same for a narrower column. */
+  LineChart small() {
+    return new LineChart(title, xLabel, yLabel, curves, x, y, Size.SMALL);
+  }
+
+  private int right() {
+    return size.width() - RIGHT;
+  }
+
+  private int bottom() {
+    return size.height() - BOTTOM;
   }
 
   /** The chart, with an id that no other chart of the page has. */
@@ -81,24 +114,24 @@ record LineChart(String title, String xLabel, String yLabel, List<Curve> curves,
     StringBuilder svg = new StringBuilder();
     svg.append(
         "<svg class=\"chart\" id=\"%s\" viewBox=\"0 0 %s %s\" role=\"img\" aria-label=\"%s\">"
-            .formatted(id, WIDTH, HEIGHT, escape(title)));
+            .formatted(id, size.width(), size.height(), escape(title)));
     svg.append("<text class=\"title\" x=\"%s\" y=\"18\">%s</text>".formatted(LEFT, escape(title)));
     svg.append(
         "<clipPath id=\"%s-frame\"><rect x=\"%s\" y=\"%s\" width=\"%s\" height=\"%s\"/></clipPath>"
-            .formatted(id, LEFT, TOP, WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM));
+            .formatted(id, LEFT, TOP, right() - LEFT, bottom() - TOP));
     for (double tick : y.ticks()) {
-      svg.append(line("rule", LEFT, py(tick), WIDTH - RIGHT, py(tick)));
+      svg.append(line("rule", LEFT, py(tick), right(), py(tick)));
       svg.append(text("tick", "end", LEFT - 7, py(tick) + 4, y.label(tick)));
     }
     for (double tick : x.ticks()) {
-      svg.append(line("mark", px(tick), HEIGHT - BOTTOM, px(tick), HEIGHT - BOTTOM + 4));
-      svg.append(text("tick", "middle", px(tick), HEIGHT - BOTTOM + 18, x.label(tick)));
+      svg.append(line("mark", px(tick), bottom(), px(tick), bottom() + 4));
+      svg.append(text("tick", "middle", px(tick), bottom() + 18, x.label(tick)));
     }
-    svg.append(line("axis", LEFT, HEIGHT - BOTTOM, WIDTH - RIGHT, HEIGHT - BOTTOM));
-    svg.append(text("label", "middle", (LEFT + WIDTH - RIGHT) / 2.0, HEIGHT - 10, xLabel));
+    svg.append(line("axis", LEFT, bottom(), right(), bottom()));
+    svg.append(text("label", "middle", (LEFT + right()) / 2.0, size.height() - 10, xLabel));
     svg.append(
         "<text class=\"label\" text-anchor=\"middle\" transform=\"translate(15 %s) rotate(-90)\">%s</text>"
-            .formatted(number((TOP + HEIGHT - BOTTOM) / 2.0), escape(yLabel)));
+            .formatted(number((TOP + bottom()) / 2.0), escape(yLabel)));
     svg.append("<g clip-path=\"url(#%s-frame)\">".formatted(id));
     for (Curve curve : curves) {
       draw(svg, curve.thinned());
@@ -125,13 +158,13 @@ record LineChart(String title, String xLabel, String yLabel, List<Curve> curves,
   }
 
   private double px(double value) {
-    return LEFT + x.at(value) * (WIDTH - LEFT - RIGHT);
+    return LEFT + x.at(value) * (right() - LEFT);
   }
 
   private double py(double value) {
     // Far beyond the frame is as good as just beyond it, and keeps coordinates short.
     double share = Math.max(-1, Math.min(2, y.at(value)));
-    return HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM);
+    return bottom() - share * (bottom() - TOP);
   }
 
   private static String line(String style, double x1, double y1, double x2, double y2) {
@@ -149,7 +182,7 @@ record LineChart(String title, String xLabel, String yLabel, List<Curve> curves,
   }
 
   /** What the tooltip needs: the frame, the horizontal axis, and the curves it names. */
-  String json() throws JsonProcessingException {
+  String json() {
     List<Map<String, Object>> shown = new ArrayList<>();
     for (Curve curve : curves) {
       if (curve.kind().named() && !curve.isEmpty()) {
@@ -163,12 +196,12 @@ record LineChart(String title, String xLabel, String yLabel, List<Curve> curves,
       }
     }
     Map<String, Object> chart = new LinkedHashMap<>();
-    chart.put("frame", List.of(LEFT, TOP, WIDTH - RIGHT, HEIGHT - BOTTOM));
+    chart.put("frame", List.of(LEFT, TOP, right(), bottom()));
     chart.put("x", List.of(x.min(), x.max()));
     chart.put("y", List.of(y.min(), y.max()));
     chart.put("label", xLabel);
     chart.put("curves", shown);
-    return MetricsFile.JSON.writeValueAsString(chart);
+    return MetricsFile.JSON.valueToTree(chart).toString();
   }
 
   private static double rounded(double value) {

@@ -10,11 +10,12 @@ final class LossCharts {
 
   /** Training: smoothed, with what was measured faint behind. */
   static LineChart training(List<RunSummary> runs, XScale x) {
-    return LineChart.loss(
+    return LineChart.settled(
         "Training loss " + x.heading(),
         x.label(),
         IterationRecord.LM_LOSS,
-        smoothedOverRaw(runs, x, IterationRecord.LM_LOSS));
+        smoothedOverRaw(runs, x, IterationRecord.LM_LOSS),
+        false);
   }
 
   /** Validation: as measured. */
@@ -24,8 +25,8 @@ final class LossCharts {
       curves.add(
           run.curve(Kind.MARKED, run.history().validation(), x.of(), IterationRecord.LM_LOSS));
     }
-    return LineChart.loss(
-        "Validation loss " + x.heading(), x.label(), IterationRecord.LM_LOSS, curves);
+    return LineChart.settled(
+        "Validation loss " + x.heading(), x.label(), IterationRecord.LM_LOSS, curves, true);
   }
 
   /** Curves of one key, all the raw ones behind all the smoothed ones. */

@@ -75,6 +75,8 @@ final class LossPicture {
         .setPlotGridLinesColor(new Color(0xe4e7ec))
         .setPlotGridLinesStroke(new BasicStroke(1f))
         .setXAxisMin(0.0)
+        .setXAxisTickMarkSpacingHint(110)
+        .setYAxisTickMarkSpacingHint(64)
         .setMarkerSize(8);
   }
 

@@ -2,7 +2,6 @@ package moe4j.training.record;
 
 import static moe4j.training.record.Markup.escape;
 
-import com.fasterxml.jackson.core.JsonProcessingException;
 import java.io.IOException;
 import java.io.InputStream;
 import java.nio.charset.StandardCharsets;
@@ -13,6 +12,7 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Objects;
+import java.util.Optional;
 import java.util.Set;
 import java.util.function.Function;
 import java.util.function.ToDoubleFunction;
@@ -126,7 +126,7 @@ final class ReportPage {
     return runs.stream().mapToDouble(value).filter(v -> !Double.isNaN(v)).min().orElse(Double.NaN);
   }
 
-  private void losses() throws IOException {
+  private void losses() {
     html.append("<h2>Loss</h2>\n");
     legend();
     html.append("<div class=\"grid\">\n");
@@ -134,7 +134,8 @@ final class ReportPage {
       chart(LossCharts.validation(runs, x));
       chart(LossCharts.training(runs, x));
     }
-    html.append("</div>\n<p>Each frame begins below the plunge of the first twentieth.</p>\n");
+    html.append(
+        "</div>\n<p>The frames leave out the plunge of the first twentieth of a run.</p>\n");
   }
 
   private void legend() {
@@ -150,25 +151,32 @@ final class ReportPage {
         .formatted(run.colour(), escape(run.label()));
   }
 
-  private void dynamics() throws IOException {
+  private void dynamics() {
     html.append("<h2>Training</h2>\n<div class=\"grid three\">\n");
-    measured("Learning rate", "learning rate");
-    measured("Gradient norm", "grad norm");
-    measured("Throughput", "tokens/s");
-    measured("Load-balancing loss (1 when balanced)", "load_balancing_loss");
-    measured("Router z-loss", "z_loss");
+    List<Curve> rates = new ArrayList<>();
+    XScale steps = XScale.steps();
+    for (RunSummary run : runs) {
+      rates.add(run.curve(Kind.LINE, run.history().train(), steps.of(), "learning rate"));
+    }
+    chart(LineChart.all("Learning rate", steps.label(), "", rates).fromZero().small());
+    measured("Gradient norm", "grad norm").ifPresent(this::chart);
+    measured("Tokens a second", "tokens/s").map(LineChart::fromZero).ifPresent(this::chart);
+    measured("Load-balancing loss (1 when balanced)", "load_balancing_loss").ifPresent(this::chart);
+    measured("Router z-loss", "z_loss").ifPresent(this::chart);
     html.append("</div>\n");
   }
 
-  private void measured(String title, String key) throws IOException {
-    List<Curve> curves = LossCharts.smoothedOverRaw(runs, XScale.steps(), key);
+  /** A chart of what some run measured. */
+  private Optional<LineChart> measured(String title, String key) {
+    XScale steps = XScale.steps();
+    List<Curve> curves = LossCharts.smoothedOverRaw(runs, steps, key);
     curves.removeIf(Curve::isEmpty);
-    if (!curves.isEmpty()) {
-      chart(LineChart.loss(title, "step", key, curves));
-    }
+    return curves.isEmpty()
+        ? Optional.empty()
+        : Optional.of(LineChart.settled(title, steps.label(), "", curves, true).small());
   }
 
-  private void chart(LineChart chart) throws JsonProcessingException {
+  private void chart(LineChart chart) {
     String id = "chart" + chartData.size();
     chartData.put(id, chart.json());
     html.append("<div class=\"card\">").append(chart.svg(id)).append("</div>\n");
@@ -179,7 +187,7 @@ final class ReportPage {
     int layers = points.get(0).load().layers().size();
     html.append("<h2>Expert load: ").append(escape(run.label())).append("</h2>\n");
     html.append("<p>Tokens each expert took, over the mean of its layer's experts.</p>\n")
-        .append("<div class=\"scale\">\u00bc of the mean<i></i>4 times the mean</div>\n")
+        .append("<div class=\"scale\">half the mean<i></i>twice the mean</div>\n")
         .append("<h3>At the end, by layer and expert</h3><div class=\"card\">")
         .append(HeatMap.atEnd(points))
         .append("</div>\n<h3>Balance over time</h3><div class=\"grid\">\n");
@@ -198,8 +206,7 @@ final class ReportPage {
 
   /** A figure of each layer, thin, and their mean. */
   private void balance(
-      RunSummary run, String title, String label, ToDoubleFunction<ExpertLoad.Layer> figure)
-      throws IOException {
+      RunSummary run, String title, String label, ToDoubleFunction<ExpertLoad.Layer> figure) {
     List<LoadPoint> points = run.history().expertLoad();
     List<Curve> curves = new ArrayList<>();
     ToDoubleFunction<LoadPoint> step = point -> point.at().step();
@@ -223,7 +230,8 @@ final class ReportPage {
             points,
             step,
             point -> point.load().layers().stream().mapToDouble(figure).average().getAsDouble()));
-    chart(LineChart.all(title + ", each layer and their mean", "step", label, curves));
+    LineChart chart = LineChart.all(title + ", each layer and their mean", "step", label, curves);
+    chart(chart.fromZero());
   }
 
   private void configurations() {

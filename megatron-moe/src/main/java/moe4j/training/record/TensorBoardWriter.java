@@ -23,7 +23,6 @@ import java.util.zip.CRC32C;
  */
 public final class TensorBoardWriter implements Closeable {
   private static final int DT_STRING = 7;
-  private static final int SESSION_START = 1;
 
   private final Path file;
   private final Clock clock;
@@ -49,24 +48,14 @@ public final class TensorBoardWriter implements Closeable {
   }
 
   /**
-   * Begins an event file of its own in a directory.
+   * Begins an event file of its own in a directory. One for a resumed run does not ask TensorBoard
+   * to forget the steps that will be done again: it would forget by the number alone, and with it
+   * everything that Megatron draws over samples and not over steps.
    *
    * @throws IOException if the directory cannot be written to
    */
   public static TensorBoardWriter create(Path directory) throws IOException {
     return new TensorBoardWriter(directory, Clock.systemUTC());
-  }
-
-  /**
-   * The same for a run that goes on from a checkpoint: TensorBoard forgets what files before this
-   * one say of later steps.
-   *
-   * @param step the checkpoint's step
-   */
-  public static TensorBoardWriter resume(Path directory, int step) throws IOException {
-    TensorBoardWriter writer = create(directory);
-    writer.write(writer.event(step + 1L).message(7, new ProtoBytes().int64(1, SESSION_START)));
-    return writer;
   }
 
   private static String host() {

@@ -28,7 +28,7 @@ for (const id in charts) {
     layer.replaceChildren(element('line', {class: 'cursor', x1: at, x2: at, y1: top, y2: bottom}));
     tip.replaceChildren();
     const head = document.createElement('div');
-    head.textContent = chart.label + ' ' + figure(x);
+    head.textContent = chart.label + ' ' + (x >= 100 ? figure(Math.round(x)) : +x.toPrecision(3));
     tip.append(head);
     for (const curve of chart.curves) {
       const i = nearest(curve.x, x);

@@ -58,8 +58,7 @@ public class CurveTest {
         List.of("0", "0.5M", "1M", "1.5M", "2M"));
     Axis rates = Axis.around(0, 3e-4, 3);
     assertEquals(
-        rates.ticks().stream().map(rates::label).toList(),
-        List.of("0", "0.0001", "0.0002", "0.0003"));
+        rates.ticks().stream().map(rates::label).toList(), List.of("0", "1e-4", "2e-4", "3e-4"));
     Axis flat = Axis.around(2, 2, 5);
     assertTrue(flat.min() < 2 && flat.max() > 2);
   }

@@ -104,15 +104,6 @@ public class TensorBoardWriterTest {
   }
 
   @Test
-  public void aResumedRunTellsFromWhereItGoesOn() throws IOException {
-    try (TensorBoardWriter writer = TensorBoardWriter.resume(directory, 299)) {
-      byte[] start = payloads(writer.file()).get(1);
-      // step 300, session_log { status: START }
-      assertEquals(HexFormat.of().formatHex(start).substring(18), "10ac023a020801");
-    }
-  }
-
-  @Test
   public void histogram() throws IOException {
     ProtoBytes expected = new ProtoBytes();
     double[] limits = new double[30];

@@ -85,14 +85,28 @@ public final class CompareReport {
    * Writes {@code report.html} and {@code loss.png}, each whole or not at all.
    *
    * @return the page
-   * @throws IOException if the directory cannot be written to
+   * @throws IOException if the directory cannot be written to, or if the machine has no font to
+   *     draw {@code loss.png} with; {@code report.html} is complete then
    */
   public Path write(Path directory) throws IOException {
     Files.createDirectories(directory);
     Path page = directory.resolve("report.html");
     replace(page, ReportPage.of(runs, summary()).getBytes(StandardCharsets.UTF_8));
-    replace(directory.resolve("loss.png"), png(LossPicture.of(runs)));
+    replace(directory.resolve("loss.png"), png(picture(page)));
     return page;
+  }
+
+  private BufferedImage picture(Path page) throws IOException {
+    try {
+      return LossPicture.of(runs);
+    } catch (InternalError | LinkageError e) {
+      // What the JDK throws where fontconfig finds no font, or its libraries are not installed.
+      throw new IOException(
+          page
+              + " is written, but loss.png needs a font and Java finds none here (on Debian and"
+              + " Ubuntu: apt-get install fontconfig fonts-dejavu-core)",
+          e);
+    }
   }
 
   private static byte[] png(BufferedImage image) throws IOException {

@@ -76,12 +76,12 @@ final class DatasetBuilder {
     Split.Range range = range(prefix, split, part);
     if (range.size() == 0 && part != Part.TRAIN) {
       log.accept(
-          "There are no %s data: %s has %d sequences, of which --split %s leaves it none"
+          "There are no %s data: %s has %d sequences%s"
               .formatted(
                   part.label(),
                   prefix,
                   open(prefix).sequences(),
-                  split == null ? "" : split.text()));
+                  split == null ? "" : ", of which --split " + split.text() + " leaves it none"));
       return null;
     }
     return dataset(prefix, split, part, samples).dataset;

@@ -153,8 +153,8 @@ public final class GptIndices {
       }
       if (perEpoch == 0) {
         throw new IllegalArgumentException(
-            "sequences %d to %d hold no tokens to draw samples from"
-                .formatted(range.from(), range.to()));
+            "%d sequences, from number %d on, hold no tokens to draw samples from"
+                .formatted(range.size(), range.from()));
       }
       int seqLength = request.seqLength;
       long epochs = 1;

@@ -12,6 +12,7 @@ import java.nio.channels.FileChannel;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
+import java.util.Objects;
 
 /**
  * Writes {@code PREFIX.bin} and {@code PREFIX.idx} as Megatron does. Tokens are streamed to disk;
@@ -63,6 +64,7 @@ public final class IndexedDatasetWriter implements AutoCloseable {
    * @throws IllegalArgumentException if a token does not fit the dtype; nothing is appended then
    */
   public void addSequence(int[] tokens, int from, int to) throws IOException {
+    Objects.checkFromToIndex(from, to, tokens.length);
     for (int i = from; i < to; i++) {
       if (tokens[i] < dtype.min || tokens[i] > dtype.max) {
         throw new IllegalArgumentException(

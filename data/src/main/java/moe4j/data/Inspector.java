@@ -61,13 +61,10 @@ public final class Inspector {
     GptIndices indices =
         GptIndices.build(
             dataset::length, new GptIndices.Request(range, samples, seqLength, seed, true));
+    out.printf("drawn from: sequences %d to %d%n", range.from(), range.to() - 1);
     out.printf(
-        "indices: sequences %d to %d, %d epochs, the last one %s, %d samples%n",
-        range.from(),
-        range.to() - 1,
-        indices.epochs(),
-        indices.separateFinalEpoch() ? "shuffled by itself" : "not apart",
-        indices.size());
+        "epochs: %d (separate final epoch: %s)%n", indices.epochs(), indices.separateFinalEpoch());
+    out.printf("samples: %d%n", indices.size());
     print("document_index", indices.documentIndex(), 1, out);
     print("sample_index", indices.sampleIndex(), 2, out);
     print("shuffle_index", indices.shuffleIndex(), 1, out);

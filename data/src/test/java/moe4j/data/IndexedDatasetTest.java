@@ -5,6 +5,7 @@ import static org.testng.Assert.assertTrue;
 import static org.testng.Assert.expectThrows;
 
 import java.io.IOException;
+import java.io.RandomAccessFile;
 import java.io.UncheckedIOException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
@@ -94,6 +95,47 @@ public class IndexedDatasetTest {
         assertEquals(dataset.sequences(), sequence);
         assertEquals(dataset.firstSequence(dataset.documents()), sequence);
         assertEquals(dataset.tokens(), tokens);
+      }
+    }
+  }
+
+  /** Sparse files: three sequences of 2^30 + 1 tokens, of which some around each border are set. */
+  @Test
+  public void readsBeyondTwoGibibytes() throws IOException {
+    int length = (1 << 30) + 1;
+    try (TempDir dir = new TempDir()) {
+      ByteBuffer idx = ByteBuffer.allocate(34 + 3 * 12 + 2 * 8).order(ByteOrder.LITTLE_ENDIAN);
+      idx.put(IndexedDatasetWriter.MAGIC).putLong(1).put((byte) DType.U16.code);
+      idx.putLong(3).putLong(2);
+      for (int s = 0; s < 3; s++) {
+        idx.putInt(length);
+      }
+      for (int s = 0; s < 3; s++) {
+        idx.putLong(2L * s * length);
+      }
+      idx.putLong(0).putLong(3);
+      Files.write(dir.path("corpus.idx"), idx.array());
+      try (RandomAccessFile bin = new RandomAccessFile(dir.path("corpus.bin").toFile(), "rw")) {
+        bin.setLength(6L * length);
+        for (int s = 0; s < 3; s++) {
+          for (int at : new int[] {0, length / 2 - s, length - 1}) {
+            bin.seek(2 * ((long) s * length + at));
+            bin.write(new byte[] {(byte) (10 * s + 1), (byte) s});
+          }
+        }
+      }
+      IndexedDataset dataset = IndexedDataset.open(dir.path("corpus"));
+      assertEquals(dataset.tokens(), 3L * length);
+      for (int s = 0; s < 3; s++) {
+        int token = 256 * s + 10 * s + 1;
+        int[] ends = new int[2];
+        dataset.get(s, 0, 2, ends, 0);
+        assertEquals(ends, new int[] {token, 0});
+        dataset.get(s, length - 2, 2, ends, 0);
+        assertEquals(ends, new int[] {0, token});
+        int[] middle = new int[5];
+        dataset.get(s, length / 2 - s - 2, 5, middle, 0);
+        assertEquals(middle, new int[] {0, 0, token, 0, 0});
       }
     }
   }

@@ -1,5 +1,6 @@
 package moe4j.config;
 
+import java.lang.reflect.Constructor;
 import java.lang.reflect.InvocationTargetException;
 import java.lang.reflect.RecordComponent;
 import java.util.ArrayList;
@@ -129,7 +130,9 @@ public final class Flags {
     Class<?>[] signature =
         Arrays.stream(components).map(RecordComponent::getType).toArray(Class<?>[]::new);
     try {
-      return type.getDeclaredConstructor(signature).newInstance(values);
+      Constructor<? extends Record> constructor = type.getDeclaredConstructor(signature);
+      constructor.setAccessible(true);
+      return constructor.newInstance(values);
     } catch (InvocationTargetException e) {
       if (e.getCause() instanceof IllegalArgumentException refused) {
         throw refused;

@@ -18,6 +18,8 @@ import moe4j.training.BatchBuffers;
 import moe4j.training.DataFlags;
 import moe4j.training.Evaluator;
 import moe4j.transformer.GptModel;
+import org.apache.logging.log4j.LogManager;
+import org.apache.logging.log4j.Logger;
 
 /**
  * {@code moe4j evaluate}: a checkpoint's loss on data.
@@ -25,6 +27,7 @@ import moe4j.transformer.GptModel;
  * <pre>moe4j evaluate --load runs/demo/moe --part valid</pre>
  */
 public final class EvaluateCommand implements Command {
+  private static final Logger LOG = LogManager.getLogger(EvaluateCommand.class);
 
   /** Its flags. */
   public record Options(
@@ -74,7 +77,7 @@ public final class EvaluateCommand implements Command {
   public int run(Flags.Parsed parsed) throws IOException {
     Options options = parsed.get(Options.class);
     try (GptCheckpoint checkpoint =
-        GptCheckpoint.load(Path.of(options.load()), System.err::println)) {
+        GptCheckpoint.load(Path.of(options.load()), LOG::warn)) {
       GptModel model = checkpoint.model();
       int sequence = model.config().seqLength();
       DataFlags flags = checkpoint.data().elsewhere(

@@ -15,6 +15,8 @@ import moe4j.transformer.Pass;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Tensor;
+import org.apache.logging.log4j.LogManager;
+import org.apache.logging.log4j.Logger;
 
 /**
  * {@code moe4j generate}: continues a text.
@@ -22,6 +24,7 @@ import org.bytedeco.pytorch.Tensor;
  * <pre>moe4j generate --load runs/demo/moe --prompt "public static void "</pre>
  */
 public final class GenerateCommand implements Command {
+  private static final Logger LOG = LogManager.getLogger(GenerateCommand.class);
 
   /** Its flags. */
   public record Options(
@@ -67,7 +70,7 @@ public final class GenerateCommand implements Command {
     Options options = parsed.get(Options.class);
     Sampler sampler = new Sampler(options.temperature(), options.topK(), options.topP());
     try (GptCheckpoint checkpoint =
-        GptCheckpoint.load(Path.of(options.load()), System.err::println)) {
+        GptCheckpoint.load(Path.of(options.load()), LOG::warn)) {
       Tokenizer tokenizer = GptTask.tokenizer(checkpoint.data());
       Random random = new Random(options.seed());
       int[] prompt = prompt(tokenizer, options.prompt());

@@ -63,7 +63,7 @@ final class Gpt2BpeTokenizer implements Tokenizer {
    */
   static Gpt2BpeTokenizer of(Path vocabFile, Path mergeFile) throws IOException {
     Gpt2BpeTokenizer tokenizer = new Gpt2BpeTokenizer(vocabFile, mergeFile);
-    Gpt2Files files = new Gpt2Files(tokenizer.bytes);
+    Gpt2Files files = new Gpt2Files(tokenizer.tokenBytes());
     if (vocabFile != null) {
       files.checkVocabulary(vocabFile);
     }
@@ -71,6 +71,11 @@ final class Gpt2BpeTokenizer implements Tokenizer {
       files.checkMerges(mergeFile);
     }
     return tokenizer;
+  }
+
+  /** The bytes of each token, by id. */
+  byte[][] tokenBytes() {
+    return bytes;
   }
 
   @Override

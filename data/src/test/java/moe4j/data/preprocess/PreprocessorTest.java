@@ -6,6 +6,7 @@ import static org.testng.Assert.assertTrue;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
 import java.util.Random;
@@ -99,7 +100,7 @@ public class PreprocessorTest {
     }
   }
 
-  /** Random documents of very different lengths, compressed in several members. */
+  /** Random documents of very different lengths. */
   @Test
   public void anyNumberOfWorkersWritesTheSame() throws Exception {
     Random random = Seeds.random(PreprocessorTest.class);
@@ -110,8 +111,8 @@ public class PreprocessorTest {
       List<String> texts = new ArrayList<>();
       for (int file = 0; file < 3; file++) {
         StringBuilder lines = new StringBuilder();
-        for (int d = 0; d < 400; d++) {
-          String text = text(random, random.nextInt(d % 100 == 0 ? 300_000 : 2000));
+        for (int d = 0; d < 100; d++) {
+          String text = text(random, random.nextInt(d % 50 == 0 ? 300_000 : 5000));
           texts.add(text);
           lines.append(mapper.writeValueAsString(Map.of("text", text))).append('\n');
         }
@@ -131,8 +132,8 @@ public class PreprocessorTest {
           bin = space.output("data_text_document.bin");
           idx = space.output("data_text_document.idx");
         }
-        assertEquals(space.output("data_text_document.bin"), bin);
-        assertEquals(space.output("data_text_document.idx"), idx);
+        assertTrue(Arrays.equals(space.output("data_text_document.bin"), bin));
+        assertTrue(Arrays.equals(space.output("data_text_document.idx"), idx));
       }
       List<List<int[]>> documents = space.documents("text");
       for (int d = 0; d < texts.size(); d++) {

@@ -1,6 +1,7 @@
 package moe4j.tokenizer;
 
 import static org.testng.Assert.assertEquals;
+import static org.testng.Assert.assertTrue;
 import static org.testng.Assert.expectThrows;
 
 import com.fasterxml.jackson.databind.ObjectMapper;
@@ -13,6 +14,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.function.Consumer;
+import org.testng.Assert.ThrowingRunnable;
 import org.testng.annotations.AfterClass;
 import org.testng.annotations.BeforeClass;
 import org.testng.annotations.Test;
@@ -61,11 +63,22 @@ public class Gpt2FilesTest {
     Files.delete(mergeFile);
   }
 
-  private Tokenizer of(Map<String, Integer> vocab, List<String> merges) throws IOException {
-    Files.writeString(vocabFile, new ObjectMapper().writeValueAsString(vocab));
-    Files.writeString(mergeFile, "#version: 0.2\n" + String.join("\n", merges) + "\n");
+  /** With those of the files that are not null. */
+  private Tokenizer of(Map<String, Integer> vocab, List<String> lines) throws IOException {
+    if (vocab != null) {
+      Files.writeString(vocabFile, new ObjectMapper().writeValueAsString(vocab));
+    }
+    if (lines != null) {
+      Files.writeString(mergeFile, "#version: 0.2\n" + String.join("\n", lines) + "\n");
+    }
     return Tokenizers.of(
-        new TokenizerConfig("GPT2BPETokenizer", null, vocabFile, mergeFile, null, true));
+        new TokenizerConfig(
+            "GPT2BPETokenizer",
+            null,
+            vocab == null ? null : vocabFile,
+            lines == null ? null : mergeFile,
+            null,
+            true));
   }
 
   @Test
@@ -83,26 +96,25 @@ public class Gpt2FilesTest {
 
   @Test
   public void otherVocabulariesAreRefused() {
-    refused("it gives", map -> swap(map, "\u0120the", "hello"), list -> {});
-    refused("50256 entries", map -> map.remove("\u0120the"), list -> {});
-    refused("it gives", map -> map.put("new", 50257), list -> {});
-    refused("it gives", map -> map.put("<|endoftext|>", 50255), list -> {});
-    refused("it gives", map -> map.put("\u65e5", 7), list -> {});
+    refusedVocabulary("it gives", vocab -> swap(vocab, "\u0120the", "hello"));
+    refusedVocabulary("50256 entries", vocab -> vocab.remove("\u0120the"));
+    refusedVocabulary("it gives", vocab -> vocab.put("new", 50257));
+    refusedVocabulary("it gives", vocab -> vocab.put("<|endoftext|>", 50255));
+    refusedVocabulary("it gives", vocab -> vocab.put("\u65e5", 7));
   }
 
   @Test
   public void otherMergesAreRefused() {
-    refused("line 12 differs", map -> {}, list -> list.set(10, "x y"));
-    refused("49999 merges", map -> {}, list -> list.remove(list.size() - 1));
-    refused("line 50002 differs", map -> {}, list -> list.add("a b"));
+    refusedMerges("line 12 differs", lines -> lines.set(10, "x y"));
+    refusedMerges("49999 merges", lines -> lines.remove(lines.size() - 1));
+    refusedMerges("line 50002 differs", lines -> lines.add("a b"));
   }
 
   @Test
   public void unreadableFilesAreNamed() throws IOException {
     Files.write(vocabFile, "{\"a\": ".getBytes(StandardCharsets.UTF_8));
     String truncated = message(IOException.class, vocabFile, null);
-    assertEquals(
-        truncated.startsWith("--vocab-file " + vocabFile + " is no JSON: "), true, truncated);
+    assertTrue(truncated.startsWith("--vocab-file " + vocabFile + " is no JSON: "), truncated);
     Files.write(mergeFile, new byte[] {'a', ' ', (byte) 0xff});
     assertEquals(
         message(IOException.class, null, mergeFile),
@@ -121,17 +133,21 @@ public class Gpt2FilesTest {
         .getMessage();
   }
 
-  private void refused(
-      String reason,
-      Consumer<Map<String, Integer>> changeVocab,
-      Consumer<List<String>> changeMerges) {
+  private void refusedVocabulary(String reason, Consumer<Map<String, Integer>> change) {
     Map<String, Integer> vocab = new LinkedHashMap<>(vocabulary);
+    change.accept(vocab);
+    refused(reason, () -> of(vocab, null));
+  }
+
+  private void refusedMerges(String reason, Consumer<List<String>> change) {
     List<String> lines = new ArrayList<>(merges);
-    changeVocab.accept(vocab);
-    changeMerges.accept(lines);
-    String message =
-        expectThrows(IllegalArgumentException.class, () -> of(vocab, lines)).getMessage();
-    assertEquals(message.contains(reason), true, message);
+    change.accept(lines);
+    refused(reason, () -> of(null, lines));
+  }
+
+  private static void refused(String reason, ThrowingRunnable make) {
+    String message = expectThrows(IllegalArgumentException.class, make).getMessage();
+    assertTrue(message.contains(reason), message);
   }
 
   private static void swap(Map<String, Integer> map, String a, String b) {

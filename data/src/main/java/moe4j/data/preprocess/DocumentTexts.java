@@ -1,0 +1,110 @@
+package moe4j.data.preprocess;
+
+import com.fasterxml.jackson.core.JsonFactory;
+import com.fasterxml.jackson.core.JsonParser;
+import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.core.JsonToken;
+import com.fasterxml.jackson.core.StreamReadConstraints;
+import com.fasterxml.jackson.core.json.JsonReadFeature;
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.charset.CharacterCodingException;
+import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
+import java.util.List;
+
+/**
+ * The texts of documents: for each key its sentences, one where the document does not divide it.
+ */
+final class DocumentTexts {
+  // As lenient as Python's json: NaN and infinities, texts of any length, the last of equal keys.
+  private static final JsonFactory JSON =
+      JsonFactory.builder()
+          .enable(JsonReadFeature.ALLOW_NON_NUMERIC_NUMBERS)
+          .streamReadConstraints(
+              StreamReadConstraints.builder()
+                  .maxStringLength(Integer.MAX_VALUE)
+                  .maxNumberLength(Integer.MAX_VALUE)
+                  .maxNameLength(Integer.MAX_VALUE)
+                  .build())
+          .build();
+
+  private DocumentTexts() {}
+
+  /**
+   * The sentences of each key, in the order of the keys.
+   *
+   * @throws IOException naming file and line if the document is none
+   */
+  static List<List<String>> of(RawDocument document, List<String> keys) throws IOException {
+    return document.json ? json(document, keys) : List.of(List.of(plain(document)));
+  }
+
+  private static String plain(RawDocument document) throws IOException {
+    String text = new String(document.bytes, StandardCharsets.UTF_8);
+    if (text.indexOf('\ufffd') >= 0) {
+      // The replacement for bad bytes, or itself part of the text: a strict decoder tells.
+      try {
+        StandardCharsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(document.bytes));
+      } catch (CharacterCodingException notUtf8) {
+        throw new IOException("%s is no UTF-8 text".formatted(document.where()), notUtf8);
+      }
+    }
+    return text;
+  }
+
+  private static List<List<String>> json(RawDocument document, List<String> keys)
+      throws IOException {
+    List<List<String>> texts = new ArrayList<>(keys.size());
+    keys.forEach(key -> texts.add(null));
+    try (JsonParser json = JSON.createParser(document.bytes)) {
+      if (json.nextToken() != JsonToken.START_OBJECT) {
+        throw new IOException("%s is no JSON object".formatted(document.where()));
+      }
+      while (json.nextToken() == JsonToken.FIELD_NAME) {
+        int key = keys.indexOf(json.currentName());
+        JsonToken value = json.nextToken();
+        if (key < 0) {
+          json.skipChildren();
+        } else {
+          texts.set(key, sentences(document, keys.get(key), json, value));
+        }
+      }
+      if (json.nextToken() != null) {
+        throw new IOException("%s goes on after its JSON object".formatted(document.where()));
+      }
+    } catch (JsonProcessingException notJson) {
+      throw new IOException(
+          "%s is no JSON at column %d: %s"
+              .formatted(
+                  document.where(),
+                  notJson.getLocation().getColumnNr(),
+                  notJson.getOriginalMessage().replace('\n', ' ')),
+          notJson);
+    }
+    int missing = texts.indexOf(null);
+    if (missing >= 0) {
+      throw new IOException("%s has no key '%s'".formatted(document.where(), keys.get(missing)));
+    }
+    return texts;
+  }
+
+  private static List<String> sentences(
+      RawDocument document, String key, JsonParser json, JsonToken value) throws IOException {
+    if (value == JsonToken.VALUE_STRING) {
+      return List.of(json.getText());
+    }
+    List<String> sentences = new ArrayList<>();
+    JsonToken token = value == JsonToken.START_ARRAY ? json.nextToken() : value;
+    while (token == JsonToken.VALUE_STRING) {
+      sentences.add(json.getText());
+      token = json.nextToken();
+    }
+    if (token != JsonToken.END_ARRAY) {
+      throw new IOException(
+          "%s: key '%s' holds neither a string nor a list of strings"
+              .formatted(document.where(), key));
+    }
+    return sentences;
+  }
+}

@@ -1,0 +1,28 @@
+package moe4j.tokenizer;
+
+/** Strings that may hold surrogates without their partner, which no UTF-8 stands for. */
+final class Utf16 {
+  private Utf16() {}
+
+  /** The text with U+FFFD for each unpaired surrogate; the same string where there is none. */
+  static String wellFormed(String text) {
+    char[] repaired = null;
+    for (int i = 0; i < text.length(); i++) {
+      char c = text.charAt(i);
+      if (!Character.isSurrogate(c)) {
+        continue;
+      }
+      if (Character.isHighSurrogate(c)
+          && i + 1 < text.length()
+          && Character.isLowSurrogate(text.charAt(i + 1))) {
+        i++;
+        continue;
+      }
+      if (repaired == null) {
+        repaired = text.toCharArray();
+      }
+      repaired[i] = '\ufffd';
+    }
+    return repaired == null ? text : new String(repaired);
+  }
+}

@@ -145,6 +145,7 @@ final class RandomRuns {
         maybe(() -> size(60_000)),
         flip(),
         flip(),
+        flip(),
         flip());
   }
 

@@ -41,7 +41,8 @@ public class FlagsTest {
     }
   }
 
-  record Other(@Flag(help = "one more") boolean last, @Flag(help = "x", value = "3") int xSize) {}
+  private record Other(
+      @Flag(help = "one more") boolean last, @Flag(help = "x", value = "3") int xSize) {}
 
   record Clash(@Flag(help = "again") boolean bf16) {}
 
@@ -200,6 +201,7 @@ public class FlagsTest {
 
   @Test
   public void recordsShareALine() {
+    // Records may be private to the command that has them.
     Flags flags = Flags.of(Sample.class, Other.class);
     Flags.Parsed parsed =
         flags.parse("run1", "--x-size", "5", "--count", "2", "run2", "--last", "--", "--count");

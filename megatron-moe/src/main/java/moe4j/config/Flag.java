@@ -7,8 +7,8 @@ import java.lang.annotation.Target;
 
 /**
  * Makes a record component a command-line flag. Component types: {@code int}, {@code long}, {@code
- * double}, {@code boolean} (present or not), {@code String}, their boxes (null where the flag is
- * absent and has no default) and {@code List<String>} (empty where absent).
+ * double}, {@code boolean} (present or not), {@code String}, the numbers' boxes (null, as a string,
+ * where the flag is absent and has no default) and {@code List<String>} (empty where absent).
  */
 @Target(ElementType.RECORD_COMPONENT)
 @Retention(RetentionPolicy.RUNTIME)

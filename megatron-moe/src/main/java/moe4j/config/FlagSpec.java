@@ -1,6 +1,7 @@
 package moe4j.config;
 
 import java.lang.reflect.RecordComponent;
+import java.math.BigDecimal;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
@@ -92,8 +93,9 @@ record FlagSpec(String name, RecordComponent component, Flag flag) {
         return Long.valueOf(text);
       } else if (type == double.class || type == Double.class) {
         wanted = "a number";
-        double number = Double.parseDouble(text);
-        if (Double.isNaN(number)) {
+        // Decimal notation alone: Double.parseDouble takes NaN, 1f and 0x1p3 too.
+        double number = new BigDecimal(text).doubleValue();
+        if (Double.isInfinite(number)) {
           throw new NumberFormatException();
         }
         return number;

@@ -1,13 +1,20 @@
 package moe4j.config;
 
+import static java.util.regex.Pattern.DOTALL;
+
 import java.lang.reflect.Constructor;
 import java.lang.reflect.InvocationTargetException;
+import java.lang.reflect.Method;
 import java.lang.reflect.RecordComponent;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import org.apache.commons.cli.CommandLine;
 import org.apache.commons.cli.DefaultParser;
 import org.apache.commons.cli.MissingArgumentException;
@@ -18,6 +25,9 @@ import org.apache.commons.cli.UnrecognizedOptionException;
 
 /** The flags of a command: the components of its records, parsed by Commons CLI. */
 public final class Flags {
+  /** A flag as typed: its dashes, its name, perhaps a value. Negative numbers are none. */
+  private static final Pattern FLAG = Pattern.compile("(--?)(\\p{Alpha}[^\\s=]*)(?:=.*)?", DOTALL);
+
   private final List<Class<? extends Record>> types;
   private final Map<String, FlagSpec> specs = new LinkedHashMap<>();
 
@@ -77,21 +87,30 @@ public final class Flags {
   public Parsed parse(String... args) {
     CommandLine line = commandLine(args);
     Parsed parsed = new Parsed(line.getArgList());
+    // A flag that stands twice counts where it stands last, lists too: Commons CLI would join them.
+    Map<String, List<String>> typed = new HashMap<>();
+    for (Option option : line.getOptions()) {
+      typed.put(option.getLongOpt(), option.getValuesList());
+    }
     for (Class<? extends Record> type : types) {
       RecordComponent[] components = type.getRecordComponents();
       Object[] values = new Object[components.length];
       for (int i = 0; i < components.length; i++) {
         FlagSpec spec = specs.get(FlagSpec.kebab(components[i].getName()));
-        String[] typed = line.getOptionValues(spec.name());
-        boolean present = line.hasOption(spec.name());
-        values[i] = spec.parse(!present ? null : typed == null ? List.of() : List.of(typed));
+        values[i] = spec.parse(typed.get(spec.name()));
       }
       parsed.records.put(type, construct(type, components, values));
     }
     return parsed;
   }
 
+  /** Every flag's name. */
+  Set<String> names() {
+    return specs.keySet();
+  }
+
   private CommandLine commandLine(String[] args) {
+    refuseUnknown(args);
     Options options = new Options();
     for (FlagSpec spec : specs.values()) {
       Option.Builder option = Option.builder().longOpt(spec.name());
@@ -103,9 +122,15 @@ public final class Flags {
       options.addOption(option.get());
     }
     try {
-      return DefaultParser.builder().setAllowPartialMatching(false).get().parse(options, args);
+      return DefaultParser.builder()
+          .setAllowPartialMatching(false)
+          .setStripLeadingAndTrailingQuotes(false)
+          .get()
+          .parse(options, args);
     } catch (UnrecognizedOptionException e) {
-      throw new IllegalArgumentException(unknown(e.getOption()), e);
+      String name = e.getOption().replaceFirst("^--([^=]*)=.*", "$1");
+      throw new IllegalArgumentException(
+          specs.containsKey(name) ? "--" + name + " takes no value" : unknown(e.getOption()), e);
     } catch (MissingArgumentException e) {
       throw new IllegalArgumentException(
           "--" + e.getOption().getLongOpt() + " needs a value behind it", e);
@@ -114,8 +139,24 @@ public final class Flags {
     }
   }
 
+  /**
+   * Commons CLI takes an unknown flag for a value of the flag before it, and one dash for two.
+   * Values that begin with a dash and a letter stand behind an equals sign.
+   */
+  private void refuseUnknown(String[] args) {
+    for (String arg : args) {
+      if (arg.equals("--")) {
+        return;
+      }
+      Matcher flag = FLAG.matcher(arg);
+      if (flag.matches() && !(flag.group(1).equals("--") && specs.containsKey(flag.group(2)))) {
+        throw new IllegalArgumentException(unknown(flag.group(1) + flag.group(2)));
+      }
+    }
+  }
+
   private String unknown(String typed) {
-    String name = typed.replaceFirst("=.*", "").replaceFirst("^-+", "");
+    String name = typed.replaceFirst("^-+", "");
     String reason = MegatronFlags.reason(name);
     if (reason != null) {
       return "--" + name + " is a flag of Megatron's that has no place here: " + reason;
@@ -149,7 +190,8 @@ public final class Flags {
     for (Class<? extends Record> type : types) {
       List<FlagSpec> flags = FlagSpec.of(type);
       if (!flags.isEmpty()) {
-        text.append(type.getSimpleName().replaceAll("(Config|Flags|Options)$", "")).append(":\n");
+        text.append(type.getSimpleName().replaceAll("(?<=.)(Config|Flags|Options)$", ""))
+            .append(":\n");
       }
       for (FlagSpec spec : flags) {
         String head = "  --" + spec.name() + spec.argument();
@@ -179,7 +221,9 @@ public final class Flags {
     Map<String, Object> values = new LinkedHashMap<>();
     for (FlagSpec spec : FlagSpec.of(record.getClass())) {
       try {
-        values.put(spec.name().replace('-', '_'), spec.component().getAccessor().invoke(record));
+        Method accessor = spec.component().getAccessor();
+        accessor.setAccessible(true);
+        values.put(spec.name().replace('-', '_'), accessor.invoke(record));
       } catch (ReflectiveOperationException e) {
         throw new IllegalStateException(spec.name(), e);
       }
@@ -203,6 +247,8 @@ public final class Flags {
                   line.add(flag);
                   list.forEach(item -> line.add(item.toString()));
                 }
+              } else if (value instanceof String text && text.startsWith("-")) {
+                line.add(flag + "=" + text);
               } else if (value != null) {
                 line.add(flag);
                 line.add(value.toString());

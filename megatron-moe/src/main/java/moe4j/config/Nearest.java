@@ -1,5 +1,7 @@
 package moe4j.config;
 
+import static java.util.Comparator.comparingInt;
+
 import java.util.Collection;
 import java.util.Optional;
 
@@ -8,23 +10,22 @@ public final class Nearest {
   private Nearest() {}
 
   /**
-   * The nearest of some words by Levenshtein's distance, if it is near: at most a third of the
-   * word's letters differ, or one of the two begins with the other.
+   * The nearest of some words by Levenshtein's distance, if at most a third of the typed letters
+   * differ; else a word that goes on where the typed one ends, or the longest that begins it.
    */
   public static Optional<String> to(String typed, Collection<String> known) {
-    String best = null;
-    int least = Integer.MAX_VALUE;
-    for (String word : known) {
-      int distance = distance(typed, word);
-      if (typed.length() >= 3 && (word.startsWith(typed) || typed.startsWith(word))) {
-        distance = Math.min(distance, 1);
-      }
-      if (distance < least) {
-        least = distance;
-        best = word;
-      }
+    Optional<String> nearest = known.stream().min(comparingInt(word -> distance(typed, word)));
+    int allowed = Math.max(1, typed.length() / 3);
+    if (nearest.isPresent() && distance(typed, nearest.get()) <= allowed) {
+      return nearest;
     }
-    return least <= Math.max(1, typed.length() / 3) ? Optional.ofNullable(best) : Optional.empty();
+    if (typed.length() < 3) {
+      return Optional.empty();
+    }
+    return known.stream()
+        .filter(word -> word.startsWith(typed))
+        .min(comparingInt(String::length))
+        .or(() -> known.stream().filter(typed::startsWith).max(comparingInt(String::length)));
   }
 
   private static int distance(String a, String b) {

@@ -73,6 +73,16 @@ public record OptimizerConfig(
       throw new IllegalArgumentException(
           "--lr-warmup-iters and --lr-warmup-samples: none may be negative");
     }
+    positive("lr-decay-iters", lrDecayIters);
+    positive("lr-decay-samples", lrDecaySamples);
+    positive("lr-wsd-decay-iters", lrWsdDecayIters);
+    positive("lr-wsd-decay-samples", lrWsdDecaySamples);
+  }
+
+  private static void positive(String flag, Number value) {
+    if (value != null && value.longValue() < 1) {
+      throw new IllegalArgumentException("--%s %s is not positive".formatted(flag, value));
+    }
   }
 
   private static void share(String flag, double value) {

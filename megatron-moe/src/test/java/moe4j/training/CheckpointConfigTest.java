@@ -1,0 +1,38 @@
+package moe4j.training;
+
+import static org.testng.Assert.assertEquals;
+
+import moe4j.config.Flags;
+import moe4j.config.Refusals;
+import org.testng.annotations.DataProvider;
+import org.testng.annotations.Test;
+
+public class CheckpointConfigTest {
+  @Test
+  public void nothingIsSavedOrLoadedUnasked() {
+    assertEquals(
+        Flags.parse(CheckpointConfig.class),
+        new CheckpointConfig(null, null, null, -1, false, false, false, false));
+    assertEquals(
+        Flags.parse(
+            CheckpointConfig.class,
+            Refusals.words("--save a --save-interval 5 --most-recent-k -1 --load b --finetune")),
+        new CheckpointConfig("a", "b", 5, -1, false, false, true, false));
+  }
+
+  @DataProvider
+  public Object[][] impossible() {
+    return new Object[][] {
+      {"--save a --save-interval 0", "--save-interval 0 is not positive"},
+      {"--save-interval 5", "--save-interval needs --save"},
+      {"--most-recent-k 0", "--most-recent-k 0 is neither -1 nor positive"},
+      {"--most-recent-k -2", "--most-recent-k -2 is neither -1 nor positive"},
+      {"--finetune", "--finetune needs --load"},
+    };
+  }
+
+  @Test(dataProvider = "impossible")
+  public void whatCannotBeIsRefused(String flags, String sentence) {
+    assertEquals(Refusals.of(CheckpointConfig.class, flags), sentence);
+  }
+}

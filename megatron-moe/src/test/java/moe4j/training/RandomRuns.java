@@ -1,0 +1,194 @@
+package moe4j.training;
+
+import java.util.List;
+import java.util.Random;
+import java.util.function.Supplier;
+import moe4j.moe.MoeConfig;
+import moe4j.optimizer.OptimizerConfig;
+import moe4j.transformer.TransformerConfig;
+
+/** Configurations of runs, drawn at random among those that are allowed. */
+final class RandomRuns {
+  private final Random random;
+
+  RandomRuns(Random random) {
+    this.random = random;
+  }
+
+  RunConfig next() {
+    TransformerConfig model = model();
+    boolean iterations = random.nextBoolean();
+    return new RunConfig(
+        model,
+        moe(model.numLayers()),
+        optimizer(iterations),
+        training(iterations),
+        data(),
+        checkpoint(),
+        new LoggingConfig(
+            size(200),
+            flip(),
+            flip(),
+            flip(),
+            maybe(this::path),
+            maybe(this::path),
+            maybe(this::path)));
+  }
+
+  private TransformerConfig model() {
+    int groups = size(4);
+    int heads = groups * size(4);
+    int sequence = size(64);
+    int channels = 2 * size(20);
+    boolean grouped = flip();
+    return new TransformerConfig(
+        size(12),
+        heads * size(16),
+        heads,
+        sequence,
+        maybe(() -> sequence + random.nextInt(9)),
+        maybe(() -> size(999)),
+        channels,
+        grouped,
+        grouped ? groups : 1,
+        choice("learned_absolute", "rope", "none"),
+        size(99_999),
+        1.0,
+        flip(),
+        choice("LayerNorm", "RMSNorm"),
+        positive(),
+        flip(),
+        flip(),
+        flip(),
+        flip(),
+        flip(),
+        size(512),
+        positive(),
+        random.nextDouble(),
+        random.nextDouble());
+  }
+
+  private MoeConfig moe(int layers) {
+    Integer experts = maybe(() -> 2 + random.nextInt(30));
+    return new MoeConfig(
+        experts,
+        choice(String.valueOf(size(5)), "[1]*" + layers, "[0]*" + (layers - 1) + "+[1]"),
+        experts == null ? null : maybe(() -> size(400)),
+        2,
+        flip(),
+        choice("aux_loss", "none"),
+        positive(),
+        maybe(this::positive));
+  }
+
+  private OptimizerConfig optimizer(boolean iterations) {
+    double lr = positive();
+    String style = choice("constant", "linear", "cosine", "inverse-square-root", "WSD");
+    Double fraction = maybe(() -> random.nextDouble() / 2);
+    int warmup = fraction == null ? random.nextInt(10) : 0;
+    Integer wsd = style.equals("WSD") ? Integer.valueOf(size(9)) : null;
+    return new OptimizerConfig(
+        "adam",
+        lr,
+        lr * random.nextDouble(),
+        style,
+        iterations ? maybe(() -> 100 + size(99)) : null,
+        iterations ? null : maybe(() -> 10_000L + size(99)),
+        iterations ? warmup : 0,
+        iterations ? 0 : warmup,
+        fraction,
+        lr * random.nextDouble(),
+        choice("exponential", "linear", "cosine", "minus_sqrt"),
+        iterations ? wsd : null,
+        iterations || wsd == null ? null : Long.valueOf(wsd),
+        positive(),
+        random.nextDouble(),
+        random.nextDouble(),
+        positive(),
+        choice(0.0, 1.0, positive()));
+  }
+
+  private TrainingConfig training(boolean iterations) {
+    int micro = size(8);
+    return new TrainingConfig(
+        micro,
+        maybe(() -> micro * size(8)),
+        iterations ? 20 + size(1000) : null,
+        iterations ? null : 10_000L + random.nextInt(1 << 30),
+        random.nextInt(),
+        flip(),
+        random.nextInt(20),
+        maybe(() -> size(50)),
+        maybe(() -> size(50)),
+        maybe(() -> size(50)),
+        flip(),
+        "cpu",
+        maybe(() -> size(8)));
+  }
+
+  private DataFlags data() {
+    int source = random.nextInt(5);
+    return new DataFlags(
+        source == 0 ? paths() : List.of(),
+        source == 1 ? paths() : List.of(),
+        source == 1 && flip() ? paths() : List.of(),
+        source == 1 && flip() ? paths() : List.of(),
+        source == 2 ? path() : null,
+        source == 3 ? path() : null,
+        source == 1 || source == 3 ? null : maybe(() -> "969,30,1"),
+        maybe(this::path),
+        source == 4,
+        maybe(() -> choice("NullTokenizer", "GPT2BPETokenizer")),
+        maybe(this::path),
+        maybe(this::path),
+        maybe(this::path),
+        maybe(() -> size(60_000)),
+        flip(),
+        flip(),
+        flip(),
+        flip());
+  }
+
+  private CheckpointConfig checkpoint() {
+    String save = maybe(this::path);
+    String load = maybe(this::path);
+    return new CheckpointConfig(
+        save,
+        load,
+        save == null ? null : maybe(() -> size(100)),
+        choice(-1, size(9)),
+        flip(),
+        flip(),
+        load != null && flip(),
+        flip());
+  }
+
+  private boolean flip() {
+    return random.nextBoolean();
+  }
+
+  private <T> T maybe(Supplier<T> value) {
+    return flip() ? null : value.get();
+  }
+
+  @SafeVarargs
+  private <T> T choice(T... values) {
+    return values[random.nextInt(values.length)];
+  }
+
+  private int size(int most) {
+    return 1 + random.nextInt(most);
+  }
+
+  private double positive() {
+    return (1 - random.nextDouble()) * Math.pow(10, random.nextInt(12) - 9);
+  }
+
+  private List<String> paths() {
+    return flip() ? List.of(path()) : List.of("0.3", path(), "0.7", path());
+  }
+
+  private String path() {
+    return choice("a", "runs/b c", "/data/\"d\"", "e=f", "g-h", "..");
+  }
+}

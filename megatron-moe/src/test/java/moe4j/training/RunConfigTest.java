@@ -1,0 +1,104 @@
+package moe4j.training;
+
+import static org.testng.Assert.assertEquals;
+import static org.testng.Assert.expectThrows;
+
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.List;
+import java.util.Map;
+import java.util.Random;
+import moe4j.config.Flags;
+import moe4j.config.Refusals;
+import moe4j.testing.Seeds;
+import org.testng.annotations.DataProvider;
+import org.testng.annotations.Test;
+
+public class RunConfigTest {
+  private static final String SMALL =
+      "--num-layers 2 --hidden-size 64 --num-attention-heads 4 --seq-length 16"
+          + " --micro-batch-size 2 --train-iters 10 --lr 1e-3 --mock-data";
+
+  private final Random random = Seeds.random(RunConfigTest.class);
+
+  private static List<Record> parts(RunConfig run) {
+    return List.of(
+        run.model(),
+        run.moe(),
+        run.optimizer(),
+        run.training(),
+        run.data(),
+        run.checkpoint(),
+        run.logging());
+  }
+
+  @Test
+  public void aRunsCommandLineGivesItAgain() {
+    RandomRuns runs = new RandomRuns(random);
+    for (int round = 0; round < 300; round++) {
+      RunConfig run = runs.next();
+      List<Record> parts = new ArrayList<>(parts(run));
+      Collections.shuffle(parts, random);
+      List<String> line = new ArrayList<>();
+      parts.forEach(part -> line.addAll(Flags.commandLine(part)));
+      assertEquals(RunConfig.parse(line.toArray(String[]::new)), run, line.toString());
+    }
+  }
+
+  @Test
+  public void aCheckpointGivesItsConfigurationAgain() {
+    RandomRuns runs = new RandomRuns(random);
+    for (int round = 0; round < 100; round++) {
+      RunConfig run = runs.next();
+      assertEquals(RunConfig.modelOf(run.toJson()), run.model());
+      assertEquals(RunConfig.moeOf(run.toJson()), run.moe());
+      assertEquals(RunConfig.dataOf(run.toJson()), run.data());
+    }
+  }
+
+  @Test
+  public void argumentsAreSortedAndWhole() {
+    Map<String, Object> arguments = RunConfig.parse(Refusals.words(SMALL)).arguments();
+    assertEquals(List.copyOf(arguments.keySet()), arguments.keySet().stream().sorted().toList());
+    assertEquals(
+        arguments.size(),
+        parts(RunConfig.parse(Refusals.words(SMALL))).stream()
+            .mapToInt(part -> part.getClass().getRecordComponents().length)
+            .sum());
+    assertEquals(arguments.get("ffn_hidden_size"), 256);
+    assertEquals(arguments.get("mock_data"), true);
+    assertEquals(arguments.get("lr"), 1e-3);
+  }
+
+  @DataProvider
+  public Object[][] impossible() {
+    return new Object[][] {
+      {"extra", "'extra' stands behind no flag"},
+      {
+        "--lr-decay-samples 100",
+        "--train-iters counts in iterations and --lr-decay-samples in samples: one unit is asked"
+            + " for"
+      },
+      {
+        "--lr-warmup-iters 10",
+        "the learning rate's warm-up of 20 samples is no shorter than its decay of 20"
+      },
+      {
+        "--num-experts 4 --moe-layer-freq [0]*1+[1]*2",
+        "--moe-layer-freq [0]*1+[1]*2 describes 3 layers, --num-layers says 2"
+      },
+      {"--num-layer 3", "unknown flag --num-layer; did you mean --num-layers?"},
+      {"--lr-decay-stile cosine", "unknown flag --lr-decay-stile; did you mean --lr-decay-style?"},
+    };
+  }
+
+  @Test(dataProvider = "impossible")
+  public void whatCannotBeIsRefused(String flags, String sentence) {
+    assertEquals(
+        expectThrows(
+                IllegalArgumentException.class,
+                () -> RunConfig.parse(Refusals.words(SMALL + " " + flags)))
+            .getMessage(),
+        sentence);
+  }
+}

@@ -36,8 +36,7 @@ public final class CompareCommand implements Command {
 
   @Override
   public int run(Flags.Parsed parsed) throws IOException {
-    CompareReport report =
-        CompareReport.of(parsed.positional().stream().map(Path::of).toList());
+    CompareReport report = CompareReport.of(parsed.positional().stream().map(Path::of).toList());
     Path page = report.write(Path.of(parsed.get(Options.class).outputDir()));
     System.out.println(page);
     System.out.println(report.summary());

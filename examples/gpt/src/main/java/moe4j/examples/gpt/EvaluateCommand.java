@@ -76,12 +76,11 @@ public final class EvaluateCommand implements Command {
   @Override
   public int run(Flags.Parsed parsed) throws IOException {
     Options options = parsed.get(Options.class);
-    try (GptCheckpoint checkpoint =
-        GptCheckpoint.load(Path.of(options.load()), LOG::warn)) {
+    try (GptCheckpoint checkpoint = GptCheckpoint.load(Path.of(options.load()), LOG::warn)) {
       GptModel model = checkpoint.model();
       int sequence = model.config().seqLength();
-      DataFlags flags = checkpoint.data().elsewhere(
-          options.dataPath(), options.split(), options.dataCachePath());
+      DataFlags flags =
+          checkpoint.data().elsewhere(options.dataPath(), options.split(), options.dataCachePath());
       SampleDataset dataset = dataset(options, flags, sequence);
       int rows = (int) Math.min(options.microBatchSize(), dataset.size());
       long wanted = options.samples() == null ? dataset.size() : options.samples();
@@ -116,8 +115,7 @@ public final class EvaluateCommand implements Command {
     Tokenizer tokenizer = GptTask.tokenizer(flags);
     Part part = Part.valueOf(options.part().toUpperCase(Locale.ROOT));
     OptionalLong none = OptionalLong.empty();
-    OptionalLong wanted =
-        options.samples() == null ? none : OptionalLong.of(options.samples());
+    OptionalLong wanted = options.samples() == null ? none : OptionalLong.of(options.samples());
     OptionalLong nothing = OptionalLong.of(0);
     DataConfig config =
         GptTask.dataConfig(

@@ -12,11 +12,11 @@ import moe4j.tokenizer.Tokenizer;
 import moe4j.transformer.Batch;
 import moe4j.transformer.GptModel;
 import moe4j.transformer.Pass;
+import org.apache.logging.log4j.LogManager;
+import org.apache.logging.log4j.Logger;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Tensor;
-import org.apache.logging.log4j.LogManager;
-import org.apache.logging.log4j.Logger;
 
 /**
  * {@code moe4j generate}: continues a text.
@@ -69,8 +69,7 @@ public final class GenerateCommand implements Command {
   public int run(Flags.Parsed parsed) throws IOException {
     Options options = parsed.get(Options.class);
     Sampler sampler = new Sampler(options.temperature(), options.topK(), options.topP());
-    try (GptCheckpoint checkpoint =
-        GptCheckpoint.load(Path.of(options.load()), LOG::warn)) {
+    try (GptCheckpoint checkpoint = GptCheckpoint.load(Path.of(options.load()), LOG::warn)) {
       Tokenizer tokenizer = GptTask.tokenizer(checkpoint.data());
       Random random = new Random(options.seed());
       int[] prompt = prompt(tokenizer, options.prompt());
@@ -108,8 +107,7 @@ public final class GenerateCommand implements Command {
     int length = prompt.length;
     while (length < tokens.length) {
       float[] logits = next(model, tokens, length);
-      int token =
-          sampler.draw(logits, Math.min(tokenizer.vocabSize(), logits.length), random);
+      int token = sampler.draw(logits, Math.min(tokenizer.vocabSize(), logits.length), random);
       if (token == tokenizer.eod()) {
         break;
       }

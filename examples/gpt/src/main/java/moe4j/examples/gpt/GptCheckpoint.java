@@ -39,14 +39,14 @@ record GptCheckpoint(GptModel model, DataFlags data, long iteration) implements 
     Checkpoint checkpoint =
         new CheckpointStore(directory, -1)
             .loadLatest(EnumSet.of(Section.MODEL), warnings)
-            .orElseThrow(() -> new IOException("--load %s holds no checkpoint".formatted(directory)));
+            .orElseThrow(
+                () -> new IOException("--load %s holds no checkpoint".formatted(directory)));
     try (checkpoint) {
       var configuration = checkpoint.info().configuration();
       TransformerConfig shape = RunConfig.modelOf(configuration);
       MoeConfig moe = RunConfig.moeOf(configuration);
       StoredTensor embedding = checkpoint.tensor(EMBEDDING);
-      ScalarType dtype =
-          embedding.dtype() == Dtype.BF16 ? ScalarType.BFloat16 : ScalarType.Float;
+      ScalarType dtype = embedding.dtype() == Dtype.BF16 ? ScalarType.BFloat16 : ScalarType.Float;
       ParameterSet parameters = new ParameterSet(0, dtype, new Device("cpu"));
       GptModel model =
           GptTask.model(shape, moe, Math.toIntExact(embedding.shape().get(0)), parameters);

@@ -43,7 +43,8 @@ final class GptTask implements Pretraining.Task {
   /** The tokenizer that data flags name. */
   static Tokenizer tokenizer(DataFlags flags) throws IOException {
     if (flags.tokenizerType() == null && flags.vocabSize() == null) {
-      throw new IllegalArgumentException("--tokenizer-type is required, or --vocab-size without one");
+      throw new IllegalArgumentException(
+          "--tokenizer-type is required, or --vocab-size without one");
     }
     return Tokenizers.of(
         new TokenizerConfig(
@@ -65,9 +66,7 @@ final class GptTask implements Pretraining.Task {
     boolean[] experts = moe.moeLayers(model.numLayers());
     FeedForward.Factory feedForward =
         (layer, scope) ->
-            experts[layer]
-                ? MoeLayer.create(model, moe, layer, scope)
-                : new Mlp(model, scope);
+            experts[layer] ? MoeLayer.create(model, moe, layer, scope) : new Mlp(model, scope);
     return new GptModel(model, paddedVocabulary, feedForward, parameters);
   }
 

@@ -67,13 +67,13 @@ record FlagSpec(String name, RecordComponent component, Flag flag) {
     if (isSwitch()) {
       return typed != null;
     }
+    if (typed == null && flag.required()) {
+      throw new IllegalArgumentException("--" + name + " is required");
+    }
     if (isList()) {
       return typed == null ? List.of() : List.copyOf(typed);
     }
     if (typed == null) {
-      if (flag.required()) {
-        throw new IllegalArgumentException("--" + name + " is required");
-      }
       return flag.value().isEmpty() ? null : value(flag.value());
     }
     return value(typed.get(typed.size() - 1));

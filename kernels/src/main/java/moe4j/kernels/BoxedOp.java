@@ -43,12 +43,13 @@ public final class BoxedOp {
    * Calls the operator.
    *
    * @param arguments in the schema's order: {@link Tensor}, a list of tensors, {@link Double},
-   *     {@link Long}, {@link Boolean}, or null for none
+   *     {@link Long}, {@link Boolean}, a ready {@link IValue}, or null for none
    * @return the first result, or null where the operator has none
    */
   public Tensor call(Object... arguments) {
     IValueVector stack = invoke(arguments);
-    return stack.size() == 0 ? null : stack.get(0).toTensor();
+    // A handle of its own: toTensor() points into the stack, which goes with its scope.
+    return stack.size() == 0 ? null : new Tensor(stack.get(0).toTensor());
   }
 
   /** Calls an operator whose result is a list of tensors; arguments as for {@link #call}. */
@@ -56,7 +57,7 @@ public final class BoxedOp {
     TensorVector results = invoke(arguments).get(0).toTensorVector();
     List<Tensor> list = new ArrayList<>();
     for (long i = 0; i < results.size(); i++) {
-      list.add(results.get(i));
+      list.add(new Tensor(results.get(i)));
     }
     return list;
   }
@@ -70,11 +71,19 @@ public final class BoxedOp {
     return stack;
   }
 
+  /** The type of the elements of an argument that is a list. */
+  Type.TypePtr elementType(int argument) {
+    return Scopes.keep(
+        () -> handle.schema().arguments().getPointer(argument).type().get().containedType(0));
+  }
+
   private static IValue wrap(Object argument) {
     if (argument == null) {
       return new IValue();
     } else if (argument instanceof Tensor tensor) {
       return new IValue(tensor);
+    } else if (argument instanceof IValue value) {
+      return value;
     } else if (argument instanceof Double number) {
       return new IValue(number.doubleValue());
     } else if (argument instanceof Long number) {

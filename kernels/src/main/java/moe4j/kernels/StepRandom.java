@@ -47,7 +47,7 @@ public record StepRandom(long seed, long step, long firstSample, long samples) {
     if (p == 0) {
       return x;
     }
-    Tensor keep = uniform(x, layer, operation).ge(new Scalar(p)).to(x.scalar_type());
+    Tensor keep = uniform(x, layer, operation).ge(new Scalar(p)).to(Tensors.dtype(x));
     return x.mul(keep.mul_(new Scalar(1 / (1 - p))));
   }
 }

@@ -1,6 +1,7 @@
 package moe4j.moe;
 
 import moe4j.kernels.GroupedMatmul;
+import moe4j.kernels.Tensors;
 import moe4j.transformer.Activation;
 import moe4j.transformer.Initial;
 import moe4j.transformer.ParameterScope;
@@ -33,7 +34,7 @@ public final class GroupedMlp implements Experts {
   @Override
   public Tensor forward(Dispatched dispatched) {
     Tensor inner = GroupedMatmul.linear(dispatched.rows(), fc1, dispatched.offsets());
-    Tensor weight = dispatched.weight().to(inner.scalar_type()).unsqueeze(1);
+    Tensor weight = dispatched.weight().to(Tensors.dtype(inner)).unsqueeze(1);
     return GroupedMatmul.linear(activation.apply(inner).mul(weight), fc2, dispatched.offsets());
   }
 }

@@ -33,7 +33,7 @@ public final class AdamW implements AutoCloseable {
 
     /** Whether the master is a tensor of its own. */
     public boolean hasMaster() {
-      return parameter.tensor().scalar_type() != ScalarType.Float;
+      return Tensors.dtype(parameter.tensor()) != ScalarType.Float;
     }
   }
 

@@ -131,7 +131,7 @@ public final class Attention {
             .to(ScalarType.Float)
             .masked_fill(hidden, new Scalar(Float.NEGATIVE_INFINITY))
             .softmax(-1)
-            .to(query.scalar_type());
+            .to(Tensors.dtype(query));
     return pass.dropout(weights, dropout, layer + 1, Operation.ATTENTION_WEIGHTS).matmul(value);
   }
 }

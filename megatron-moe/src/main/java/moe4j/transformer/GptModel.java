@@ -3,6 +3,7 @@ package moe4j.transformer;
 import java.util.ArrayList;
 import java.util.List;
 import moe4j.kernels.CrossEntropy;
+import moe4j.kernels.Gemm;
 import moe4j.kernels.Scopes;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;
@@ -89,7 +90,7 @@ public final class GptModel implements LanguageModel, AutoCloseable {
 
   /** The output layer: [..., h] to [..., V]. */
   public Tensor project(Tensor hidden) {
-    return torch.linear(hidden, outputWeight);
+    return Gemm.linear(hidden, outputWeight, null);
   }
 
   /** The last layer's normalised output, [B, S, h]. */

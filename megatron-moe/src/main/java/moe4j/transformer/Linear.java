@@ -1,8 +1,7 @@
 package moe4j.transformer;
 
-import moe4j.kernels.Tensors;
+import moe4j.kernels.Gemm;
 import org.bytedeco.pytorch.Tensor;
-import org.bytedeco.pytorch.global.torch;
 
 /** {@code y = x W^T + b} with W [out, in]. */
 public final class Linear {
@@ -20,6 +19,6 @@ public final class Linear {
 
   /** [..., in] to [..., out]. */
   public Tensor forward(Tensor x) {
-    return torch.linear(x, weight, Tensors.optional(bias));
+    return Gemm.linear(x, weight, bias);
   }
 }

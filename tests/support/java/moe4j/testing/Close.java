@@ -7,6 +7,15 @@ import static org.testng.Assert.assertTrue;
 public final class Close {
   private Close() {}
 
+  /** The same numbers, wider. */
+  public static double[] doubles(float[] values) {
+    double[] wide = new double[values.length];
+    for (int i = 0; i < wide.length; i++) {
+      wide[i] = values[i];
+    }
+    return wide;
+  }
+
   /** The Frobenius norm. */
   public static double norm(double[] values) {
     double sum = 0;
@@ -39,5 +48,17 @@ public final class Close {
         distance <= relative * Math.max(norm, floor),
         "%s: differs by %.3g from a norm of %.3g, more than %.0e of it (or of %.0e)"
             .formatted(what, distance, norm, relative, floor));
+  }
+
+  /** The same of fp32 numbers. */
+  public static void assertClose(
+      String what, float[] actual, double[] expected, double relative, double floor) {
+    assertClose(what, doubles(actual), expected, relative, floor);
+  }
+
+  /** The same of fp32 numbers. */
+  public static void assertClose(
+      String what, float[] actual, float[] expected, double relative, double floor) {
+    assertClose(what, doubles(actual), doubles(expected), relative, floor);
   }
 }

@@ -51,16 +51,6 @@ final class Golden implements Closeable {
     return values;
   }
 
-  /** The elements of a tensor. */
-  static double[] doubles(Tensor tensor) {
-    float[] floats = Tensors.floats(tensor);
-    double[] values = new double[floats.length];
-    for (int i = 0; i < values.length; i++) {
-      values[i] = floats[i];
-    }
-    return values;
-  }
-
   /** An fp32 tensor of a JSON array. */
   static Tensor floats(JsonNode array, long... shape) {
     float[] values = new float[array.size()];

@@ -4,6 +4,7 @@ import static moe4j.testing.Close.assertClose;
 import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.assertSame;
 import static org.testng.Assert.assertTrue;
+import static org.testng.Assert.expectThrows;
 
 import java.util.Arrays;
 import java.util.Random;
@@ -346,6 +347,29 @@ public class MoeLayerTest {
   private static void assertBf16(String what, Tensor actual, Tensor expected) {
     assertSame(Tensors.dtype(actual), ScalarType.BFloat16);
     assertClose(what, Tensors.floats(actual), Tensors.floats(expected), 3e-2, 1e-2);
+  }
+
+  @Test
+  public void sizesThatGroupedProductsCannotTakeAreRefused() {
+    String flags = "--num-experts 4 --moe-router-topk 2";
+    Object[][] refused = {
+      {10, 8, ScalarType.Float, "fp32 need multiples of 4"},
+      {8, 6, ScalarType.Float, "fp32 need multiples of 4"},
+      {8, 12, ScalarType.BFloat16, "bf16 need multiples of 8"},
+    };
+    for (Object[] each : refused) {
+      int h = (int) each[0];
+      int f = (int) each[1];
+      String message =
+          expectThrows(
+                  IllegalArgumentException.class,
+                  () -> new Layer(h, f, flags, (ScalarType) each[2]))
+              .getMessage();
+      assertEquals(
+          message,
+          "--hidden-size %d and --moe-ffn-hidden-size %d: experts in %s"
+              .formatted(h, f, each[3]));
+    }
   }
 
   /** A gate, dispatcher and experts of one's own make a layer too. */

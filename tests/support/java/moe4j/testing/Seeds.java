@@ -24,6 +24,15 @@ public final class Seeds implements ITestListener {
     return new Random(SEED * 31 + test.getName().hashCode());
   }
 
+  /** Draws from N(0, 1). */
+  public static float[] normals(Random random, int count) {
+    float[] values = new float[count];
+    for (int i = 0; i < count; i++) {
+      values[i] = (float) random.nextGaussian();
+    }
+    return values;
+  }
+
   @Override
   public void onTestFailure(ITestResult result) {
     System.err.printf(

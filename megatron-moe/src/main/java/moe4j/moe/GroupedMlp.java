@@ -7,6 +7,7 @@ import moe4j.transformer.Initial;
 import moe4j.transformer.ParameterScope;
 import moe4j.transformer.TransformerConfig;
 import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
  * Two-layer MLPs without biases, all experts in two grouped matrix products. The routing weight is
@@ -18,11 +19,21 @@ public final class GroupedMlp implements Experts {
   private final Tensor fc1;
   private final Tensor fc2;
 
-  /** The experts of a layer, with the scope {@code decoder.layers.N.mlp.experts}. */
+  /**
+   * The experts of a layer, with the scope {@code decoder.layers.N.mlp.experts}.
+   *
+   * @throws IllegalArgumentException if a size is not one that grouped products take
+   */
   public GroupedMlp(TransformerConfig model, MoeConfig moe, ParameterScope parameters) {
     int experts = moe.numExperts();
     long h = model.hiddenSize();
     long f = moe.expertHiddenSize(model);
+    long multiple = GroupedMatmul.multiple(parameters.dtype());
+    if (h % multiple != 0 || f % multiple != 0) {
+      throw new IllegalArgumentException(
+          "--hidden-size %d and --moe-ffn-hidden-size %d: experts in %s need multiples of %d"
+              .formatted(h, f, parameters.dtype() == ScalarType.Float ? "fp32" : "bf16", multiple));
+    }
     this.activation = Activation.of(model);
     this.fc1 =
         parameters.expertWeights(

@@ -138,11 +138,12 @@ public final class AdamW implements AutoCloseable {
           sums.add(mains.get(i));
           gradients.add(gradient);
         }
-        parameter.mutable_grad().reset();
       }
       if (!sums.isEmpty()) {
         TensorLists.add(sums, gradients);
       }
+      // Only now: grad() is a view of the parameter's own handle, and is reset with it.
+      states.forEach(s -> s.parameter().tensor().mutable_grad().reset());
     }
   }
 

@@ -10,7 +10,8 @@ package moe4j.optimizer;
  */
 public final class LearningRate {
   private final OptimizerConfig config;
-  private final long warmup;
+  /** Not rounded where it is a share of the decay, as with Megatron. */
+  private final double warmup;
   private final long decay;
   private final long wsdDecay;
 
@@ -48,13 +49,13 @@ public final class LearningRate {
     }
     if (warmup > 0 && warmup >= decay) {
       throw new IllegalArgumentException(
-          "the learning rate's warm-up of %d samples is no shorter than its decay of %d"
+          "the learning rate's warm-up of %.0f samples is no shorter than its decay of %d"
               .formatted(warmup, decay));
     }
   }
 
-  private long warmup(long given) {
-    return config.lrWarmupFraction() == null ? given : (long) (config.lrWarmupFraction() * decay);
+  private double warmup(long given) {
+    return config.lrWarmupFraction() == null ? given : config.lrWarmupFraction() * decay;
   }
 
   /** The rate after so many samples. */
@@ -72,10 +73,10 @@ public final class LearningRate {
     }
     if (config.lrDecayStyle().equals("inverse-square-root")) {
       double rate =
-          max * Math.sqrt((double) Math.max(warmup, 1)) / Math.sqrt((double) Math.max(samples, 1));
+          max * Math.sqrt(Math.max(warmup, 1)) / Math.sqrt((double) Math.max(samples, 1));
       return Math.max(min, rate);
     }
-    double r = decay == warmup ? 1 : (double) (samples - warmup) / (decay - warmup);
+    double r = decay == warmup ? 1 : (samples - warmup) / (decay - warmup);
     return min + (max - min) * share(config.lrDecayStyle(), r, samples);
   }
 

@@ -95,8 +95,8 @@ public final class GptModel implements LanguageModel, AutoCloseable {
 
   /** The last layer's normalised output, [B, S, h]. */
   public Tensor hidden(Batch batch, Pass pass) {
-    Attention.Context context = context(batch);
     Tensor hidden = embed(batch, pass);
+    Attention.Context context = context(batch);
     for (TransformerLayer layer : layers) {
       Tensor input = hidden;
       // A scope a layer: what autograd does not keep is freed here, not after the backward.

@@ -1,0 +1,159 @@
+package moe4j.kernels;
+
+import static org.testng.Assert.assertEquals;
+import static org.testng.Assert.assertNotEquals;
+import static org.testng.Assert.assertSame;
+import static org.testng.Assert.assertThrows;
+import static org.testng.Assert.assertTrue;
+
+import java.util.Random;
+import moe4j.testing.Seeds;
+import org.bytedeco.javacpp.PointerScope;
+import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch;
+import org.bytedeco.pytorch.global.torch.ScalarType;
+import org.testng.annotations.AfterMethod;
+import org.testng.annotations.BeforeMethod;
+import org.testng.annotations.Test;
+
+public class StepRandomTest {
+  private static final int LAYER = 3;
+  private static final int OPERATION = 2;
+
+  private Random random;
+  private PointerScope scope;
+
+  @BeforeMethod
+  public void open() {
+    random = Seeds.random(StepRandomTest.class);
+    scope = new PointerScope();
+  }
+
+  @AfterMethod
+  public void close() {
+    scope.close();
+  }
+
+  private Tensor normals(long... shape) {
+    long size = 1;
+    for (long n : shape) {
+      size *= n;
+    }
+    return Tensors.of(Seeds.normals(random, (int) size), shape);
+  }
+
+  @Test
+  public void numbersDoNotDependOnHowABatchIsCut() {
+    long seed = random.nextLong();
+    // 15 elements a sample: a cut falls within a block of four.
+    Tensor batch = normals(6, 3, 5);
+    float[] whole = drop(new StepRandom(seed, 9, 0, 6), batch);
+    for (int size : new int[] {1, 2, 3}) {
+      for (int from = 0; from < 6; from += size) {
+        Tensor part = Tensors.slice(batch, 0, from, from + size);
+        float[] dropped = drop(new StepRandom(seed, 9, from, size), part);
+        for (int i = 0; i < dropped.length; i++) {
+          assertEquals(dropped[i], whole[from * 15 + i]);
+        }
+      }
+    }
+  }
+
+  private static float[] drop(StepRandom numbers, Tensor x) {
+    return Tensors.floats(numbers.dropout(x, 0.4, LAYER, OPERATION));
+  }
+
+  @Test
+  public void whatDiffersHasOtherNumbers() {
+    long seed = random.nextLong();
+    Tensor like = torch.empty(4, 16);
+    StepRandom numbers = new StepRandom(seed, 5, 0, 4);
+    float[] values = Tensors.floats(numbers.uniform(like, LAYER, OPERATION));
+    assertEquals(Tensors.floats(numbers.uniform(like, LAYER, OPERATION)), values);
+    Tensor[] others = {
+      numbers.uniform(like, LAYER + 1, OPERATION),
+      numbers.uniform(like, LAYER, OPERATION + 1),
+      numbers.uniform(like, OPERATION, LAYER),
+      new StepRandom(seed, 6, 0, 4).uniform(like, LAYER, OPERATION),
+      new StepRandom(seed + 1, 5, 0, 4).uniform(like, LAYER, OPERATION),
+      new StepRandom(seed, 5, 4, 4).uniform(like, LAYER, OPERATION)
+    };
+    for (Tensor other : others) {
+      float[] theirs = Tensors.floats(other);
+      int equal = 0;
+      for (int i = 0; i < values.length; i++) {
+        equal += theirs[i] == values[i] ? 1 : 0;
+      }
+      assertEquals(equal, 0);
+    }
+  }
+
+  @Test
+  public void theGlobalGeneratorHasNoPart() {
+    StepRandom numbers = new StepRandom(1, 1, 0, 2);
+    torch.manual_seed(1);
+    float[] values = Tensors.floats(numbers.uniform(torch.empty(2, 8), 0, 0));
+    torch.manual_seed(2);
+    assertEquals(Tensors.floats(numbers.uniform(torch.empty(2, 8), 0, 0)), values);
+  }
+
+  /** Six standard errors of the share that is kept. */
+  @Test
+  public void dropoutKeepsItsShareAndScalesIt() {
+    for (double p : new double[] {0.1, 0.5, 0.9}) {
+      int n = 100_000;
+      StepRandom numbers = new StepRandom(random.nextLong(), 0, 0, 2);
+      float[] dropped = Tensors.floats(numbers.dropout(torch.ones(2, n / 2), p, 0, 0));
+      int kept = 0;
+      for (float value : dropped) {
+        if (value != 0) {
+          kept++;
+          assertEquals(value, 1 / (1 - p), 1e-6 / (1 - p));
+        }
+      }
+      assertEquals(kept / (double) n, 1 - p, 6 * Math.sqrt(p * (1 - p) / n));
+    }
+  }
+
+  @Test
+  public void theGradientIsDroppedAlike() {
+    StepRandom numbers = new StepRandom(random.nextLong(), 0, 0, 4);
+    Tensor x = normals(4, 25).set_requires_grad(true);
+    Tensor upstream = normals(4, 25);
+    Tensor y = numbers.dropout(x, 0.3, LAYER, OPERATION);
+    y.mul(upstream).sum().backward();
+    float[] out = Tensors.floats(y);
+    float[] in = Tensors.floats(x);
+    float[] above = Tensors.floats(upstream);
+    float[] gradient = Tensors.floats(x.grad());
+    int kept = 0;
+    for (int i = 0; i < out.length; i++) {
+      boolean keep = out[i] != 0;
+      kept += keep ? 1 : 0;
+      assertEquals(out[i], keep ? in[i] / 0.7f : 0f, 1e-6f * Math.abs(in[i]));
+      assertEquals(gradient[i], keep ? above[i] / 0.7f : 0f, 1e-6f * Math.abs(above[i]));
+    }
+    assertTrue(kept > 0 && kept < out.length);
+  }
+
+  @Test
+  public void dropoutKeepsTheType() {
+    StepRandom numbers = new StepRandom(1, 0, 0, 2);
+    Tensor x = normals(2, 50).to(ScalarType.BFloat16);
+    Tensor y = numbers.dropout(x, 0.5, LAYER, OPERATION);
+    assertSame(Tensors.dtype(y), ScalarType.BFloat16);
+    assertNotEquals(Tensors.floats(y), Tensors.floats(x));
+    assertSame(numbers.dropout(x, 0, LAYER, OPERATION), x);
+    assertSame(Tensors.dtype(numbers.uniform(x, LAYER, OPERATION)), ScalarType.Float);
+  }
+
+  @Test
+  public void whatCannotBeCutIsRefused() {
+    StepRandom numbers = new StepRandom(1, 0, 0, 4);
+    Tensor x = torch.empty(3, 3);
+    assertThrows(IllegalArgumentException.class, () -> numbers.uniform(x, 0, 0));
+    Tensor y = torch.empty(4, 3);
+    assertThrows(IllegalArgumentException.class, () -> numbers.uniform(y, 1 << 16, 0));
+    assertThrows(IllegalArgumentException.class, () -> numbers.uniform(y, 0, -1));
+  }
+}

@@ -27,6 +27,14 @@ public final class Tensors {
 
   private Tensors() {}
 
+  /**
+   * A tensor's type, comparable by {@code ==} and in a switch: what the presets return from native
+   * code is another object than the constant.
+   */
+  public static ScalarType dtype(Tensor t) {
+    return t.scalar_type().intern();
+  }
+
   /** Options for new tensors of a type on a device. */
   public static TensorOptions options(ScalarType dtype, Device device) {
     return new TensorOptions(dtype).device(new DeviceOptional(device));

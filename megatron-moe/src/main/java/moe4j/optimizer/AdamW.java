@@ -33,7 +33,7 @@ public final class AdamW implements AutoCloseable {
 
     /** Whether the master is a tensor of its own. */
     public boolean hasMaster() {
-      return parameter.tensor().scalar_type() != ScalarType.Float;
+      return Tensors.dtype(parameter.tensor()) != ScalarType.Float;
     }
   }
 
@@ -138,11 +138,12 @@ public final class AdamW implements AutoCloseable {
           sums.add(mains.get(i));
           gradients.add(gradient);
         }
-        parameter.mutable_grad().reset();
       }
       if (!sums.isEmpty()) {
         TensorLists.add(sums, gradients);
       }
+      // Only now: grad() is a view of what reset() empties.
+      states.forEach(s -> s.parameter().tensor().mutable_grad().reset());
     }
   }
 

@@ -87,7 +87,7 @@ public final class ModelState {
   }
 
   private static Dtype dtype(Tensor tensor) {
-    return dtype(tensor.scalar_type());
+    return dtype(Tensors.dtype(tensor));
   }
 
   private static Dtype dtype(ScalarType type) {

@@ -10,6 +10,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.concurrent.Callable;
 import java.util.stream.Stream;
 import moe4j.cli.Main;
 
@@ -28,6 +29,23 @@ final class Cli {
 
   /** Runs a command in this process. */
   static Result run(List<String> arguments) {
+    return captured((out, err) -> Main.run(arguments.toArray(new String[0]), out, err));
+  }
+
+  /** Runs without a word on the console, and passes on what is thrown. */
+  static Result quietly(Callable<?> body) {
+    return captured(
+        (out, err) -> {
+          body.call();
+          return 0;
+        });
+  }
+
+  private interface Body {
+    int run(PrintStream out, PrintStream err) throws Exception;
+  }
+
+  private static Result captured(Body body) {
     PrintStream out = System.out;
     PrintStream err = System.err;
     ByteArrayOutputStream outBytes = new ByteArrayOutputStream();
@@ -37,11 +55,15 @@ final class Cli {
     System.setOut(newOut);
     System.setErr(newErr);
     try {
-      int status = Main.run(arguments.toArray(new String[0]), newOut, newErr);
+      int status = body.run(newOut, newErr);
       return new Result(
           status,
           outBytes.toString(StandardCharsets.UTF_8),
           errBytes.toString(StandardCharsets.UTF_8));
+    } catch (RuntimeException e) {
+      throw e;
+    } catch (Exception e) {
+      throw new IllegalStateException(e);
     } finally {
       System.setOut(out);
       System.setErr(err);
@@ -71,7 +93,9 @@ final class Cli {
   static Process start(List<String> arguments, Path log) throws IOException {
     List<String> line = new ArrayList<>();
     line.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
-    line.addAll(List.of("-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"));
+    // A heap that is there from the start: what the process grows by is native memory.
+    line.addAll(List.of("-Xms256m", "-Xmx256m", "-XX:+AlwaysPreTouch", "-XX:+UseSerialGC"));
+    line.add("-XX:TieredStopAtLevel=1");
     line.addAll(List.of("-Dorg.bytedeco.javacpp.maxPhysicalBytes=0"));
     line.addAll(List.of("-Dorg.bytedeco.javacpp.maxBytes=0"));
     line.addAll(

@@ -20,6 +20,7 @@ import moe4j.moe.MoeConfig;
 import moe4j.optimizer.AdamW;
 import moe4j.transformer.ParameterSet;
 import moe4j.transformer.TransformerConfig;
+import org.bytedeco.javacpp.PointerScope;
 
 /** A run's checkpoints: what goes into one, and whether one fits the run. */
 public final class RunCheckpoints {
@@ -59,12 +60,15 @@ public final class RunCheckpoints {
             commit,
             version,
             JsonNodeFactory.instance.objectNode());
-    return store
-        .save(
-            info,
-            ModelState.model(parameters),
-            config.checkpoint().noSaveOptim() ? List.of() : ModelState.optimizer(optimizer))
-        .toString();
+    // Experts are saved as views, one each.
+    try (PointerScope scope = new PointerScope()) {
+      return store
+          .save(
+              info,
+              ModelState.model(parameters),
+              config.checkpoint().noSaveOptim() ? List.of() : ModelState.optimizer(optimizer))
+          .toString();
+    }
   }
 
   /**

@@ -1,0 +1,169 @@
+package moe4j.tests;
+
+import static org.testng.Assert.assertEquals;
+import static org.testng.Assert.assertFalse;
+import static org.testng.Assert.assertTrue;
+
+import com.fasterxml.jackson.databind.ObjectMapper;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.Locale;
+import java.util.Random;
+import java.util.stream.IntStream;
+import moe4j.testing.Seeds;
+import org.testng.annotations.AfterClass;
+import org.testng.annotations.BeforeClass;
+import org.testng.annotations.DataProvider;
+import org.testng.annotations.Test;
+
+/**
+ * A run that is stopped and resumed equals one that is not, bit for bit: parameters, optimizer
+ * state, losses, expert load and evaluations, with everything random on.
+ */
+public class ResumeTest {
+  private static final String EXPERTS =
+      " --num-experts 4 --moe-ffn-hidden-size 16 --moe-aux-loss-coeff 0.01 --moe-z-loss-coeff 0.001";
+
+  private final Random random = Seeds.random(ResumeTest.class);
+  private Workspace workspace;
+  private List<String> base;
+
+  @BeforeClass
+  public void makeCorpus() throws IOException {
+    workspace = new Workspace();
+    Path corpus = workspace.corpus("corpus", random, 200);
+    base =
+        Cli.arguments(
+            "pretrain-gpt --num-layers 2 --hidden-size 16 --num-attention-heads 2 --seq-length 16"
+                + " --micro-batch-size 2 --global-batch-size 4 --lr 1e-2 --min-lr 1e-3"
+                + " --lr-decay-style cosine --tokenizer-type ByteTokenizer"
+                + " --make-vocab-size-divisible-by 1 --attention-dropout 0.1 --hidden-dropout 0.1"
+                + " --split 80,10,10 --eval-iters 2 --eval-interval 7 --log-interval 1"
+                + " --num-threads 1 --seed",
+            random.nextInt(1 << 20),
+            "--data-path",
+            corpus);
+  }
+
+  @AfterClass
+  public void deleteCorpus() throws IOException {
+    workspace.close();
+  }
+
+  @DataProvider
+  public Object[][] runs() {
+    return new Object[][] {
+      {"fp32", "--train-iters 40 --lr-warmup-iters 5" + EXPERTS, 40, 20},
+      {"bf16", "--train-iters 40 --lr-warmup-iters 5 --bf16" + EXPERTS, 40, 20},
+      {"samples", "--train-samples 160 --lr-warmup-samples 20 --swiglu", 40, 20},
+      {"anywhere", "--train-iters 30 --bf16" + EXPERTS, 30, 1 + random.nextInt(29)},
+    };
+  }
+
+  @Test(dataProvider = "runs")
+  public void resumedEqualsStraight(String name, String flags, int steps, int stop)
+      throws IOException {
+    compare(name, flags, steps, stop);
+  }
+
+  @DataProvider
+  public Object[][] precisions() {
+    return new Object[][] {{"fp32-100", ""}, {"bf16-100", " --bf16"}};
+  }
+
+  @Test(dataProvider = "precisions", groups = "slow")
+  public void hundredEqualFiftyAndFifty(String name, String flags) throws IOException {
+    compare(name, "--train-iters 100 --lr-warmup-iters 10" + flags + EXPERTS, 100, 50);
+  }
+
+  private void compare(String name, String flags, int steps, int stop) throws IOException {
+    Path straight = workspace.path(name + "-straight");
+    Path resumed = workspace.path(name + "-resumed");
+    Cli.run(Cli.with(base, flags, "--save", straight)).ok();
+    Cli.run(Cli.with(base, flags, "--save", resumed, "--exit-interval", stop)).ok();
+    assertEquals(
+        RunRecord.of(resumed).steps(),
+        IntStream.rangeClosed(1, stop).boxed().toList(),
+        "first part");
+    Cli.Result second = Cli.run(Cli.with(base, flags, "--save", resumed, "--load", resumed)).ok();
+    assertTrue(
+        second.out().contains("iter_%07d of iteration %d".formatted(stop, stop)), second.out());
+
+    assertSameState(straight, resumed, steps);
+    RunRecord record = RunRecord.of(resumed);
+    assertEquals(record.steps(), IntStream.rangeClosed(1, steps).boxed().toList(), "all steps");
+    assertEquals(record.measured(), RunRecord.of(straight).measured());
+    assertFalse(record.lines("validation").isEmpty());
+  }
+
+  private static void assertSameState(Path expected, Path actual, int steps) throws IOException {
+    String directory = String.format(Locale.ROOT, "iter_%07d", steps);
+    var wanted = Workspace.contents(expected.resolve(directory));
+    var found = Workspace.contents(actual.resolve(directory));
+    assertEquals(found.keySet(), wanted.keySet());
+    int tensorFiles = 0;
+    for (String file : wanted.keySet()) {
+      if (file.endsWith(".safetensors")) {
+        tensorFiles++;
+        assertEquals(found.get(file), wanted.get(file), file);
+      }
+    }
+    assertEquals(tensorFiles, 2, "a model's and an optimizer's file in " + wanted.keySet());
+    ObjectMapper json = new ObjectMapper();
+    for (String count : List.of("iteration", "consumedTrainSamples", "consumedValidSamples")) {
+      assertEquals(
+          json.readTree(found.get("manifest.json")).get("run").get(count),
+          json.readTree(wanted.get("manifest.json")).get("run").get(count),
+          count);
+    }
+  }
+
+  /** The steps behind the last checkpoint are taken again; the record holds them once. */
+  @Test
+  public void recordHasNoStepTwiceAfterAKill() throws IOException {
+    Path straight = workspace.path("kill-straight");
+    Path killed = workspace.path("killed");
+    String flags = "--train-iters 16 --save-interval 6";
+    Cli.run(Cli.with(base, flags, "--save", straight)).ok();
+    Cli.run(Cli.with(base, flags, "--save", killed, "--exit-interval", 10)).ok();
+    Workspace.delete(killed.resolve("iter_0000010"));
+    Cli.Result second = Cli.run(Cli.with(base, flags, "--save", killed, "--load", killed)).ok();
+    assertTrue(second.out().contains("of iteration 6"), second.out());
+    RunRecord record = RunRecord.of(killed);
+    assertEquals(record.steps(), IntStream.rangeClosed(1, 16).boxed().toList());
+    assertEquals(record.measured(), RunRecord.of(straight).measured());
+    assertSameState(straight, killed, 16);
+  }
+
+  /** Weights alone, from step 0: not the steps, the moments or the data's place. */
+  @Test
+  public void finetuneStartsAnew() throws IOException {
+    Path first = workspace.path("pretrained");
+    Path tuned = workspace.path("tuned");
+    Cli.run(Cli.with(base, "--train-iters 4", "--save", first)).ok();
+    Cli.run(Cli.with(base, "--train-iters 0 --finetune", "--load", first, "--save", tuned)).ok();
+    assertFalse(Files.exists(tuned.resolve("iter_0000004")));
+    Cli.run(Cli.with(base, "--train-iters 3 --finetune", "--load", first, "--save", tuned)).ok();
+    assertEquals(RunRecord.of(tuned).steps(), List.of(1, 2, 3));
+    double before = RunRecord.of(first).numbers("lm loss")[0];
+    assertTrue(
+        RunRecord.of(tuned).numbers("lm loss")[0] < before - 0.01, "starts from the weights");
+  }
+
+  /** A run that is already complete trains no further and says its losses again. */
+  @Test
+  public void completeRunStaysComplete() throws IOException {
+    Path run = workspace.path("complete");
+    List<String> line = Cli.with(base, "--train-iters 4", "--save", run, "--load", run);
+    Cli.run(line).ok();
+    var before = Workspace.contents(run.resolve("iter_0000004"));
+    List<String> measured = RunRecord.of(run).measured();
+    Cli.run(line).ok();
+    var after = Workspace.contents(run.resolve("iter_0000004"));
+    assertEquals(after.keySet(), before.keySet());
+    before.forEach((file, bytes) -> assertEquals(after.get(file), bytes, file));
+    assertEquals(RunRecord.of(run).measured().stream().distinct().toList(), measured);
+  }
+}

@@ -40,14 +40,6 @@ public final class Tensors {
     return new TensorOptions(dtype).device(new DeviceOptional(device));
   }
 
-  /**
-   * A tensor's element type, as the constant: what the native method gives is an enum object of its
-   * own, which equals nothing.
-   */
-  public static ScalarType dtype(Tensor t) {
-    return t.scalar_type().intern();
-  }
-
   /** A new tensor of zeros. */
   public static Tensor zeros(ScalarType dtype, Device device, long... shape) {
     return torch.zeros(shape, options(dtype, device));

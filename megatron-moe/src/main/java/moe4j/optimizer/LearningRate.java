@@ -10,8 +10,10 @@ package moe4j.optimizer;
  */
 public final class LearningRate {
   private final OptimizerConfig config;
+
   /** Not rounded where it is a share of the decay, as with Megatron. */
   private final double warmup;
+
   private final long decay;
   private final long wsdDecay;
 
@@ -72,8 +74,7 @@ public final class LearningRate {
       return min;
     }
     if (config.lrDecayStyle().equals("inverse-square-root")) {
-      double rate =
-          max * Math.sqrt(Math.max(warmup, 1)) / Math.sqrt((double) Math.max(samples, 1));
+      double rate = max * Math.sqrt(Math.max(warmup, 1)) / Math.sqrt((double) Math.max(samples, 1));
       return Math.max(min, rate);
     }
     double r = decay == warmup ? 1 : (samples - warmup) / (decay - warmup);

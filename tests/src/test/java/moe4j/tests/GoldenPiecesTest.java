@@ -50,7 +50,8 @@ public class GoldenPiecesTest {
       List<Tensor> rows = new ArrayList<>();
       golden.get("logits").forEach(row -> rows.add(Golden.floats(row)));
       Tensor logits =
-          torch.stack(Tensors.vector(rows))
+          torch
+              .stack(Tensors.vector(rows))
               .to(bf16 ? ScalarType.BFloat16 : ScalarType.Float)
               .set_requires_grad(true);
       long[] labels = new long[rows.size()];
@@ -147,8 +148,7 @@ public class GoldenPiecesTest {
         double norm = golden.get("norm").asDouble();
         assertEquals(Tensors.item(optimizer.gradientNorm()), norm, 1e-6 * norm);
         for (int i = 0; i < gradients.size(); i++) {
-          check(
-              "clipped", optimizer.states().get(i).expAvg(), golden.get("clipped").get(i));
+          check("clipped", optimizer.states().get(i).expAvg(), golden.get("clipped").get(i));
         }
       }
     }

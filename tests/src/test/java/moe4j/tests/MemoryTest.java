@@ -140,8 +140,7 @@ public class MemoryTest {
       throws IOException, InterruptedException {
     long end = System.nanoTime() + TimeUnit.MINUTES.toNanos(5);
     while (true) {
-      int step =
-          (int) Files.lines(log).filter(l -> l.contains("] iteration ")).count() * 10 - 10;
+      int step = (int) Files.lines(log).filter(l -> l.contains("] iteration ")).count() * 10 - 10;
       if (step >= wanted) {
         return step;
       }

@@ -32,7 +32,10 @@ public class BoxedOpTest {
   public void gradientsGoThrough() {
     try (PointerScope scope = new PointerScope()) {
       Tensor x = torch.ones(3).set_requires_grad(true);
-      BoxedOp.find("aten::mul", "Tensor").call(x, Tensors.of(new float[] {2, 3, 4})).sum().backward();
+      BoxedOp.find("aten::mul", "Tensor")
+          .call(x, Tensors.of(new float[] {2, 3, 4}))
+          .sum()
+          .backward();
       assertEquals(Tensors.floats(x.grad()), new float[] {2, 3, 4});
     }
   }

@@ -134,7 +134,10 @@ public class MoeLayerTest {
       Loop loop = new Loop(layer, x);
       Tensor exact = loop.forward();
       Tensor exactTotal = exact.mul(upstream.to(ScalarType.Double)).sum();
-      exactTotal.add(loop.balance.mul(new Scalar(balance))).add(loop.z.mul(new Scalar(z))).backward();
+      exactTotal
+          .add(loop.balance.mul(new Scalar(balance)))
+          .add(loop.z.mul(new Scalar(z)))
+          .backward();
 
       assertNear("output", y, exact);
       assertNear("input's gradient", x.grad(), loop.x.grad());
@@ -367,8 +370,7 @@ public class MoeLayerTest {
               .getMessage();
       assertEquals(
           message,
-          "--hidden-size %d and --moe-ffn-hidden-size %d: experts in %s"
-              .formatted(h, f, each[3]));
+          "--hidden-size %d and --moe-ffn-hidden-size %d: experts in %s".formatted(h, f, each[3]));
     }
   }
 

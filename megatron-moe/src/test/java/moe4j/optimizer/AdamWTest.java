@@ -200,8 +200,7 @@ public class AdamWTest {
       assertEquals(state.hasMaster(), own);
       assertEquals(state.master() != state.parameter().tensor(), own);
       assertSame(Tensors.dtype(state.master()), ScalarType.Float);
-      assertEquals(
-          Tensors.floats(state.master()), Tensors.floats(state.parameter().tensor()));
+      assertEquals(Tensors.floats(state.master()), Tensors.floats(state.parameter().tensor()));
       assertFalse(own && state.master().requires_grad());
     }
   }

@@ -228,8 +228,7 @@ public class GptModelTest {
     try (GptModel model = model("--position-embedding-type rope")) {
       Batch batch = batch(Models.tokens(random, V, 1, 13), null, null);
       assertEquals(
-          expectThrows(
-                  IllegalArgumentException.class, () -> model.logits(batch, Pass.evaluation()))
+          expectThrows(IllegalArgumentException.class, () -> model.logits(batch, Pass.evaluation()))
               .getMessage(),
           "a sequence of 13 tokens, --max-position-embeddings is 12");
     }

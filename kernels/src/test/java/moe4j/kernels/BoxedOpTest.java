@@ -2,6 +2,7 @@ package moe4j.kernels;
 
 import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.assertThrows;
+import static org.testng.Assert.assertTrue;
 
 import java.util.List;
 import org.bytedeco.javacpp.PointerScope;
@@ -32,7 +33,10 @@ public class BoxedOpTest {
   public void gradientsGoThrough() {
     try (PointerScope scope = new PointerScope()) {
       Tensor x = torch.ones(3).set_requires_grad(true);
-      BoxedOp.find("aten::mul", "Tensor").call(x, Tensors.of(new float[] {2, 3, 4})).sum().backward();
+      BoxedOp.find("aten::mul", "Tensor")
+          .call(x, Tensors.of(new float[] {2, 3, 4}))
+          .sum()
+          .backward();
       assertEquals(Tensors.floats(x.grad()), new float[] {2, 3, 4});
     }
   }
@@ -53,7 +57,7 @@ public class BoxedOpTest {
     for (int i = 0; i < 20; i++) {
       Scopes.run(() -> add.call(x, x, 1.0));
     }
-    assertEquals(Scopes.livePointers(), before);
+    assertTrue(Scopes.livePointers() <= before, Scopes.livePointers() + " > " + before);
     x.close();
   }
 }

@@ -106,8 +106,7 @@ public class CrossEntropyTest {
     Tensor loss = CrossEntropy.loss(logits, Tensors.of(new long[] {0, 2, 1}));
     assertEquals(Tensors.floats(loss), new float[] {0, 2e4f, 90}, 1e-6f);
     loss.sum().backward();
-    assertEquals(
-        Tensors.floats(logits.grad()), new float[] {0, 0, 0, 0, 1, -1, 1, -1, 0}, 1e-6f);
+    assertEquals(Tensors.floats(logits.grad()), new float[] {0, 0, 0, 0, 1, -1, 1, -1, 0}, 1e-6f);
   }
 
   @Test

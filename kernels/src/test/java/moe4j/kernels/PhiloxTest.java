@@ -63,7 +63,8 @@ public class PhiloxTest {
     float[] normal = normal(MANY, 0.5, key, stream, 0);
     for (int round = 0; round < 20; round++) {
       int cut = round < 6 ? round : random.nextInt(MANY);
-      assertTrue(Arrays.equals(uniform(cut, key, stream, 0), Arrays.copyOf(uniform, cut)), "" + cut);
+      assertTrue(
+          Arrays.equals(uniform(cut, key, stream, 0), Arrays.copyOf(uniform, cut)), "" + cut);
       assertTail(uniform, uniform(MANY - cut, key, stream, cut), cut);
       assertTail(normal, normal(MANY - cut, 0.5, key, stream, cut), cut);
     }

@@ -69,7 +69,7 @@ public class RowGatherTest {
   public void spread(int tokens, int k, int h, ScalarType type, double relative) {
     Routes routes = Routes.of(tokens, k, random);
     Tensor x = normals(tokens, h).to(type).set_requires_grad(true);
-    Tensor upstream = normals(tokens * k, h).to(type);
+    Tensor upstream = normals((long) tokens * k, h).to(type);
     Tensor y = RowGather.spread(x, routes.token(), routes.slot());
     assertSame(Tensors.dtype(y), type);
     y.mul(upstream).sum().backward();
@@ -85,7 +85,7 @@ public class RowGatherTest {
   @Test(dataProvider = "shapes")
   public void gather(int tokens, int k, int h, ScalarType type, double relative) {
     Routes routes = Routes.of(tokens, k, random);
-    Tensor x = normals(tokens * k, h).to(type).set_requires_grad(true);
+    Tensor x = normals((long) tokens * k, h).to(type).set_requires_grad(true);
     Tensor upstream = normals(tokens, h).to(type);
     Tensor y = RowGather.gather(x, routes.token(), routes.slot());
     assertSame(Tensors.dtype(y), type);
@@ -93,9 +93,7 @@ public class RowGatherTest {
 
     Tensor exact = exact(x);
     Tensor exactY =
-        torch
-            .zeros(new long[] {tokens, h}, exact.options())
-            .index_add(0, routes.token(), exact);
+        torch.zeros(new long[] {tokens, h}, exact.options()).index_add(0, routes.token(), exact);
     exactY.mul(upstream.to(ScalarType.Double)).sum().backward();
     assertNear("sums", y, exactY, relative);
     assertNear("gradient", x.grad(), exact.grad(), relative);
@@ -116,8 +114,7 @@ public class RowGatherTest {
     Tensor constant = normals(6, 4);
     Tensor rows = RowGather.spread(constant, routes.token(), routes.slot());
     assertEquals(rows.requires_grad(), false);
-    assertEquals(
-        Tensors.floats(rows), Tensors.floats(constant.index_select(0, routes.token())));
+    assertEquals(Tensors.floats(rows), Tensors.floats(constant.index_select(0, routes.token())));
   }
 
   private static Tensor exact(Tensor x) {

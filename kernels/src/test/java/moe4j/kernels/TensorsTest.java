@@ -36,8 +36,13 @@ public class TensorsTest {
   @DataProvider
   public Object[][] types() {
     return new Object[][] {
-      {ScalarType.Float}, {ScalarType.BFloat16}, {ScalarType.Double}, {ScalarType.Long},
-      {ScalarType.Int}, {ScalarType.Bool}, {ScalarType.Byte}
+      {ScalarType.Float},
+      {ScalarType.BFloat16},
+      {ScalarType.Double},
+      {ScalarType.Long},
+      {ScalarType.Int},
+      {ScalarType.Bool},
+      {ScalarType.Byte}
     };
   }
 

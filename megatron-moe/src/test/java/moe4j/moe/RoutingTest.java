@@ -61,8 +61,7 @@ public class RoutingTest {
         }
         offsets[e] = token.size();
       }
-      assertEquals(
-          Tensors.longs(routing.token()), token.stream().mapToLong(t -> t).toArray());
+      assertEquals(Tensors.longs(routing.token()), token.stream().mapToLong(t -> t).toArray());
       assertEquals(Tensors.longs(routing.slot()), slot);
       assertEquals(Tensors.longs(routing.offsets()), offsets);
       assertEquals(Tensors.longs(routing.tokensPerExpert()), counts);

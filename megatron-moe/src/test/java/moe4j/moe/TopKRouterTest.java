@@ -108,8 +108,7 @@ public class TopKRouterTest {
     Pass pass = Pass.training(new StepRandom(1, 0, 0, 1));
     none.route(Tensors.of(logits, 3, 4), pass);
     assertEquals(pass.losses().size(), 0);
-    TopKRouter z =
-        identity(4, "--moe-router-load-balancing-type none --moe-z-loss-coeff 0.25");
+    TopKRouter z = identity(4, "--moe-router-load-balancing-type none --moe-z-loss-coeff 0.25");
     double sum = 0;
     for (int t = 0; t < 3; t++) {
       double powers = 0;

@@ -67,8 +67,7 @@ public class LearningRateTest {
   public void warmUpAsLongAsTheDecayIsRefused() {
     assertEquals(
         expectThrows(
-                IllegalArgumentException.class,
-                () -> schedule("--lr-warmup-iters 25", 4, 25, null))
+                IllegalArgumentException.class, () -> schedule("--lr-warmup-iters 25", 4, 25, null))
             .getMessage(),
         "the learning rate's warm-up of 100 samples is no shorter than its decay of 100");
   }

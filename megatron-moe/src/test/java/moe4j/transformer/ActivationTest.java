@@ -24,9 +24,7 @@ public class ActivationTest {
     try (PointerScope scope = new PointerScope()) {
       float[] y =
           Tensors.floats(Activation.GELU.apply(Tensors.of(new float[] {-3, -1, 0, 0.5f, 1, 2})));
-      double[] expected = {
-        -0.004049693, -0.158655254, 0, 0.345731230, 0.841344746, 1.954499736
-      };
+      double[] expected = {-0.004049693, -0.158655254, 0, 0.345731230, 0.841344746, 1.954499736};
       for (int i = 0; i < y.length; i++) {
         assertEquals(y[i], expected[i], 1e-6);
       }

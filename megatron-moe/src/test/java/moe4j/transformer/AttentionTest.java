@@ -209,8 +209,7 @@ public class AttentionTest {
     Tensor after = attention.forward(changed, CAUSAL, Pass.evaluation());
     for (int s = 0; s < S; s++) {
       assertEquals(
-          Arrays.equals(
-              Tensors.floats(before.select(1, s)), Tensors.floats(after.select(1, s))),
+          Arrays.equals(Tensors.floats(before.select(1, s)), Tensors.floats(after.select(1, s))),
           s < 4,
           "token " + s);
     }
@@ -281,10 +280,8 @@ public class AttentionTest {
     Tensor x = Models.normals(random, B, S, H);
     float[] once = Tensors.floats(attention.forward(x, CAUSAL, training(5, 8)));
     assertEquals(Tensors.floats(attention.forward(x, CAUSAL, training(5, 8))), once);
-    assertFalse(
-        Arrays.equals(Tensors.floats(attention.forward(x, CAUSAL, training(5, 9))), once));
-    assertFalse(
-        Arrays.equals(Tensors.floats(attention.forward(x, CAUSAL, training(6, 8))), once));
+    assertFalse(Arrays.equals(Tensors.floats(attention.forward(x, CAUSAL, training(5, 9))), once));
+    assertFalse(Arrays.equals(Tensors.floats(attention.forward(x, CAUSAL, training(6, 8))), once));
   }
 
   /** Attention is linear in the weights that are dropped: its mean is what it is without. */
@@ -298,8 +295,7 @@ public class AttentionTest {
             parameters.root());
     Models.randomise(parameters, random, 0.3);
     Tensor x = Models.normals(random, B, S, H);
-    double[] exact =
-        Close.doubles(Tensors.floats(attention.forward(x, CAUSAL, Pass.evaluation())));
+    double[] exact = Close.doubles(Tensors.floats(attention.forward(x, CAUSAL, Pass.evaluation())));
     int draws = 1000;
     double[] mean = new double[exact.length];
     double spread = 0;

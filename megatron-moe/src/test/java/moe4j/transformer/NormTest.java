@@ -22,8 +22,11 @@ public class NormTest {
   @DataProvider
   public Object[][] kinds() {
     return new Object[][] {
-      {"LayerNorm", 1e-5, 1.0}, {"RMSNorm", 1e-5, 1.0}, {"LayerNorm", 1e-2, 0.1},
-      {"RMSNorm", 1e-2, 0.1}, {"RMSNorm", 1e-6, 100.0}
+      {"LayerNorm", 1e-5, 1.0},
+      {"RMSNorm", 1e-5, 1.0},
+      {"LayerNorm", 1e-2, 0.1},
+      {"RMSNorm", 1e-2, 0.1},
+      {"RMSNorm", 1e-6, 100.0}
     };
   }
 
@@ -77,7 +80,8 @@ public class NormTest {
   public void bf16KeepsItsTypeAndTakesItsStatisticsInFp32() {
     try (PointerScope scope = new PointerScope();
         ParameterSet parameters = Models.parameters(ScalarType.BFloat16)) {
-      Norm norm = new Norm(Models.config(FLAGS + " --normalization RMSNorm"), parameters.root(), 4096);
+      Norm norm =
+          new Norm(Models.config(FLAGS + " --normalization RMSNorm"), parameters.root(), 4096);
       float[] ones = new float[4096];
       java.util.Arrays.fill(ones, 3);
       Tensor y = norm.forward(Tensors.of(ones, 1, 4096).to(ScalarType.BFloat16));

@@ -41,8 +41,9 @@ public class ParameterSetTest {
       assertEquals(b2, b);
       assertNotEquals(a, b);
       assertNotEquals(weight(another, "a", "weight", 3, 5), a);
-      assertEquals(Tensors.floats(one.root().weight("twice", 0.04, 15))[3], 2 * Tensors.floats(
-          other.root().weight("twice", 0.02, 15))[3]);
+      assertEquals(
+          Tensors.floats(one.root().weight("twice", 0.04, 15))[3],
+          2 * Tensors.floats(other.root().weight("twice", 0.02, 15))[3]);
     }
   }
 
@@ -100,8 +101,7 @@ public class ParameterSetTest {
       Tensor weight = scope.weight("weight", 1, 2, 2);
       assertEquals(Tensors.floats(scope.bias("bias", 2)), new float[2]);
       assertEquals(Tensors.floats(scope.gain("gain", 2)), new float[] {1, 1});
-      assertEquals(
-          set.all().stream().map(Parameter::decay).toList(), List.of(true, false, false));
+      assertEquals(set.all().stream().map(Parameter::decay).toList(), List.of(true, false, false));
       assertEquals(set.all().get(1).name(), "layer.bias");
       assertEquals(set.elements(), 8);
       assertTrue(weight.requires_grad());

@@ -84,8 +84,7 @@ public class RotaryEmbeddingTest {
       Tensor key = Models.normals(random, 1, 1, 1, 16);
       double near = product(rotary, query, 5, key, 2);
       assertEquals(product(rotary, query, 33, key, 30), near, 1e-4);
-      assertEquals(
-          Tensors.item(query.mul(key).sum()), product(rotary, query, 7, key, 7), 1e-4);
+      assertEquals(Tensors.item(query.mul(key).sum()), product(rotary, query, 7, key, 7), 1e-4);
     }
   }
 

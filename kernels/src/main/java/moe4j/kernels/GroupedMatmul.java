@@ -4,7 +4,6 @@ import java.util.ArrayList;
 import java.util.List;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;
-import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
  * Consecutive groups of rows, each times a matrix of its own. On a GPU, and in bf16, it is {@code
@@ -14,14 +13,14 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
 public final class GroupedMatmul {
   private static final BoxedOp GROUPED_MM = BoxedOp.find("aten::_grouped_mm", "");
 
-  /** Where libtorch lets a row begin, in bytes. */
+  /** Where {@code aten::_grouped_mm} lets a row begin, in bytes. */
   private static final long ALIGNMENT = 16;
 
   private GroupedMatmul() {}
 
-  /** What both dimensions of the matrices have to be multiples of, for elements of a type. */
-  public static long multiple(ScalarType dtype) {
-    return ALIGNMENT / torch.elementSize(dtype);
+  /** What both dimensions of such matrices have to be multiples of. */
+  public static long multiple(Tensor weight) {
+    return OneDnn.takes(weight, weight) ? 1 : ALIGNMENT / weight.element_size();
   }
 
   /**
@@ -30,7 +29,7 @@ public final class GroupedMatmul {
    * @param x [R, in], its groups one behind the other
    * @param weight [G, out, in], as linear layers have it; both in {@link #multiple multiples}
    * @param offsets int32 [G], where each group ends; the last is R
-   * @return [R, out]; on a GPU its gradient has to be dense, not an expanded scalar
+   * @return [R, out]
    */
   public static Tensor linear(Tensor x, Tensor weight, Tensor offsets) {
     if (OneDnn.takes(x, weight)) {

@@ -2,6 +2,7 @@ package moe4j.kernels;
 
 import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.assertThrows;
+import static org.testng.Assert.assertTrue;
 
 import java.util.List;
 import org.bytedeco.javacpp.PointerScope;
@@ -56,7 +57,7 @@ public class BoxedOpTest {
     for (int i = 0; i < 20; i++) {
       Scopes.run(() -> add.call(x, x, 1.0));
     }
-    assertEquals(Scopes.livePointers(), before);
+    assertTrue(Scopes.livePointers() <= before, Scopes.livePointers() + " > " + before);
     x.close();
   }
 }

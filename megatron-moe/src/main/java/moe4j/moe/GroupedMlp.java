@@ -28,18 +28,18 @@ public final class GroupedMlp implements Experts {
     int experts = moe.numExperts();
     long h = model.hiddenSize();
     long f = moe.expertHiddenSize(model);
-    long multiple = GroupedMatmul.multiple(parameters.dtype());
-    if (h % multiple != 0 || f % multiple != 0) {
-      throw new IllegalArgumentException(
-          "--hidden-size %d and --moe-ffn-hidden-size %d: experts in %s need multiples of %d"
-              .formatted(h, f, parameters.dtype() == ScalarType.Float ? "fp32" : "bf16", multiple));
-    }
     this.activation = Activation.of(model);
     this.fc1 =
         parameters.expertWeights(
             "linear_fc1.weight", experts, model.initMethodStd(), activation.inputs() * f, h);
     this.fc2 =
         parameters.expertWeights("linear_fc2.weight", experts, Initial.outputStd(model), h, f);
+    long multiple = GroupedMatmul.multiple(fc1);
+    if (h % multiple != 0 || f % multiple != 0) {
+      throw new IllegalArgumentException(
+          "--hidden-size %d and --moe-ffn-hidden-size %d: experts in %s need multiples of %d"
+              .formatted(h, f, parameters.dtype() == ScalarType.Float ? "fp32" : "bf16", multiple));
+    }
   }
 
   @Override

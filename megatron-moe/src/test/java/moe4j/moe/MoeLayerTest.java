@@ -108,6 +108,7 @@ public class MoeLayerTest {
       {16, 2, 1, 3, 8, 16, "--swiglu"},
       {16, 5, 3, 5, 8, 4, "--moe-router-pre-softmax"},
       {16, 16, 1, 2, 8, 4, ""},
+      {3, 2, 1, 5, 9, 7, "--swiglu"},
     };
   }
 
@@ -355,22 +356,16 @@ public class MoeLayerTest {
   @Test
   public void sizesThatGroupedProductsCannotTakeAreRefused() {
     String flags = "--num-experts 4 --moe-router-topk 2";
-    Object[][] refused = {
-      {10, 8, ScalarType.Float, "fp32 need multiples of 4"},
-      {8, 6, ScalarType.Float, "fp32 need multiples of 4"},
-      {8, 12, ScalarType.BFloat16, "bf16 need multiples of 8"},
-    };
-    for (Object[] each : refused) {
-      int h = (int) each[0];
-      int f = (int) each[1];
+    for (int[] sizes : new int[][] {{10, 8}, {8, 12}}) {
       String message =
           expectThrows(
                   IllegalArgumentException.class,
-                  () -> new Layer(h, f, flags, (ScalarType) each[2]))
+                  () -> new Layer(sizes[0], sizes[1], flags, ScalarType.BFloat16))
               .getMessage();
       assertEquals(
           message,
-          "--hidden-size %d and --moe-ffn-hidden-size %d: experts in %s".formatted(h, f, each[3]));
+          "--hidden-size %d and --moe-ffn-hidden-size %d: experts in bf16 need multiples of 8"
+              .formatted(sizes[0], sizes[1]));
     }
   }
 

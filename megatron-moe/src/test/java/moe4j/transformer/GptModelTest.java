@@ -234,11 +234,12 @@ public class GptModelTest {
     }
   }
 
-  /** A step's native objects are gone with its scope. */
+  /** A step's native objects are gone with its scope, where that is the outermost one. */
   @Test
   public void aStepLeavesNothing() {
+    scope.close();
     try (GptModel model = randomised("--position-embedding-type rope --hidden-dropout 0.1")) {
-      Batch batch = batch(Models.tokens(random, V, 2, 12), null, null);
+      Tensor tokens = Scopes.keep(() -> Models.tokens(random, V, 2, 12));
       long before = 0;
       for (int step = 0; step < 5; step++) {
         if (step == 2) {
@@ -247,10 +248,13 @@ public class GptModelTest {
         Scopes.run(
             () -> {
               Pass pass = Pass.training(new StepRandom(1, 0, 0, 2));
-              model.loss(batch, pass).sum().backward();
+              model.loss(batch(tokens, null, null), pass).sum().backward();
             });
       }
-      assertEquals(Scopes.livePointers(), before);
+      assertTrue(Scopes.livePointers() <= before, Scopes.livePointers() + " > " + before);
+      tokens.close();
+    } finally {
+      scope = new PointerScope();
     }
   }
 }

@@ -5,6 +5,7 @@ import moe4j.config.Flags;
 import moe4j.config.Refusals;
 import moe4j.kernels.Tensors;
 import moe4j.testing.Seeds;
+import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Device;
 import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Tensor;
@@ -26,7 +27,8 @@ public final class Models {
 
   /** Gives every parameter values that have an effect: norms around 1, biases around 0. */
   public static void randomise(ParameterSet parameters, Random random, double std) {
-    try (NoGradGuard guard = new NoGradGuard()) {
+    try (PointerScope scope = new PointerScope();
+        NoGradGuard guard = new NoGradGuard()) {
       for (Parameter parameter : parameters.all()) {
         Tensor t = parameter.tensor();
         double mean = parameter.name().endsWith("norm.weight") ? 1 : 0;

@@ -112,7 +112,7 @@ public class AttentionTest {
         }
       }
     }
-    Tensor between = Tensors.of(floats(mixed), B, S, heads * D);
+    Tensor between = Tensors.of(floats(mixed), B, S, (long) heads * D);
     double[] expected = linear(between, parameters, "linear_proj", H);
     assertClose("attention", actual, expected, 1e-5, 1e-2);
   }

@@ -29,7 +29,7 @@ public final class GroupedMatmul {
    * @param x [R, in], its groups one behind the other
    * @param weight [G, out, in], as linear layers have it; both in {@link #multiple multiples}
    * @param offsets int32 [G], where each group ends; the last is R
-   * @return [R, out]
+   * @return [R, out]; on a GPU its gradient has to be dense, not an expanded scalar
    */
   public static Tensor linear(Tensor x, Tensor weight, Tensor offsets) {
     if (OneDnn.takes(x, weight)) {

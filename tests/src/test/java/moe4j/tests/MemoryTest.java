@@ -140,7 +140,8 @@ public class MemoryTest {
       throws IOException, InterruptedException {
     long end = System.nanoTime() + TimeUnit.MINUTES.toNanos(5);
     while (true) {
-      int step = (int) Files.lines(log).filter(l -> l.contains("] iteration ")).count() * 10 - 10;
+      long lines = Files.readAllLines(log).stream().filter(l -> l.contains("] iteration ")).count();
+      int step = (int) lines * 10 - 10;
       if (step >= wanted) {
         return step;
       }

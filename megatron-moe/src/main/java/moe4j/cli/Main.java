@@ -25,10 +25,17 @@ import org.apache.logging.log4j.Logger;
 public final class Main {
   private static final Logger LOG = LogManager.getLogger(Main.class);
 
+  /** The status of a process that an interrupt ended, as shells give it. */
+  private static final int INTERRUPTED = 130;
+
   private Main() {}
 
   /** Runs a command and exits with its status. */
   public static void main(String[] args) {
+    // An interrupt ends the process at once: libtorch's own end would pull its state from under the
+    // threads that still compute.
+    Runtime.getRuntime()
+        .addShutdownHook(new Thread(() -> Runtime.getRuntime().halt(INTERRUPTED), "interrupt"));
     int status = run(args, System.out, System.err);
     System.out.flush();
     LogManager.shutdown();

@@ -140,7 +140,8 @@ public class MemoryTest {
       throws IOException, InterruptedException {
     long end = System.nanoTime() + TimeUnit.MINUTES.toNanos(5);
     while (true) {
-      long lines = Files.readAllLines(log).stream().filter(l -> l.contains("] iteration ")).count();
+      List<String> all = Files.readAllLines(log);
+      long lines = all.stream().filter(l -> l.contains("] iteration ")).count();
       int step = (int) lines * 10 - 10;
       if (step >= wanted) {
         return step;

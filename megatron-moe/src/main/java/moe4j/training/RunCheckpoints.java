@@ -146,10 +146,18 @@ public final class RunCheckpoints {
         (name, value) -> {
           if (!FREE.contains(name) && !Objects.equals(value, saved.get(name))) {
             throw new IllegalArgumentException(
-                "checkpoint %s was made with --%s %s, which is %s now"
+                "checkpoint %s was made %s, and this model is made %s"
                     .formatted(
-                        checkpoint.directory(), name.replace('_', '-'), saved.get(name), value));
+                        checkpoint.directory(), flag(name, saved.get(name)), flag(name, value)));
           }
         });
+  }
+
+  private static String flag(String name, Object value) {
+    String flag = "--" + name.replace('_', '-');
+    if (value == null || value.equals(false)) {
+      return "without " + flag;
+    }
+    return "with " + flag + (value.equals(true) ? "" : " " + value);
   }
 }

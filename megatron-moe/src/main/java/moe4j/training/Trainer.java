@@ -24,7 +24,40 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
 public final class Trainer implements AutoCloseable {
 
   /** The data of a run; a part that the run does without is null. */
-  public record Datasets(SampleDataset train, SampleDataset valid, SampleDataset test) {}
+  public record Datasets(SampleDataset train, SampleDataset valid, SampleDataset test) {
+
+    /**
+     * Checks that a run can be taken to its end.
+     *
+     * @throws IllegalArgumentException in one sentence, where the samples do not last
+     */
+    void check(RunConfig config, TrainState from) {
+      TrainingConfig training = config.training();
+      long batch = training.globalBatchSize();
+      String flag =
+          training.trainIters() != null
+              ? "--train-iters " + training.trainIters()
+              : "--train-samples " + training.trainSamples();
+      if (from.iteration() < training.steps()) {
+        long more = (training.steps() - from.iteration()) * batch;
+        check("training", flag, train, from.consumedTrainSamples(), more);
+      }
+      String evaluations = "--eval-iters " + training.evalIters();
+      long evaluation = training.evalIters() * batch;
+      long more = training.evaluationsAfter(from.iteration()) * evaluation;
+      check("validation", evaluations, valid, from.consumedValidSamples(), more);
+      check("test", evaluations, test, 0, evaluation);
+    }
+
+    private static void check(
+        String what, String flag, SampleDataset dataset, long consumed, long more) {
+      if (dataset != null && consumed + more > dataset.size()) {
+        throw new IllegalArgumentException(
+            "%s takes %d %s samples behind the %d already consumed, but the data give %d"
+                .formatted(flag, more, what, consumed, dataset.size()));
+      }
+    }
+  }
 
   /** Saves a run's state under where it stands. */
   @FunctionalInterface
@@ -111,9 +144,11 @@ public final class Trainer implements AutoCloseable {
    * Trains until the last step or until told to stop.
    *
    * @throws IOException where a checkpoint could not be saved
+   * @throws IllegalArgumentException where the data do not last
    * @throws TrainingDivergedException where a loss or gradient is not finite, unless told to go on
    */
   public End train() throws IOException {
+    datasets.check(config, state);
     int steps = training.steps();
     End end = End.COMPLETE;
     if (state.iteration() < steps) {

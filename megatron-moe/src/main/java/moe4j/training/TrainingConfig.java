@@ -76,4 +76,11 @@ public record TrainingConfig(
   public long validationBatches() {
     return evalInterval == null ? evalIters : (steps() / evalInterval + 1L) * evalIters;
   }
+
+  /** Evaluations that are still to come after a step, the one at the end among them. */
+  long evaluationsAfter(int iteration) {
+    return evalInterval == null
+        ? 1
+        : Math.max(0, (steps() - 1) / evalInterval - iteration / evalInterval) + 1L;
+  }
 }

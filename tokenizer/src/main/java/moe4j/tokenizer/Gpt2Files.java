@@ -5,10 +5,10 @@ import com.fasterxml.jackson.core.JsonParser;
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.core.JsonToken;
 import java.io.BufferedReader;
+import java.io.FileNotFoundException;
 import java.io.IOException;
 import java.nio.charset.CharacterCodingException;
 import java.nio.file.Files;
-import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.util.Arrays;
 
@@ -100,9 +100,9 @@ final class Gpt2Files {
     }
   }
 
-  private static void requireFile(String flag, Path file) throws NoSuchFileException {
+  private static void requireFile(String flag, Path file) throws FileNotFoundException {
     if (!Files.isRegularFile(file)) {
-      throw new NoSuchFileException("%s %s is no file".formatted(flag, file));
+      throw new FileNotFoundException("%s %s is no file".formatted(flag, file));
     }
   }
 

@@ -3,9 +3,9 @@ package moe4j.tokenizer;
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
+import java.io.FileNotFoundException;
 import java.io.IOException;
 import java.nio.file.Files;
-import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.util.HashMap;
 import java.util.List;
@@ -31,7 +31,7 @@ record HfVocabulary(Path file, int size, int eod, int pad) {
   static HfVocabulary read(Path model) throws IOException {
     Path file = Files.isDirectory(model) ? model.resolve("tokenizer.json") : model;
     if (!Files.isRegularFile(file)) {
-      throw new NoSuchFileException(
+      throw new FileNotFoundException(
           "--tokenizer-model %s: there is no file %s, and names on the Hugging Face hub are not looked up"
               .formatted(model, file));
     }

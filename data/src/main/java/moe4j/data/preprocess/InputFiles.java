@@ -1,5 +1,6 @@
 package moe4j.data.preprocess;
 
+import java.io.FileNotFoundException;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.UncheckedIOException;
@@ -35,7 +36,7 @@ final class InputFiles {
       } else if (Files.exists(input)) {
         files.add(input);
       } else {
-        throw new NoSuchFileException(
+        throw new FileNotFoundException(
             "--input %s: there is no such file or directory".formatted(input));
       }
     }

@@ -1,0 +1,320 @@
+package moe4j.tests;
+
+import static org.testng.Assert.assertEquals;
+import static org.testng.Assert.assertNotEquals;
+import static org.testng.Assert.assertTrue;
+
+import java.io.IOException;
+import java.lang.reflect.RecordComponent;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.Random;
+import java.util.ServiceLoader;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+import moe4j.cli.Command;
+import moe4j.testing.Seeds;
+import moe4j.training.RunConfig;
+import org.testng.annotations.AfterClass;
+import org.testng.annotations.BeforeClass;
+import org.testng.annotations.DataProvider;
+import org.testng.annotations.Test;
+
+/** The commands from text to a report, and what their output looks like. */
+public class CommandTest {
+  private static final String FLOAT = "\\d\\.\\d{6}E[+-]\\d\\d";
+
+  private final Random random = Seeds.random(CommandTest.class);
+  private Workspace workspace;
+  private Path corpus;
+  private List<String> base;
+
+  @BeforeClass
+  public void makeCorpus() throws IOException {
+    workspace = new Workspace();
+    corpus = workspace.corpus("corpus", random, 100);
+    base =
+        Cli.arguments(
+            "pretrain-gpt --num-layers 1 --hidden-size 16 --num-attention-heads 2 --seq-length 32"
+                + " --micro-batch-size 2 --global-batch-size 4 --lr 1e-2 --train-iters 5"
+                + " --tokenizer-type ByteTokenizer --eval-iters 0 --log-interval 1"
+                + " --num-threads 1 --data-path",
+            corpus);
+  }
+
+  @AfterClass
+  public void deleteCorpus() throws IOException {
+    workspace.close();
+  }
+
+  @Test
+  public void textToReport() throws IOException {
+    Path text = workspace.path("text.jsonl");
+    List<String> lines = new ArrayList<>();
+    long tokens = 0;
+    for (int i = 0; i < 300; i++) {
+      String line =
+          "int a%d = %d; // naïve\\n".formatted(i % 7, i % 3).repeat(1 + random.nextInt(9));
+      lines.add("{\"id\": %d, \"text\": \"%s\"}".formatted(i, line));
+      tokens += line.replace("\\n", "\n").getBytes(StandardCharsets.UTF_8).length + 1;
+    }
+    Files.write(text, lines);
+    Cli.Result preprocess =
+        Cli.run(
+            "preprocess --tokenizer-type ByteTokenizer --append-eod --workers 2 --input",
+            text,
+            "--output-prefix",
+            workspace.path("text"));
+    Path prefix = workspace.path("text_text_document");
+    assertEquals(
+        preprocess.ok().out().lines().reduce((a, b) -> b).orElseThrow(), prefix.toString());
+    assertTrue(preprocess.out().contains("300 documents, %d tokens".formatted(tokens)));
+
+    String inspected = Cli.run("inspect", prefix).ok().out();
+    for (String fact : List.of("documents: 300", "tokens: " + tokens, "dtype: uint16")) {
+      assertTrue(inspected.lines().anyMatch(l -> l.startsWith(fact)), fact + " in " + inspected);
+    }
+    String indices =
+        Cli.run("inspect --indices --seq-length 32 --split 8,1,1 --part valid", prefix).ok().out();
+    assertTrue(indices.contains("drawn from: sequences 240 to 269"), indices);
+    assertTrue(indices.contains("\nshuffle_index: ["), indices);
+
+    Path dense = workspace.path("dense");
+    Path experts = workspace.path("experts");
+    List<String> train =
+        Cli.with(
+            base,
+            "--train-iters 30 --split 8,1,1 --eval-iters 8 --eval-interval 10 --num-layers 2"
+                + " --data-path",
+            prefix);
+    Cli.run(Cli.with(train, "--save", dense, "--tensorboard-dir", dense.resolve("tb"))).ok();
+    Cli.Result second =
+        Cli.run(
+            Cli.with(
+                train, "--num-experts 4 --moe-ffn-hidden-size 32 --run-name E4 --save", experts));
+    // The same indices, so the same samples in the same order.
+    assertTrue(second.ok().out().contains("Load the GPTDataset train indices from"));
+    assertEquals(RunRecord.of(dense).steps(), RunRecord.of(experts).steps());
+    assertEquals(dense.resolve("tb").toFile().list().length, 1);
+
+    for (Path run : List.of(dense, experts)) {
+      double[] losses = RunRecord.of(run).numbers("lm loss");
+      assertTrue(losses[29] < losses[0] - 1, Arrays.toString(losses));
+      double validation = lastValidation(run);
+      double one = evaluate(run, 1);
+      assertEquals(evaluate(run, 7), one, 1e-5);
+      assertEquals(one, validation, 0.2, "other samples of the part");
+    }
+
+    List<String> generate =
+        Cli.arguments("generate --max-new-tokens 24 --prompt int --load", experts);
+    String sample = Cli.run(generate).ok().out();
+    assertTrue(sample.startsWith("int") && sample.strip().length() > 6, sample);
+    assertEquals(Cli.run(generate).out(), sample, "the same seed");
+    assertNotEquals(Cli.run(Cli.with(generate, "--seed 5 --temperature 2")).ok().out(), sample);
+    String greedy = Cli.run(Cli.with(generate, "--temperature 0 --seed 1")).ok().out();
+    assertEquals(Cli.run(Cli.with(generate, "--top-k 1 --seed 2")).ok().out(), greedy);
+
+    Path report = workspace.path("report");
+    Cli.Result compare = Cli.run("compare --output-dir", report, dense, experts);
+    String page = Files.readString(report.resolve("report.html"));
+    assertTrue(page.contains("dense") && page.contains("E4"));
+    assertTrue(Files.size(report.resolve("loss.png")) > 1000);
+    String said = compare.ok().out().lines().reduce((a, b) -> b).orElseThrow();
+    for (Path run : List.of(dense, experts)) {
+      String loss = String.format(Locale.ROOT, "%.4f", lastValidation(run));
+      assertTrue(said.contains(loss), loss + " in " + said);
+    }
+  }
+
+  private static double lastValidation(Path run) throws IOException {
+    return RunRecord.of(run).lines("validation").stream()
+        .filter(line -> line.get("set").asText().equals("validation set"))
+        .findFirst()
+        .orElseThrow()
+        .get("values")
+        .get("lm loss")
+        .asDouble();
+  }
+
+  private static double evaluate(Path run, int microBatch) {
+    String out =
+        Cli.run("evaluate --samples 56 --load", run, "--micro-batch-size", microBatch).ok().out();
+    Matcher loss = Pattern.compile("lm loss value: (" + FLOAT + ")").matcher(out);
+    assertTrue(loss.find(), out);
+    return Double.parseDouble(loss.group(1));
+  }
+
+  @DataProvider
+  public Object[][] commands() {
+    return ServiceLoader.load(Command.class).stream()
+        .map(provider -> new Object[] {provider.get().name(), provider.get()})
+        .toArray(Object[][]::new);
+  }
+
+  @Test(dataProvider = "commands")
+  public void helpListsEveryFlag(String name, Command command) {
+    List<RecordComponent> flags = new ArrayList<>();
+    if (name.equals("pretrain-gpt")) {
+      for (RecordComponent part : RunConfig.class.getRecordComponents()) {
+        flags.addAll(List.of(part.getType().getRecordComponents()));
+      }
+      assertTrue(flags.size() > 80, flags.size() + " flags");
+    }
+    for (Class<?> type : command.getClass().getDeclaredClasses()) {
+      if (type.isRecord()) {
+        flags.addAll(List.of(type.getRecordComponents()));
+      }
+    }
+    Cli.Result help = Cli.run(name + " --help");
+    assertEquals(help.ok().err(), "");
+    assertTrue(help.out().startsWith("moe4j " + name + " [flags]"), help.out());
+    assertTrue(help.out().contains(command.summary()));
+    for (RecordComponent flag : flags) {
+      String line =
+          "  --" + flag.getName().replaceAll("([A-Z])", "-$1").toLowerCase(Locale.ROOT) + "[ \n]";
+      assertTrue(Pattern.compile("^" + line, Pattern.MULTILINE).matcher(help.out()).find(), line);
+    }
+    assertEquals(help.out().lines().filter(l -> l.startsWith("  --")).count(), flags.size());
+    assertTrue(Cli.run("--help").out().contains("\n  " + name + " "));
+  }
+
+  /** Megatron's own columns, and what it does not have behind them. */
+  @Test
+  public void logLinesAreMegatrons() {
+    String out =
+        Cli.run(
+                Cli.with(
+                    base,
+                    "--num-experts 4 --moe-aux-loss-coeff 0.01 --moe-z-loss-coeff 0.001"
+                        + " --log-throughput --log-params-norm --log-num-zeros-in-grad"
+                        + " --log-interval 2 --eval-iters 1 --eval-interval 2 --split 8,1,1"))
+            .ok()
+            .out();
+    Pattern training =
+        Pattern.compile(
+            " \\[\\d{4}-\\d\\d-\\d\\d \\d\\d:\\d\\d:\\d\\d\\.\\d{6}\\]"
+                + " iteration (?=[ \\d]{8}/) *(\\d+)/(?=[ \\d]{8} \\|) *5 \\|"
+                + " consumed samples: (?=[ \\d]{12} \\|) *(\\d+) \\|"
+                + " elapsed time per iteration \\(ms\\): \\d+\\.\\d \\|"
+                + " throughput per GPU \\(TFLOP/s/GPU\\): \\d+\\.\\d \\|"
+                + (" learning rate: " + FLOAT + " \\|")
+                + " global batch size:     4 \\|"
+                + (" lm loss: " + FLOAT + " \\|")
+                + (" load_balancing_loss: " + FLOAT + " \\|")
+                + (" z_loss: " + FLOAT + " \\|")
+                + " loss scale: 1\\.0 \\|"
+                + " grad norm: \\d+\\.\\d{3} \\|"
+                + " num zeros: \\d+ \\|"
+                + " params norm: \\d+\\.\\d{3} \\|"
+                + " number of skipped iterations:   0 \\|"
+                + " number of nan iterations:   0 \\|"
+                + " tokens/s: \\d+\\.\\d \\|"
+                + " MFU: \\d+\\.\\d% of [^|]+ \\|"
+                + " live native pointers: \\d+ \\|"
+                + " max/mean expert load: \\d+\\.\\d{3} \\|"
+                + " expert load CV: \\d+\\.\\d{3} \\|"
+                + " dropped share: 0\\.0000 \\|");
+    List<String> steps = new ArrayList<>();
+    for (String line : out.lines().filter(l -> l.contains("] iteration ")).toList()) {
+      Matcher matcher = training.matcher(line);
+      assertTrue(matcher.matches(), line);
+      assertEquals(4 * Integer.parseInt(matcher.group(1)), Integer.parseInt(matcher.group(2)));
+      steps.add(matcher.group(1));
+    }
+    assertEquals(steps, List.of("1", "2", "4"));
+    for (String where : List.of("2", "4", "5 on validation set", "5 on test set")) {
+      Pattern validation =
+          Pattern.compile(
+              "^(-+)\n validation loss at iteration %s \\| lm loss value: %s \\| lm loss PPL: %s \\| \n\\1$"
+                  .formatted(where, FLOAT, FLOAT),
+              Pattern.MULTILINE);
+      assertTrue(validation.matcher(out).find(), where + " in " + out);
+    }
+    assertTrue(out.contains("\n > datasets target sizes (minimum size):\n    train:      20\n"));
+    assertTrue(
+        out.contains("\n > padded vocab (size: 257) with 127 dummy tokens (new size: 384)\n"));
+    assertTrue(out.contains("\n  moe_router_topk ................................. 2\n"), out);
+  }
+
+  /** Line i has the rate of step i + 1: a first step from a warm-up of 0 changes nothing. */
+  @Test
+  public void learningRateIsTheNextSteps() throws IOException {
+    Path run = workspace.path("rates");
+    String flags = "--train-iters 8 --lr-warmup-iters 4 --save-interval 1";
+    Cli.run(Cli.with(base, flags, "--save", run)).ok();
+    double[] rates = RunRecord.of(run).numbers("learning rate");
+    double[] wanted = {0.25e-2, 0.5e-2, 0.75e-2, 1e-2, 0.75e-2, 0.5e-2, 0.25e-2, 0};
+    for (int i = 0; i < wanted.length; i++) {
+      assertEquals(rates[i], wanted[i], 1e-12, "line " + (i + 1));
+    }
+    Path still = workspace.path("still");
+    Cli.run(Cli.with(base, "--train-iters 1 --lr 0", "--save", still)).ok();
+    String model = "model_00000-of-00001.safetensors";
+    byte[] initial = Files.readAllBytes(still.resolve("iter_0000001").resolve(model));
+    assertEquals(Files.readAllBytes(run.resolve("iter_0000001").resolve(model)), initial);
+    assertNotEquals(Files.readAllBytes(run.resolve("iter_0000002").resolve(model)), initial);
+  }
+
+  @Test
+  public void seedsDecide() throws IOException {
+    String dropout = " --hidden-dropout 0.1 --attention-dropout 0.1 --num-experts 4";
+    Map<Integer, String> first = losses("seed-1", "--seed 7" + dropout);
+    assertEquals(losses("seed-2", "--seed 7" + dropout), first);
+    assertNotEquals(losses("seed-3", "--seed 8" + dropout), first);
+    assertEquals(first.size(), 5);
+  }
+
+  @Test
+  public void microBatchesDoNotMatter() throws IOException {
+    String flags = " --global-batch-size 8 --hidden-dropout 0.1 --attention-dropout 0.1 --lr 1e-3";
+    Map<Integer, String> one = losses("micro-1", "--micro-batch-size 1" + flags);
+    for (int micro : new int[] {2, 4, 8}) {
+      Map<Integer, String> other = losses("micro-" + micro, "--micro-batch-size " + micro + flags);
+      one.forEach(
+          (step, loss) ->
+              assertEquals(
+                  Double.parseDouble(other.get(step)),
+                  Double.parseDouble(loss),
+                  1e-5,
+                  "step %d of micro-batches of %d".formatted(step, micro)));
+    }
+  }
+
+  @Test
+  public void documentFlagsChangeTheLoss() throws IOException {
+    Map<Integer, String> plain = losses("plain", "--bf16");
+    List<String> flags =
+        List.of("--reset-position-ids", "--reset-attention-mask", "--eod-mask-loss");
+    for (String flag : flags) {
+      assertNotEquals(losses("with" + flag, "--bf16 " + flag), plain, flag);
+    }
+    assertNotEquals(losses("all", String.join(" ", flags) + " --num-experts 2"), plain);
+  }
+
+  @Test
+  public void otherData() throws IOException {
+    Path other = workspace.corpus("other", random, 50);
+    assertEquals(losses("blend", "--data-path", 0.3, corpus, 0.7, other).size(), 5);
+    assertEquals(losses("two", "--data-path", corpus, corpus, other).size(), 5);
+    List<String> mock = new ArrayList<>(base);
+    mock.subList(mock.indexOf("--data-path"), mock.size()).clear();
+    Path run = workspace.path("mock");
+    Cli.run(Cli.with(mock, "--mock-data --eval-iters 1", "--save", run)).ok();
+    assertEquals(RunRecord.of(run).steps().size(), 5);
+    assertEquals(RunRecord.of(run).lines("validation").size(), 2);
+  }
+
+  private Map<Integer, String> losses(String name, String flags, Object... more)
+      throws IOException {
+    Path run = workspace.path(name);
+    Cli.run(Cli.with(Cli.with(base, flags, more), "--metrics-dir", run)).ok();
+    return RunRecord.of(run).texts("lm loss");
+  }
+}

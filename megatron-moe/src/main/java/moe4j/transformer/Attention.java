@@ -1,7 +1,7 @@
 package moe4j.transformer;
 
+import moe4j.kernels.ScaledDotProductAttention;
 import moe4j.kernels.Tensors;
-import org.bytedeco.pytorch.DoubleOptional;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorVector;
@@ -103,15 +103,7 @@ public final class Attention {
 
   private Tensor mix(Tensor query, Tensor key, Tensor value, Tensor allowed, Pass pass) {
     if (dropout == 0 || !pass.isTraining()) {
-      return torch.scaled_dot_product_attention(
-          query,
-          key,
-          value,
-          Tensors.optional(allowed),
-          0.0,
-          allowed == null,
-          new DoubleOptional(),
-          false);
+      return ScaledDotProductAttention.apply(query, key, value, allowed);
     }
     // libtorch's own attention dropout draws from its generator, which has no place in a step.
     Tensor visible = allowed;

@@ -1,5 +1,6 @@
 package moe4j.moe;
 
+import moe4j.kernels.Gemm;
 import moe4j.transformer.ParameterScope;
 import moe4j.transformer.Pass;
 import moe4j.transformer.TransformerConfig;
@@ -50,7 +51,7 @@ public final class TopKRouter implements Gate {
 
   @Override
   public Routing route(Tensor hidden, Pass pass) {
-    Tensor logits = torch.linear(hidden.to(ScalarType.Float), weight.to(ScalarType.Float));
+    Tensor logits = Gemm.linear(hidden.to(ScalarType.Float), weight.to(ScalarType.Float), null);
     Tensor probabilities = preSoftmax || pass.isTraining() ? logits.softmax(1) : null;
     T_TensorTensor_T top = torch.topk(preSoftmax ? probabilities : logits, topk, 1, true, true);
     Tensor chosen = top.get1();

@@ -52,6 +52,16 @@ public final class BoxedOp {
     return stack.size() == 0 ? null : new Tensor(stack.get(0).toTensor());
   }
 
+  /** Calls an operator that has several results, tensors all; arguments as for {@link #call}. */
+  public List<Tensor> callForAll(Object... arguments) {
+    IValueVector stack = invoke(arguments);
+    List<Tensor> results = new ArrayList<>();
+    for (long i = 0; i < stack.size(); i++) {
+      results.add(new Tensor(stack.get(i).toTensor()));
+    }
+    return results;
+  }
+
   /** Calls an operator whose result is a list of tensors; arguments as for {@link #call}. */
   public List<Tensor> callForList(Object... arguments) {
     TensorVector results = invoke(arguments).get(0).toTensorVector();

@@ -74,6 +74,11 @@ public abstract class CustomFunction {
     return needed[input];
   }
 
+  /** Whether there will be a backward. */
+  protected final boolean isRecorded() {
+    return recorded;
+  }
+
   /**
    * Keeps a tensor for the backward: the handle that the forward was given may be closed by then.
    */

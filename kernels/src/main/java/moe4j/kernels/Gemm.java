@@ -1,5 +1,7 @@
 package moe4j.kernels;
 
+import java.util.ArrayList;
+import java.util.List;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;
 
@@ -29,6 +31,30 @@ public final class Gemm {
     return y.view(shape);
   }
 
+  /** {@link #linear} of rows, [T, in], for a function with a gradient of its own. */
+  static Tensor product(Tensor x, Tensor weight, Tensor bias) {
+    return OneDnn.takes(x, weight)
+        ? OneDnn.linear(x, weight, bias)
+        : torch.linear(x, weight, Tensors.optional(bias));
+  }
+
+  /** {@code g w}, the gradient of {@link #product}'s x for that of its result, [T, out]. */
+  static Tensor inputGradient(Tensor g, Tensor weight) {
+    return OneDnn.takes(g, weight) ? OneDnn.inputGradient(g, weight) : g.mm(weight);
+  }
+
+  /** {@code g^T x} and, where there is a bias, the sum of g's rows: the parameters' gradients. */
+  static List<Tensor> weightGradients(Tensor g, Tensor x, Tensor weight, boolean bias) {
+    if (OneDnn.takes(g, weight)) {
+      return OneDnn.weightGradients(g, x, weight, bias);
+    }
+    List<Tensor> gradients = new ArrayList<>(List.of(g.t().mm(x)));
+    if (bias) {
+      gradients.add(g.sum(0));
+    }
+    return gradients;
+  }
+
   private static final class OneDnnLinear extends CustomFunction {
     private Tensor x;
     private Tensor weight;
@@ -37,16 +63,20 @@ public final class Gemm {
     protected Tensor[] forward(Tensor[] inputs) {
       x = save(inputs[0]);
       weight = save(inputs[1]);
-      return new Tensor[] {OneDnn.linear(inputs[0], inputs[1], inputs[2])};
+      return new Tensor[] {product(inputs[0], inputs[1], inputs[2])};
     }
 
     @Override
     protected Tensor[] backward(Tensor[] gradients) {
       Tensor g = gradients[0];
+      List<Tensor> parameters =
+          needsGradient(1) || needsGradient(2)
+              ? weightGradients(g, x, weight, needsGradient(2))
+              : List.of();
       return new Tensor[] {
-        needsGradient(0) ? OneDnn.linear(g, weight.t(), null) : null,
-        needsGradient(1) ? OneDnn.transposedProduct(g, x) : null,
-        needsGradient(2) ? g.sum(0) : null
+        needsGradient(0) ? inputGradient(g, weight) : null,
+        needsGradient(1) ? parameters.get(0) : null,
+        needsGradient(2) ? parameters.get(1) : null
       };
     }
   }

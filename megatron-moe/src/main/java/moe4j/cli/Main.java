@@ -12,6 +12,7 @@ import java.util.Arrays;
 import java.util.Comparator;
 import java.util.List;
 import java.util.ServiceLoader;
+import moe4j.config.Flags;
 import moe4j.config.Nearest;
 import moe4j.training.TrainingDivergedException;
 import org.apache.logging.log4j.LogManager;
@@ -75,7 +76,8 @@ public final class Main {
 
   private static int run(Command command, String[] args, PrintStream err) {
     try {
-      return command.run(command.flags().parse(args));
+      Flags.Parsed parsed = command.flags().parse(args);
+      return command.run(command.positional().isEmpty() ? parsed.withoutPositional() : parsed);
     } catch (IllegalArgumentException e) {
       LOG.debug("refused", e);
       err.printf("moe4j %s: %s%n", command.name(), firstLine(e.getMessage()));

@@ -43,13 +43,18 @@ public final class Flags {
   }
 
   /** The flags of some records together; no name may stand in two of them. */
+  public static Flags of(List<Class<? extends Record>> types) {
+    return new Flags(List.copyOf(types));
+  }
+
+  /** The flags of some records together; no name may stand in two of them. */
   @SafeVarargs
   public static Flags of(Class<? extends Record>... types) {
     List<Class<? extends Record>> list = new ArrayList<>();
     for (Class<? extends Record> type : types) {
       list.add(type);
     }
-    return new Flags(list);
+    return of(list);
   }
 
   /** One record from its flags: for tests and for programs that have no command line. */
@@ -74,6 +79,19 @@ public final class Flags {
     /** What was typed without a flag before it. */
     public List<String> positional() {
       return positional;
+    }
+
+    /**
+     * This, where everything typed is a flag or its value.
+     *
+     * @throws IllegalArgumentException for what is not: one sentence
+     */
+    public Parsed withoutPositional() {
+      if (!positional.isEmpty()) {
+        throw new IllegalArgumentException(
+            "'%s' stands behind no flag".formatted(positional.get(0)));
+      }
+      return this;
     }
   }
 

@@ -1,5 +1,6 @@
 package moe4j.moe;
 
+import moe4j.kernels.ExpertMlp;
 import moe4j.kernels.GroupedMatmul;
 import moe4j.kernels.Tensors;
 import moe4j.transformer.Activation;
@@ -34,7 +35,7 @@ public final class GroupedMlp implements Experts {
             "linear_fc1.weight", experts, model.initMethodStd(), activation.inputs() * f, h);
     this.fc2 =
         parameters.expertWeights("linear_fc2.weight", experts, Initial.outputStd(model), h, f);
-    long multiple = GroupedMatmul.multiple(fc1);
+    long multiple = ExpertMlp.takes(fc1) ? 1 : GroupedMatmul.multiple(fc1);
     if (h % multiple != 0 || f % multiple != 0) {
       throw new IllegalArgumentException(
           "--hidden-size %d and --moe-ffn-hidden-size %d: experts in %s need multiples of %d"
@@ -44,8 +45,13 @@ public final class GroupedMlp implements Experts {
 
   @Override
   public Tensor forward(Dispatched dispatched) {
-    Tensor inner = GroupedMatmul.linear(dispatched.rows(), fc1, dispatched.offsets());
-    Tensor weight = dispatched.weight().to(Tensors.dtype(inner)).unsqueeze(1);
-    return GroupedMatmul.linear(activation.apply(inner).mul(weight), fc2, dispatched.offsets());
+    Tensor rows = dispatched.rows();
+    Tensor weight = dispatched.weight().to(Tensors.dtype(rows));
+    if (ExpertMlp.takes(fc1)) {
+      return ExpertMlp.apply(rows, weight, fc1, fc2, dispatched.offsets(), activation);
+    }
+    Tensor inner = GroupedMatmul.linear(rows, fc1, dispatched.offsets());
+    Tensor weighted = activation.apply(inner).mul(weight.unsqueeze(1));
+    return GroupedMatmul.linear(weighted, fc2, dispatched.offsets());
   }
 }

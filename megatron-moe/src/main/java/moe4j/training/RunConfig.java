@@ -3,6 +3,7 @@ package moe4j.training;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
@@ -34,29 +35,35 @@ public record RunConfig(
     schedule.at(0);
   }
 
+  private static final List<Class<? extends Record>> PARTS =
+      List.of(
+          TransformerConfig.class,
+          MoeConfig.class,
+          OptimizerConfig.class,
+          TrainingConfig.class,
+          DataFlags.class,
+          CheckpointConfig.class,
+          LoggingConfig.class);
+
   /** The flags of a pretraining command. */
   public static Flags flags() {
-    return Flags.of(
-        TransformerConfig.class,
-        MoeConfig.class,
-        OptimizerConfig.class,
-        TrainingConfig.class,
-        DataFlags.class,
-        CheckpointConfig.class,
-        LoggingConfig.class);
+    return Flags.of(PARTS);
+  }
+
+  /** The same behind some of a command's own. */
+  public static Flags flags(Class<? extends Record> own) {
+    List<Class<? extends Record>> types = new ArrayList<>(PARTS);
+    types.add(0, own);
+    return Flags.of(types);
   }
 
   /** A run from its command line. */
   public static RunConfig parse(String... args) {
-    return of(flags().parse(args));
+    return of(flags().parse(args).withoutPositional());
   }
 
   /** A run from its parsed flags. */
   public static RunConfig of(Flags.Parsed parsed) {
-    if (!parsed.positional().isEmpty()) {
-      throw new IllegalArgumentException(
-          "'%s' stands behind no flag".formatted(parsed.positional().get(0)));
-    }
     return new RunConfig(
         parsed.get(TransformerConfig.class),
         parsed.get(MoeConfig.class),

@@ -1,16 +1,22 @@
 package moe4j.transformer;
 
+import moe4j.kernels.ExpertMlp;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorVector;
 import org.bytedeco.pytorch.global.torch;
 
 /** What stands between the two projections of a feed-forward block. */
-public enum Activation {
+public enum Activation implements ExpertMlp.Activation {
   /** {@code x Phi(x)}, exact (Hendrycks and Gimpel 2016). */
   GELU(1) {
     @Override
     public Tensor apply(Tensor x) {
       return torch.gelu(x);
+    }
+
+    @Override
+    public Tensor gradient(Tensor gradient, Tensor x) {
+      return torch.gelu_backward(gradient, x);
     }
   },
 
@@ -20,6 +26,14 @@ public enum Activation {
     public Tensor apply(Tensor x) {
       TensorVector halves = x.chunk(2, -1);
       return torch.silu(halves.get(0)).mul(halves.get(1));
+    }
+
+    @Override
+    public Tensor gradient(Tensor gradient, Tensor x) {
+      TensorVector halves = x.chunk(2, -1);
+      Tensor gate = halves.get(0);
+      Tensor first = torch.silu_backward(gradient.mul(halves.get(1)), gate);
+      return torch.cat(new TensorVector(first, torch.silu(gate).mul(gradient)), -1);
     }
   };
 
@@ -40,5 +54,6 @@ public enum Activation {
   }
 
   /** [..., inputs f] to [..., f]. */
+  @Override
   public abstract Tensor apply(Tensor x);
 }

@@ -13,12 +13,15 @@ import org.bytedeco.pytorch.global.torch;
  * in {@link GroupedMatmul}s.
  *
  * <p>oneDNN compiles a kernel for each number of rows it meets, and a group has another number at
- * each step. So groups are computed in stretches whose lengths are multiples of {@link #ROUNDING}:
- * the rows that are too many are those of neighbouring groups, and their results are dropped.
+ * each step. So groups are computed in stretches of {@link #rounded} lengths: the rows that are too
+ * many are those of neighbouring groups, and their results are dropped.
  */
 public final class ExpertMlp {
-  /** What a stretch's rows are a multiple of, where there are that many. */
-  static final long ROUNDING = 32;
+  /** The lengths of stretches are multiples of this. */
+  private static final long GRAIN = 16;
+
+  /** So many lengths are told apart between a power of two and the next. */
+  private static final long LENGTHS = 32;
 
   private ExpertMlp() {}
 
@@ -73,13 +76,19 @@ public final class ExpertMlp {
     }
   }
 
+  /** The length of the stretch for so many rows: few lengths, and few rows too many. */
+  static long rounded(long size) {
+    long grain = Math.max(GRAIN, Long.highestOneBit(size) / LENGTHS);
+    return (size + grain - 1) / grain * grain;
+  }
+
   private static List<Span> spans(long[] ends, long rows) {
     List<Span> spans = new ArrayList<>();
     long start = 0;
     for (int g = 0; g < ends.length; g++) {
       long size = ends[g] - start;
       if (size > 0) {
-        long length = Math.min((size + ROUNDING - 1) / ROUNDING * ROUNDING, rows);
+        long length = Math.min(rounded(size), rows);
         spans.add(new Span(g, start, size, Math.min(start, rows - length), length));
       }
       start = ends[g];
@@ -118,7 +127,9 @@ public final class ExpertMlp {
       activated = new Tensor[spans.size()];
       outer = new Tensor[spans.size()];
       Tensor all = torch.empty_like(x);
-      forEachSpan(i -> forward(i, all));
+      List<Integer> small = new ArrayList<>();
+      large(small).forEach(i -> Scopes.run(() -> forward(i, all)));
+      SideBySide.run(tasks(small, i -> forward(i, all)));
       for (Tensor[] kept : List.of(inner, activated, outer)) {
         for (int i = 0; isRecorded() && i < kept.length; i++) {
           Tensor made = kept[i];
@@ -132,24 +143,17 @@ public final class ExpertMlp {
     }
 
     /**
-     * Groups of more than a thread's share of the rows one after the other, each on all threads;
-     * then the others side by side, the largest first.
+     * The spans of more than a thread's share of the rows, to be computed one after the other, each
+     * on all threads; the others' numbers go to {@code small}, the largest first.
      */
-    private void forEachSpan(IntConsumer body) {
+    private List<Integer> large(List<Integer> small) {
       long share = x.size(0) / torch.get_num_threads();
-      List<Integer> small = new ArrayList<>();
+      List<Integer> large = new ArrayList<>();
       for (int i = 0; i < spans.size(); i++) {
-        int index = i;
-        if (spans.get(i).size > share) {
-          Scopes.run(() -> body.accept(index));
-        } else {
-          small.add(i);
-        }
+        (spans.get(i).size > share ? large : small).add(i);
       }
       small.sort(Comparator.comparingLong(i -> -spans.get(i).size));
-      List<Runnable> tasks = new ArrayList<>();
-      small.forEach(i -> tasks.add(() -> body.accept(i)));
-      SideBySide.run(tasks);
+      return large;
     }
 
     private void forward(int index, Tensor all) {
@@ -176,7 +180,9 @@ public final class ExpertMlp {
       Tensor[] results = {
         torch.zeros_like(x), torch.zeros_like(weight), torch.empty_like(fc1), torch.empty_like(fc2)
       };
-      forEachSpan(i -> backward(i, gradients[0], results));
+      List<Integer> small = new ArrayList<>();
+      large(small).forEach(i -> Scopes.run(() -> backward(i, gradients[0], results)));
+      SideBySide.run(tasks(small, i -> backward(i, gradients[0], results)));
       zeroUnused(results[2]);
       zeroUnused(results[3]);
       return new Tensor[] {
@@ -188,6 +194,12 @@ public final class ExpertMlp {
       };
     }
 
+    private static List<Runnable> tasks(List<Integer> indices, IntConsumer body) {
+      List<Runnable> tasks = new ArrayList<>();
+      indices.forEach(i -> tasks.add(() -> body.accept(i)));
+      return tasks;
+    }
+
     private void backward(int index, Tensor gradient, Tensor[] results) {
       Span span = spans.get(index);
       Tensor g = span.stretch(gradient);
@@ -196,20 +208,22 @@ public final class ExpertMlp {
       Tensor masked = torch.zeros(new long[] {span.length}, weight.options());
       span.inner(masked).copy_(span.own(weight));
       Tensor dy = g.mul(masked.unsqueeze(1));
-      Tensor w1 = fc1.select(0, span.group);
-      Tensor w2 = fc2.select(0, span.group);
-      Tensor da = activation.gradient(Gemm.inputGradient(dy, w2), inner[index]);
+      Tensor du = Gemm.inputGradient(dy, fc2.select(0, span.group));
       if (needsGradient(3)) {
-        Tensor u = activated[index];
-        results[3].select(0, span.group).copy_(Gemm.weightGradients(dy, u, w2, false).get(0));
+        weightGradient(dy, activated[index], results[3].select(0, span.group));
       }
+      Tensor da = activation.gradient(du, inner[index]);
       if (needsGradient(2)) {
-        Tensor part = span.stretch(x);
-        results[2].select(0, span.group).copy_(Gemm.weightGradients(da, part, w1, false).get(0));
+        weightGradient(da, span.stretch(x), results[2].select(0, span.group));
       }
       if (needsGradient(0)) {
-        span.own(results[0]).copy_(span.inner(Gemm.inputGradient(da, w1)));
+        Tensor dx = Gemm.inputGradient(da, fc1.select(0, span.group));
+        span.own(results[0]).copy_(span.inner(dx));
       }
+    }
+
+    private static void weightGradient(Tensor gradient, Tensor input, Tensor result) {
+      result.copy_(Gemm.weightGradients(gradient, input, result, false).get(0));
     }
 
     private void zeroUnused(Tensor gradient) {

@@ -60,7 +60,7 @@ final class OneDnn {
    */
   static Tensor linear(Tensor x, Tensor weight, Tensor bias) {
     // In blocks of oneDNN's own the weight is read faster; making them costs a pass over it.
-    boolean pays = x.size(0) >= PACKING_PAYS;
+    boolean pays = x.size(0) >= PACKING_PAYS && weight.size(0) <= weight.size(1);
     return product(x, pays ? Linear.PACK.call(weight, x.size(0)) : weight, bias);
   }
 

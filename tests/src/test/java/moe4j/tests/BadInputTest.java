@@ -319,6 +319,19 @@ public class BadInputTest {
         "--eval-iters 10 takes 20 validation samples behind the 120 already consumed");
   }
 
+  /** What evaluation takes by itself is all there is: that may be nothing, or without an end. */
+  @Test
+  public void evaluationWithoutSamples() throws IOException {
+    List<String> evaluate = Cli.arguments("evaluate --part train --load", run);
+    Path tiny = workspace.dataset("tiny", List.of(new int[] {1, 2, 3, 4, 5}));
+    refused(
+        Cli.with(evaluate, "--data-path", tiny),
+        "the train part of the data has not one sample of 16 tokens");
+    List<String> weighted = Cli.with(evaluate, "--data-path", 0.4, corpus, 0.6, corpus);
+    refused(weighted, "weights before prefixes", "--samples");
+    assertTrue(Cli.run(Cli.with(weighted, "--samples 6")).ok().out().contains("6 sequences"));
+  }
+
   private static Cli.Result refused(List<String> line, String... named) {
     Cli.Result result = Cli.run(line);
     String what = line + ": " + result.status() + " " + result.err();

@@ -185,6 +185,18 @@ public class CommandTest {
     assertTrue(Cli.run("--help").out().contains("\n  " + name + " "));
   }
 
+  @Test
+  public void doctorTellsWhatIsThere() {
+    String out = Cli.run("doctor").ok().out();
+    for (String fact : List.of("Java", "threads", "PyTorch presets", "BLAS core type", "libcudart")) {
+      assertTrue(
+          Pattern.compile("^" + fact + ": +\\S", Pattern.MULTILINE).matcher(out).find(),
+          fact + " in " + out);
+    }
+    // Whatever is missing here, what to install is said; and only then.
+    assertEquals(out.contains("install "), out.contains(" not found"), out);
+  }
+
   /** Megatron's own columns, and what it does not have behind them. */
   @Test
   public void logLinesAreMegatrons() {

@@ -91,8 +91,7 @@ final class IndexCache {
   /** Several processes may write at once, all the same content, each under a name of its own. */
   private void replace(String affix, Writer writer) throws IOException {
     Path part =
-        PartFiles.begin(
-            dir.resolve(name + affix + "." + ProcessHandle.current().pid() + ".part"));
+        PartFiles.begin(dir.resolve(name + affix + "." + ProcessHandle.current().pid() + ".part"));
     try {
       writer.write(part);
       Files.move(part, path(affix), StandardCopyOption.ATOMIC_MOVE);

@@ -32,7 +32,11 @@ public final class Inspector {
     out.printf(Locale.ROOT, "documents: %d%n", dataset.documents());
     out.printf(Locale.ROOT, "sequences: %d%n", dataset.sequences());
     out.printf(Locale.ROOT, "tokens: %d%n", dataset.tokens());
-    out.printf(Locale.ROOT, "dtype: %s (%d bytes a token)%n", dataset.dtype().numpyName, dataset.dtype().size);
+    out.printf(
+        Locale.ROOT,
+        "dtype: %s (%d bytes a token)%n",
+        dataset.dtype().numpyName,
+        dataset.dtype().size);
     out.printf(Locale.ROOT, "tokens a document: min %d, mean %.1f, max %d%n", min, mean, max);
   }
 
@@ -65,7 +69,9 @@ public final class Inspector {
     out.printf(Locale.ROOT, "drawn from: sequences %d to %d%n", range.from(), range.to() - 1);
     out.printf(
         Locale.ROOT,
-        "epochs: %d (separate final epoch: %s)%n", indices.epochs(), indices.separateFinalEpoch());
+        "epochs: %d (separate final epoch: %s)%n",
+        indices.epochs(),
+        indices.separateFinalEpoch());
     out.printf(Locale.ROOT, "samples: %d%n", indices.size());
     print("document_index", indices.documentIndex(), 1, out);
     print("sample_index", indices.sampleIndex(), 2, out);

@@ -252,12 +252,12 @@ public class GptDatasetsTest {
             Map.of("class", "T"),
             null);
     assertEquals(
-        refusal(endless), "--mock-data needs an end-of-document token, which the tokenizer has not");
+        refusal(endless),
+        "--mock-data needs an end-of-document token, which the tokenizer has not");
   }
 
   private static String refusal(DataConfig config) {
-    return expectThrows(
-            IllegalArgumentException.class, () -> GptDatasets.build(config, line -> {}))
+    return expectThrows(IllegalArgumentException.class, () -> GptDatasets.build(config, line -> {}))
         .getMessage();
   }
 

@@ -81,7 +81,8 @@ final class CudaLibraries {
   private static List<String> ldconfig() {
     try {
       // /sbin is not on everyone's path.
-      String program = Files.isExecutable(Path.of("/sbin/ldconfig")) ? "/sbin/ldconfig" : "ldconfig";
+      String program =
+          Files.isExecutable(Path.of("/sbin/ldconfig")) ? "/sbin/ldconfig" : "ldconfig";
       Process process =
           new ProcessBuilder(program, "-p").redirectError(ProcessBuilder.Redirect.DISCARD).start();
       try (BufferedReader lines =

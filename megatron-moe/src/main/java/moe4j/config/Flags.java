@@ -43,7 +43,8 @@ public final class Flags {
     for (FlagSpec spec : specs.values()) {
       String needed = spec.flag().needs().replaceFirst(" .*", "");
       if (!needed.isEmpty() && !specs.containsKey(needed)) {
-        throw new IllegalStateException("--%s needs --%s, which is none".formatted(spec.name(), needed));
+        throw new IllegalStateException(
+            "--%s needs --%s, which is none".formatted(spec.name(), needed));
       }
     }
   }

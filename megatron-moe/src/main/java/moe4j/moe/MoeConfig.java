@@ -22,10 +22,7 @@ public record MoeConfig(
             value = "1",
             needs = "num-experts")
         String moeLayerFreq,
-    @Flag(
-            help = "hidden size of each expert",
-            otherwise = "ffn-hidden-size",
-            needs = "num-experts")
+    @Flag(help = "hidden size of each expert", otherwise = "ffn-hidden-size", needs = "num-experts")
         Integer moeFfnHiddenSize,
     @Flag(help = "experts a token goes to", value = "2", needs = "num-experts") int moeRouterTopk,
     @Flag(

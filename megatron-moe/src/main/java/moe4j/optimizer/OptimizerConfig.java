@@ -32,8 +32,7 @@ public record OptimizerConfig(
         String lrWsdDecayStyle,
     @Flag(help = "iterations of WSD's last part", needs = "lr-decay-style WSD")
         Integer lrWsdDecayIters,
-    @Flag(help = "samples of WSD's last part", needs = "lr-decay-style WSD")
-        Long lrWsdDecaySamples,
+    @Flag(help = "samples of WSD's last part", needs = "lr-decay-style WSD") Long lrWsdDecaySamples,
     @Flag(help = "weight decay, of weights only: not of norms and biases", value = "0.01")
         double weightDecay,
     @Flag(help = "AdamW's decay of the first moment", value = "0.9") double adamBeta1,

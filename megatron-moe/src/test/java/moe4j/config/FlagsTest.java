@@ -232,7 +232,8 @@ public class FlagsTest {
 
   @Test
   public void withWhatTheyNeedAndAtTheirDefaultsFlagsAreTaken() {
-    String all = "--keep 4 --save x --parts a --seed 4 --indices --turned --width 0.5 --shape round";
+    String all =
+        "--keep 4 --save x --parts a --seed 4 --indices --turned --width 0.5 --shape round";
     assertEquals(
         Flags.parse(Dependent.class, Refusals.words(all)),
         new Dependent("x", true, "round", 4, 4, true, List.of("a"), 0.5));

@@ -188,7 +188,8 @@ public class CommandTest {
   @Test
   public void doctorTellsWhatIsThere() {
     String out = Cli.run("doctor").ok().out();
-    for (String fact : List.of("Java", "threads", "PyTorch presets", "BLAS core type", "libcudart")) {
+    for (String fact :
+        List.of("Java", "threads", "PyTorch presets", "BLAS core type", "libcudart")) {
       assertTrue(
           Pattern.compile("^" + fact + ": +\\S", Pattern.MULTILINE).matcher(out).find(),
           fact + " in " + out);

@@ -78,8 +78,7 @@ public class SignalTest {
   @Test
   public void stoppedWithoutSaveWarns() throws Exception {
     Path log = workspace.path("log");
-    Process process =
-        Cli.start(Cli.with(base, "--train-iters 1000000 --lr-decay-iters 1000"), log);
+    Process process = Cli.start(Cli.with(base, "--train-iters 1000000 --lr-decay-iters 1000"), log);
     try {
       await(process, log, () -> contains(log, "] iteration "));
       process.destroy();
@@ -89,7 +88,8 @@ public class SignalTest {
     }
     String last = Files.readAllLines(log).stream().reduce((a, b) -> b).orElseThrow();
     assertTrue(
-        last.matches("WARNING: stopped at iteration \\d+ without --save: .*"), Files.readString(log));
+        last.matches("WARNING: stopped at iteration \\d+ without --save: .*"),
+        Files.readString(log));
     assertEquals(process.exitValue(), 0);
   }
 
@@ -114,7 +114,8 @@ public class SignalTest {
       process.destroyForcibly();
     }
     assertEquals(process.exitValue(), 130, Files.readString(log));
-    assertEquals(list(workspace.path("")).filter(name -> name.startsWith("out")).toList(), List.of());
+    assertEquals(
+        list(workspace.path("")).filter(name -> name.startsWith("out")).toList(), List.of());
   }
 
   private static boolean contains(Path log, String text) {

@@ -78,7 +78,8 @@ public class TokenizerFileTest {
   @Test
   public void modelsDoWithoutAnEndOfDocument() {
     assertTrue(Cli.run("evaluate --part train --load", run).ok().out().contains("lm loss value"));
-    String text = Cli.run("generate --max-new-tokens 5 --load", run, "--prompt", "w3 w5").ok().out();
+    String text =
+        Cli.run("generate --max-new-tokens 5 --load", run, "--prompt", "w3 w5").ok().out();
     assertTrue(text.matches("w3 w5( w\\d+){5}\\s+"), text);
   }
 

@@ -82,9 +82,10 @@ public final class EvaluateCommand implements Command {
       DataFlags flags =
           checkpoint.data().elsewhere(options.dataPath(), options.split(), options.dataCachePath());
       SampleDataset dataset = dataset(options, flags, sequence, checkpoint.tokenizer());
-      int rows = (int) Math.min(options.microBatchSize(), dataset.size());
-      long wanted = options.samples() == null ? dataset.size() : options.samples();
-      long samples = Math.max(rows, Math.min(wanted, dataset.size()) / rows * rows);
+      long wanted =
+          options.samples() == null ? dataset.size() : Math.min(options.samples(), dataset.size());
+      int rows = (int) Math.min(options.microBatchSize(), wanted);
+      long samples = wanted / rows * rows;
       try (BatchBuffers buffers =
           new BatchBuffers(
               model.parameters().device(),

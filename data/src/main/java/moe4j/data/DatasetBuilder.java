@@ -65,6 +65,7 @@ final class DatasetBuilder {
   }
 
   private SampleDataset mock(Part part, OptionalLong samples) {
+    config.rules().needEod("--mock-data");
     TokenSource source = new MockSequences(config.rules().vocabSize(), config.rules().eod());
     GptIndices.Request request = request(EVEN.range(part, source.sequences()), samples);
     return new GptDataset(
@@ -146,7 +147,7 @@ final class DatasetBuilder {
     if (blend.weights() != null) {
       if (wanted.isEmpty()) {
         throw new IllegalArgumentException(
-            "weights before prefixes share out a number of %s samples, but one epoch is asked for"
+            "weights before prefixes share out a number of %s samples, and none is given (--samples)"
                 .formatted(part.label()));
       }
       weights = Blend.normalize(blend.weights().stream().mapToDouble(w -> w).toArray());

@@ -90,12 +90,13 @@ final class IndexCache {
 
   /** Several processes may write at once, all the same content, each under a name of its own. */
   private void replace(String affix, Writer writer) throws IOException {
-    Path part = dir.resolve(name + affix + "." + ProcessHandle.current().pid() + ".part");
+    Path part =
+        PartFiles.begin(dir.resolve(name + affix + "." + ProcessHandle.current().pid() + ".part"));
     try {
       writer.write(part);
       Files.move(part, path(affix), StandardCopyOption.ATOMIC_MOVE);
     } finally {
-      Files.deleteIfExists(part);
+      PartFiles.delete(part);
     }
   }
 

@@ -47,6 +47,8 @@ public final class IndexedDatasetWriter implements AutoCloseable {
       Files.createDirectories(prefix.getParent());
     }
     this.bin = FileChannel.open(binPart, CREATE, WRITE, TRUNCATE_EXISTING);
+    PartFiles.begin(binPart);
+    PartFiles.begin(idxPart);
   }
 
   /**
@@ -123,6 +125,8 @@ public final class IndexedDatasetWriter implements AutoCloseable {
     Files.deleteIfExists(withSuffix(prefix, ".idx"));
     Files.move(binPart, withSuffix(prefix, ".bin"), ATOMIC_MOVE);
     Files.move(idxPart, withSuffix(prefix, ".idx"), ATOMIC_MOVE);
+    PartFiles.named(binPart);
+    PartFiles.named(idxPart);
     finished = true;
   }
 
@@ -149,8 +153,8 @@ public final class IndexedDatasetWriter implements AutoCloseable {
   public void close() throws IOException {
     if (!finished) {
       bin.close();
-      Files.deleteIfExists(binPart);
-      Files.deleteIfExists(idxPart);
+      PartFiles.delete(binPart);
+      PartFiles.delete(idxPart);
     }
   }
 

@@ -3,6 +3,7 @@ package moe4j.data;
 import java.io.IOException;
 import java.io.PrintStream;
 import java.nio.file.Path;
+import java.util.Locale;
 import java.util.OptionalLong;
 
 /** Says what a dataset holds, and how its samples would be cut. */
@@ -27,12 +28,16 @@ public final class Inspector {
       max = Math.max(max, length);
     }
     double mean = (double) dataset.tokens() / Math.max(1, dataset.documents());
-    out.printf("prefix: %s%n", prefix);
-    out.printf("documents: %d%n", dataset.documents());
-    out.printf("sequences: %d%n", dataset.sequences());
-    out.printf("tokens: %d%n", dataset.tokens());
-    out.printf("dtype: %s (%d bytes a token)%n", dataset.dtype().numpyName, dataset.dtype().size);
-    out.printf("tokens a document: min %d, mean %.1f, max %d%n", min, mean, max);
+    out.printf(Locale.ROOT, "prefix: %s%n", prefix);
+    out.printf(Locale.ROOT, "documents: %d%n", dataset.documents());
+    out.printf(Locale.ROOT, "sequences: %d%n", dataset.sequences());
+    out.printf(Locale.ROOT, "tokens: %d%n", dataset.tokens());
+    out.printf(
+        Locale.ROOT,
+        "dtype: %s (%d bytes a token)%n",
+        dataset.dtype().numpyName,
+        dataset.dtype().size);
+    out.printf(Locale.ROOT, "tokens a document: min %d, mean %.1f, max %d%n", min, mean, max);
   }
 
   /**
@@ -61,10 +66,13 @@ public final class Inspector {
     GptIndices indices =
         GptIndices.build(
             dataset::length, new GptIndices.Request(range, samples, seqLength, seed, true));
-    out.printf("drawn from: sequences %d to %d%n", range.from(), range.to() - 1);
+    out.printf(Locale.ROOT, "drawn from: sequences %d to %d%n", range.from(), range.to() - 1);
     out.printf(
-        "epochs: %d (separate final epoch: %s)%n", indices.epochs(), indices.separateFinalEpoch());
-    out.printf("samples: %d%n", indices.size());
+        Locale.ROOT,
+        "epochs: %d (separate final epoch: %s)%n",
+        indices.epochs(),
+        indices.separateFinalEpoch());
+    out.printf(Locale.ROOT, "samples: %d%n", indices.size());
     print("document_index", indices.documentIndex(), 1, out);
     print("sample_index", indices.sampleIndex(), 2, out);
     print("shuffle_index", indices.shuffleIndex(), 1, out);

@@ -4,7 +4,7 @@ package moe4j.data;
  * What turns a text into a sample.
  *
  * @param vocabSize token ids are below it; one that is not is an error
- * @param eod the end-of-document token
+ * @param eod the end-of-document token, or -1 where the tokenizer has none and no rule needs it
  * @param pad what fills a sample that is too short, and bears no loss; -1 where the tokenizer has
  *     none, or one that it uses for something else too
  * @param resetPositionIds {@code --reset-position-ids}: positions begin anew after each eod
@@ -20,15 +20,37 @@ public record SampleRules(
     boolean eodMaskLoss) {
 
   /**
-   * @throws IllegalArgumentException if eod lies outside of the vocabulary
+   * @throws IllegalArgumentException if eod lies outside of the vocabulary, or a rule needs it and
+   *     there is none
    */
   public SampleRules {
-    if (eod < 0 || eod >= vocabSize) {
+    if (eod < -1 || eod >= vocabSize) {
       throw new IllegalArgumentException(
           "the end-of-document token %d is not in the vocabulary of %d ids"
               .formatted(eod, vocabSize));
     }
+    if (resetPositionIds) {
+      needEod("--reset-position-ids", eod);
+    }
+    if (resetAttentionMask) {
+      needEod("--reset-attention-mask", eod);
+    }
+    if (eodMaskLoss) {
+      needEod("--eod-mask-loss", eod);
+    }
     pad = pad == eod ? -1 : pad;
+  }
+
+  /** Refuses a flag that cannot do without an end-of-document token, where there is none. */
+  void needEod(String flag) {
+    needEod(flag, eod);
+  }
+
+  private static void needEod(String flag, int eod) {
+    if (eod < 0) {
+      throw new IllegalArgumentException(
+          flag + " needs an end-of-document token, which the tokenizer has not");
+    }
   }
 
   /** No resets and no masks; pads with -1. */

@@ -14,6 +14,7 @@ import java.util.List;
 import java.util.OptionalLong;
 import java.util.Random;
 import moe4j.testing.Seeds;
+import org.testng.annotations.DataProvider;
 import org.testng.annotations.Test;
 
 public class GptDatasetTest {
@@ -98,6 +99,36 @@ public class GptDatasetTest {
     assertEquals(batch.documentIds(), new int[7]);
     assertEquals(new SampleRules(10, 9, 9, false, false, false).pad(), -1, "pad must not be eod");
     assertThrows(IllegalArgumentException.class, () -> SampleRules.plain(10, 10));
+    assertThrows(IllegalArgumentException.class, () -> SampleRules.plain(10, -2));
+  }
+
+  @DataProvider
+  public Object[][] rulesByDocument() {
+    return new Object[][] {
+      {true, false, false, "--reset-position-ids"},
+      {false, true, false, "--reset-attention-mask"},
+      {false, false, true, "--eod-mask-loss"},
+    };
+  }
+
+  @Test(dataProvider = "rulesByDocument")
+  public void rulesByDocumentNeedItsEnd(
+      boolean positions, boolean attention, boolean loss, String flag) {
+    assertEquals(
+        expectThrows(
+                IllegalArgumentException.class,
+                () -> new SampleRules(10, -1, -1, positions, attention, loss))
+            .getMessage(),
+        flag + " needs an end-of-document token, which the tokenizer has not");
+  }
+
+  @Test
+  public void withoutAnEndOfDocumentTextIsTakenAsItIs() {
+    GptBatch batch = GptBatch.allocate(1, 3);
+    SampleRules.plain(10, -1).apply(new long[] {5, 9, 0, 1}, batch, 0);
+    assertEquals(batch.tokens(), new long[] {5, 9, 0});
+    assertEquals(batch.labels(), new long[] {9, 0, 1});
+    assertEquals(batch.lossMask(), new float[] {1, 1, 1});
   }
 
   @Test

@@ -232,6 +232,36 @@ public class GptDatasetsTest {
   }
 
   @Test
+  public void whatNeedsMoreIsRefused() throws IOException {
+    try (TempDir dir = new TempDir()) {
+      OptionalLong epoch = OptionalLong.empty();
+      SampleCounts epochs = new SampleCounts(epoch, epoch, epoch);
+      DataConfig weighted = config(shared("1", "1", corpus(dir, "a", 0), "3", "b"), epochs, null);
+      assertEquals(
+          refusal(weighted),
+          "weights before prefixes share out a number of train samples, and none is given"
+              + " (--samples)");
+    }
+    DataConfig endless =
+        new DataConfig(
+            new DataSource.Mock(),
+            counts(9, 0, 0),
+            16,
+            1234,
+            SampleRules.plain(VOCAB, -1),
+            Map.of("class", "T"),
+            null);
+    assertEquals(
+        refusal(endless),
+        "--mock-data needs an end-of-document token, which the tokenizer has not");
+  }
+
+  private static String refusal(DataConfig config) {
+    return expectThrows(IllegalArgumentException.class, () -> GptDatasets.build(config, line -> {}))
+        .getMessage();
+  }
+
+  @Test
   public void saysWhatIsMissing() throws IOException {
     try (TempDir dir = new TempDir()) {
       String prefix = corpus(dir, "corpus", 0);

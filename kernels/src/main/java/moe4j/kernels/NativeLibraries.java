@@ -34,6 +34,18 @@ public final class NativeLibraries {
     torch.set_num_threads(threads);
   }
 
+  /** What OMP_NUM_THREADS says, where it is a positive number; otherwise one thread a core. */
+  public static int defaultThreads() {
+    return defaultThreads(
+        System.getenv("OMP_NUM_THREADS"), Runtime.getRuntime().availableProcessors());
+  }
+
+  /** OpenMP takes a list, too, a number for each level of nesting: the first is ours. */
+  static int defaultThreads(String openMp, int cores) {
+    String first = openMp == null ? "" : openMp.replaceFirst(",.*", "").trim();
+    return first.matches("0*[1-9]\\d{0,5}") ? Integer.parseInt(first) : cores;
+  }
+
   /** Threads of libtorch's kernels. */
   public static int threads() {
     return torch.get_num_threads();

@@ -9,7 +9,6 @@ import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.stream.Stream;
 import moe4j.config.BuildInfo;
 import moe4j.config.Flags;
 import moe4j.kernels.NativeLibraries;
@@ -55,7 +54,7 @@ public final class DoctorCommand implements Command {
           "note: OPENBLAS_CORETYPE is not set, OpenBLAS chose the core type by itself; ./moe4j sets"
               + " it where the processor has AVX-512");
     }
-    cuda(out);
+    CudaLibraries.ofThisMachine().report(out);
     return 0;
   }
 
@@ -82,58 +81,5 @@ public final class DoctorCommand implements Command {
         .map(line -> line.substring(line.indexOf(':') + 1).trim())
         .findFirst()
         .orElse("unknown");
-  }
-
-  /** CUDA's libraries come with the machine; these are what the natives for it need. */
-  private static void cuda(PrintStream out) throws IOException {
-    List<String> missing = new ArrayList<>();
-    for (String library : NativeLibraries.CUDA) {
-      List<Path> found = find(library);
-      out.printf(
-          "%-22s %s%n", library + ":", found.isEmpty() ? "not found" : found.get(0).toString());
-      if (found.isEmpty()) {
-        missing.add(library);
-      }
-    }
-    if (missing.size() == NativeLibraries.CUDA.size()) {
-      out.println("CUDA: no libraries; models are computed on the CPU");
-    } else if (!missing.isEmpty()) {
-      out.println(
-          "CUDA: "
-              + String.join(", ", missing)
-              + " missing: install CUDA 13 with cuDNN 9 and NCCL (on Debian and Ubuntu the packages"
-              + " cuda-toolkit-13-1, cudnn9-cuda-13 and libnccl2)");
-    } else {
-      out.println("CUDA: all libraries found; build with -Pgpu to use them");
-    }
-  }
-
-  private static List<Path> find(String library) throws IOException {
-    List<String> places = new ArrayList<>();
-    String path = System.getenv("LD_LIBRARY_PATH");
-    if (path != null) {
-      places.addAll(Arrays.asList(path.split(":")));
-    }
-    places.addAll(
-        List.of(
-            "/usr/local/cuda/lib64",
-            "/usr/lib/x86_64-linux-gnu",
-            "/usr/lib64",
-            "/usr/lib/wsl/lib",
-            "/usr/local/nvidia/lib64"));
-    List<Path> found = new ArrayList<>();
-    for (String place : places) {
-      Path directory = Path.of(place);
-      if (place.isEmpty() || !Files.isDirectory(directory)) {
-        continue;
-      }
-      try (Stream<Path> files = Files.list(directory)) {
-        files
-            .filter(file -> file.getFileName().toString().startsWith(library + ".so"))
-            .sorted()
-            .forEach(found::add);
-      }
-    }
-    return found;
   }
 }

@@ -16,24 +16,26 @@ public final class InspectCommand implements Command {
   /** Its flags. */
   public record Options(
       @Flag(help = "print the document, sample and shuffle index in full") boolean indices,
-      @Flag(help = "tokens a sample; needed with --indices") Integer seqLength,
-      @Flag(help = "samples wanted at least", otherwise = "one epoch") Long samples,
-      @Flag(help = "seed of the shuffles", value = "1234") long seed,
-      @Flag(help = "shares of the three parts, such as 969,30,1", otherwise = "one part has all")
+      @Flag(help = "tokens a sample", needs = "indices") Integer seqLength,
+      @Flag(help = "samples wanted at least", otherwise = "one epoch", needs = "indices")
+          Long samples,
+      @Flag(help = "seed of the shuffles", value = "1234", needs = "indices") long seed,
+      @Flag(
+              help = "shares of the three parts, such as 969,30,1",
+              otherwise = "one part has all",
+              needs = "indices")
           String split,
       @Flag(
               help = "part of the split",
               value = "train",
-              choices = {"train", "valid", "test"})
+              choices = {"train", "valid", "test"},
+              needs = "split")
           String part) {
 
     /** Checks that the indices can be made. */
     public Options {
       if (indices && (seqLength == null || seqLength < 1)) {
         throw new IllegalArgumentException("--indices needs a positive --seq-length");
-      }
-      if (!indices && (seqLength != null || samples != null || split != null)) {
-        throw new IllegalArgumentException("--seq-length, --samples and --split need --indices");
       }
     }
   }

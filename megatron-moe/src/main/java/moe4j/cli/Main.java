@@ -14,6 +14,7 @@ import java.util.List;
 import java.util.ServiceLoader;
 import moe4j.config.Flags;
 import moe4j.config.Nearest;
+import moe4j.data.PartFiles;
 import moe4j.training.TrainingDivergedException;
 import org.apache.logging.log4j.LogManager;
 import org.apache.logging.log4j.Logger;
@@ -33,15 +34,21 @@ public final class Main {
 
   /** Runs a command and exits with its status. */
   public static void main(String[] args) {
-    // An interrupt ends the process at once: libtorch's own end would pull its state from under the
-    // threads that still compute.
-    Runtime.getRuntime()
-        .addShutdownHook(new Thread(() -> Runtime.getRuntime().halt(INTERRUPTED), "interrupt"));
+    Runtime.getRuntime().addShutdownHook(new Thread(Main::interrupted, "interrupt"));
     int status = run(args, System.out, System.err);
     System.out.flush();
     LogManager.shutdown();
     // Native threads and a loader's daemon may still be there: the process is over all the same.
     Runtime.getRuntime().halt(status);
+  }
+
+  /**
+   * An interrupt ends the process at once: libtorch's own end would pull its state from under the
+   * threads that still compute.
+   */
+  private static void interrupted() {
+    PartFiles.deleteAll();
+    Runtime.getRuntime().halt(INTERRUPTED);
   }
 
   /** Runs a command. */

@@ -44,7 +44,8 @@ public final class PreprocessCommand implements Command {
       @Flag(help = "end each document with the tokenizer's end of document") boolean appendEod,
       @Flag(help = "threads that tokenise; the files are the same for any number", value = "1")
           int workers,
-      @Flag(help = "documents between reports", value = "1000") int logInterval,
+      @Flag(help = "documents between reports, which come every 5 seconds at least", value = "1000")
+          int logInterval,
       @Flag(help = "tokenizer, by Megatron's names", required = true) String tokenizerType,
       @Flag(help = "file or directory of the tokenizer") String tokenizerModel,
       @Flag(help = "GPT-2's vocab.json") String vocabFile,

@@ -27,4 +27,11 @@ public @interface Flag {
 
   /** Whether a command that has this flag cannot do without it. */
   boolean required() default false;
+
+  /**
+   * The flag of the same command without which this one has no effect: its name and, where it is to
+   * have a certain value, that value behind a space. A value that is not the default is refused
+   * without it.
+   */
+  String needs() default "";
 }

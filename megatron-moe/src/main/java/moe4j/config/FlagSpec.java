@@ -5,6 +5,8 @@ import java.math.BigDecimal;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
+import java.util.Map;
+import java.util.Objects;
 
 /** One flag, as its record component declares it. */
 record FlagSpec(String name, RecordComponent component, Flag flag) {
@@ -49,17 +51,43 @@ record FlagSpec(String name, RecordComponent component, Flag flag) {
     return type == double.class || type == Double.class ? " X" : isList() ? " A [B ...]" : " TEXT";
   }
 
-  /** The help text with the default behind it. */
+  /** The help text with the default, and the flag it needs, behind it. */
   String help() {
-    String fallback =
-        flag.required()
-            ? "required"
-            : !flag.value().isEmpty()
-                ? "default " + flag.value()
-                : !flag.otherwise().isEmpty()
-                    ? "default: " + flag.otherwise()
-                    : isSwitch() ? "" : "default: none";
-    return flag.help() + (fallback.isEmpty() ? "" : " (" + fallback + ")");
+    List<String> notes = new ArrayList<>();
+    if (flag.required()) {
+      notes.add("required");
+    } else if (!flag.value().isEmpty()) {
+      notes.add("default " + flag.value());
+    } else if (!flag.otherwise().isEmpty()) {
+      notes.add("default: " + flag.otherwise());
+    } else if (!isSwitch()) {
+      notes.add("default: none");
+    }
+    if (!flag.needs().isEmpty()) {
+      notes.add("needs --" + flag.needs());
+    }
+    return flag.help() + (notes.isEmpty() ? "" : " (" + String.join("; ", notes) + ")");
+  }
+
+  /**
+   * Refuses a value that would have no effect, for want of the flag it needs. The default says
+   * nothing, typed or not: a command line made of a record has every flag.
+   *
+   * @param values of all flags, by name
+   */
+  void refuseWithoutEffect(Map<String, Object> values) {
+    if (flag.needs().isEmpty() || Objects.equals(values.get(name), parse(null))) {
+      return;
+    }
+    String[] needed = flag.needs().split(" ", 2);
+    Object other = values.get(needed[0]);
+    boolean there =
+        needed.length == 2
+            ? needed[1].equals(String.valueOf(other))
+            : other != null && !other.equals(false);
+    if (!there) {
+      throw new IllegalArgumentException("--%s needs --%s".formatted(name, flag.needs()));
+    }
   }
 
   /** The typed value for what was typed, or for nothing. */

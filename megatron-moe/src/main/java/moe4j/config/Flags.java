@@ -40,6 +40,13 @@ public final class Flags {
         }
       }
     }
+    for (FlagSpec spec : specs.values()) {
+      String needed = spec.flag().needs().replaceFirst(" .*", "");
+      if (!needed.isEmpty() && !specs.containsKey(needed)) {
+        throw new IllegalStateException(
+            "--%s needs --%s, which is none".formatted(spec.name(), needed));
+      }
+    }
   }
 
   /** The flags of some records together; no name may stand in two of them. */
@@ -99,8 +106,8 @@ public final class Flags {
    * Parses a command line.
    *
    * @throws IllegalArgumentException in one sentence: an unknown flag (with the nearest known one),
-   *     a flag of Megatron's without meaning here, a missing or malformed value, or what a record's
-   *     constructor refuses
+   *     a flag of Megatron's without meaning here, a missing or malformed value, what a record's
+   *     constructor refuses, or a flag that has no effect without another
    */
   public Parsed parse(String... args) {
     CommandLine line = commandLine(args);
@@ -110,15 +117,15 @@ public final class Flags {
     for (Option option : line.getOptions()) {
       typed.put(option.getLongOpt(), option.getValuesList());
     }
+    Map<String, Object> values = new HashMap<>();
+    specs.forEach((name, spec) -> values.put(name, spec.parse(typed.get(name))));
     for (Class<? extends Record> type : types) {
       RecordComponent[] components = type.getRecordComponents();
-      Object[] values = new Object[components.length];
-      for (int i = 0; i < components.length; i++) {
-        FlagSpec spec = specs.get(FlagSpec.kebab(components[i].getName()));
-        values[i] = spec.parse(typed.get(spec.name()));
-      }
-      parsed.records.put(type, construct(type, components, values));
+      Object[] own =
+          Arrays.stream(components).map(c -> values.get(FlagSpec.kebab(c.getName()))).toArray();
+      parsed.records.put(type, construct(type, components, own));
     }
+    specs.values().forEach(spec -> spec.refuseWithoutEffect(values));
     return parsed;
   }
 

@@ -19,29 +19,33 @@ public record MoeConfig(
         Integer numExperts,
     @Flag(
             help = "which layers have experts: every N-th, or a pattern such as [0]*1+[1]*11",
-            value = "1")
+            value = "1",
+            needs = "num-experts")
         String moeLayerFreq,
-    @Flag(help = "hidden size of each expert", otherwise = "ffn-hidden-size")
+    @Flag(help = "hidden size of each expert", otherwise = "ffn-hidden-size", needs = "num-experts")
         Integer moeFfnHiddenSize,
-    @Flag(help = "experts a token goes to", value = "2") int moeRouterTopk,
-    @Flag(help = "softmax over all experts before the choice, and not over the chosen after it")
+    @Flag(help = "experts a token goes to", value = "2", needs = "num-experts") int moeRouterTopk,
+    @Flag(
+            help = "softmax over all experts before the choice, and not over the chosen after it",
+            needs = "num-experts")
         boolean moeRouterPreSoftmax,
     @Flag(
             help = "how the load is balanced",
             value = "aux_loss",
-            choices = {"aux_loss", "none"})
+            choices = {"aux_loss", "none"},
+            needs = "num-experts")
         String moeRouterLoadBalancingType,
-    @Flag(help = "weight of the load-balancing loss (1e-2 is usual)", value = "0.0")
+    @Flag(
+            help = "weight of the load-balancing loss (1e-2 is usual)",
+            value = "0.0",
+            needs = "num-experts")
         double moeAuxLossCoeff,
-    @Flag(help = "weight of the router's z-loss (1e-3 is usual)") Double moeZLossCoeff) {
+    @Flag(help = "weight of the router's z-loss (1e-3 is usual)", needs = "num-experts")
+        Double moeZLossCoeff) {
 
   /** Checks what can be checked without the model. */
   public MoeConfig {
-    if (numExperts == null) {
-      if (moeFfnHiddenSize != null) {
-        throw new IllegalArgumentException("--moe-ffn-hidden-size needs --num-experts");
-      }
-    } else {
+    if (numExperts != null) {
       if (numExperts < 1) {
         throw new IllegalArgumentException(
             "--num-experts %d is not positive".formatted(numExperts));

@@ -27,10 +27,12 @@ public record OptimizerConfig(
     @Flag(
             help = "how WSD's last part falls",
             value = "exponential",
-            choices = {"exponential", "linear", "cosine", "minus_sqrt"})
+            choices = {"exponential", "linear", "cosine", "minus_sqrt"},
+            needs = "lr-decay-style WSD")
         String lrWsdDecayStyle,
-    @Flag(help = "iterations of WSD's last part") Integer lrWsdDecayIters,
-    @Flag(help = "samples of WSD's last part") Long lrWsdDecaySamples,
+    @Flag(help = "iterations of WSD's last part", needs = "lr-decay-style WSD")
+        Integer lrWsdDecayIters,
+    @Flag(help = "samples of WSD's last part", needs = "lr-decay-style WSD") Long lrWsdDecaySamples,
     @Flag(help = "weight decay, of weights only: not of norms and biases", value = "0.01")
         double weightDecay,
     @Flag(help = "AdamW's decay of the first moment", value = "0.9") double adamBeta1,

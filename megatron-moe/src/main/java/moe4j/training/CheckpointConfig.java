@@ -6,12 +6,17 @@ import moe4j.config.Flag;
 public record CheckpointConfig(
     @Flag(help = "directory to save checkpoints to") String save,
     @Flag(help = "directory to load the latest checkpoint from") String load,
-    @Flag(help = "steps between checkpoints", otherwise = "at the end only") Integer saveInterval,
-    @Flag(help = "keep so many checkpoints; -1 for all", value = "-1") int mostRecentK,
-    @Flag(help = "leave the optimizer's state out of checkpoints") boolean noSaveOptim,
-    @Flag(help = "do not load the optimizer's state") boolean noLoadOptim,
-    @Flag(help = "load the weights only and start from step 0") boolean finetune,
-    @Flag(help = "stop where --load holds no checkpoint, and do not start from nothing")
+    @Flag(help = "steps between checkpoints", otherwise = "at the end only", needs = "save")
+        Integer saveInterval,
+    @Flag(help = "keep so many checkpoints; -1 for all", value = "-1", needs = "save")
+        int mostRecentK,
+    @Flag(help = "leave the optimizer's state out of checkpoints", needs = "save")
+        boolean noSaveOptim,
+    @Flag(help = "do not load the optimizer's state", needs = "load") boolean noLoadOptim,
+    @Flag(help = "load the weights only and start from step 0", needs = "load") boolean finetune,
+    @Flag(
+            help = "stop where --load holds no checkpoint, and do not start from nothing",
+            needs = "load")
         boolean exitOnMissingCheckpoint) {
 
   /** Checks ranges. */
@@ -20,15 +25,9 @@ public record CheckpointConfig(
       throw new IllegalArgumentException(
           "--save-interval %d is not positive".formatted(saveInterval));
     }
-    if (saveInterval != null && save == null) {
-      throw new IllegalArgumentException("--save-interval needs --save");
-    }
     if (mostRecentK == 0 || mostRecentK < -1) {
       throw new IllegalArgumentException(
           "--most-recent-k %d is neither -1 nor positive".formatted(mostRecentK));
-    }
-    if (finetune && load == null) {
-      throw new IllegalArgumentException("--finetune needs --load");
     }
   }
 }

@@ -62,8 +62,7 @@ public final class Pretraining {
       CheckpointStore.checkWritable(Path.of(checkpoint.save()));
     }
     Integer threads = config.training().numThreads();
-    NativeLibraries.setThreads(
-        threads == null ? Runtime.getRuntime().availableProcessors() : threads);
+    NativeLibraries.setThreads(threads == null ? NativeLibraries.defaultThreads() : threads);
     MegatronLog.arguments(config.arguments()).forEach(LOG::info);
     int padded = config.model().paddedVocabulary(task.vocabulary());
     LOG.info(MegatronLog.paddedVocabulary(task.vocabulary(), padded));

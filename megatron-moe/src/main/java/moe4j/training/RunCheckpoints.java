@@ -97,7 +97,7 @@ public final class RunCheckpoints {
         throw new IOException("--load %s holds no checkpoint".formatted(flags.load()));
       }
       warnings.accept(
-          "--load %s holds no checkpoint: starting from nothing".formatted(flags.load()));
+          "WARNING: --load %s holds no checkpoint: starting from nothing".formatted(flags.load()));
       return TrainState.start();
     }
     try (Checkpoint checkpoint = found.get()) {

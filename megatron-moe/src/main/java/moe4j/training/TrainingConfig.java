@@ -22,7 +22,8 @@ public record TrainingConfig(
             value = "cpu",
             choices = {"cpu"})
         String device,
-    @Flag(help = "threads of the CPU's kernels", otherwise = "one a core") Integer numThreads) {
+    @Flag(help = "threads of the CPU's kernels", otherwise = "OMP_NUM_THREADS, or one a core")
+        Integer numThreads) {
 
   /** Fills the global batch and checks the whole. */
   public TrainingConfig {

@@ -28,9 +28,20 @@ public record TransformerConfig(
             value = "learned_absolute",
             choices = {"learned_absolute", "rope", "none"})
         String positionEmbeddingType,
-    @Flag(help = "base of the rotary frequencies", value = "10000") int rotaryBase,
-    @Flag(help = "share of a head's channels that is rotated", value = "1.0") double rotaryPercent,
-    @Flag(help = "rotate neighbouring channels and not halves") boolean rotaryInterleaved,
+    @Flag(
+            help = "base of the rotary frequencies",
+            value = "10000",
+            needs = "position-embedding-type rope")
+        int rotaryBase,
+    @Flag(
+            help = "share of a head's channels that is rotated",
+            value = "1.0",
+            needs = "position-embedding-type rope")
+        double rotaryPercent,
+    @Flag(
+            help = "rotate neighbouring channels and not halves",
+            needs = "position-embedding-type rope")
+        boolean rotaryInterleaved,
     @Flag(
             help = "normalisation",
             value = "LayerNorm",

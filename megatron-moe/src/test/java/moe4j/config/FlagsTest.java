@@ -46,6 +46,19 @@ public class FlagsTest {
 
   record Clash(@Flag(help = "again") boolean bf16) {}
 
+  /** Flags that have no effect without another. */
+  record Dependent(
+      @Flag(help = "output") String save,
+      @Flag(help = "all") boolean indices,
+      @Flag(help = "shape", value = "flat") String shape,
+      @Flag(help = "keep", value = "-1", needs = "save") int keep,
+      @Flag(help = "seed", value = "3", needs = "indices") long seed,
+      @Flag(help = "turned", needs = "shape round") boolean turned,
+      @Flag(help = "parts", needs = "save") List<String> parts,
+      @Flag(help = "width", needs = "shape round") Double width) {}
+
+  record Astray(@Flag(help = "astray", needs = "nothing") boolean astray) {}
+
   private static Sample parse(String line) {
     return Flags.parse(Sample.class, Refusals.words(line));
   }
@@ -197,6 +210,40 @@ public class FlagsTest {
   @Test
   public void whatTheRecordRefusesIsPassedOn() {
     assertEquals(refusal("--count 13"), "--count 13 is unlucky");
+  }
+
+  @DataProvider
+  public Object[][] withoutEffect() {
+    return new Object[][] {
+      {"--keep 4", "--keep needs --save"},
+      {"--indices --keep 4", "--keep needs --save"},
+      {"--parts a b", "--parts needs --save"},
+      {"--save x --seed 4", "--seed needs --indices"},
+      {"--turned", "--turned needs --shape round"},
+      {"--shape square --turned", "--turned needs --shape round"},
+      {"--shape round --shape flat --width 0.5", "--width needs --shape round"},
+    };
+  }
+
+  @Test(dataProvider = "withoutEffect")
+  public void aFlagThatNeedsAnotherNamesIt(String line, String sentence) {
+    assertEquals(Refusals.of(Dependent.class, line), sentence);
+  }
+
+  @Test
+  public void withWhatTheyNeedAndAtTheirDefaultsFlagsAreTaken() {
+    String all =
+        "--keep 4 --save x --parts a --seed 4 --indices --turned --width 0.5 --shape round";
+    assertEquals(
+        Flags.parse(Dependent.class, Refusals.words(all)),
+        new Dependent("x", true, "round", 4, 4, true, List.of("a"), 0.5));
+    assertEquals(
+        Flags.parse(Dependent.class, Refusals.words("--keep -1 --seed 3")),
+        new Dependent(null, false, "flat", -1, 3, false, List.of(), null));
+    assertThrows(IllegalStateException.class, () -> Flags.of(Astray.class));
+    String help = Flags.of(Dependent.class).help();
+    assertTrue(help.contains("keep (default -1; needs --save)\n"), help);
+    assertTrue(help.contains("turned (needs --shape round)\n"), help);
   }
 
   @Test

@@ -15,16 +15,18 @@ import java.util.List;
 import java.util.Set;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
+import moe4j.cli.PreprocessCommand;
 import moe4j.training.RunConfig;
 import org.testng.annotations.Test;
 
 public class MegatronFlagsTest {
-  private final Set<String> ours = RunConfig.flags().names();
+  private final Set<String> ours = new HashSet<>(RunConfig.flags().names());
   private final List<String> reasons = new ArrayList<>();
   private final List<String> names = new ArrayList<>();
 
   /** Reads the table by itself: what the reader makes of it is under test. */
   public MegatronFlagsTest() throws IOException {
+    ours.addAll(new PreprocessCommand().flags().names());
     try (InputStream in = MegatronFlags.class.getResourceAsStream("megatron-flags.txt")) {
       for (String line : new String(in.readAllBytes(), StandardCharsets.UTF_8).split("\n")) {
         if (line.startsWith("#")) {
@@ -87,6 +89,19 @@ public class MegatronFlagsTest {
           "--fp16 is a flag of Megatron's that has no place here: fp16 and fp8 are not there: use"
               + " --bf16, which needs no loss scale");
     }
+  }
+
+  @Test
+  public void preprocessingsFlagsAreRefusedByName() {
+    assertEquals(
+        Refusals.of(new PreprocessCommand().flags(), "--input a --output-prefix b --partitions 2"),
+        "--partitions is a flag of Megatron's that has no place here: preprocessing is one process"
+            + " with --workers threads, and --input takes several files");
+    for (String name :
+        List.of("split-sentences", "keep-newlines", "lang", "keep-sequential-samples")) {
+      assertNotNull(MegatronFlags.reason(name), name);
+    }
+    assertNotNull(MegatronFlags.reason("grad-norm-skip-threshold"));
   }
 
   @Test

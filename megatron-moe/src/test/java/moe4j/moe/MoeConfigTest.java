@@ -146,6 +146,15 @@ public class MoeConfigTest {
     return new Object[][] {
       {"--num-experts 0", "--num-experts 0 is not positive"},
       {"--moe-ffn-hidden-size 64", "--moe-ffn-hidden-size needs --num-experts"},
+      {"--moe-layer-freq 2", "--moe-layer-freq needs --num-experts"},
+      {"--moe-router-topk 4", "--moe-router-topk needs --num-experts"},
+      {"--moe-router-pre-softmax", "--moe-router-pre-softmax needs --num-experts"},
+      {
+        "--moe-router-load-balancing-type none",
+        "--moe-router-load-balancing-type needs --num-experts"
+      },
+      {"--moe-aux-loss-coeff 1e-2", "--moe-aux-loss-coeff needs --num-experts"},
+      {"--moe-z-loss-coeff 1e-3", "--moe-z-loss-coeff needs --num-experts"},
       {
         "--num-experts 4 --moe-router-topk 5",
         "--moe-router-topk 5 is not between 1 and --num-experts 4"

@@ -70,6 +70,12 @@ public class OptimizerConfigTest {
         "--lr 1 --lr-decay-style WSD",
         "--lr-decay-style WSD needs --lr-wsd-decay-iters or --lr-wsd-decay-samples"
       },
+      {"--lr 1 --lr-wsd-decay-iters 5", "--lr-wsd-decay-iters needs --lr-decay-style WSD"},
+      {
+        "--lr 1 --lr-decay-style cosine --lr-wsd-decay-samples 5",
+        "--lr-wsd-decay-samples needs --lr-decay-style WSD"
+      },
+      {"--lr 1 --lr-wsd-decay-style linear", "--lr-wsd-decay-style needs --lr-decay-style WSD"},
       {"--lr 1 --lr-decay-iters 0", "--lr-decay-iters 0 is not positive"},
       {"--lr 1 --lr-decay-samples -1", "--lr-decay-samples -1 is not positive"},
       {"--lr 1 --lr-wsd-decay-iters -1", "--lr-wsd-decay-iters -1 is not positive"},

@@ -27,7 +27,11 @@ public class CheckpointConfigTest {
       {"--save-interval 5", "--save-interval needs --save"},
       {"--most-recent-k 0", "--most-recent-k 0 is neither -1 nor positive"},
       {"--most-recent-k -2", "--most-recent-k -2 is neither -1 nor positive"},
+      {"--most-recent-k 2", "--most-recent-k needs --save"},
+      {"--no-save-optim --load a", "--no-save-optim needs --save"},
       {"--finetune", "--finetune needs --load"},
+      {"--no-load-optim --save a", "--no-load-optim needs --load"},
+      {"--exit-on-missing-checkpoint", "--exit-on-missing-checkpoint needs --load"},
     };
   }
 

@@ -41,6 +41,8 @@ final class RandomRuns {
     int sequence = size(64);
     int channels = 2 * size(20);
     boolean grouped = flip();
+    String positions = choice("learned_absolute", "rope", "none");
+    boolean rotary = positions.equals("rope");
     return new TransformerConfig(
         size(12),
         heads * size(16),
@@ -51,10 +53,10 @@ final class RandomRuns {
         channels,
         grouped,
         grouped ? groups : 1,
-        choice("learned_absolute", "rope", "none"),
-        size(99_999),
+        positions,
+        rotary ? size(99_999) : 10_000,
         1.0,
-        flip(),
+        rotary && flip(),
         choice("LayerNorm", "RMSNorm"),
         positive(),
         flip(),
@@ -69,11 +71,13 @@ final class RandomRuns {
   }
 
   private MoeConfig moe(int layers) {
-    Integer experts = maybe(() -> 2 + random.nextInt(30));
+    if (flip()) {
+      return MoeConfig.dense();
+    }
     return new MoeConfig(
-        experts,
+        2 + random.nextInt(30),
         choice(String.valueOf(size(5)), "[1]*" + layers, "[0]*" + (layers - 1) + "+[1]"),
-        experts == null ? null : maybe(() -> size(400)),
+        maybe(() -> size(400)),
         2,
         flip(),
         choice("aux_loss", "none"),
@@ -98,7 +102,7 @@ final class RandomRuns {
         iterations ? 0 : warmup,
         fraction,
         lr * random.nextDouble(),
-        choice("exponential", "linear", "cosine", "minus_sqrt"),
+        wsd == null ? "exponential" : choice("exponential", "linear", "cosine", "minus_sqrt"),
         iterations ? wsd : null,
         iterations || wsd == null ? null : Long.valueOf(wsd),
         positive(),
@@ -156,11 +160,11 @@ final class RandomRuns {
         save,
         load,
         save == null ? null : maybe(() -> size(100)),
-        choice(-1, size(9)),
-        flip(),
-        flip(),
+        save == null ? -1 : choice(-1, size(9)),
+        save != null && flip(),
         load != null && flip(),
-        flip());
+        load != null && flip(),
+        load != null && flip());
   }
 
   private boolean flip() {

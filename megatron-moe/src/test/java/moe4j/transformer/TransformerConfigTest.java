@@ -115,6 +115,12 @@ public class TransformerConfigTest {
         "--rotary-percent 0.2 of 16 channels a head are 3: an even number of them can be rotated"
       },
       {"--rotary-base 0", "--rotary-base 0 is not positive"},
+      {"--rotary-base 500000", "--rotary-base needs --position-embedding-type rope"},
+      {
+        "--position-embedding-type none --rotary-percent 0.5",
+        "--rotary-percent needs --position-embedding-type rope"
+      },
+      {"--rotary-interleaved", "--rotary-interleaved needs --position-embedding-type rope"},
       {"--norm-epsilon 0", "--norm-epsilon 0.0 is not positive"},
       {"--init-method-std -0.1", "--init-method-std -0.1 is negative"},
       {"--hidden-dropout 1", "--hidden-dropout 1.0 is not in [0, 1)"},

@@ -77,6 +77,8 @@ public class BadInputTest {
       {"--num-experts 4 --moe-router-topk 5", "--moe-router-topk 5", "--num-experts 4"},
       {"--num-experts 4 --moe-layer-freq [1]*3", "--moe-layer-freq [1]*3", "--num-layers"},
       {"--moe-ffn-hidden-size 8", "--moe-ffn-hidden-size", "--num-experts"},
+      {"--moe-router-topk 4", "--moe-router-topk needs --num-experts"},
+      {"--rotary-percent 0.5", "--rotary-percent needs --position-embedding-type rope"},
       {"--moe-router-load-balancing-type sinkhorn", "sinkhorn", "aux_loss"},
       {"--finetune", "--finetune needs --load"},
       {"--save-interval 2", "--save-interval needs --save"},
@@ -118,6 +120,9 @@ public class BadInputTest {
       {"inspect", "PREFIX"},
       {"inspect a b", "PREFIX"},
       {"inspect a --indices", "--indices", "--seq-length"},
+      {"inspect a --samples 3", "--samples needs --indices"},
+      {"inspect a --seed 3", "--seed needs --indices"},
+      {"inspect a --indices --seq-length 4 --part valid", "--part needs --split"},
       {"compare /nowhere/run", "/nowhere/run"},
       {"compare", "run"},
       {"generate --load /nowhere/run", "--load /nowhere/run holds no checkpoint"},
@@ -312,6 +317,19 @@ public class BadInputTest {
     refused(
         Cli.with(base, flags + " --eval-interval 8", "--load", often),
         "--eval-iters 10 takes 20 validation samples behind the 120 already consumed");
+  }
+
+  /** What evaluation takes by itself is all there is: that may be nothing, or without an end. */
+  @Test
+  public void evaluationWithoutSamples() throws IOException {
+    List<String> evaluate = Cli.arguments("evaluate --part train --load", run);
+    Path tiny = workspace.dataset("tiny", List.of(new int[] {1, 2, 3, 4, 5}));
+    refused(
+        Cli.with(evaluate, "--data-path", tiny),
+        "the train part of the data has not one sample of 16 tokens");
+    List<String> weighted = Cli.with(evaluate, "--data-path", 0.4, corpus, 0.6, corpus);
+    refused(weighted, "weights before prefixes", "--samples");
+    assertTrue(Cli.run(Cli.with(weighted, "--samples 6")).ok().out().contains("6 sequences"));
   }
 
   private static Cli.Result refused(List<String> line, String... named) {

@@ -161,7 +161,7 @@ public class CommandTest {
   @Test(dataProvider = "commands")
   public void helpListsEveryFlag(String name, Command command) {
     List<RecordComponent> flags = new ArrayList<>();
-    if (name.equals("pretrain-gpt")) {
+    if (name.equals("pretrain-gpt") || name.equals("bench")) {
       for (RecordComponent part : RunConfig.class.getRecordComponents()) {
         flags.addAll(List.of(part.getType().getRecordComponents()));
       }
@@ -183,6 +183,19 @@ public class CommandTest {
     }
     assertEquals(help.out().lines().filter(l -> l.startsWith("  --")).count(), flags.size());
     assertTrue(Cli.run("--help").out().contains("\n  " + name + " "));
+  }
+
+  @Test
+  public void doctorTellsWhatIsThere() {
+    String out = Cli.run("doctor").ok().out();
+    for (String fact :
+        List.of("Java", "threads", "PyTorch presets", "BLAS core type", "libcudart")) {
+      assertTrue(
+          Pattern.compile("^" + fact + ": +\\S", Pattern.MULTILINE).matcher(out).find(),
+          fact + " in " + out);
+    }
+    // Whatever is missing here, what to install is said; and only then.
+    assertEquals(out.contains("install "), out.contains(" not found"), out);
   }
 
   /** Megatron's own columns, and what it does not have behind them. */

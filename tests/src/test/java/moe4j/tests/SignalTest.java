@@ -7,6 +7,7 @@ import static org.testng.Assert.assertTrue;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Collections;
 import java.util.List;
 import java.util.Map;
 import java.util.Random;
@@ -74,6 +75,57 @@ public class SignalTest {
     assertSameLosses(run, undisturbed, steps);
   }
 
+  @Test
+  public void stoppedWithoutSaveWarns() throws Exception {
+    Path log = workspace.path("log");
+    Process process = Cli.start(Cli.with(base, "--train-iters 1000000 --lr-decay-iters 1000"), log);
+    try {
+      await(process, log, () -> contains(log, "] iteration "));
+      process.destroy();
+      assertTrue(process.waitFor(PATIENCE_SECONDS, TimeUnit.SECONDS), "it did not end");
+    } finally {
+      process.destroyForcibly();
+    }
+    String last = Files.readAllLines(log).stream().reduce((a, b) -> b).orElseThrow();
+    assertTrue(
+        last.matches("WARNING: stopped at iteration \\d+ without --save: .*"),
+        Files.readString(log));
+    assertEquals(process.exitValue(), 0);
+  }
+
+  /** The same text again and again, for longer than it takes to send the signal. */
+  @Test
+  public void interruptedPreprocessingLeavesNothing() throws Exception {
+    Path text = workspace.path("text.txt");
+    Files.writeString(text, "public static void main(String[] arguments) {}\n".repeat(20_000));
+    List<String> line =
+        Cli.arguments(
+            "preprocess --tokenizer-type GPT2BPETokenizer --output-prefix",
+            workspace.path("out"),
+            "--input");
+    line.addAll(Collections.nCopies(400, text.toString()));
+    Path log = workspace.path("log");
+    Process process = Cli.start(line, log);
+    try {
+      await(process, log, () -> Files.exists(workspace.path("out_text_document.bin.part")));
+      process.destroy();
+      assertTrue(process.waitFor(PATIENCE_SECONDS, TimeUnit.SECONDS), "it did not end");
+    } finally {
+      process.destroyForcibly();
+    }
+    assertEquals(process.exitValue(), 130, Files.readString(log));
+    assertEquals(
+        list(workspace.path("")).filter(name -> name.startsWith("out")).toList(), List.of());
+  }
+
+  private static boolean contains(Path log, String text) {
+    try {
+      return Files.readString(log).contains(text);
+    } catch (IOException e) {
+      return false;
+    }
+  }
+
   @Test(groups = "slow")
   public void killedRunGoesOnFromItsLastCheckpoint() throws Exception {
     Path run = workspace.path("run");
@@ -122,13 +174,16 @@ public class SignalTest {
       }
       String text = Files.readString(log);
       assertTrue(newest == 0 || text.contains("loaded checkpoint"), text);
+      // Not the tracker's: the kill may have come between the checkpoint and the note of it.
       int now =
-          Integer.parseInt(
-              Files.readString(run.resolve("latest_checkpointed_iteration.txt")).strip());
+          checkpoints(run).stream()
+              .filter(name -> name.matches("iter_\\d+"))
+              .mapToInt(name -> Integer.parseInt(name.substring("iter_".length())))
+              .max()
+              .orElseThrow();
       assertTrue(now > newest, "kill %d: from %d to %d".formatted(kill, newest, now));
       newest = now;
     }
-    // At most one step beyond the tracker can have been saved.
     int steps = newest + 3;
     String rest = flags + " --exit-interval " + steps;
     Cli.Result last = Cli.run(Cli.with(base, rest, "--save", run, "--load", run)).ok();

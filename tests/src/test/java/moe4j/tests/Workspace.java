@@ -7,6 +7,7 @@ import java.nio.file.Path;
 import java.nio.file.SimpleFileVisitor;
 import java.nio.file.attribute.BasicFileAttributes;
 import java.util.Comparator;
+import java.util.List;
 import java.util.Map;
 import java.util.Random;
 import java.util.TreeMap;
@@ -51,6 +52,19 @@ final class Workspace implements AutoCloseable {
       writer.finish();
     }
     return prefix;
+  }
+
+  /** A dataset of these documents. */
+  Path dataset(String name, List<int[]> documents) throws IOException {
+    try (IndexedDatasetWriter writer =
+        IndexedDatasetWriter.create(path(name), DType.forVocab(257))) {
+      for (int[] tokens : documents) {
+        writer.addSequence(tokens, 0, tokens.length);
+        writer.endDocument();
+      }
+      writer.finish();
+    }
+    return path(name);
   }
 
   /** The content of every file below a directory, by its relative name. */

@@ -10,6 +10,8 @@ import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
 import java.util.concurrent.atomic.AtomicInteger;
 import moe4j.data.DType;
 import moe4j.tokenizer.Tokenizer;
@@ -31,19 +33,25 @@ public final class Preprocessor {
   /** What may wait for workers or the writer, a batch of any size always being let through. */
   private static final long PENDING_BYTES = 1 << 26;
 
+  /** The longest time without a report. */
+  private static final long QUIET_NANOS = TimeUnit.SECONDS.toNanos(5);
+
   private record Batch(List<RawDocument> documents, long bytes) {}
 
   private record Pending(Batch batch, Future<List<EncodedDocuments>> encoded) {}
 
   private final PreprocessConfig config;
   private final ProgressListener listener;
+  private final long quietNanos;
   private final long start = System.nanoTime();
+  private long reported = start;
   private long documents;
   private long bytes;
 
-  private Preprocessor(PreprocessConfig config, ProgressListener listener) {
+  private Preprocessor(PreprocessConfig config, ProgressListener listener, long quietNanos) {
     this.config = config;
     this.listener = listener;
+    this.quietNanos = quietNanos;
   }
 
   /**
@@ -58,7 +66,14 @@ public final class Preprocessor {
   public static Progress run(
       PreprocessConfig config, Tokenizer tokenizer, ProgressListener listener)
       throws IOException, InterruptedException {
-    return new Preprocessor(config, listener).run(tokenizer);
+    return run(config, tokenizer, listener, QUIET_NANOS);
+  }
+
+  /** With another longest time between reports. */
+  static Progress run(
+      PreprocessConfig config, Tokenizer tokenizer, ProgressListener listener, long quietNanos)
+      throws IOException, InterruptedException {
+    return new Preprocessor(config, listener, quietNanos).run(tokenizer);
   }
 
   private Progress run(Tokenizer tokenizer) throws IOException, InterruptedException {
@@ -121,7 +136,7 @@ public final class Preprocessor {
       if (!pending.isEmpty()) {
         Pending first = pending.remove();
         pendingBytes -= first.batch.bytes;
-        write(first.batch, result(first.encoded), outputs);
+        write(first.batch, result(first.encoded, outputs), outputs);
       }
     }
   }
@@ -140,10 +155,16 @@ public final class Preprocessor {
     return new Batch(documents, bytes);
   }
 
-  private static List<EncodedDocuments> result(Future<List<EncodedDocuments>> encoded)
+  private List<EncodedDocuments> result(Future<List<EncodedDocuments>> encoded, Outputs outputs)
       throws IOException, InterruptedException {
     try {
-      return encoded.get();
+      while (true) {
+        try {
+          return encoded.get(reported + quietNanos - System.nanoTime(), TimeUnit.NANOSECONDS);
+        } catch (TimeoutException e) {
+          report(outputs);
+        }
+      }
     } catch (ExecutionException e) {
       if (e.getCause() instanceof IOException badInput) {
         throw badInput;
@@ -160,10 +181,15 @@ public final class Preprocessor {
     for (int d = 0; d < batch.documents.size(); d++) {
       outputs.write(encoded, d);
       bytes += batch.documents.get(d).bytes.length;
-      if (++documents % config.logInterval() == 0) {
-        listener.progress(progress(outputs));
+      if (++documents % config.logInterval() == 0 || System.nanoTime() - reported > quietNanos) {
+        report(outputs);
       }
     }
+  }
+
+  private void report(Outputs outputs) {
+    reported = System.nanoTime();
+    listener.progress(progress(outputs));
   }
 
   private Progress progress(Outputs outputs) {

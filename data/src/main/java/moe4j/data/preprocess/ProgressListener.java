@@ -1,8 +1,11 @@
 package moe4j.data.preprocess;
 
-/** Is told every {@code --log-interval} documents, on the thread that called the preprocessor. */
+/**
+ * Is told every {@code --log-interval} documents, and where these take long every few seconds, on
+ * the thread that called the preprocessor.
+ */
 @FunctionalInterface
 public interface ProgressListener {
-  /** Documents up to a multiple of the interval have been written. */
+  /** What has been written so far. */
   void progress(Progress progress);
 }

@@ -10,6 +10,8 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
 import java.util.Random;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
 import moe4j.data.DType;
 import moe4j.data.IndexedDataset;
 import moe4j.testing.Seeds;
@@ -174,6 +176,81 @@ public class PreprocessorTest {
       assertEquals(told.get(1).tokens(), 200 * 4);
       assertEquals(all.bytes(), 250 * 16);
       assertTrue(all.documentsPerSecond() > 0 && all.megabytesPerSecond() > 0);
+    }
+  }
+
+  /** The first document is not done before two reports have come: few long ones show progress. */
+  @Test(timeOut = 60_000)
+  public void longDocumentsAreReportedInBetween() throws Exception {
+    try (Workspace space = new Workspace()) {
+      Path input = space.write("a.jsonl", "{\"text\": \"abc\"}\n".repeat(3));
+      CountDownLatch reports = new CountDownLatch(2);
+      List<Progress> told = new ArrayList<>();
+      Tokenizer slow =
+          new Waiting(Workspace.bytes()) {
+            @Override
+            void waitForIt() throws InterruptedException {
+              reports.await();
+            }
+          };
+      Progress all =
+          Preprocessor.run(
+              space.config(input),
+              slow,
+              progress -> {
+                told.add(progress);
+                reports.countDown();
+              },
+              TimeUnit.MILLISECONDS.toNanos(5));
+      assertEquals(told.get(0).documents(), 0);
+      assertTrue(told.get(1).seconds() > told.get(0).seconds());
+      assertEquals(all.documents(), 3);
+    }
+  }
+
+  /** A tokenizer whose work takes as long as it is told. */
+  private abstract static class Waiting implements Tokenizer {
+    private final Tokenizer tokenizer;
+
+    Waiting(Tokenizer tokenizer) {
+      this.tokenizer = tokenizer;
+    }
+
+    abstract void waitForIt() throws InterruptedException;
+
+    @Override
+    public int[] encode(String text) {
+      try {
+        waitForIt();
+      } catch (InterruptedException e) {
+        throw new IllegalStateException(e);
+      }
+      return tokenizer.encode(text);
+    }
+
+    @Override
+    public String decode(int[] tokens) {
+      return tokenizer.decode(tokens);
+    }
+
+    @Override
+    public int vocabSize() {
+      return tokenizer.vocabSize();
+    }
+
+    @Override
+    public int eod() {
+      return tokenizer.eod();
+    }
+
+    @Override
+    public int pad() {
+      return tokenizer.pad();
+    }
+
+    @Override
+    public Map<String, Object> identity() {
+      return tokenizer.identity();
     }
   }
 

@@ -24,7 +24,7 @@ import org.apache.logging.log4j.Logger;
 /**
  * {@code moe4j evaluate}: a checkpoint's loss on data.
  *
- * <pre>moe4j evaluate --load runs/demo/moe --part valid</pre>
+ * <pre>moe4j evaluate --load runs/demo/experts --part valid</pre>
  */
 public final class EvaluateCommand implements Command {
   private static final Logger LOG = LogManager.getLogger(EvaluateCommand.class);
@@ -81,10 +81,11 @@ public final class EvaluateCommand implements Command {
       int sequence = model.config().seqLength();
       DataFlags flags =
           checkpoint.data().elsewhere(options.dataPath(), options.split(), options.dataCachePath());
-      SampleDataset dataset = dataset(options, flags, sequence);
-      int rows = (int) Math.min(options.microBatchSize(), dataset.size());
-      long wanted = options.samples() == null ? dataset.size() : options.samples();
-      long samples = Math.max(rows, Math.min(wanted, dataset.size()) / rows * rows);
+      SampleDataset dataset = dataset(options, flags, sequence, checkpoint.tokenizer());
+      long wanted =
+          options.samples() == null ? dataset.size() : Math.min(options.samples(), dataset.size());
+      int rows = (int) Math.min(options.microBatchSize(), wanted);
+      long samples = wanted / rows * rows;
       try (BatchBuffers buffers =
           new BatchBuffers(
               model.parameters().device(),
@@ -110,9 +111,8 @@ public final class EvaluateCommand implements Command {
     return 0;
   }
 
-  private static SampleDataset dataset(Options options, DataFlags flags, int sequence)
-      throws IOException {
-    Tokenizer tokenizer = GptTask.tokenizer(flags);
+  private static SampleDataset dataset(
+      Options options, DataFlags flags, int sequence, Tokenizer tokenizer) throws IOException {
     Part part = Part.valueOf(options.part().toUpperCase(Locale.ROOT));
     OptionalLong none = OptionalLong.empty();
     OptionalLong wanted = options.samples() == null ? none : OptionalLong.of(options.samples());
@@ -130,6 +130,11 @@ public final class EvaluateCommand implements Command {
     SampleDataset dataset = GptDatasets.build(config, sentence -> {}).of(part);
     if (dataset == null) {
       throw new IllegalArgumentException("the data have no %s part".formatted(options.part()));
+    }
+    if (dataset.size() == 0) {
+      throw new IllegalArgumentException(
+          "the %s part of the data has not one sample of %d tokens"
+              .formatted(options.part(), sequence));
     }
     return dataset;
   }

@@ -21,7 +21,7 @@ import org.bytedeco.pytorch.Tensor;
 /**
  * {@code moe4j generate}: continues a text.
  *
- * <pre>moe4j generate --load runs/demo/moe --prompt "public static void "</pre>
+ * <pre>moe4j generate --load runs/demo/experts --prompt "public static void "</pre>
  */
 public final class GenerateCommand implements Command {
   private static final Logger LOG = LogManager.getLogger(GenerateCommand.class);
@@ -70,7 +70,7 @@ public final class GenerateCommand implements Command {
     Options options = parsed.get(Options.class);
     Sampler sampler = new Sampler(options.temperature(), options.topK(), options.topP());
     try (GptCheckpoint checkpoint = GptCheckpoint.load(Path.of(options.load()), LOG::warn)) {
-      Tokenizer tokenizer = GptTask.tokenizer(checkpoint.data());
+      Tokenizer tokenizer = checkpoint.tokenizer();
       Random random = new Random(options.seed());
       int[] prompt = prompt(tokenizer, options.prompt());
       for (int i = 0; i < options.numSamples(); i++) {
@@ -86,8 +86,13 @@ public final class GenerateCommand implements Command {
     return 0;
   }
 
-  private static int[] prompt(Tokenizer tokenizer, String text) {
+  /** The text's tokens; without any, the end of a document, behind which one begins. */
+  static int[] prompt(Tokenizer tokenizer, String text) {
     int[] tokens = text == null || text.isEmpty() ? new int[0] : tokenizer.encode(text);
+    if (tokens.length == 0 && tokenizer.eod() < 0) {
+      throw new IllegalArgumentException(
+          "--prompt is needed: the tokenizer has no end-of-document token to begin with");
+    }
     return tokens.length == 0 ? new int[] {tokenizer.eod()} : tokens;
   }
 

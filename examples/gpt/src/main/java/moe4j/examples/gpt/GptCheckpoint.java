@@ -10,6 +10,7 @@ import moe4j.checkpoint.Dtype;
 import moe4j.checkpoint.Section;
 import moe4j.checkpoint.StoredTensor;
 import moe4j.moe.MoeConfig;
+import moe4j.tokenizer.Tokenizer;
 import moe4j.training.DataFlags;
 import moe4j.training.ModelState;
 import moe4j.training.RunConfig;
@@ -23,10 +24,12 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  * A trained model out of a checkpoint, for use and not for training.
  *
  * @param model in the type it was saved in
+ * @param tokenizer the one the flags name, as its files are now
  * @param data the flags it was trained with, the tokenizer's among them
  * @param iteration steps it was trained for
  */
-record GptCheckpoint(GptModel model, DataFlags data, long iteration) implements AutoCloseable {
+record GptCheckpoint(GptModel model, Tokenizer tokenizer, DataFlags data, long iteration)
+    implements AutoCloseable {
   private static final String EMBEDDING = "embedding.word_embeddings.weight";
 
   /**
@@ -34,6 +37,7 @@ record GptCheckpoint(GptModel model, DataFlags data, long iteration) implements 
    *
    * @param warnings told what is broken and passed over
    * @throws IOException where there is none: one sentence
+   * @throws IllegalArgumentException where the tokenizer has ids that the model has no rows for
    */
   static GptCheckpoint load(Path directory, Consumer<String> warnings) throws IOException {
     Checkpoint checkpoint =
@@ -45,14 +49,20 @@ record GptCheckpoint(GptModel model, DataFlags data, long iteration) implements 
       var configuration = checkpoint.info().configuration();
       TransformerConfig shape = RunConfig.modelOf(configuration);
       MoeConfig moe = RunConfig.moeOf(configuration);
+      DataFlags data = RunConfig.dataOf(configuration);
       StoredTensor embedding = checkpoint.tensor(EMBEDDING);
+      int rows = Math.toIntExact(embedding.shape().get(0));
+      Tokenizer tokenizer = GptTask.tokenizer(data);
+      if (tokenizer.vocabSize() > rows) {
+        throw new IllegalArgumentException(
+            "the tokenizer has %d ids, but checkpoint %s has embeddings for %d: it was trained with another tokenizer"
+                .formatted(tokenizer.vocabSize(), checkpoint.directory(), rows));
+      }
       ScalarType dtype = embedding.dtype() == Dtype.BF16 ? ScalarType.BFloat16 : ScalarType.Float;
       ParameterSet parameters = new ParameterSet(0, dtype, new Device("cpu"));
-      GptModel model =
-          GptTask.model(shape, moe, Math.toIntExact(embedding.shape().get(0)), parameters);
+      GptModel model = GptTask.model(shape, moe, rows, parameters);
       ModelState.loadModel(checkpoint, parameters);
-      return new GptCheckpoint(
-          model, RunConfig.dataOf(configuration), checkpoint.info().iteration());
+      return new GptCheckpoint(model, tokenizer, data, checkpoint.info().iteration());
     }
   }
 

@@ -6,6 +6,9 @@ import moe4j.config.Flags;
 import moe4j.training.Pretraining;
 import moe4j.training.RunConfig;
 import moe4j.training.ShutdownSignal;
+import moe4j.training.Trainer;
+import org.apache.logging.log4j.LogManager;
+import org.apache.logging.log4j.Logger;
 
 /**
  * {@code moe4j pretrain-gpt}: trains a GPT, dense or with experts.
@@ -17,6 +20,8 @@ import moe4j.training.ShutdownSignal;
  * </pre>
  */
 public final class PretrainGptCommand implements Command {
+  private static final Logger LOG = LogManager.getLogger(PretrainGptCommand.class);
+
   @Override
   public String name() {
     return "pretrain-gpt";
@@ -35,7 +40,13 @@ public final class PretrainGptCommand implements Command {
   @Override
   public int run(Flags.Parsed parsed) throws IOException {
     RunConfig config = RunConfig.of(parsed);
-    Pretraining.run(config, new GptTask(config), ShutdownSignal.install(), null);
+    Pretraining.Outcome outcome =
+        Pretraining.run(config, new GptTask(config), ShutdownSignal.install(), null);
+    if (outcome.end() == Trainer.End.STOPPED && config.checkpoint().save() == null) {
+      LOG.warn(
+          "stopped at iteration {} without --save: nothing of what was learnt is kept",
+          outcome.state().iteration());
+    }
     return 0;
   }
 }

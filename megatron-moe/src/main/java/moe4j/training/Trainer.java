@@ -187,7 +187,7 @@ public final class Trainer implements AutoCloseable {
         report(interval);
       }
       first = false;
-      if (divides(training.evalInterval()) && state.iteration() < steps) {
+      if (divides(training.evalInterval())) {
         evaluate(EvaluationPart.VALIDATION, datasets.valid(), false);
       }
       if (divides(config.checkpoint().saveInterval())) {

@@ -81,6 +81,6 @@ public record TrainingConfig(
   long evaluationsAfter(int iteration) {
     return evalInterval == null
         ? 1
-        : Math.max(0, (steps() - 1) / evalInterval - iteration / evalInterval) + 1L;
+        : Math.max(0, steps() / evalInterval - iteration / evalInterval) + 1L;
   }
 }

@@ -52,6 +52,25 @@ public class TrainingConfigTest {
       {"--micro-batch-size 0 --train-iters 1", "--micro-batch-size 0 is not positive"},
       {
         SMALL + "--global-batch-size 3",
+  /** At each step that the interval divides, the last one too, and once more at the end. */
+  @Test
+  public void evaluationsToCome() {
+    TrainingConfig divided = parse("--micro-batch-size 1 --train-iters 12 --eval-interval 4");
+    TrainingConfig other = parse("--micro-batch-size 1 --train-iters 11 --eval-interval 4");
+    for (TrainingConfig config : new TrainingConfig[] {divided, other}) {
+      for (int from = 0; from <= config.steps(); from++) {
+        int evaluations = 1;
+        for (int step = from + 1; step <= config.steps(); step++) {
+          evaluations += step % 4 == 0 ? 1 : 0;
+        }
+        assertEquals(config.evaluationsAfter(from), evaluations, "after step " + from);
+      }
+      assertEquals(
+          config.validationBatches(), config.evaluationsAfter(0) * config.evalIters(), "in all");
+    }
+    assertEquals(parse(SMALL).evaluationsAfter(3), 1);
+  }
+
         "--global-batch-size 3 is no multiple of --micro-batch-size 2"
       },
       {

@@ -311,7 +311,7 @@ public class BadInputTest {
     Cli.run(Cli.with(base, flags + " --eval-interval 1 --exit-interval 6", "--save", often)).ok();
     refused(
         Cli.with(base, flags + " --eval-interval 8", "--load", often),
-        "--eval-iters 10 takes 20 validation samples behind the 120 already consumed");
+        "--eval-iters 10 takes 40 validation samples behind the 120 already consumed");
   }
 
   private static Cli.Result refused(List<String> line, String... named) {

@@ -36,6 +36,15 @@ public class TrainingConfigTest {
     assertEquals(parse("--micro-batch-size 2 --train-iters 0").steps(), 0);
   }
 
+  /** Megatron's order of the data depends on how many samples they are asked for. */
+  @Test
+  public void theDataAreAskedForWhatTheFlagSays() {
+    String batches = "--micro-batch-size 2 --global-batch-size 4 ";
+    assertEquals(parse(batches + "--train-samples 43").samples(), 43);
+    assertEquals(parse(batches + "--train-iters 10").samples(), 40);
+    assertEquals(parse(batches + "--train-iters 2147483647").samples(), 8589934588L);
+  }
+
   @Test
   public void validationDrawsForEveryEvaluation() {
     assertEquals(parse(SMALL + "--eval-iters 5").validationBatches(), 5);
@@ -43,15 +52,6 @@ public class TrainingConfigTest {
     assertEquals(parse(SMALL + "--eval-iters 0 --eval-interval 4").validationBatches(), 0);
   }
 
-  @DataProvider
-  public Object[][] impossible() {
-    return new Object[][] {
-      {"--train-iters 10", "--micro-batch-size is required"},
-      {"--micro-batch-size 2", "--train-iters or --train-samples is required"},
-      {SMALL + "--train-samples 9", "--train-iters and --train-samples exclude each other"},
-      {"--micro-batch-size 0 --train-iters 1", "--micro-batch-size 0 is not positive"},
-      {
-        SMALL + "--global-batch-size 3",
   /** At each step that the interval divides, the last one too, and once more at the end. */
   @Test
   public void evaluationsToCome() {
@@ -71,6 +71,15 @@ public class TrainingConfigTest {
     assertEquals(parse(SMALL).evaluationsAfter(3), 1);
   }
 
+  @DataProvider
+  public Object[][] impossible() {
+    return new Object[][] {
+      {"--train-iters 10", "--micro-batch-size is required"},
+      {"--micro-batch-size 2", "--train-iters or --train-samples is required"},
+      {SMALL + "--train-samples 9", "--train-iters and --train-samples exclude each other"},
+      {"--micro-batch-size 0 --train-iters 1", "--micro-batch-size 0 is not positive"},
+      {
+        SMALL + "--global-batch-size 3",
         "--global-batch-size 3 is no multiple of --micro-batch-size 2"
       },
       {
@@ -84,6 +93,15 @@ public class TrainingConfigTest {
       {
         "--micro-batch-size 2 --train-samples -1",
         "--train-iters and --train-samples: none may be negative"
+      },
+      {
+        "--micro-batch-size 1 --global-batch-size 2 --train-samples 1",
+        "--train-samples 1 do not fill a --global-batch-size of 2: there is no step to take"
+      },
+      {
+        "--micro-batch-size 2 --train-samples 99999999999999",
+        "--train-samples 99999999999999 are 49999999999999 steps with --global-batch-size 2, and a"
+            + " run has at most 2147483647"
       },
       {SMALL + "--eval-iters -1", "--eval-iters -1 is negative"},
       {SMALL + "--eval-interval 0", "--eval-interval 0 is not positive"},

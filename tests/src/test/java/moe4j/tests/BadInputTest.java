@@ -169,7 +169,14 @@ public class BadInputTest {
     }
     refused(without(base, "--data-path"), "--data-path");
     refused(without(base, "--tokenizer-type"), "--tokenizer-type");
-    refused(without(base, "--train-iters"), "--train-iters or --train-samples is required");
+    List<String> endless = without(base, "--train-iters");
+    refused(endless, "--train-iters or --train-samples is required");
+    refused(
+        Cli.with(endless, "--train-samples 1"), "--train-samples 1", "--global-batch-size of 2");
+    refused(
+        Cli.with(endless, "--train-samples 99999999999999"),
+        "--train-samples 99999999999999",
+        "2147483647");
   }
 
   private static List<String> without(List<String> line, String flag) {

@@ -242,9 +242,16 @@ public class BadInputTest {
     refused(Cli.with(load, "--swiglu"), "without --swiglu", "with --swiglu");
     refused(
         Cli.with(load, "--tokenizer-type NullTokenizer --vocab-size 1000"),
-        "embedding.word_embeddings.weight",
-        "384",
-        "1024");
+        "padded vocabulary of 384",
+        "of 1024",
+        "--tokenizer-type, --vocab-size, --make-vocab-size-divisible-by");
+    // Learned positions are a table, of which a shorter sequence uses less.
+    refused(
+        Cli.with(load, "--seq-length 32"),
+        "with --max-position-embeddings 16",
+        "with --max-position-embeddings 32");
+    Cli.run(Cli.with(load, "--seq-length 8 --max-position-embeddings 16")).ok();
+    Cli.run(Cli.with(load, "--make-vocab-size-divisible-by 192")).ok();
   }
 
   @Test

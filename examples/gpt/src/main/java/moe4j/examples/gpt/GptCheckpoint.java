@@ -27,8 +27,6 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  * @param iteration steps it was trained for
  */
 record GptCheckpoint(GptModel model, DataFlags data, long iteration) implements AutoCloseable {
-  private static final String EMBEDDING = "embedding.word_embeddings.weight";
-
   /**
    * Loads the latest whole checkpoint of a directory.
    *
@@ -45,7 +43,7 @@ record GptCheckpoint(GptModel model, DataFlags data, long iteration) implements 
       var configuration = checkpoint.info().configuration();
       TransformerConfig shape = RunConfig.modelOf(configuration);
       MoeConfig moe = RunConfig.moeOf(configuration);
-      StoredTensor embedding = checkpoint.tensor(EMBEDDING);
+      StoredTensor embedding = checkpoint.tensor(GptModel.WORD_EMBEDDINGS);
       ScalarType dtype = embedding.dtype() == Dtype.BF16 ? ScalarType.BFloat16 : ScalarType.Float;
       ParameterSet parameters = new ParameterSet(0, dtype, new Device("cpu"));
       GptModel model =

@@ -18,8 +18,9 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
  * The training loop: micro-batches in, steps, log lines, evaluations and checkpoints out. A step is
- * micro-steps (forward, backward, add) and one update (norm, clip, AdamW); nothing in it asks the
- * device a question.
+ * micro-steps (forward, backward, add) and one update (norm, clip, AdamW). None of these asks the
+ * device a question; behind them the loop reads whether the step was skipped, for which a CPU need
+ * not be waited for.
  */
 public final class Trainer implements AutoCloseable {
 
@@ -226,7 +227,8 @@ public final class Trainer implements AutoCloseable {
     optimizer.setLearningRate(schedule.at(state.scheduledSamples()));
     optimizer.step();
     metrics.endStep(optimizer.foundInf());
-    // The CPU is at hand, so reading costs nothing; a GPU is asked at the log interval.
+    // Each step is asked whether it was skipped: the CPU, the one device there is, has the answer
+    // at hand. A device that works on behind the host's back would be waited for here.
     boolean skipped = Tensors.item(optimizer.foundInf()) != 0;
     state = state.step(training.globalBatchSize(), skipped);
     if (skipped && !training.noCheckForNanInLossAndGrad()) {

@@ -87,10 +87,9 @@ public final class Trainer implements AutoCloseable {
   private final Datasets datasets;
   private final TrainingListener listener;
   private final Saver saver;
-  private final ShutdownSignal signal;
+  private final ExitConditions exit;
   private final BatchBuffers buffers;
   private final StepMetrics metrics;
-  private final long startNanos = System.nanoTime();
 
   private TrainState state;
   private TrainState saved;
@@ -121,7 +120,7 @@ public final class Trainer implements AutoCloseable {
     this.saved = state;
     this.listener = listener;
     this.saver = saver;
-    this.signal = signal;
+    this.exit = new ExitConditions(training, signal::received, System::nanoTime);
     var device = model.parameters().device();
     this.buffers =
         new BatchBuffers(
@@ -194,7 +193,7 @@ public final class Trainer implements AutoCloseable {
       if (divides(config.checkpoint().saveInterval())) {
         save();
       }
-      String reason = reasonToStop();
+      String reason = exit.reason(state.iteration());
       if (reason != null && state.iteration() < steps) {
         listener.say("stopping at iteration %d: %s".formatted(state.iteration(), reason));
         return End.STOPPED;
@@ -205,17 +204,6 @@ public final class Trainer implements AutoCloseable {
 
   private boolean divides(Integer interval) {
     return interval != null && state.iteration() % interval == 0;
-  }
-
-  private String reasonToStop() {
-    if (signal.received()) {
-      return "SIGTERM";
-    }
-    Integer minutes = training.exitDurationInMins();
-    if (minutes != null && System.nanoTime() - startNanos > minutes * 60_000_000_000L) {
-      return "--exit-duration-in-mins " + minutes;
-    }
-    return divides(training.exitInterval()) ? "--exit-interval " + training.exitInterval() : null;
   }
 
   private void step(BatchLoader loader) {

@@ -241,6 +241,17 @@ public final class Flags {
     text.append("\n");
   }
 
+  /** What a record's components are where nothing is typed, by name; required ones are left out. */
+  public static Map<String, Object> defaults(Class<? extends Record> type) {
+    Map<String, Object> values = new LinkedHashMap<>();
+    for (FlagSpec spec : FlagSpec.of(type)) {
+      if (!spec.flag().required()) {
+        values.put(spec.component().getName(), spec.parse(null));
+      }
+    }
+    return values;
+  }
+
   /** The values of a record by Megatron's argument names: {@code num_layers} and so on. */
   public static Map<String, Object> arguments(Record record) {
     Map<String, Object> values = new LinkedHashMap<>();

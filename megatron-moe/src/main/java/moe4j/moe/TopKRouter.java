@@ -1,6 +1,7 @@
 package moe4j.moe;
 
 import moe4j.kernels.Gemm;
+import moe4j.kernels.Tensors;
 import moe4j.transformer.ParameterScope;
 import moe4j.transformer.Pass;
 import moe4j.transformer.TransformerConfig;
@@ -19,7 +20,7 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  *
  * which is 1 when balanced, and the z-loss {@code mean_t logsumexp(logits[t])^2} (Zoph et al.
  * 2022). The balance loss is a product of means over the micro-batch: it depends on how a batch is
- * cut.
+ * cut. A loss whose coefficient is 0 is not computed and logged as 0, as Megatron does.
  */
 public final class TopKRouter implements Gate {
   /** Megatron's log key of the balance loss. */
@@ -52,7 +53,8 @@ public final class TopKRouter implements Gate {
   @Override
   public Routing route(Tensor hidden, Pass pass) {
     Tensor logits = Gemm.linear(hidden.to(ScalarType.Float), weight.to(ScalarType.Float), null);
-    Tensor probabilities = preSoftmax || pass.isTraining() ? logits.softmax(1) : null;
+    boolean balancing = pass.isTraining() && balanced && balance > 0;
+    Tensor probabilities = preSoftmax || balancing ? logits.softmax(1) : null;
     T_TensorTensor_T top = torch.topk(preSoftmax ? probabilities : logits, topk, 1, true, true);
     Tensor chosen = top.get1();
     Tensor weights = preSoftmax ? top.get0() : top.get0().softmax(1);
@@ -64,19 +66,26 @@ public final class TopKRouter implements Gate {
 
   private void leaveLosses(Tensor logits, Tensor probabilities, Tensor chosen, Pass pass) {
     if (balanced) {
-      double tokens = (double) logits.size(0);
-      Tensor counts = Routing.counts(chosen.flatten(), experts).to(ScalarType.Float);
-      Tensor loss =
-          probabilities
-              .sum(0)
-              .mul(counts)
-              .sum()
-              .mul(new Scalar(experts / (topk * tokens * tokens)));
+      Tensor loss = balance > 0 ? balanceLoss(probabilities, chosen) : zero(logits);
       pass.addLoss(new Pass.SideLoss(BALANCE_LOSS, layer, loss, balance));
     }
     if (z != null) {
-      Tensor loss = logits.logsumexp(1).square().mean();
+      Tensor loss = z > 0 ? logits.logsumexp(1).square().mean() : zero(logits);
       pass.addLoss(new Pass.SideLoss(Z_LOSS, layer, loss, z));
     }
+  }
+
+  private Tensor balanceLoss(Tensor probabilities, Tensor chosen) {
+    double tokens = (double) probabilities.size(0);
+    Tensor counts = Routing.counts(chosen.flatten(), experts).to(ScalarType.Float);
+    return probabilities
+        .sum(0)
+        .mul(counts)
+        .sum()
+        .mul(new Scalar(experts / (topk * tokens * tokens)));
+  }
+
+  private static Tensor zero(Tensor like) {
+    return Tensors.zeros(ScalarType.Float, like.device());
   }
 }

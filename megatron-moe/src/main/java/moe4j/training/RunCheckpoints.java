@@ -18,6 +18,8 @@ import moe4j.checkpoint.Section;
 import moe4j.config.Flags;
 import moe4j.moe.MoeConfig;
 import moe4j.optimizer.AdamW;
+import moe4j.transformer.GptModel;
+import moe4j.transformer.Parameter;
 import moe4j.transformer.ParameterSet;
 import moe4j.transformer.TransformerConfig;
 import org.bytedeco.javacpp.PointerScope;
@@ -31,6 +33,8 @@ public final class RunCheckpoints {
           "hidden_dropout",
           "init_method_std",
           "seq_length",
+          // The padded vocabulary is compared, not what it is a multiple of.
+          "make_vocab_size_divisible_by",
           "moe_router_load_balancing_type",
           "moe_aux_loss_coeff",
           "moe_z_loss_coeff");
@@ -103,6 +107,7 @@ public final class RunCheckpoints {
     try (Checkpoint checkpoint = found.get()) {
       CheckpointInfo info = checkpoint.info();
       check(checkpoint, config);
+      checkVocabulary(checkpoint, parameters);
       ModelState.loadModel(checkpoint, parameters);
       if (weightsOnly) {
         ModelState.resetMasters(optimizer);
@@ -136,8 +141,30 @@ public final class RunCheckpoints {
     ObjectNode saved = checkpoint.info().configuration();
     TransformerConfig model = RunConfig.modelOf(saved);
     MoeConfig moe = RunConfig.moeOf(saved);
-    compare(checkpoint, Flags.arguments(model), Flags.arguments(config.model()));
+    Map<String, Object> wanted = Flags.arguments(config.model());
+    if (!config.model().positionEmbeddingType().equals("learned_absolute")) {
+      // It is the size of the table of learned positions, and otherwise of nothing.
+      wanted.remove("max_position_embeddings");
+    }
+    compare(checkpoint, Flags.arguments(model), wanted);
     compare(checkpoint, Flags.arguments(moe), Flags.arguments(config.moe()));
+  }
+
+  /** The word embedding's rows follow the tokenizer, which no flag of the model's tells. */
+  private static void checkVocabulary(Checkpoint checkpoint, ParameterSet parameters)
+      throws IOException {
+    for (Parameter parameter : parameters.all()) {
+      if (parameter.name().equals(GptModel.WORD_EMBEDDINGS)) {
+        long saved = checkpoint.tensor(parameter.name()).shape().get(0);
+        long wanted = parameter.tensor().size(0);
+        if (saved != wanted) {
+          throw new IllegalArgumentException(
+              ("checkpoint %s has word embeddings for a padded vocabulary of %d, and this one is"
+                      + " of %d (--tokenizer-type, --vocab-size, --make-vocab-size-divisible-by)")
+                  .formatted(checkpoint.directory(), saved, wanted));
+        }
+      }
+    }
   }
 
   private static void compare(

@@ -1,7 +1,9 @@
 package moe4j.training;
 
+import com.fasterxml.jackson.databind.DeserializationFeature;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
+import com.fasterxml.jackson.databind.json.JsonMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.util.ArrayList;
 import java.util.List;
@@ -26,7 +28,8 @@ public record RunConfig(
     CheckpointConfig checkpoint,
     LoggingConfig logging) {
 
-  private static final ObjectMapper JSON = new ObjectMapper();
+  private static final ObjectMapper JSON =
+      JsonMapper.builder().disable(DeserializationFeature.FAIL_ON_UNKNOWN_PROPERTIES).build();
 
   /** Checks what no record can check by itself. */
   public RunConfig {
@@ -102,16 +105,28 @@ public record RunConfig(
 
   /** The model's shape out of a checkpoint's configuration. */
   public static TransformerConfig modelOf(JsonNode configuration) {
-    return JSON.convertValue(configuration.get("model"), TransformerConfig.class);
+    return part(configuration, "model", TransformerConfig.class);
   }
 
   /** The experts out of a checkpoint's configuration. */
   public static MoeConfig moeOf(JsonNode configuration) {
-    return JSON.convertValue(configuration.get("moe"), MoeConfig.class);
+    return part(configuration, "moe", MoeConfig.class);
   }
 
   /** The data flags, the tokenizer's among them, out of a checkpoint's configuration. */
   public static DataFlags dataOf(JsonNode configuration) {
-    return JSON.convertValue(configuration.get("data"), DataFlags.class);
+    return part(configuration, "data", DataFlags.class);
+  }
+
+  /**
+   * A record out of a checkpoint, whose version may be another than ours: flags that it had and we
+   * do not are passed over, flags that it had not yet are as if not typed.
+   */
+  private static <R extends Record> R part(JsonNode configuration, String name, Class<R> type) {
+    ObjectNode values = JSON.valueToTree(Flags.defaults(type));
+    if (configuration.get(name) instanceof ObjectNode saved) {
+      values.setAll(saved);
+    }
+    return JSON.convertValue(values, type);
   }
 }

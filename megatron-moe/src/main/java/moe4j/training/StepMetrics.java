@@ -4,6 +4,7 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.TreeMap;
 import java.util.TreeSet;
 import moe4j.kernels.Scopes;
@@ -17,7 +18,7 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
  * What the steps since the last log line were like, summed on the device; the host reads it at a
- * log line and nowhere else. A skipped step joins no average.
+ * log line and nowhere else. A skipped step joins no average: what made it be skipped may be a NaN.
  */
 public final class StepMetrics implements AutoCloseable {
   private final Device device;
@@ -28,9 +29,8 @@ public final class StepMetrics implements AutoCloseable {
   private final Tensor advanced;
   private final Tensor skipped;
   private final Tensor notFinite;
-  private final Map<String, Tensor> sideLosses = new LinkedHashMap<>();
+  private final Map<String, Sum> sideLosses = new LinkedHashMap<>();
   private final Map<Integer, Tensor> loads = new TreeMap<>();
-  private final Map<String, TreeSet<Integer>> sideLayers = new LinkedHashMap<>();
   private long routed;
 
   /** Sums on a device, all zero. */
@@ -45,6 +45,9 @@ public final class StepMetrics implements AutoCloseable {
     this.notFinite = scalar();
   }
 
+  /** A side loss over all layers and micro-batches: of the step, and of the interval's steps. */
+  private record Sum(Tensor step, Tensor interval, Set<Integer> layers) {}
+
   private Tensor scalar() {
     return Scopes.keep(() -> Tensors.zeros(ScalarType.Float, device));
   }
@@ -57,8 +60,8 @@ public final class StepMetrics implements AutoCloseable {
    * @param advanced steps that changed the parameters
    * @param skipped steps that did not, their gradients not being finite
    * @param notFinite steps whose loss was not finite
-   * @param loads rows each expert computed, by layer
-   * @param routed rows that were asked for, of all layers together
+   * @param loads rows each expert computed, by layer, in all steps
+   * @param routed rows that were asked for, of all layers together, in all steps
    */
   public record Reading(
       Map<String, Double> losses,
@@ -73,8 +76,11 @@ public final class StepMetrics implements AutoCloseable {
     stepLoss.add_(lossSum.detach());
     stepTokens.add_(lossTokens);
     for (Pass.SideLoss side : pass.losses()) {
-      sideLosses.computeIfAbsent(side.name(), n -> scalar()).add_(side.value().detach());
-      sideLayers.computeIfAbsent(side.name(), n -> new TreeSet<>()).add(side.layer());
+      Sum sum =
+          sideLosses.computeIfAbsent(
+              side.name(), n -> new Sum(scalar(), scalar(), new TreeSet<>()));
+      sum.step().add_(side.value().detach());
+      sum.layers().add(side.layer());
     }
     for (Pass.ExpertLoad load : pass.loads()) {
       loads
@@ -92,7 +98,11 @@ public final class StepMetrics implements AutoCloseable {
         () -> {
           Tensor mean = stepLoss.div(stepTokens.clamp_min(new Scalar(1.0)));
           Tensor counts = foundInf.neg().add_(new Scalar(1.0));
-          loss.add_(torch.where(foundInf.gt(new Scalar(0)), torch.zeros_like(mean), mean));
+          loss.add_(unlessSkipped(mean, foundInf));
+          for (Sum side : sideLosses.values()) {
+            side.interval().add_(unlessSkipped(side.step(), foundInf));
+            side.step().zero_();
+          }
           advanced.add_(counts);
           skipped.add_(foundInf);
           notFinite.add_(mean.isfinite().logical_not().to(ScalarType.Float));
@@ -101,17 +111,20 @@ public final class StepMetrics implements AutoCloseable {
         });
   }
 
+  private static Tensor unlessSkipped(Tensor value, Tensor foundInf) {
+    return torch.where(foundInf.gt(new Scalar(0)), torch.zeros_like(value), value);
+  }
+
   /** Reads the sums, waiting for the device. */
   public Reading read() {
     int steps = (int) Tensors.item(advanced);
     Map<String, Double> losses = new LinkedHashMap<>();
     if (steps > 0) {
       losses.put("lm loss", Tensors.item(loss) / steps);
-      int all = steps + (int) Tensors.item(skipped);
       sideLosses.forEach(
           (name, sum) ->
               losses.put(
-                  name, Tensors.item(sum) / sideLayers.get(name).size() / microBatches / all));
+                  name, Tensors.item(sum.interval()) / sum.layers().size() / microBatches / steps));
     }
     Map<Integer, List<Long>> tokens = new TreeMap<>();
     loads.forEach(
@@ -133,7 +146,7 @@ public final class StepMetrics implements AutoCloseable {
           for (Tensor sum : List.of(loss, advanced, skipped, notFinite)) {
             sum.zero_();
           }
-          sideLosses.values().forEach(Tensor::zero_);
+          sideLosses.values().forEach(side -> side.interval().zero_());
           loads.values().forEach(Tensor::zero_);
         });
     routed = 0;
@@ -144,7 +157,10 @@ public final class StepMetrics implements AutoCloseable {
     for (Tensor sum : List.of(stepLoss, stepTokens, loss, advanced, skipped, notFinite)) {
       sum.close();
     }
-    sideLosses.values().forEach(Tensor::close);
+    for (Sum side : sideLosses.values()) {
+      side.step().close();
+      side.interval().close();
+    }
     loads.values().forEach(Tensor::close);
   }
 }

@@ -18,8 +18,9 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
  * The training loop: micro-batches in, steps, log lines, evaluations and checkpoints out. A step is
- * micro-steps (forward, backward, add) and one update (norm, clip, AdamW); nothing in it asks the
- * device a question.
+ * micro-steps (forward, backward, add) and one update (norm, clip, AdamW). None of these asks the
+ * device a question; behind them the loop reads whether the step was skipped, for which a CPU need
+ * not be waited for.
  */
 public final class Trainer implements AutoCloseable {
 
@@ -86,10 +87,9 @@ public final class Trainer implements AutoCloseable {
   private final Datasets datasets;
   private final TrainingListener listener;
   private final Saver saver;
-  private final ShutdownSignal signal;
+  private final ExitConditions exit;
   private final BatchBuffers buffers;
   private final StepMetrics metrics;
-  private final long startNanos = System.nanoTime();
 
   private TrainState state;
   private TrainState saved;
@@ -120,7 +120,7 @@ public final class Trainer implements AutoCloseable {
     this.saved = state;
     this.listener = listener;
     this.saver = saver;
-    this.signal = signal;
+    this.exit = new ExitConditions(training, signal::received, System::nanoTime);
     var device = model.parameters().device();
     this.buffers =
         new BatchBuffers(
@@ -187,13 +187,13 @@ public final class Trainer implements AutoCloseable {
         report(interval);
       }
       first = false;
-      if (divides(training.evalInterval()) && state.iteration() < steps) {
+      if (divides(training.evalInterval())) {
         evaluate(EvaluationPart.VALIDATION, datasets.valid(), false);
       }
       if (divides(config.checkpoint().saveInterval())) {
         save();
       }
-      String reason = reasonToStop();
+      String reason = exit.reason(state.iteration());
       if (reason != null && state.iteration() < steps) {
         listener.say("stopping at iteration %d: %s".formatted(state.iteration(), reason));
         return End.STOPPED;
@@ -206,17 +206,6 @@ public final class Trainer implements AutoCloseable {
     return interval != null && state.iteration() % interval == 0;
   }
 
-  private String reasonToStop() {
-    if (signal.received()) {
-      return "SIGTERM";
-    }
-    Integer minutes = training.exitDurationInMins();
-    if (minutes != null && System.nanoTime() - startNanos > minutes * 60_000_000_000L) {
-      return "--exit-duration-in-mins " + minutes;
-    }
-    return divides(training.exitInterval()) ? "--exit-interval " + training.exitInterval() : null;
-  }
-
   private void step(BatchLoader loader) {
     for (int i = 0; i < training.microBatches(); i++) {
       buffers.load(loader.next());
@@ -226,7 +215,8 @@ public final class Trainer implements AutoCloseable {
     optimizer.setLearningRate(schedule.at(state.scheduledSamples()));
     optimizer.step();
     metrics.endStep(optimizer.foundInf());
-    // The CPU is at hand, so reading costs nothing; a GPU is asked at the log interval.
+    // Each step is asked whether it was skipped: the CPU, the one device there is, has the answer
+    // at hand. A device that works on behind the host's back would be waited for here.
     boolean skipped = Tensors.item(optimizer.foundInf()) != 0;
     state = state.step(training.globalBatchSize(), skipped);
     if (skipped && !training.noCheckForNanInLossAndGrad()) {

@@ -48,6 +48,20 @@ public record TrainingConfig(
     if ((trainIters != null && trainIters < 0) || (trainSamples != null && trainSamples < 0)) {
       throw new IllegalArgumentException("--train-iters and --train-samples: none may be negative");
     }
+    if (trainSamples != null && trainSamples < globalBatchSize) {
+      throw new IllegalArgumentException(
+          "--train-samples %d do not fill a --global-batch-size of %d: there is no step to take"
+              .formatted(trainSamples, globalBatchSize));
+    }
+    if (trainSamples != null && trainSamples / globalBatchSize > Integer.MAX_VALUE) {
+      throw new IllegalArgumentException(
+          "--train-samples %d are %d steps with --global-batch-size %d, and a run has at most %d"
+              .formatted(
+                  trainSamples,
+                  trainSamples / globalBatchSize,
+                  globalBatchSize,
+                  Integer.MAX_VALUE));
+    }
     if (evalIters < 0) {
       throw new IllegalArgumentException("--eval-iters %d is negative".formatted(evalIters));
     }
@@ -70,7 +84,15 @@ public record TrainingConfig(
 
   /** Steps to train for, by either flag. */
   public int steps() {
-    return trainIters != null ? trainIters : Math.toIntExact(trainSamples / globalBatchSize);
+    return trainIters != null ? trainIters : (int) (trainSamples / globalBatchSize);
+  }
+
+  /**
+   * Samples that the training data are asked for: {@code --train-samples} as they are, which
+   * Megatron's order and cache files depend on, though a last part of them may fill no batch.
+   */
+  public long samples() {
+    return trainSamples != null ? trainSamples : (long) trainIters * globalBatchSize;
   }
 
   /** Global batches drawn for validation over the whole run. */
@@ -82,6 +104,6 @@ public record TrainingConfig(
   long evaluationsAfter(int iteration) {
     return evalInterval == null
         ? 1
-        : Math.max(0, (steps() - 1) / evalInterval - iteration / evalInterval) + 1L;
+        : Math.max(0, steps() / evalInterval - iteration / evalInterval) + 1L;
   }
 }

@@ -1,6 +1,7 @@
 package moe4j.training;
 
 import java.util.List;
+import java.util.function.Consumer;
 
 /** Is told what a run does: prints it, writes it down. */
 public interface TrainingListener {
@@ -42,6 +43,9 @@ public interface TrainingListener {
     TEST
   }
 
+  /** Before any listener is told what it may print: what stands on the console makes room. */
+  default void beforeOutput() {}
+
   /** After some steps. */
   void interval(Interval interval);
 
@@ -54,27 +58,37 @@ public interface TrainingListener {
   /** Something the user should know, in a sentence. */
   void say(String sentence);
 
-  /** Every listener in turn. */
+  /** Every listener in turn, each time after all of them have made room. */
   static TrainingListener all(List<TrainingListener> listeners) {
     return new TrainingListener() {
+      private void tell(Consumer<TrainingListener> event) {
+        beforeOutput();
+        listeners.forEach(event);
+      }
+
+      @Override
+      public void beforeOutput() {
+        listeners.forEach(TrainingListener::beforeOutput);
+      }
+
       @Override
       public void interval(Interval interval) {
-        listeners.forEach(l -> l.interval(interval));
+        tell(l -> l.interval(interval));
       }
 
       @Override
       public void validation(Validation validation) {
-        listeners.forEach(l -> l.validation(validation));
+        tell(l -> l.validation(validation));
       }
 
       @Override
       public void saved(TrainState state, String directory) {
-        listeners.forEach(l -> l.saved(state, directory));
+        tell(l -> l.saved(state, directory));
       }
 
       @Override
       public void say(String sentence) {
-        listeners.forEach(l -> l.say(sentence));
+        tell(l -> l.say(sentence));
       }
     };
   }

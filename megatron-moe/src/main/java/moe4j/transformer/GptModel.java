@@ -14,6 +14,9 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  * al. 2019; in Megatron's order and names).
  */
 public final class GptModel implements LanguageModel, AutoCloseable {
+  /** The global name of the word embedding, [V, h]. */
+  public static final String WORD_EMBEDDINGS = "embedding.word_embeddings.weight";
+
   private final TransformerConfig config;
   private final ParameterSet parameters;
   private final Tensor wordEmbeddings;

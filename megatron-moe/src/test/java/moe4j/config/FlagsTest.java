@@ -6,6 +6,7 @@ import static org.testng.Assert.assertTrue;
 
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Random;
@@ -65,6 +66,21 @@ public class FlagsTest {
 
   private static String refusal(String line) {
     return Refusals.of(Sample.class, line);
+  }
+
+  @Test
+  public void defaultsByComponent() {
+    Map<String, Object> defaults = new LinkedHashMap<>();
+    defaults.put("far", -7L);
+    defaults.put("share", 0.5);
+    defaults.put("bf16", false);
+    defaults.put("kind", "one");
+    defaults.put("text", null);
+    defaults.put("maybeInt", null);
+    defaults.put("maybeLong", null);
+    defaults.put("maybeDouble", null);
+    defaults.put("dataPath", List.of());
+    assertEquals(Flags.defaults(Sample.class), defaults);
   }
 
   @Test

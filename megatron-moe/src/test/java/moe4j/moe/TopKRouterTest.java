@@ -3,6 +3,7 @@ package moe4j.moe;
 import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.assertSame;
 
+import java.util.List;
 import java.util.Random;
 import moe4j.config.Flags;
 import moe4j.config.Refusals;
@@ -78,7 +79,9 @@ public class TopKRouterTest {
   public void theBalanceLossIsOneWhereBalanced() {
     int experts = 6;
     for (int k : new int[] {1, 2, 5}) {
-      TopKRouter router = identity(experts, "--moe-router-pre-softmax --moe-router-topk " + k);
+      TopKRouter router =
+          identity(
+              experts, "--moe-aux-loss-coeff 0.01 --moe-router-pre-softmax --moe-router-topk " + k);
       // Token t prefers expert t, then t + 1 and so on: each expert gets k of the six tokens.
       float[] logits = new float[experts * experts];
       for (int t = 0; t < experts; t++) {
@@ -93,7 +96,8 @@ public class TopKRouterTest {
   /** With all tokens and all probability on one expert it is E, its largest value. */
   @Test
   public void theBalanceLossOfACollapse() {
-    TopKRouter router = identity(4, "--moe-router-pre-softmax --moe-router-topk 1");
+    TopKRouter router =
+        identity(4, "--moe-aux-loss-coeff 2 --moe-router-pre-softmax --moe-router-topk 1");
     float[] logits = new float[4 * 10];
     for (int t = 0; t < 10; t++) {
       logits[4 * t + 2] = 100;
@@ -118,6 +122,20 @@ public class TopKRouterTest {
       sum += Math.pow(Math.log(powers), 2);
     }
     assertEquals(loss(z, logits, 4), sum / 3, 1e-5);
+  }
+
+  /** As in Megatron's log line. */
+  @Test
+  public void aLossThatHasNoWeightIsZero() {
+    TopKRouter router = identity(4, "--moe-aux-loss-coeff 0 --moe-z-loss-coeff 0");
+    Pass pass = Pass.training(new StepRandom(1, 0, 0, 1));
+    router.route(Tensors.of(Seeds.normals(random, 12), 3, 4), pass);
+    assertEquals(
+        pass.losses().stream().map(Pass.SideLoss::name).toList(),
+        List.of("load_balancing_loss", "z_loss"));
+    for (Pass.SideLoss loss : pass.losses()) {
+      assertEquals(Tensors.item(loss.value()), 0.0, loss.name());
+    }
   }
 
   /** The greatest logit first, a tie by neither twice. */

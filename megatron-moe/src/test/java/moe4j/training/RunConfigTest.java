@@ -3,6 +3,7 @@ package moe4j.training;
 import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.expectThrows;
 
+import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
@@ -10,6 +11,7 @@ import java.util.Map;
 import java.util.Random;
 import moe4j.config.Flags;
 import moe4j.config.Refusals;
+import moe4j.moe.MoeConfig;
 import moe4j.testing.Seeds;
 import org.testng.annotations.DataProvider;
 import org.testng.annotations.Test;
@@ -54,6 +56,40 @@ public class RunConfigTest {
       assertEquals(RunConfig.moeOf(run.toJson()), run.moe());
       assertEquals(RunConfig.dataOf(run.toJson()), run.data());
     }
+  }
+
+  /** A flag that came later has its default, one that is gone or not there yet is passed over. */
+  @Test
+  public void aCheckpointOfAnotherVersion() {
+    RandomRuns runs = new RandomRuns(random);
+    for (int round = 0; round < 100; round++) {
+      RunConfig run = runs.next();
+      ObjectNode later = run.toJson();
+      for (String part : List.of("model", "moe", "data")) {
+        ((ObjectNode) later.get(part)).put("flagOfAnotherDay", random.nextInt());
+        ((ObjectNode) later.get(part)).putArray("another").add("x");
+      }
+      assertEquals(RunConfig.modelOf(later), run.model());
+      assertEquals(RunConfig.moeOf(later), run.moe());
+      assertEquals(RunConfig.dataOf(later), run.data());
+    }
+    RunConfig run =
+        RunConfig.parse(
+            Refusals.words(
+                SMALL + " --num-experts 4 --tokenizer-type NullTokenizer --reset-position-ids"));
+    ObjectNode earlier = run.toJson();
+    keep(earlier, "model", "numLayers", "hiddenSize", "numAttentionHeads", "seqLength");
+    keep(earlier, "moe", "numExperts");
+    keep(earlier, "data", "mockData", "tokenizerType", "resetPositionIds");
+    assertEquals(RunConfig.modelOf(earlier), run.model());
+    assertEquals(RunConfig.moeOf(earlier), run.moe());
+    assertEquals(RunConfig.dataOf(earlier), run.data());
+    earlier.remove("moe");
+    assertEquals(RunConfig.moeOf(earlier), MoeConfig.dense());
+  }
+
+  private static void keep(ObjectNode configuration, String part, String... names) {
+    ((ObjectNode) configuration.get(part)).retain(names);
   }
 
   @Test

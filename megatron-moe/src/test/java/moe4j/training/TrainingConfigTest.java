@@ -36,11 +36,39 @@ public class TrainingConfigTest {
     assertEquals(parse("--micro-batch-size 2 --train-iters 0").steps(), 0);
   }
 
+  /** Megatron's order of the data depends on how many samples they are asked for. */
+  @Test
+  public void theDataAreAskedForWhatTheFlagSays() {
+    String batches = "--micro-batch-size 2 --global-batch-size 4 ";
+    assertEquals(parse(batches + "--train-samples 43").samples(), 43);
+    assertEquals(parse(batches + "--train-iters 10").samples(), 40);
+    assertEquals(parse(batches + "--train-iters 2147483647").samples(), 8589934588L);
+  }
+
   @Test
   public void validationDrawsForEveryEvaluation() {
     assertEquals(parse(SMALL + "--eval-iters 5").validationBatches(), 5);
     assertEquals(parse(SMALL + "--eval-iters 5 --eval-interval 4").validationBatches(), 15);
     assertEquals(parse(SMALL + "--eval-iters 0 --eval-interval 4").validationBatches(), 0);
+  }
+
+  /** At each step that the interval divides, the last one too, and once more at the end. */
+  @Test
+  public void evaluationsToCome() {
+    TrainingConfig divided = parse("--micro-batch-size 1 --train-iters 12 --eval-interval 4");
+    TrainingConfig other = parse("--micro-batch-size 1 --train-iters 11 --eval-interval 4");
+    for (TrainingConfig config : new TrainingConfig[] {divided, other}) {
+      for (int from = 0; from <= config.steps(); from++) {
+        int evaluations = 1;
+        for (int step = from + 1; step <= config.steps(); step++) {
+          evaluations += step % 4 == 0 ? 1 : 0;
+        }
+        assertEquals(config.evaluationsAfter(from), evaluations, "after step " + from);
+      }
+      assertEquals(
+          config.validationBatches(), config.evaluationsAfter(0) * config.evalIters(), "in all");
+    }
+    assertEquals(parse(SMALL).evaluationsAfter(3), 1);
   }
 
   @DataProvider
@@ -65,6 +93,15 @@ public class TrainingConfigTest {
       {
         "--micro-batch-size 2 --train-samples -1",
         "--train-iters and --train-samples: none may be negative"
+      },
+      {
+        "--micro-batch-size 1 --global-batch-size 2 --train-samples 1",
+        "--train-samples 1 do not fill a --global-batch-size of 2: there is no step to take"
+      },
+      {
+        "--micro-batch-size 2 --train-samples 99999999999999",
+        "--train-samples 99999999999999 are 49999999999999 steps with --global-batch-size 2, and a"
+            + " run has at most 2147483647"
       },
       {SMALL + "--eval-iters -1", "--eval-iters -1 is negative"},
       {SMALL + "--eval-interval 0", "--eval-interval 0 is not positive"},

@@ -174,7 +174,14 @@ public class BadInputTest {
     }
     refused(without(base, "--data-path"), "--data-path");
     refused(without(base, "--tokenizer-type"), "--tokenizer-type");
-    refused(without(base, "--train-iters"), "--train-iters or --train-samples is required");
+    List<String> endless = without(base, "--train-iters");
+    refused(endless, "--train-iters or --train-samples is required");
+    refused(
+        Cli.with(endless, "--train-samples 1"), "--train-samples 1", "--global-batch-size of 2");
+    refused(
+        Cli.with(endless, "--train-samples 99999999999999"),
+        "--train-samples 99999999999999",
+        "2147483647");
   }
 
   private static List<String> without(List<String> line, String flag) {
@@ -240,9 +247,16 @@ public class BadInputTest {
     refused(Cli.with(load, "--swiglu"), "without --swiglu", "with --swiglu");
     refused(
         Cli.with(load, "--tokenizer-type NullTokenizer --vocab-size 1000"),
-        "embedding.word_embeddings.weight",
-        "384",
-        "1024");
+        "padded vocabulary of 384",
+        "of 1024",
+        "--tokenizer-type, --vocab-size, --make-vocab-size-divisible-by");
+    // Learned positions are a table, of which a shorter sequence uses less.
+    refused(
+        Cli.with(load, "--seq-length 32"),
+        "with --max-position-embeddings 16",
+        "with --max-position-embeddings 32");
+    Cli.run(Cli.with(load, "--seq-length 8 --max-position-embeddings 16")).ok();
+    Cli.run(Cli.with(load, "--make-vocab-size-divisible-by 192")).ok();
   }
 
   @Test
@@ -316,7 +330,7 @@ public class BadInputTest {
     Cli.run(Cli.with(base, flags + " --eval-interval 1 --exit-interval 6", "--save", often)).ok();
     refused(
         Cli.with(base, flags + " --eval-interval 8", "--load", often),
-        "--eval-iters 10 takes 20 validation samples behind the 120 already consumed");
+        "--eval-iters 10 takes 40 validation samples behind the 120 already consumed");
   }
 
   /** What evaluation takes by itself is all there is: that may be nothing, or without an end. */

@@ -256,6 +256,25 @@ public class CommandTest {
     assertTrue(out.contains("\n  moe_router_topk ................................. 2\n"), out);
   }
 
+  /** Not of steps: what fills no batch is drawn and not trained on. */
+  @Test
+  public void theDataAreAskedForSamples() {
+    List<String> line = new ArrayList<>(base);
+    int iterations = line.indexOf("--train-iters");
+    line.subList(iterations, iterations + 2).clear();
+    String out = Cli.run(Cli.with(line, "--train-samples 11")).ok().out();
+    assertTrue(out.contains("\n    train:      11\n"), out);
+    assertTrue(
+        out.contains("] iteration        2/       2 | consumed samples:            8 |"), out);
+  }
+
+  @Test
+  public void lossesWithoutWeightAreLoggedAsZero() {
+    String out =
+        Cli.run(Cli.with(base, "--num-experts 4 --moe-z-loss-coeff 0 --train-iters 1")).ok().out();
+    assertTrue(out.contains(" load_balancing_loss: 0.000000E+00 | z_loss: 0.000000E+00 |"), out);
+  }
+
   /** Line i has the rate of step i + 1: a first step from a warm-up of 0 changes nothing. */
   @Test
   public void learningRateIsTheNextSteps() throws IOException {

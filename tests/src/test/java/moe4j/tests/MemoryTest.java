@@ -49,7 +49,7 @@ public class MemoryTest {
     };
   }
 
-  /** As many native objects after each of 320 steps as after the first. */
+  /** As many native objects after each log interval of 510 steps as after the first step. */
   @Test(dataProvider = "models")
   public void pointersStayFlat(String name, String flags) throws Exception {
     try (Workspace workspace = new Workspace()) {
@@ -57,7 +57,7 @@ public class MemoryTest {
           Cli.arguments(
               BASE
                   + " --mock-data --tokenizer-type NullTokenizer --vocab-size 200"
-                  + " --train-iters 320"
+                  + " --train-iters 510"
                   + flags,
               "--save",
               workspace.path("run"));
@@ -80,7 +80,7 @@ public class MemoryTest {
                       pointers.add(Scopes.livePointers());
                     }
                   }));
-      assertEquals(pointers.size(), 33);
+      assertEquals(pointers.size(), 52);
       assertEquals(pointers.stream().distinct().toList(), pointers.subList(0, 1));
       collect();
       assertEquals(Scopes.livePointers(), before, "after the run");

@@ -2,16 +2,27 @@ package moe4j.tests;
 
 import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.assertFalse;
+import static org.testng.Assert.assertNotEquals;
 import static org.testng.Assert.assertTrue;
 
+import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.EnumSet;
 import java.util.List;
 import java.util.Locale;
+import java.util.Map;
 import java.util.Random;
+import java.util.Set;
 import java.util.stream.IntStream;
+import moe4j.checkpoint.Checkpoint;
+import moe4j.checkpoint.CheckpointStore;
+import moe4j.checkpoint.Section;
+import moe4j.checkpoint.Slice;
 import moe4j.testing.Seeds;
 import org.testng.annotations.AfterClass;
 import org.testng.annotations.BeforeClass;
@@ -25,6 +36,12 @@ import org.testng.annotations.Test;
 public class ResumeTest {
   private static final String EXPERTS =
       " --num-experts 4 --moe-ffn-hidden-size 16 --moe-aux-loss-coeff 0.01 --moe-z-loss-coeff 0.001";
+
+  /** Large enough that kernels share their work between threads. */
+  private static final String LARGER =
+      " --hidden-size 64 --seq-length 64 --micro-batch-size 8 --global-batch-size 16"
+          + EXPERTS
+          + " --moe-ffn-hidden-size 64";
 
   private final Random random = Seeds.random(ResumeTest.class);
   private Workspace workspace;
@@ -57,6 +74,7 @@ public class ResumeTest {
     return new Object[][] {
       {"fp32", "--train-iters 40 --lr-warmup-iters 5" + EXPERTS, 40, 20},
       {"bf16", "--train-iters 40 --lr-warmup-iters 5 --bf16" + EXPERTS, 40, 20},
+      {"threads", "--train-iters 14 --num-threads 2" + LARGER, 14, 7},
       {"samples", "--train-samples 160 --lr-warmup-samples 20 --swiglu", 40, 20},
       {"anywhere", "--train-iters 30 --bf16" + EXPERTS, 30, 1 + random.nextInt(29)},
     };
@@ -150,6 +168,85 @@ public class ResumeTest {
     double before = RunRecord.of(first).numbers("lm loss")[0];
     assertTrue(
         RunRecord.of(tuned).numbers("lm loss")[0] < before - 0.01, "starts from the weights");
+  }
+
+  /** In the course of training at the last step too, and then once more on other samples. */
+  @Test
+  public void theLastStepIsEvaluatedTwice() throws IOException {
+    Path run = workspace.path("evaluated");
+    Cli.run(Cli.with(base, "--train-iters 14", "--save", run)).ok();
+    List<JsonNode> evaluations = RunRecord.of(run).lines("validation");
+    assertEquals(
+        evaluations.stream()
+            .map(line -> line.get("set").asText() + " " + line.get("step").asInt())
+            .toList(),
+        List.of("iteration 7", "iteration 14", "validation set 14", "test set 14"));
+    assertNotEquals(evaluations.get(1).get("values"), evaluations.get(2).get("values"));
+    JsonNode manifest =
+        new ObjectMapper().readTree(run.resolve("iter_0000014/manifest.json").toFile());
+    assertEquals(manifest.get("run").get("consumedValidSamples").asInt(), 2 * 2 * 4);
+  }
+
+  /** The weights and the run's place, and moments that begin at nothing. */
+  @Test
+  public void noLoadOptimKeepsWeightsAndPlace() throws IOException {
+    for (String precision : List.of("", " --bf16")) {
+      Path straight = workspace.path("optim-straight" + precision.strip());
+      Path first = workspace.path("optim-first" + precision.strip());
+      Path second = workspace.path("optim-second" + precision.strip());
+      String flags = "--train-iters 10" + precision + EXPERTS;
+      Cli.run(Cli.with(base, flags, "--save", straight)).ok();
+      Cli.run(Cli.with(base, flags + " --exit-interval 6", "--save", first)).ok();
+      Cli.run(Cli.with(base, flags + " --no-load-optim", "--load", first, "--save", second)).ok();
+      Map<Integer, String> wanted = RunRecord.of(straight).texts("lm loss");
+      Map<Integer, String> found = RunRecord.of(second).texts("lm loss");
+      assertEquals(List.copyOf(found.keySet()), List.of(7, 8, 9, 10));
+      assertEquals(found.get(7), wanted.get(7), "the same weights and samples");
+      assertNotEquals(found.get(10), wanted.get(10), "other moments");
+      assertEquals(optimizerSteps(straight, 10), 10f);
+      assertEquals(optimizerSteps(second, 10), 4f);
+    }
+  }
+
+  private static float optimizerSteps(Path run, int iteration) throws IOException {
+    try (Checkpoint checkpoint =
+        new CheckpointStore(run, -1).load(iteration, EnumSet.of(Section.OPTIMIZER))) {
+      ByteBuffer bytes = ByteBuffer.allocate(4).order(ByteOrder.LITTLE_ENDIAN);
+      checkpoint.read("optimizer.state.step", Slice.whole(List.of()), bytes);
+      return bytes.getFloat(0);
+    }
+  }
+
+  /** A checkpoint without optimizer state is refused to a run that wants it. */
+  @Test
+  public void noSaveOptimLeavesTheStateOut() throws IOException {
+    Path run = workspace.path("no-optim");
+    Cli.run(Cli.with(base, "--train-iters 4 --no-save-optim", "--save", run)).ok();
+    assertEquals(
+        Workspace.contents(run.resolve("iter_0000004")).keySet(),
+        Set.of("manifest.json", "model_00000-of-00001.safetensors"));
+    List<String> line = Cli.with(base, "--train-iters 6", "--load", run, "--save", run);
+    Cli.Result refused = Cli.run(line);
+    assertEquals(refused.status(), 1);
+    assertEquals(
+        refused.err().strip(),
+        "moe4j pretrain-gpt: checkpoint %s holds no optimizer state: --no-load-optim goes on without it"
+            .formatted(run.resolve("iter_0000004")));
+    Cli.run(Cli.with(line, "--no-load-optim")).ok();
+    assertEquals(RunRecord.of(run).steps(), IntStream.rangeClosed(1, 6).boxed().toList());
+    assertTrue(Files.exists(run.resolve("iter_0000006/optimizer_00000-of-00001.safetensors")));
+  }
+
+  /** Rotated positions are no weights: sequences may get longer. */
+  @Test
+  public void otherSequenceLengths() throws IOException {
+    Path run = workspace.path("short");
+    List<String> line =
+        Cli.with(base, "--position-embedding-type rope", "--save", run, "--load", run);
+    Cli.run(Cli.with(line, "--train-iters 4")).ok();
+    Cli.Result longer = Cli.run(Cli.with(line, "--train-iters 6 --seq-length 32")).ok();
+    assertTrue(longer.out().contains("of iteration 4"), longer.out());
+    assertEquals(RunRecord.of(run).steps(), IntStream.rangeClosed(1, 6).boxed().toList());
   }
 
   /** A run that is already complete trains no further and says its losses again. */

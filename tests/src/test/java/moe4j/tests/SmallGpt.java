@@ -53,7 +53,7 @@ final class SmallGpt implements Pretraining.Task {
             new DataConfig(
                 new DataSource.Mock(),
                 new SampleCounts(
-                    OptionalLong.of(config.training().steps() * batch),
+                    OptionalLong.of(config.training().samples()),
                     OptionalLong.of(config.training().validationBatches() * batch),
                     OptionalLong.of(evaluation)),
                 config.model().seqLength(),

@@ -19,9 +19,16 @@ public final class ProgressLine implements AutoCloseable {
   private int firstStep = -1;
   private long firstNanos;
   private long shownNanos;
+  private String text = "";
   private int width;
 
-  ProgressLine(String name, PrintStream out, LongSupplier nanoTime) {
+  /**
+   * A line.
+   *
+   * @param out the terminal, or null where there is none
+   * @param nanoTime as {@link System#nanoTime}
+   */
+  public ProgressLine(String name, PrintStream out, LongSupplier nanoTime) {
     this.name = name;
     this.out = out;
     this.nanoTime = nanoTime;
@@ -63,6 +70,7 @@ public final class ProgressLine implements AutoCloseable {
       firstStep = step;
       firstNanos = now;
     } else if (now - shownNanos < REFRESH_NANOS && step < steps) {
+      redraw();
       return;
     }
     shownNanos = now;
@@ -92,10 +100,18 @@ public final class ProgressLine implements AutoCloseable {
     }
   }
 
+  /** Shows the line again where it was cleared, as it was. */
+  public void redraw() {
+    if (width == 0 && !text.isEmpty()) {
+      show(text);
+    }
+  }
+
   private void show(String line) {
     out.print("\r" + line + " ".repeat(Math.max(0, width - line.length())));
     out.flush();
     width = line.length();
+    text = line;
   }
 
   /** {@code 42 s}, {@code 3 min 05 s}, {@code 1 h 02 min}. */

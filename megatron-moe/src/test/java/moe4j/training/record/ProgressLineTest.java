@@ -29,11 +29,34 @@ public class ProgressLineTest {
         "\r" + first + "\r" + second + "\r" + " ".repeat(second.length()) + "\r");
   }
 
+  /** What was cleared comes back, with the next step or without; what stands there stays. */
+  @Test
+  public void comesBackAfterALogLine() {
+    ByteArrayOutputStream bytes = new ByteArrayOutputStream();
+    ProgressLine line =
+        new ProgressLine("dense", new PrintStream(bytes, true, StandardCharsets.UTF_8), () -> 0);
+    line.redraw();
+    line.update(1, 400, 5.54518, 100);
+    line.redraw();
+    String shown = "\rdense  step 1/400 (0%)  loss 5.5452  100 tokens/s  -- left";
+    String cleared = "\r" + " ".repeat(shown.length() - 1) + "\r";
+    assertEquals(bytes.toString(StandardCharsets.UTF_8), shown);
+    line.clear();
+    line.clear();
+    line.redraw();
+    assertEquals(bytes.toString(StandardCharsets.UTF_8), shown + cleared + shown);
+    line.clear();
+    // Too soon for another figure.
+    line.update(2, 400, 5.4, 100);
+    assertEquals(bytes.toString(StandardCharsets.UTF_8), (shown + cleared).repeat(2) + shown);
+  }
+
   @Test
   public void awayFromATerminalItIsSilent() {
     try (ProgressLine line = new ProgressLine("dense", null, System::nanoTime)) {
       line.update(1, 2, 1.0, 1.0);
       line.clear();
+      line.redraw();
     }
   }
 

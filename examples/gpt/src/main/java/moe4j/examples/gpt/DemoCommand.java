@@ -13,6 +13,7 @@ import moe4j.config.Flags;
 import moe4j.tokenizer.TokenizerConfig;
 import moe4j.tokenizer.Tokenizers;
 import moe4j.training.Pretraining;
+import moe4j.training.ProgressListener;
 import moe4j.training.RunConfig;
 import moe4j.training.ShutdownSignal;
 import moe4j.training.Trainer;
@@ -130,40 +131,9 @@ public final class DemoCommand implements Command {
 
   private static Trainer.End train(RunConfig config, ShutdownSignal signal) throws IOException {
     try (ProgressLine line = ProgressLine.onConsole(config.logging().runName())) {
-      return Pretraining.run(config, new GptTask(config), signal, progress(config, line)).end();
+      TrainingListener progress = new ProgressListener(config, line);
+      return Pretraining.run(config, new GptTask(config), signal, progress).end();
     }
-  }
-
-  private static TrainingListener progress(RunConfig config, ProgressLine line) {
-    return new TrainingListener() {
-      @Override
-      public void interval(Interval interval) {
-        double tokens =
-            (double) interval.timed()
-                * config.training().globalBatchSize()
-                * config.model().seqLength();
-        line.update(
-            interval.state().iteration(),
-            config.training().steps(),
-            interval.reading().losses().getOrDefault("lm loss", Double.NaN),
-            tokens / interval.seconds());
-      }
-
-      @Override
-      public void validation(Validation validation) {
-        line.clear();
-      }
-
-      @Override
-      public void saved(moe4j.training.TrainState state, String directory) {
-        line.clear();
-      }
-
-      @Override
-      public void say(String sentence) {
-        line.clear();
-      }
-    };
   }
 
   /** The command line of one of the two runs, as it could be typed after {@code pretrain-gpt}. */

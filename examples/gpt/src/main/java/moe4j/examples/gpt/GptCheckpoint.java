@@ -30,8 +30,6 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  */
 record GptCheckpoint(GptModel model, Tokenizer tokenizer, DataFlags data, long iteration)
     implements AutoCloseable {
-  private static final String EMBEDDING = "embedding.word_embeddings.weight";
-
   /**
    * Loads the latest whole checkpoint of a directory.
    *
@@ -50,7 +48,7 @@ record GptCheckpoint(GptModel model, Tokenizer tokenizer, DataFlags data, long i
       TransformerConfig shape = RunConfig.modelOf(configuration);
       MoeConfig moe = RunConfig.moeOf(configuration);
       DataFlags data = RunConfig.dataOf(configuration);
-      StoredTensor embedding = checkpoint.tensor(EMBEDDING);
+      StoredTensor embedding = checkpoint.tensor(GptModel.WORD_EMBEDDINGS);
       int rows = Math.toIntExact(embedding.shape().get(0));
       Tokenizer tokenizer = GptTask.tokenizer(data);
       if (tokenizer.vocabSize() > rows) {

@@ -84,7 +84,7 @@ final class GptTask implements Pretraining.Task {
   public Trainer.Datasets datasets() throws IOException {
     TrainingConfig training = config.training();
     long batch = training.globalBatchSize();
-    long train = training.steps() * batch;
+    long train = training.samples();
     long valid = training.validationBatches() * batch;
     long test = training.evalIters() * batch;
     MegatronLog.targetSizes(train, valid, test).forEach(LOG::info);

@@ -53,7 +53,7 @@ public class GemmTest {
     }
   }
 
-  /** From 1024 rows on a weight is packed where it is no wider than it is deep. */
+  /** From 1024 rows on a weight [out, in] is packed where out is at most in. */
   @DataProvider
   public Object[][] manyRows() {
     return new Object[][] {

@@ -53,6 +53,29 @@ public class GemmTest {
     }
   }
 
+  /** From 1024 rows on a weight [out, in] is packed where out is at most in. */
+  @DataProvider
+  public Object[][] manyRows() {
+    return new Object[][] {
+      {new long[] {1023, 24}, 16},
+      {new long[] {1024, 24}, 16},
+      {new long[] {1024, 24}, 24},
+      {new long[] {1023, 16}, 24},
+      {new long[] {1024, 16}, 24},
+      {new long[] {1500, 33}, 17},
+      {new long[] {1500, 17}, 33},
+      {new long[] {2, 521, 40}, 9},
+    };
+  }
+
+  @Test(dataProvider = "manyRows")
+  public void manyRowsToo(long[] shape, long out) {
+    for (boolean biased : new boolean[] {true, false}) {
+      check(normals(shape), out, biased, 3e-6);
+      check(normals(shape).to(ScalarType.BFloat16), out, biased, 8e-3);
+    }
+  }
+
   /** Rows that do not lie one behind the other, as those of attention's output. */
   @Test
   public void strides() {

@@ -19,6 +19,7 @@ import moe4j.transformer.ParameterSet;
 import moe4j.transformer.Pass;
 import moe4j.transformer.TransformerConfig;
 import org.bytedeco.javacpp.PointerScope;
+import org.bytedeco.pytorch.Device;
 import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
@@ -62,6 +63,10 @@ public class MoeLayerTest {
     }
 
     Layer(int h, int f, String flags, ScalarType dtype) {
+      this(h, f, flags, Models.parameters(dtype));
+    }
+
+    Layer(int h, int f, String flags, ParameterSet parameters) {
       Flags.Parsed parsed =
           Flags.of(TransformerConfig.class, MoeConfig.class)
               .parse(
@@ -71,7 +76,7 @@ public class MoeLayerTest {
                           .formatted(h, f, flags)));
       model = parsed.get(TransformerConfig.class);
       moe = parsed.get(MoeConfig.class);
-      parameters = Models.parameters(dtype);
+      this.parameters = parameters;
       layer = MoeLayer.create(model, moe, 0, parameters.root().child("mlp"));
       Models.randomise(parameters, random, 0.5);
     }
@@ -109,6 +114,8 @@ public class MoeLayerTest {
       {16, 5, 3, 5, 8, 4, "--moe-router-pre-softmax"},
       {16, 16, 1, 2, 8, 4, ""},
       {3, 2, 1, 5, 9, 7, "--swiglu"},
+      {4, 2, 2, 13, 10, 7, ""},
+      {4, 2, 1, 40, 12, 18, "--swiglu"},
     };
   }
 
@@ -327,15 +334,28 @@ public class MoeLayerTest {
     }
   }
 
-  @Test
-  public void bf16IsNear() {
-    String flags = "--num-experts 4 --moe-router-topk 2 --swiglu";
-    try (Layer layer = new Layer(16, 16, flags, ScalarType.BFloat16)) {
-      Tensor x = Models.normals(random, 2, 9, 16).to(ScalarType.BFloat16);
-      Tensor clear = clear(layer, 2, 9, 16).to(ScalarType.BFloat16).set_requires_grad(true);
+  /** Multiples of 8, as a GPU's grouped products want them, and sizes a CPU takes as well. */
+  @DataProvider
+  public Object[][] bf16Sizes() {
+    return new Object[][] {
+      {16, 16, "--swiglu"},
+      {10, 8, ""},
+      {8, 12, "--swiglu"},
+      {12, 10, "--swiglu"},
+      {9, 7, ""},
+      {7, 1, "--swiglu"},
+    };
+  }
+
+  @Test(dataProvider = "bf16Sizes")
+  public void bf16IsNear(int h, int f, String activation) {
+    String flags = ("--num-experts 4 --moe-router-topk 2 " + activation).strip();
+    try (Layer layer = new Layer(h, f, flags, ScalarType.BFloat16)) {
+      Tensor x = Models.normals(random, 2, 9, h).to(ScalarType.BFloat16);
+      Tensor clear = clear(layer, 2, 9, h).to(ScalarType.BFloat16).set_requires_grad(true);
       assertSame(Tensors.dtype(layer.layer.forward(x, Pass.evaluation())), ScalarType.BFloat16);
       Tensor y = layer.layer.forward(clear, Pass.evaluation());
-      Tensor upstream = Models.normals(random, 2, 9, 16).to(ScalarType.BFloat16);
+      Tensor upstream = Models.normals(random, 2, 9, h).to(ScalarType.BFloat16);
       y.mul(upstream).sum().backward();
       Loop loop = new Loop(layer, clear);
       Tensor exact = loop.forward();
@@ -353,19 +373,27 @@ public class MoeLayerTest {
     assertClose(what, Tensors.floats(actual), Tensors.floats(expected), 3e-2, 1e-2);
   }
 
-  @Test
-  public void sizesThatGroupedProductsCannotTakeAreRefused() {
+  @DataProvider
+  public Object[][] refusals() {
+    return new Object[][] {
+      {ScalarType.BFloat16, 10, 8, "bf16 need multiples of 8"},
+      {ScalarType.BFloat16, 8, 12, "bf16 need multiples of 8"},
+      {ScalarType.Float, 8, 6, "fp32 need multiples of 4"},
+    };
+  }
+
+  /** The meta device stands for any that is not the CPU. */
+  @Test(dataProvider = "refusals")
+  public void sizesThatGroupedProductsCannotTakeAreRefused(
+      ScalarType type, int h, int f, String need) {
     String flags = "--num-experts 4 --moe-router-topk 2";
-    for (int[] sizes : new int[][] {{10, 8}, {8, 12}}) {
+    try (ParameterSet parameters = new ParameterSet(1, type, new Device("meta"))) {
       String message =
-          expectThrows(
-                  IllegalArgumentException.class,
-                  () -> new Layer(sizes[0], sizes[1], flags, ScalarType.BFloat16))
+          expectThrows(IllegalArgumentException.class, () -> new Layer(h, f, flags, parameters))
               .getMessage();
       assertEquals(
           message,
-          "--hidden-size %d and --moe-ffn-hidden-size %d: experts in bf16 need multiples of 8"
-              .formatted(sizes[0], sizes[1]));
+          "--hidden-size %d and --moe-ffn-hidden-size %d: experts in %s".formatted(h, f, need));
     }
   }
 

@@ -2,10 +2,15 @@ package moe4j.transformer;
 
 import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.assertSame;
+import static org.testng.Assert.assertTrue;
 
+import java.util.Random;
 import moe4j.kernels.Tensors;
+import moe4j.testing.Seeds;
 import org.bytedeco.javacpp.PointerScope;
+import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch.ScalarType;
 import org.testng.annotations.Test;
 
 public class ActivationTest {
@@ -48,6 +53,34 @@ public class ActivationTest {
       }
       assertEquals(Activation.SWIGLU.inputs(), 2);
       assertEquals(Activation.GELU.inputs(), 1);
+    }
+  }
+
+  /** libtorch's own gradient of the same function, in fp64. */
+  @Test
+  public void gradients() {
+    Random random = Seeds.random(ActivationTest.class);
+    try (PointerScope scope = new PointerScope()) {
+      for (Activation activation : Activation.values()) {
+        for (long[] shape : new long[][] {{1, 2}, {7, 10}, {2, 3, 8}, {0, 4}}) {
+          Tensor x =
+              Models.normals(random, shape)
+                  .mul(new Scalar(3))
+                  .to(ScalarType.Double)
+                  .set_requires_grad(true);
+          Tensor y = activation.apply(x);
+          shape[shape.length - 1] /= activation.inputs();
+          assertEquals(y.shape(), shape);
+          Tensor upstream = Models.normals(random, shape).to(ScalarType.Double);
+          y.mul(upstream).sum().backward();
+          Tensor gradient = activation.gradient(upstream, x.detach());
+          assertEquals(gradient.shape(), x.shape());
+          double distance = Tensors.item(gradient.sub(x.grad()).norm());
+          assertTrue(
+              distance <= 1e-13 * (1 + Tensors.item(x.grad().norm())),
+              activation + ": " + distance);
+        }
+      }
     }
   }
 }

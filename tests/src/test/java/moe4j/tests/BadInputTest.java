@@ -113,6 +113,41 @@ public class BadInputTest {
     refused(Cli.with(base, flags), named);
   }
 
+  /** What stands between {@code bench} and sound flags, flags behind them, and what is named. */
+  @DataProvider
+  public Object[][] benches() {
+    return new Object[][] {
+      {"", "--warmup-steps 1", "gpt"},
+      {"bert", "--warmup-steps 1", "gpt, not 'bert'"},
+      {"gpt gpt", "--warmup-steps 1", "gpt, not 'gpt gpt'"},
+      {"gpt", "--seed 1", "--train-iters 4", "--log-interval 1", "--warmup-steps 10"},
+      {"gpt", "--warmup-steps 4", "--train-iters 4", "--log-interval 1", "--warmup-steps 4"},
+      {
+        "gpt",
+        "--train-iters 7 --log-interval 4 --warmup-steps 1",
+        "--train-iters 7 leaves no whole --log-interval 4 behind --warmup-steps 1"
+      },
+      {
+        "gpt",
+        "--train-iters 11 --log-interval 4 --warmup-steps 5",
+        "--train-iters 11 leaves no whole --log-interval 4 behind --warmup-steps 5"
+      },
+      {"gpt", "--warmup-steps 0", "--warmup-steps 0"},
+      {"gpt", "--warmup-steps some", "--warmup-steps takes a whole number, not 'some'"},
+      {"gpt", "--nun-layers 2 --warmup-steps 1", "did you mean --num-layers?"},
+    };
+  }
+
+  @Test(dataProvider = "benches")
+  public void benchesAreRefused(String what, String flags, String... named) {
+    List<String> line = Cli.with(base, flags);
+    line.set(0, "bench");
+    if (!what.isEmpty()) {
+      line.addAll(1, Cli.arguments(what));
+    }
+    refused(line, named);
+  }
+
   @DataProvider
   public Object[][] commands() {
     return new Object[][] {
@@ -137,6 +172,8 @@ public class BadInputTest {
       {"preprocess --output-prefix x --tokenizer-type ByteTokenizer", "--input is required"},
       {"pretrain-gpt --lr 1", "is required"},
       {"pretrain-gpt", "is required"},
+      {"bench", "is required"},
+      {"bench gpt", "is required"},
       {"doctor --what", "--what"},
       {"demo --train-iters 0", "--train-iters 0"},
       {"demo --corpus /nowhere/jars", "/nowhere/jars"},

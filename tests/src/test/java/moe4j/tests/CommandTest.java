@@ -185,6 +185,39 @@ public class CommandTest {
     assertTrue(Cli.run("--help").out().contains("\n  " + name + " "));
   }
 
+  /** Intervals count that begin behind the warm-up; of single steps that is every later one. */
+  @Test
+  public void benchTimesSteps() {
+    List<String> bench = Cli.with(base, "--eval-interval 3 --eval-iters 1 --warmup-steps 2");
+    bench.set(0, "bench");
+    bench.add(1, "gpt");
+    assertStepTimes(Cli.with(bench, "--train-iters 7"), 5);
+    assertStepTimes(Cli.with(bench, "--train-iters 9 --log-interval 2 --num-experts 4"), 3);
+  }
+
+  private static void assertStepTimes(List<String> bench, int figures) {
+    long begin = System.nanoTime();
+    String out = Cli.run(bench).ok().out();
+    double wall = (System.nanoTime() - begin) / 1e6;
+    Matcher matcher =
+        Pattern.compile(
+                "^step time: median (\\d+\\.\\d) ms, (\\d+\\.\\d) to (\\d+\\.\\d)"
+                    + " over (\\d+) figures \\| (\\d+) tokens/s$",
+                Pattern.MULTILINE)
+            .matcher(out);
+    assertTrue(matcher.find(), out);
+    double median = Double.parseDouble(matcher.group(1));
+    double least = Double.parseDouble(matcher.group(2));
+    double most = Double.parseDouble(matcher.group(3));
+    assertTrue(0 < least && least <= median && median <= most, matcher.group());
+    assertTrue(least * figures < wall && most < wall, matcher.group() + " in " + wall);
+    assertEquals(Integer.parseInt(matcher.group(4)), figures);
+    // 4 sequences of 32 tokens a step, in a time that is rounded to a tenth of a millisecond.
+    double tokens = Double.parseDouble(matcher.group(5));
+    assertEquals(128e3 / tokens, median, 0.06 + 1e-2 * median, matcher.group());
+    assertEquals(out.lines().reduce((a, b) -> b).orElseThrow(), matcher.group());
+  }
+
   @Test
   public void doctorTellsWhatIsThere() {
     String out = Cli.run("doctor").ok().out();

@@ -14,8 +14,9 @@ import org.bytedeco.pytorch.global.torch;
  *
  * <p>oneDNN compiles a kernel for each number of rows it meets, and a group has another number at
  * each step. So groups are computed in stretches of {@link #rounded} lengths: the rows that are too
- * many are those of neighbouring groups, and their results are dropped. (A number that is not finite
- * may so reach the weights' gradients of a neighbour too; the step is lost with it in any case.)
+ * many are those of neighbouring groups, and their results are dropped. (A number that is not
+ * finite may so reach the weights' gradients of a neighbour too; the step is lost with it in any
+ * case.)
  */
 public final class ExpertMlp {
   /** The lengths of stretches are multiples of this. */

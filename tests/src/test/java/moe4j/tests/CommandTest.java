@@ -115,9 +115,16 @@ public class CommandTest {
     List<String> generate =
         Cli.arguments("generate --max-new-tokens 24 --prompt int --load", experts);
     String sample = Cli.run(generate).ok().out();
-    assertTrue(sample.startsWith("int") && sample.strip().length() > 6, sample);
+    // Where a sample ends differs between processors, and a document may end at once: three of them.
+    String three = "";
+    for (int seed = 5; seed < 8; seed++) {
+      String hot = Cli.run(Cli.with(generate, "--temperature 2 --seed " + seed)).ok().out();
+      assertTrue(hot.startsWith("int"), hot);
+      assertNotEquals(hot, sample);
+      three += hot.substring("int".length()).strip();
+    }
+    assertTrue(sample.startsWith("int") && three.length() > 6, sample + three);
     assertEquals(Cli.run(generate).out(), sample, "the same seed");
-    assertNotEquals(Cli.run(Cli.with(generate, "--seed 5 --temperature 2")).ok().out(), sample);
     String greedy = Cli.run(Cli.with(generate, "--temperature 0 --seed 1")).ok().out();
     assertEquals(Cli.run(Cli.with(generate, "--top-k 1 --seed 2")).ok().out(), greedy);
 

@@ -1,0 +1,13 @@
+package moe4j.kernels.selftest;
+
+import java.util.List;
+
+/** Every check there is. */
+public final class KernelChecks {
+  private KernelChecks() {}
+
+  /** The checks, in the order in which they are run. */
+  public static List<KernelCheck> all() {
+    return List.of();
+  }
+}

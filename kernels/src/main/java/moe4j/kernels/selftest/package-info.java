@@ -1,0 +1,2 @@
+/** Checks of every kernel that run wherever moe4j runs: {@code moe4j selftest}. */
+package moe4j.kernels.selftest;

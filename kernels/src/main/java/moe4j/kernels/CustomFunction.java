@@ -4,7 +4,9 @@ import java.util.ArrayList;
 import java.util.Collections;
 import java.util.IdentityHashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Device;
 import org.bytedeco.pytorch.DeviceOptional;
@@ -19,20 +21,25 @@ import org.bytedeco.pytorch.TensorBase;
 import org.bytedeco.pytorch.TensorOptions;
 import org.bytedeco.pytorch.TensorTensorHook;
 import org.bytedeco.pytorch.global.torch;
+import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
  * A function whose gradient is written in Java: any number of inputs and outputs, of any shapes and
  * types. An instance is one application; it may keep what its backward needs in fields.
  *
  * <p>The presets map no {@code torch::autograd::Function}, so the graph is put together from nodes
- * of libtorch's own, on the meta device, which has no memory: each input is reduced to a scalar
- * (and the gradient of that, expanded to the input's shape, is swapped for the true one by a hook),
- * the scalars are added, and each output hangs on the sum through a node whose backward merely
- * hands a scalar view on. A hook on the output has taken the true gradient by then.
+ * of libtorch's own, made on the meta device, which has no memory: each input is reduced to a
+ * scalar (and the gradient of that, expanded to the input's shape, is swapped for the true one by a
+ * hook), the scalars are added, and each output hangs on the sum through a node whose backward
+ * merely hands a scalar view on. A hook on the output has taken the true gradient by then. Nothing
+ * of this is computed: the scalars share one element's memory.
  */
 public abstract class CustomFunction {
   private static final TensorOptions META =
       Scopes.keep(() -> new TensorOptions(new DeviceOptional(new Device("meta"))));
+
+  /** A zero for each type and device: what stands for the scalars, whose values nobody reads. */
+  private static final Map<String, Tensor> ZEROS = new ConcurrentHashMap<>();
 
   /** The hook called last, whose result libtorch takes over only after it has returned. */
   private static final ThreadLocal<Tensor> LAST_RESULT = new ThreadLocal<>();
@@ -124,7 +131,7 @@ public abstract class CustomFunction {
     for (int i = 0; i < inputs.length; i++) {
       if (needed[i]) {
         Tensor scalar = link(inputs[i], i);
-        sum = sum == null ? scalar : sum.add(scalar);
+        sum = sum == null ? scalar : add(sum, scalar);
         pending++;
       }
     }
@@ -146,30 +153,55 @@ public abstract class CustomFunction {
   private Tensor link(Tensor input, int index) {
     Tensor alias = input.view_as(input);
     hook(alias, incoming -> inputGradient(index));
-    Tensor meta = torch.empty(input.shape(), META, new MemoryFormatOptional());
-    meta.set_requires_grad(true);
-    Node node = meta.to(Tensors.dtype(input)).sum().grad_fn();
+    Node node = meta(input.shape()).sum().grad_fn();
     node.set_next_edge(0, new Edge(alias.grad_fn(), 0));
+    return scalar(node, input);
+  }
+
+  /** The scalar of two: what it is asked for, both are. */
+  private static Tensor add(Tensor a, Tensor b) {
+    Node node = meta().add(meta()).grad_fn();
+    node.set_next_edge(0, new Edge(a.grad_fn(), 0));
+    node.set_next_edge(1, new Edge(b.grad_fn(), 0));
+    return scalar(node, a);
+  }
+
+  /** A scalar whose gradient goes to a node, of a tensor's type and on its device. */
+  private static Tensor scalar(Node node, Tensor like) {
+    Tensor scalar = zero(like).detach();
     node.clear_input_metadata();
-    Tensor scalar = Tensors.zeros(Tensors.dtype(input), input.device());
     torch.create_gradient_edge(scalar, node);
     return scalar;
   }
 
+  private static Tensor zero(Tensor like) {
+    ScalarType dtype = Tensors.dtype(like);
+    Device device = like.device();
+    return ZEROS.computeIfAbsent(
+        dtype + " " + device.type().intern() + " " + device.index(),
+        key -> Scopes.keep(() -> Tensors.zeros(dtype, device)));
+  }
+
+  /** A tensor without memory that asks for a gradient. */
+  private static Tensor meta(long... shape) {
+    return torch.empty(shape, META, new MemoryFormatOptional()).set_requires_grad(true);
+  }
+
   /** Hangs an output on the sum, and the hook that takes its gradient. */
   private void attach(Tensor output, Tensor sum, int index) {
-    Tensor typed = sum.to(Tensors.dtype(output));
-    Tensor metaScalar = torch.empty(new long[0], META, new MemoryFormatOptional());
-    metaScalar.set_requires_grad(true);
-    Tensor meta = torch.empty(output.shape(), META, new MemoryFormatOptional());
-    Node node =
-        meta.as_strided_scatter(metaScalar, new long[0], new long[0], new LongOptional(0))
-            .grad_fn();
+    // No element of an output without any can be the scalar: its gradient is their sum.
+    Tensor scattered =
+        output.numel() == 0
+            ? meta().expand(output.shape())
+            : meta(output.shape())
+                .detach()
+                .as_strided_scatter(meta(), new long[0], new long[0], new LongOptional(0));
+    Node node = scattered.grad_fn();
     int edge = 0;
     for (int i = 0; i < node.num_outputs(); i++) {
       edge = node.next_edge(i).is_valid() ? i : edge;
     }
-    node.set_next_edge(edge, new Edge(typed.view_as(typed).grad_fn(), 0));
+    node.set_next_edge(edge, new Edge(sum.grad_fn(), 0));
     node.clear_input_metadata();
     torch.create_gradient_edge(output, node);
     hook(

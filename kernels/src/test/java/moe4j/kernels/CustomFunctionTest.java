@@ -220,4 +220,18 @@ public class CustomFunctionTest {
       assertEquals(Tensors.floats(x.grad()), new float[] {-1, -1, -1, -1, -1, -1});
     }
   }
+
+  @Test
+  public void outputsWithoutElements() {
+    try (PointerScope scope = new PointerScope()) {
+      Tensor x = torch.empty(0, 2).set_requires_grad(true);
+      Tensor w = w().set_requires_grad(true);
+      Product function = new Product();
+      Tensor[] outputs = function.apply(x, w);
+      outputs[0].to(ScalarType.Float).sum().add(outputs[1].sum()).backward();
+      assertEquals(function.backwards, 1);
+      assertEquals(x.grad().shape(), new long[] {0, 2});
+      assertEquals(Tensors.floats(w.grad()), new float[8]);
+    }
+  }
 }

@@ -48,8 +48,7 @@ final class Nvrtc {
     List<String> options = new ArrayList<>();
     options.add("--gpu-architecture=" + architecture);
     options.add("--std=c++17");
-    defines.forEach(define -> options.add("-D" + define));
-    String what = name + " " + defines + " for " + architecture;
+    String what = name + (defines.isEmpty() ? "" : " " + defines) + " for " + architecture;
     try (PointerScope scope = new PointerScope()) {
       List<String> includes = List.copyOf(headers.keySet());
       List<String> texts = includes.stream().map(headers::get).toList();
@@ -57,7 +56,7 @@ final class Nvrtc {
       check(
           nvrtc.nvrtcCreateProgram(
               program,
-              new BytePointer(text, StandardCharsets.UTF_8),
+              new BytePointer(defined(name, text, defines), StandardCharsets.UTF_8),
               new BytePointer(name, StandardCharsets.UTF_8),
               includes.size(),
               strings(texts),
@@ -75,6 +74,21 @@ final class Nvrtc {
         nvrtc.nvrtcDestroyProgram(program);
       }
     }
+  }
+
+  /**
+   * The source below its definitions, with lines counted as before. As options they would come
+   * before the compiler's own header, too, whose templates have parameters named T.
+   */
+  static String defined(String name, String text, List<String> defines) {
+    StringBuilder all = new StringBuilder();
+    for (String define : defines) {
+      int equals = define.indexOf('=');
+      all.append("#define ")
+          .append(equals < 0 ? define + " 1" : define.replaceFirst("=", " "))
+          .append('\n');
+    }
+    return all.append("#line 1 \"").append(name).append("\"\n").append(text).toString();
   }
 
   /** The first errors of a compiler's log, each with its file and line, in one line. */

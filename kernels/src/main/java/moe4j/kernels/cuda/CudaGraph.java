@@ -34,7 +34,8 @@ public final class CudaGraph implements AutoCloseable {
    * before on this stream, so that libraries have made their handles and workspaces and our kernels
    * are loaded; what outlives it (parameters, gradient buffers, inputs) has to exist already and to
    * be held as long as the graph. Scopes are the caller's. A backward pass has to run on this
-   * thread.
+   * thread, and no tensor of an earlier forward pass on another stream may be held: it keeps the
+   * parameters' gradient nodes, which would draw that stream into the capture.
    *
    * @throws CaptureFailedException where the body throws, its exception being the cause, or CUDA
    *     refuses; the stream is usable again, and nothing was computed

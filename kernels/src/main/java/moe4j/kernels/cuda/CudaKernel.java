@@ -178,10 +178,7 @@ public final class CudaKernel {
       if (argument == null) {
         return 0;
       }
-      throw refused(
-          kernel,
-          index,
-          "is a " + argument.getClass().getSimpleName() + ", which is none of these");
+      throw refused(kernel, index, "is a " + argument.getClass().getSimpleName());
     }
 
     private static long address(CudaKernel kernel, int index, Tensor tensor) {

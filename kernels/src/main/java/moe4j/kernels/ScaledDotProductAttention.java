@@ -26,6 +26,11 @@ public final class ScaledDotProductAttention {
       ScalarType wide = ScalarType.Float;
       return attend(query.to(wide), key.to(wide), value.to(wide), allowed).to(type);
     }
+    if (query.is_cuda() && allowed == null) {
+      AttentionBackend.choose(query, key, value, (q, k, v) -> attend(q, k, v, null));
+    } else if (query.is_cuda()) {
+      AttentionBackend.useAny();
+    }
     return attend(query, key, value, allowed);
   }
 

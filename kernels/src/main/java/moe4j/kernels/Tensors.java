@@ -9,9 +9,11 @@ import org.bytedeco.javacpp.BytePointer;
 import org.bytedeco.javacpp.FloatPointer;
 import org.bytedeco.javacpp.LongPointer;
 import org.bytedeco.javacpp.PointerScope;
+import org.bytedeco.pytorch.BoolOptional;
 import org.bytedeco.pytorch.Device;
 import org.bytedeco.pytorch.DeviceOptional;
 import org.bytedeco.pytorch.LongOptional;
+import org.bytedeco.pytorch.MemoryFormatOptional;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorOptional;
@@ -43,6 +45,19 @@ public final class Tensors {
   /** A new tensor of zeros. */
   public static Tensor zeros(ScalarType dtype, Device device, long... shape) {
     return torch.zeros(shape, options(dtype, device));
+  }
+
+  /**
+   * A new tensor in the host's memory, its values undefined.
+   *
+   * @param pinned whether a GPU is to copy from it or to it behind the host's back
+   */
+  public static Tensor emptyHost(ScalarType dtype, boolean pinned, long... shape) {
+    TensorOptions options = new TensorOptions(dtype);
+    if (pinned) {
+      options = options.pinned_memory(new BoolOptional(true));
+    }
+    return torch.empty(shape, options, new MemoryFormatOptional());
   }
 
   /** A new tensor with one value everywhere. */

@@ -2,6 +2,8 @@ package moe4j.optimizer;
 
 import java.util.ArrayList;
 import java.util.List;
+import moe4j.kernels.FusedAdamW;
+import moe4j.kernels.Kernels;
 import moe4j.kernels.Scopes;
 import moe4j.kernels.TensorLists;
 import moe4j.kernels.Tensors;
@@ -14,10 +16,14 @@ import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
- * AdamW over a model's parameters, with fp32 masters where the model is bf16, fp32 accumulation of
- * gradients, and clipping by the global norm. Nothing here asks the device: learning rate, step
- * counter, clip factor and found-inf are scalars on it. A step whose gradients are not finite
- * leaves parameters, moments and step counter as they were.
+ * AdamW over a model's parameters, with fp32 masters where the model is bf16 and clipping by the
+ * global norm. Nothing here asks the device: learning rate, step counter, clip factor and found-inf
+ * are on it. A step whose gradients are not finite leaves parameters, moments and step counter as
+ * they were.
+ *
+ * <p>On a GPU the update is a kernel of ours, {@link FusedAdamW}; elsewhere, and as its reference,
+ * it is libtorch's operations over lists. There it reads the gradients as the backward left them;
+ * fp32 sums are kept only where there is something to add up.
  */
 public final class AdamW implements AutoCloseable {
 
@@ -41,18 +47,23 @@ public final class AdamW implements AutoCloseable {
   private final boolean masters;
   private final List<State> states = new ArrayList<>();
   private final List<Tensor> owned = new ArrayList<>();
-  private final List<Tensor> mains = new ArrayList<>();
+  private final Gradients gradients;
+  private final FusedAdamW fused;
   private final List<Integer> decayed = new ArrayList<>();
   private final List<Integer> undecayed = new ArrayList<>();
-  private final Tensor learningRate;
+  private final Tensor rates;
   private final Tensor step;
   private final Tensor norm;
   private final Tensor foundInf;
   private final Tensor zeros;
   private boolean countZeros;
 
-  /** The optimizer of a model, its moments zero and its masters equal to the parameters. */
-  public AdamW(ParameterSet parameters, OptimizerConfig config) {
+  /**
+   * The optimizer of a model, its moments zero and its masters equal to the parameters.
+   *
+   * @param microBatches whose gradients a step adds up
+   */
+  public AdamW(ParameterSet parameters, OptimizerConfig config, int microBatches) {
     this.config = config;
     this.masters = parameters.dtype() != ScalarType.Float;
     var device = parameters.device();
@@ -66,11 +77,40 @@ public final class AdamW implements AutoCloseable {
               own(() -> Tensors.zeros(ScalarType.Float, device, p.tensor().shape())),
               own(() -> Tensors.zeros(ScalarType.Float, device, p.tensor().shape()))));
     }
-    this.learningRate = own(() -> Tensors.zeros(ScalarType.Float, device));
+    this.rates = own(() -> Tensors.zeros(ScalarType.Float, device, 2));
     this.step = own(() -> Tensors.zeros(ScalarType.Float, device));
     this.norm = own(() -> Tensors.zeros(ScalarType.Float, device));
     this.foundInf = own(() -> Tensors.zeros(ScalarType.Float, device));
     this.zeros = own(() -> Tensors.zeros(ScalarType.Double, device));
+    boolean gpu = device.is_cuda();
+    this.fused =
+        Kernels.take(foundInf)
+            ? new FusedAdamW(
+                slots(),
+                config.adamBeta1(),
+                config.adamBeta2(),
+                config.adamEps(),
+                config.clipGrad())
+            : null;
+    boolean summed = masters && (fused == null || microBatches > 1);
+    this.gradients =
+        new Gradients(
+            states.stream().map(s -> s.parameter().tensor()).toList(),
+            summed,
+            gpu && (summed || microBatches > 1));
+  }
+
+  private List<FusedAdamW.Slot> slots() {
+    return states.stream()
+        .map(
+            s ->
+                new FusedAdamW.Slot(
+                    s.parameter().tensor(),
+                    s.master(),
+                    s.expAvg(),
+                    s.expAvgSq(),
+                    s.parameter().decay() ? config.weightDecay() : 0))
+        .toList();
   }
 
   private Tensor own(java.util.function.Supplier<Tensor> made) {
@@ -111,69 +151,83 @@ public final class AdamW implements AutoCloseable {
 
   /** Sets the rate of the next step. */
   public void setLearningRate(double rate) {
-    Scopes.run(() -> learningRate.fill_(new Scalar(rate)));
+    setLearningRates(rate, rate);
   }
 
   /**
-   * Takes a micro-batch's gradients over, after its backward. An fp32 model's add up where they
-   * are; a bf16 model's are added to fp32 sums, so that many small ones are not lost.
+   * Sets the rate of the next step where the host does not know yet how the last one ended.
+   *
+   * @param taken the rate if the last step was taken
+   * @param skipped the rate if it was skipped
    */
-  public void accumulate() {
-    if (!masters) {
-      return;
-    }
-    try (NoGradGuard guard = new NoGradGuard()) {
-      boolean first = mains.isEmpty();
-      List<Tensor> sums = new ArrayList<>();
-      List<Tensor> gradients = new ArrayList<>();
-      for (int i = 0; i < states.size(); i++) {
-        Tensor parameter = states.get(i).parameter().tensor();
-        Tensor gradient = parameter.grad();
-        boolean defined = gradient.defined();
-        if (first) {
-          Tensor shape = states.get(i).master();
-          mains.add(
-              Scopes.keep(() -> defined ? gradient.to(ScalarType.Float) : torch.zeros_like(shape)));
-        } else if (defined) {
-          sums.add(mains.get(i));
-          gradients.add(gradient);
-        }
-      }
-      if (!sums.isEmpty()) {
-        TensorLists.add(sums, gradients);
-      }
-      // Only now: grad() is a view of the parameter's own handle, and is reset with it.
-      states.forEach(s -> s.parameter().tensor().mutable_grad().reset());
-    }
+  public void setLearningRates(double taken, double skipped) {
+    Scopes.run(
+        () -> {
+          rates.select(0, 0).fill_(new Scalar(taken));
+          rates.select(0, 1).fill_(new Scalar(skipped));
+        });
   }
 
-  /** The fp32 gradients of the step so far, in the parameters' order. */
+  /** Takes a micro-batch's gradients over, after its backward. */
+  public void accumulate() {
+    gradients.accumulate();
+  }
+
+  /** Lets go of what a backward has left that was captured and not computed. */
+  public void abandonMicroBatch() {
+    gradients.abandon();
+  }
+
+  /** The gradients of the step so far, in the parameters' order, zeros where there are none. */
   public List<Tensor> gradients() {
-    if (masters) {
-      return mains;
-    }
-    List<Tensor> gradients = new ArrayList<>();
-    for (State state : states) {
-      Tensor gradient = state.parameter().tensor().grad();
-      gradients.add(gradient.defined() ? gradient : torch.zeros_like(state.master()));
-    }
-    return gradients;
+    return gradients.all();
   }
 
   /** Clips, updates and forgets the gradients. */
   public void step() {
-    try (NoGradGuard guard = new NoGradGuard()) {
-      Scopes.run(this::update);
-      zeroGradients();
+    bindGradients();
+    update();
+    forgetGradients();
+  }
+
+  /** Before an update: has it look for the gradients where they are now. Not under capture. */
+  public void bindGradients() {
+    if (fused != null) {
+      Scopes.run(() -> fused.bind(gradients.orNull(), gradients.kept()));
     }
   }
 
-  private void update() {
-    List<Tensor> gradients = gradients();
-    norm.copy_(TensorLists.norm(gradients));
+  /** Clips and updates. */
+  public void update() {
+    try (NoGradGuard guard = new NoGradGuard()) {
+      Scopes.run(fused != null ? this::fusedUpdate : this::referenceUpdate);
+    }
+  }
+
+  /** Lets the gradients go; where a captured graph writes them, they stay its own. */
+  public void forgetGradients() {
+    gradients.forget();
+  }
+
+  private void fusedUpdate() {
     if (countZeros) {
-      zeros.zero_();
-      gradients.forEach(g -> zeros.add_(g.eq(new Scalar(0)).sum()));
+      count(gradients.all());
+    }
+    fused.step(rates, step, norm, foundInf);
+  }
+
+  private void count(List<Tensor> all) {
+    zeros.zero_();
+    all.forEach(g -> zeros.add_(g.eq(new Scalar(0)).sum()));
+  }
+
+  private void referenceUpdate() {
+    List<Tensor> all = gradients.all();
+    Tensor learningRate =
+        torch.where(foundInf.gt(new Scalar(0)), rates.select(0, 1), rates.select(0, 0));
+    norm.copy_(TensorLists.norm(all));
+    if (countZeros) {
+      count(all);
     }
     foundInf.copy_(norm.isfinite().logical_not());
     step.add_(foundInf.neg().add_(new Scalar(1.0)));
@@ -184,17 +238,24 @@ public final class AdamW implements AutoCloseable {
             : norm.add(new Scalar(1e-6))
                 .div(new Scalar(config.clipGrad()))
                 .clamp_min(new Scalar(1.0));
-    update(gradients, decayed, config.weightDecay(), scale);
-    update(gradients, undecayed, 0.0, scale);
+    update(all, decayed, config.weightDecay(), learningRate, scale);
+    update(all, undecayed, 0.0, learningRate, scale);
     if (masters) {
       TensorLists.copy(
           states.stream().map(s -> s.parameter().tensor()).toList(),
           states.stream().map(State::master).toList());
     }
+    if (gradients.kept()) {
+      all.forEach(Tensor::zero_);
+    }
   }
 
   private void update(
-      List<Tensor> gradients, List<Integer> group, double weightDecay, Tensor scale) {
+      List<Tensor> gradients,
+      List<Integer> group,
+      double weightDecay,
+      Tensor learningRate,
+      Tensor scale) {
     if (group.isEmpty()) {
       return;
     }
@@ -213,15 +274,12 @@ public final class AdamW implements AutoCloseable {
         foundInf);
   }
 
-  private void zeroGradients() {
-    mains.forEach(Tensor::close);
-    mains.clear();
-    Scopes.run(() -> states.forEach(s -> s.parameter().tensor().mutable_grad().reset()));
-  }
-
   @Override
   public void close() {
-    zeroGradients();
+    gradients.close();
+    if (fused != null) {
+      fused.close();
+    }
     owned.forEach(Tensor::close);
   }
 }

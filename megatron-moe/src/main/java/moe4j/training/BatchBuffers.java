@@ -2,13 +2,9 @@ package moe4j.training;
 
 import java.util.ArrayList;
 import java.util.List;
-import java.util.function.Supplier;
-import moe4j.data.GptBatch;
 import moe4j.kernels.Scopes;
 import moe4j.kernels.Tensors;
 import moe4j.transformer.Batch;
-import org.bytedeco.javacpp.FloatPointer;
-import org.bytedeco.javacpp.LongPointer;
 import org.bytedeco.pytorch.Device;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
@@ -18,30 +14,41 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  * captured graph relies on.
  */
 public final class BatchBuffers implements AutoCloseable {
-  private final List<Tensor> owned = new ArrayList<>();
-  private final Batch batch;
 
   /**
-   * Buffers of a shape.
+   * What a batch consists of.
    *
    * @param positions whether positions differ from 0 to S - 1
    * @param documents whether attention stays within documents
    */
-  public BatchBuffers(Device device, int rows, int sequence, boolean positions, boolean documents) {
-    Supplier<Tensor> longs = () -> Tensors.zeros(ScalarType.Long, device, rows, sequence);
+  public record Form(Device device, int rows, int sequence, boolean positions, boolean documents) {}
+
+  private final Form form;
+  private final List<Tensor> owned = new ArrayList<>();
+  private final Batch batch;
+
+  /** Buffers of a form. */
+  public BatchBuffers(Form form) {
+    this.form = form;
     this.batch =
         new Batch(
-            own(longs),
-            own(longs),
-            own(() -> Tensors.zeros(ScalarType.Float, device, rows, sequence)),
-            positions ? own(longs) : null,
-            documents ? own(longs) : null);
+            own(ScalarType.Long),
+            own(ScalarType.Long),
+            own(ScalarType.Float),
+            form.positions() ? own(ScalarType.Long) : null,
+            form.documents() ? own(ScalarType.Long) : null);
   }
 
-  private Tensor own(Supplier<Tensor> made) {
-    Tensor tensor = Scopes.keep(made);
+  private Tensor own(ScalarType dtype) {
+    Tensor tensor =
+        Scopes.keep(() -> Tensors.zeros(dtype, form.device(), form.rows(), form.sequence()));
     owned.add(tensor);
     return tensor;
+  }
+
+  /** What the batch consists of. */
+  public Form form() {
+    return form;
   }
 
   /** The micro-batch, as last loaded. */
@@ -49,32 +56,9 @@ public final class BatchBuffers implements AutoCloseable {
     return batch;
   }
 
-  /** Copies a micro-batch from the host. */
-  public void load(GptBatch host) {
-    Scopes.run(
-        () -> {
-          copy(host.tokens(), batch.tokens());
-          copy(host.labels(), batch.labels());
-          new FloatPointer(batch.lossMask().data_ptr()).put(host.lossMask());
-          if (batch.positions() != null) {
-            copy(widen(host.positionIds()), batch.positions());
-          }
-          if (batch.documents() != null) {
-            copy(widen(host.documentIds()), batch.documents());
-          }
-        });
-  }
-
-  private static void copy(long[] from, Tensor to) {
-    new LongPointer(to.data_ptr()).put(from);
-  }
-
-  private static long[] widen(int[] values) {
-    long[] wide = new long[values.length];
-    for (int i = 0; i < values.length; i++) {
-      wide[i] = values[i];
-    }
-    return wide;
+  /** Copies a micro-batch from the host, without waiting for it. */
+  void load(HostBatch host) {
+    Scopes.run(() -> host.copyTo(batch));
   }
 
   @Override

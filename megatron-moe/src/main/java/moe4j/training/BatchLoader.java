@@ -1,8 +1,9 @@
 package moe4j.training;
 
+import java.util.ArrayList;
+import java.util.List;
 import java.util.concurrent.ArrayBlockingQueue;
 import java.util.concurrent.BlockingQueue;
-import moe4j.data.GptBatch;
 import moe4j.data.MegatronSampler;
 import moe4j.data.SampleDataset;
 
@@ -14,22 +15,24 @@ public final class BatchLoader implements AutoCloseable {
   private static final int AHEAD = 4;
 
   /** What the reader hands over: a micro-batch, or why there will be none. */
-  private record Item(GptBatch batch, Throwable failure) {}
+  private record Item(HostBatch batch, Throwable failure) {}
 
   private final BlockingQueue<Item> ready = new ArrayBlockingQueue<>(AHEAD);
-  private final BlockingQueue<GptBatch> free = new ArrayBlockingQueue<>(AHEAD);
+  private final BlockingQueue<HostBatch> free = new ArrayBlockingQueue<>(AHEAD);
+  private final List<HostBatch> all = new ArrayList<>();
   private final Thread reader;
-  private GptBatch lent;
+  private HostBatch lent;
 
   /**
    * A loader that begins where a sampler stands.
    *
-   * @param rows samples a micro-batch
+   * @param form of the micro-batches
    */
-  public BatchLoader(SampleDataset dataset, MegatronSampler sampler, int rows) {
+  BatchLoader(SampleDataset dataset, MegatronSampler sampler, BatchBuffers.Form form) {
     for (int i = 0; i < AHEAD; i++) {
-      free.add(GptBatch.allocate(rows, dataset.seqLength()));
+      all.add(new HostBatch(form));
     }
+    free.addAll(all);
     this.reader = new Thread(() -> read(dataset, sampler), "batch-loader");
     reader.setDaemon(true);
     reader.start();
@@ -38,7 +41,7 @@ public final class BatchLoader implements AutoCloseable {
   private void read(SampleDataset dataset, MegatronSampler sampler) {
     try {
       while (true) {
-        GptBatch batch = free.take();
+        HostBatch batch = free.take();
         batch.fill(dataset, sampler.next());
         ready.put(new Item(batch, null));
       }
@@ -58,7 +61,7 @@ public final class BatchLoader implements AutoCloseable {
    *
    * @throws RuntimeException what stopped the reader: no samples left, a token out of range
    */
-  public GptBatch next() {
+  HostBatch next() {
     try {
       if (lent != null) {
         free.put(lent);
@@ -81,5 +84,12 @@ public final class BatchLoader implements AutoCloseable {
   @Override
   public void close() {
     reader.interrupt();
+    try {
+      // Its memory goes only after the reader, who may be writing there.
+      reader.join();
+      all.forEach(HostBatch::close);
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+    }
   }
 }

@@ -7,48 +7,66 @@ import moe4j.kernels.Tensors;
 import moe4j.transformer.Batch;
 import moe4j.transformer.LanguageModel;
 import moe4j.transformer.Pass;
+import org.bytedeco.pytorch.Device;
 import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /** The loss on data that is not trained on: no dropout, no gradients, no balance losses. */
-public final class Evaluator {
-  private Evaluator() {}
+public final class Evaluator implements AutoCloseable {
+  private final LanguageModel model;
+  private final BatchBuffers buffers;
+  private final RepeatedWork.Piece piece;
+  private final Tensor sum;
+  private final Tensor count;
+
+  /** An evaluator of a model, in batches of the buffers' form. */
+  public Evaluator(LanguageModel model, BatchBuffers buffers) {
+    this(model, buffers, RepeatedWork.eager());
+  }
+
+  /** The same as a piece of a run's work. */
+  Evaluator(LanguageModel model, BatchBuffers buffers, RepeatedWork work) {
+    this.model = model;
+    this.buffers = buffers;
+    Device device = buffers.form().device();
+    this.sum = Scopes.keep(() -> Tensors.zeros(ScalarType.Double, device));
+    this.count = Scopes.keep(() -> Tensors.zeros(ScalarType.Double, device));
+    this.piece = work.piece("evaluation", () -> Scopes.run(this::batch), () -> {});
+  }
+
+  private void batch() {
+    try (NoGradGuard guard = new NoGradGuard()) {
+      Batch batch = buffers.batch();
+      Tensor losses = model.loss(batch, Pass.evaluation());
+      sum.add_(losses.mul(batch.lossMask()).sum());
+      count.add_(batch.lossMask().sum());
+    }
+  }
 
   /**
    * The mean loss over the tokens that count.
    *
    * @param first the first sample's number; samples are taken in order
-   * @param samples how many, a multiple of {@code rows}
-   * @param rows samples at a time
-   * @param buffers of that many rows
+   * @param samples how many, a multiple of the buffers' rows
    */
-  public static double loss(
-      LanguageModel model,
-      SampleDataset dataset,
-      long first,
-      long samples,
-      int rows,
-      BatchBuffers buffers) {
-    Tensor sum = Scopes.keep(() -> Tensors.zeros(ScalarType.Double, model.parameters().device()));
-    Tensor count = Scopes.keep(() -> Tensors.zeros(ScalarType.Double, model.parameters().device()));
+  public double loss(SampleDataset dataset, long first, long samples) {
+    int rows = buffers.form().rows();
     MegatronSampler sampler = new MegatronSampler("evaluation", dataset.size(), first, rows, 0, 1);
-    try (NoGradGuard guard = new NoGradGuard();
-        BatchLoader loader = new BatchLoader(dataset, sampler, rows)) {
+    sum.zero_();
+    count.zero_();
+    try (BatchLoader loader = new BatchLoader(dataset, sampler, buffers.form())) {
       for (long done = 0; done < samples; done += rows) {
         buffers.load(loader.next());
-        Scopes.run(
-            () -> {
-              Batch batch = buffers.batch();
-              Tensor losses = model.loss(batch, Pass.evaluation());
-              sum.add_(losses.mul(batch.lossMask()).sum());
-              count.add_(batch.lossMask().sum());
-            });
+        piece.run();
       }
       return Tensors.item(sum) / Math.max(1, Tensors.item(count));
-    } finally {
-      sum.close();
-      count.close();
     }
+  }
+
+  @Override
+  public void close() {
+    sum.close();
+    count.close();
   }
 }

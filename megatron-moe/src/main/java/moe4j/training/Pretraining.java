@@ -18,7 +18,6 @@ import moe4j.transformer.LanguageModel;
 import moe4j.transformer.ParameterSet;
 import org.apache.logging.log4j.LogManager;
 import org.apache.logging.log4j.Logger;
-import org.bytedeco.pytorch.Device;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
@@ -68,11 +67,13 @@ public final class Pretraining {
     LOG.info(MegatronLog.paddedVocabulary(task.vocabulary(), padded));
     Trainer.Datasets datasets = task.datasets();
     ScalarType dtype = config.training().bf16() ? ScalarType.BFloat16 : ScalarType.Float;
-    Device device = new Device(config.training().device());
-    try (ParameterSet parameters = new ParameterSet(config.training().seed(), dtype, device)) {
+    try (ComputeDevice device = ComputeDevice.open(config.training());
+        ParameterSet parameters =
+            new ParameterSet(config.training().seed(), dtype, device.device())) {
       LanguageModel model = task.model(padded, parameters);
       LOG.info(MegatronLog.parameters(0, 0, parameters.elements()));
-      try (AdamW optimizer = new AdamW(parameters, config.optimizer())) {
+      int microBatches = config.training().microBatches();
+      try (AdamW optimizer = new AdamW(parameters, config.optimizer(), microBatches)) {
         TrainState from = RunCheckpoints.load(config, parameters, optimizer, LOG::info);
         return train(config, model, optimizer, datasets, from, padded, signal, watcher);
       }

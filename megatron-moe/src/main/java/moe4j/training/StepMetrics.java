@@ -31,6 +31,7 @@ public final class StepMetrics implements AutoCloseable {
   private final Tensor notFinite;
   private final Map<String, Sum> sideLosses = new LinkedHashMap<>();
   private final Map<Integer, Tensor> loads = new TreeMap<>();
+  private long routedInMicroBatch;
   private long routed;
 
   /** Sums on a device, all zero. */
@@ -71,8 +72,12 @@ public final class StepMetrics implements AutoCloseable {
       Map<Integer, List<Long>> loads,
       long routed) {}
 
-  /** Takes a micro-batch's sums, inside its scope. */
+  /**
+   * Adds a micro-batch's sums on the device, inside its scope. As a part of a captured graph this
+   * is called once, for all the graph's replays.
+   */
   public void addMicroBatch(Tensor lossSum, Tensor lossTokens, Pass pass) {
+    routedInMicroBatch = 0;
     stepLoss.add_(lossSum.detach());
     stepTokens.add_(lossTokens);
     for (Pass.SideLoss side : pass.losses()) {
@@ -88,8 +93,13 @@ public final class StepMetrics implements AutoCloseable {
               load.layer(),
               l -> Scopes.keep(() -> Tensors.zeros(ScalarType.Long, device, load.tokens().numel())))
           .add_(load.tokens());
-      routed += load.routed();
+      routedInMicroBatch += load.routed();
     }
+  }
+
+  /** Counts on the host what each micro-batch adds, which is the same for all. */
+  public void countMicroBatch() {
+    routed += routedInMicroBatch;
   }
 
   /** Closes a step, after its update. */

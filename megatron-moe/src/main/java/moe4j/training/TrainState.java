@@ -16,13 +16,16 @@ public record TrainState(
     return new TrainState(0, 0, 0, 0);
   }
 
-  /** After one more step. */
-  TrainState step(int samples, boolean skipped) {
+  /** After one more step, which was taken as far as is known. */
+  TrainState step(int samples) {
     return new TrainState(
-        iteration + 1,
-        consumedTrainSamples + samples,
-        consumedValidSamples,
-        skippedSamples + (skipped ? samples : 0));
+        iteration + 1, consumedTrainSamples + samples, consumedValidSamples, skippedSamples);
+  }
+
+  /** The same where it is known that one of the steps so far was skipped. */
+  TrainState skipped(int samples) {
+    return new TrainState(
+        iteration, consumedTrainSamples, consumedValidSamples, skippedSamples + samples);
   }
 
   /** After an evaluation. */

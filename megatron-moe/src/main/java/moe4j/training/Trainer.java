@@ -4,23 +4,18 @@ import java.io.IOException;
 import java.util.List;
 import moe4j.data.MegatronSampler;
 import moe4j.data.SampleDataset;
-import moe4j.kernels.Scopes;
-import moe4j.kernels.StepRandom;
 import moe4j.kernels.Tensors;
 import moe4j.optimizer.AdamW;
 import moe4j.optimizer.LearningRate;
 import moe4j.training.TrainingListener.EvaluationPart;
 import moe4j.transformer.LanguageModel;
-import moe4j.transformer.Pass;
-import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
- * The training loop: micro-batches in, steps, log lines, evaluations and checkpoints out. A step is
- * micro-steps (forward, backward, add) and one update (norm, clip, AdamW). None of these asks the
- * device a question; behind them the loop reads whether the step was skipped, for which a CPU need
- * not be waited for.
+ * The training loop: micro-batches in, steps, log lines, evaluations and checkpoints out. A step
+ * itself asks the device nothing ({@link DeviceStep}); whether it was skipped the loop learns from
+ * {@link SkippedSteps}, on a GPU while the next one is under way.
  */
 public final class Trainer implements AutoCloseable {
 
@@ -81,7 +76,6 @@ public final class Trainer implements AutoCloseable {
 
   private final RunConfig config;
   private final TrainingConfig training;
-  private final LanguageModel model;
   private final AdamW optimizer;
   private final LearningRate schedule;
   private final Datasets datasets;
@@ -90,6 +84,9 @@ public final class Trainer implements AutoCloseable {
   private final ExitConditions exit;
   private final BatchBuffers buffers;
   private final StepMetrics metrics;
+  private final DeviceStep deviceStep;
+  private final SkippedSteps skips;
+  private final Evaluator evaluator;
 
   private TrainState state;
   private TrainState saved;
@@ -112,7 +109,6 @@ public final class Trainer implements AutoCloseable {
       ShutdownSignal signal) {
     this.config = config;
     this.training = config.training();
-    this.model = model;
     this.optimizer = optimizer;
     this.schedule = config.schedule();
     this.datasets = datasets;
@@ -124,15 +120,19 @@ public final class Trainer implements AutoCloseable {
     var device = model.parameters().device();
     this.buffers =
         new BatchBuffers(
-            device,
-            training.microBatchSize(),
-            config.model().seqLength(),
-            config.data().resetPositionIds(),
-            config.data().resetAttentionMask());
+            new BatchBuffers.Form(
+                device,
+                training.microBatchSize(),
+                config.model().seqLength(),
+                config.data().resetPositionIds(),
+                config.data().resetAttentionMask()));
     if (config.logging().logNumZerosInGrad()) {
       optimizer.countZeros();
     }
     this.metrics = new StepMetrics(device, training.microBatches());
+    this.deviceStep = new DeviceStep(training, model, optimizer, metrics, buffers, listener::say);
+    this.skips = new SkippedSteps(optimizer.foundInf());
+    this.evaluator = new Evaluator(model, buffers, deviceStep.work());
   }
 
   /** Where the run stands. */
@@ -160,11 +160,11 @@ public final class Trainer implements AutoCloseable {
               training.microBatchSize(),
               0,
               1);
-      try (BatchLoader loader =
-          new BatchLoader(datasets.train(), sampler, training.microBatchSize())) {
+      try (BatchLoader loader = new BatchLoader(datasets.train(), sampler, buffers.form())) {
         end = loop(loader, steps);
       }
     }
+    learnOfSkips(0);
     if (!state.equals(saved)) {
       save();
     }
@@ -180,9 +180,13 @@ public final class Trainer implements AutoCloseable {
     while (state.iteration() < steps) {
       long begin = System.nanoTime();
       step(loader);
+      boolean interval = state.iteration() % config.logging().logInterval() == 0;
+      if (interval || first) {
+        // The log reads the device, and so does the clock: the time is that of whole steps.
+        learnOfSkips(0);
+      }
       timedNanos += System.nanoTime() - begin;
       timedSteps++;
-      boolean interval = state.iteration() % config.logging().logInterval() == 0;
       if (interval || first) {
         report(interval);
       }
@@ -208,39 +212,31 @@ public final class Trainer implements AutoCloseable {
 
   private void step(BatchLoader loader) {
     for (int i = 0; i < training.microBatches(); i++) {
-      buffers.load(loader.next());
-      int microBatch = i;
-      Scopes.run(() -> microStep(microBatch));
+      deviceStep.microBatch(loader.next(), state.iteration(), i);
     }
-    optimizer.setLearningRate(schedule.at(state.scheduledSamples()));
-    optimizer.step();
-    metrics.endStep(optimizer.foundInf());
-    // Each step is asked whether it was skipped: the CPU, the one device there is, has the answer
-    // at hand. A device that works on behind the host's back would be waited for here.
-    boolean skipped = Tensors.item(optimizer.foundInf()) != 0;
-    state = state.step(training.globalBatchSize(), skipped);
-    if (skipped && !training.noCheckForNanInLossAndGrad()) {
-      throw new TrainingDivergedException(
-          ("iteration %d: the loss or a gradient is not finite; its update was not made"
-                  + " (--no-check-for-nan-in-loss-and-grad passes over such iterations)")
-              .formatted(state.iteration()));
-    }
+    long scheduled = state.scheduledSamples();
+    long unlessTaken = scheduled - (long) skips.pending() * training.globalBatchSize();
+    deviceStep.update(schedule.at(scheduled), schedule.at(unlessTaken));
+    skips.ask();
+    state = state.step(training.globalBatchSize());
+    learnOfSkips(skips.lag());
   }
 
-  private void microStep(int index) {
-    long rows = training.microBatchSize();
-    Pass pass =
-        Pass.training(new StepRandom(training.seed(), state.iteration(), index * rows, rows));
-    Tensor losses = model.loss(buffers.batch(), pass);
-    Tensor sum = losses.mul(buffers.batch().lossMask()).sum();
-    Tensor tokens = buffers.batch().lossMask().sum();
-    Tensor total = sum.div(tokens.clamp_min(new Scalar(1.0)));
-    for (Pass.SideLoss side : pass.losses()) {
-      total = total.add(side.value().mul(new Scalar(side.coefficient())));
+  /** Brings the state up to date but for the last {@code pending} steps. */
+  private void learnOfSkips(int pending) {
+    while (skips.pending() > pending) {
+      int iteration = state.iteration() - skips.pending() + 1;
+      if (!skips.take()) {
+        continue;
+      }
+      state = state.skipped(training.globalBatchSize());
+      if (!training.noCheckForNanInLossAndGrad()) {
+        throw new TrainingDivergedException(
+            ("iteration %d: the loss or a gradient is not finite; its update was not made"
+                    + " (--no-check-for-nan-in-loss-and-grad passes over such iterations)")
+                .formatted(iteration));
+      }
     }
-    total.mul(new Scalar(1.0 / training.microBatches())).backward();
-    optimizer.accumulate();
-    metrics.addMicroBatch(sum, tokens, pass);
   }
 
   private void report(boolean reset) {
@@ -278,8 +274,8 @@ public final class Trainer implements AutoCloseable {
       return;
     }
     long first = part == EvaluationPart.VALIDATION ? state.consumedValidSamples() : 0;
-    double loss =
-        Evaluator.loss(model, dataset, first, samples, training.microBatchSize(), buffers);
+    learnOfSkips(0);
+    double loss = evaluator.loss(dataset, first, samples);
     if (part == EvaluationPart.VALIDATION && !last) {
       state = state.validated(samples);
     }
@@ -287,6 +283,7 @@ public final class Trainer implements AutoCloseable {
   }
 
   private void save() throws IOException {
+    learnOfSkips(0);
     if (saver != null) {
       listener.saved(state, saver.save(state));
       saved = state;
@@ -295,6 +292,9 @@ public final class Trainer implements AutoCloseable {
 
   @Override
   public void close() {
+    deviceStep.close();
+    evaluator.close();
+    skips.close();
     buffers.close();
     metrics.close();
   }

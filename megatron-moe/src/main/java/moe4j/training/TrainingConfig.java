@@ -20,8 +20,28 @@ public record TrainingConfig(
     @Flag(
             help = "where to compute",
             value = "cpu",
-            choices = {"cpu"})
+            choices = {"cpu", "cuda"})
         String device,
+    @Flag(
+            help = "capture the training step as CUDA graphs",
+            value = "on",
+            choices = {"on", "off"},
+            needs = "device cuda")
+        String cudaGraph,
+    @Flag(
+            help = "kernel of causal attention; auto takes the fastest, by measurement",
+            value = "auto",
+            choices = {"auto", "flash", "fused", "efficient", "unfused"},
+            needs = "device cuda")
+        String attentionBackend,
+    @Flag(
+            help = "the same bits whenever a run is repeated, at some cost of speed",
+            needs = "device cuda")
+        boolean deterministicMode,
+    @Flag(
+            help = "compute with libtorch's operations and without kernels of moe4j's own",
+            needs = "device cuda")
+        boolean noFusedKernels,
     @Flag(help = "threads of the CPU's kernels", otherwise = "OMP_NUM_THREADS, or one a core")
         Integer numThreads) {
 
@@ -75,6 +95,11 @@ public record TrainingConfig(
     if (value != null && value < 1) {
       throw new IllegalArgumentException("--%s %d is not positive".formatted(flag, value));
     }
+  }
+
+  /** Whether the step is captured as CUDA graphs. */
+  boolean capturesGraphs() {
+    return device.equals("cuda") && cudaGraph.equals("on");
   }
 
   /** Micro-batches a step. */

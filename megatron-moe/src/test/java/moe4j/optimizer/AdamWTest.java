@@ -75,7 +75,7 @@ public class AdamWTest {
   }
 
   private AdamW optimizer(ParameterSet parameters, String flags) {
-    AdamW optimizer = new AdamW(parameters, config(flags));
+    AdamW optimizer = new AdamW(parameters, config(flags), 1);
     optimizer.setLearningRate(RATE);
     owned.add(0, optimizer);
     return optimizer;

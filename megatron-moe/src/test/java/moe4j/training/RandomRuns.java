@@ -114,6 +114,7 @@ final class RandomRuns {
 
   private TrainingConfig training(boolean iterations) {
     int micro = size(8);
+    boolean gpu = flip();
     return new TrainingConfig(
         micro,
         maybe(() -> micro * size(8)),
@@ -126,7 +127,11 @@ final class RandomRuns {
         maybe(() -> size(50)),
         maybe(() -> size(50)),
         flip(),
-        "cpu",
+        gpu ? "cuda" : "cpu",
+        gpu ? choice("on", "off") : "on",
+        gpu ? choice("auto", "flash", "fused") : "auto",
+        gpu && flip(),
+        gpu && flip(),
         maybe(() -> size(8)));
   }
 

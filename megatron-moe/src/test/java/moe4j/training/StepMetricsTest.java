@@ -52,6 +52,7 @@ public class StepMetricsTest {
         pass.addLoad(new Pass.ExpertLoad(layer, Tensors.of(new long[] {3, 5}), 8));
       }
       metrics.addMicroBatch(scalar(TOKENS * loss), scalar(TOKENS), pass);
+      metrics.countMicroBatch();
     }
     metrics.endStep(scalar(skipped ? 1 : 0));
   }

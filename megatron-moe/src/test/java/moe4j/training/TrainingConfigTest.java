@@ -108,7 +108,7 @@ public class TrainingConfigTest {
       {SMALL + "--exit-interval 0", "--exit-interval 0 is not positive"},
       {SMALL + "--exit-duration-in-mins -1", "--exit-duration-in-mins -1 is not positive"},
       {SMALL + "--num-threads 0", "--num-threads 0 is not positive"},
-      {SMALL + "--device tpu", "--device takes cpu, not 'tpu'"},
+      {SMALL + "--device tpu", "--device takes cpu, cuda, not 'tpu'"},
     };
   }
 

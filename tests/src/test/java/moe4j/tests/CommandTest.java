@@ -115,7 +115,8 @@ public class CommandTest {
     List<String> generate =
         Cli.arguments("generate --max-new-tokens 24 --prompt int --load", experts);
     String sample = Cli.run(generate).ok().out();
-    // Where a sample ends differs between processors, and a document may end at once: three of them.
+    // Where a sample ends differs between processors, and a document may end at once: three of
+    // them.
     String three = "";
     for (int seed = 5; seed < 8; seed++) {
       String hot = Cli.run(Cli.with(generate, "--temperature 2 --seed " + seed)).ok().out();

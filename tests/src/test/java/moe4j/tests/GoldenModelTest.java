@@ -51,6 +51,9 @@ public class GoldenModelTest {
   /** Gradients go through all layers twice. */
   private static final double BF16_GRADIENT = 1e-1;
 
+  /** Continuous integration has a CPU; {@code -Dmoe4j.test.device=cuda} takes a GPU. */
+  private static final String DEVICE = System.getProperty("moe4j.test.device", "cpu");
+
   @DataProvider
   public Object[][] models() {
     return new Object[][] {{"gpt2"}, {"llama"}, {"mixtral"}, {"qwen3"}};
@@ -182,11 +185,15 @@ public class GoldenModelTest {
 
   private static Batch batch(Golden golden) throws IOException {
     return new Batch(
-        golden.tensor("input.tokens"),
-        golden.tensor("input.labels"),
-        golden.tensor("input.loss_mask"),
+        input(golden, "input.tokens", ScalarType.Long),
+        input(golden, "input.labels", ScalarType.Long),
+        input(golden, "input.loss_mask", ScalarType.Float),
         null,
         null);
+  }
+
+  private static Tensor input(Golden golden, String name, ScalarType dtype) throws IOException {
+    return golden.tensor(name).to(new Device(DEVICE), dtype);
   }
 
   private static GptModel model(Golden golden, ScalarType dtype) {
@@ -201,7 +208,7 @@ public class GoldenModelTest {
         (layer, scope) ->
             moe.enabled() ? MoeLayer.create(config, moe, layer, scope) : new Mlp(config, scope);
     return new GptModel(
-        config, vocabulary, feedForward, new ParameterSet(1, dtype, new Device("cpu")));
+        config, vocabulary, feedForward, new ParameterSet(1, dtype, new Device(DEVICE)));
   }
 
   private static void load(ParameterSet parameters, Golden golden) throws IOException {

@@ -102,7 +102,7 @@ public class GoldenPiecesTest {
         ParameterSet parameters = new ParameterSet(1, ScalarType.Float, new Device("cpu"))) {
       Tensor parameter = parameters.root().weight("weight", 1, golden.get("param").size());
       set(parameter, golden.get("param"));
-      try (AdamW optimizer = new AdamW(parameters, config)) {
+      try (AdamW optimizer = new AdamW(parameters, config, 1)) {
         AdamW.State state = optimizer.states().get(0);
         optimizer.setLearningRate(config.lr());
         for (JsonNode step : golden.get("steps")) {
@@ -141,7 +141,7 @@ public class GoldenPiecesTest {
         parameters.root().weight("weight" + gradients.size(), 1, gradient.size());
         gradients.add(gradient);
       }
-      try (AdamW optimizer = new AdamW(parameters, config)) {
+      try (AdamW optimizer = new AdamW(parameters, config, 1)) {
         backward(parameters, gradients);
         optimizer.accumulate();
         optimizer.step();

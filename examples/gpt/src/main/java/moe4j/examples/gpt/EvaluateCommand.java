@@ -15,6 +15,7 @@ import moe4j.data.SampleCounts;
 import moe4j.data.SampleDataset;
 import moe4j.tokenizer.Tokenizer;
 import moe4j.training.BatchBuffers;
+import moe4j.training.ComputeDevice;
 import moe4j.training.DataFlags;
 import moe4j.training.Evaluator;
 import moe4j.transformer.GptModel;
@@ -46,6 +47,11 @@ public final class EvaluateCommand implements Command {
           String part,
       @Flag(help = "sequences to evaluate on", otherwise = "all of the part") Long samples,
       @Flag(help = "sequences at a time", value = "8") int microBatchSize,
+      @Flag(
+              help = "where to compute",
+              value = "cpu",
+              choices = {"cpu", "cuda"})
+          String device,
       @Flag(help = "seed of the data order", value = "1234") int seed) {
 
     /** Checks ranges. */
@@ -76,7 +82,9 @@ public final class EvaluateCommand implements Command {
   @Override
   public int run(Flags.Parsed parsed) throws IOException {
     Options options = parsed.get(Options.class);
-    try (GptCheckpoint checkpoint = GptCheckpoint.load(Path.of(options.load()), LOG::warn)) {
+    try (ComputeDevice device = ComputeDevice.open(options.device());
+        GptCheckpoint checkpoint =
+            GptCheckpoint.load(Path.of(options.load()), device.device(), LOG::warn)) {
       GptModel model = checkpoint.model();
       int sequence = model.config().seqLength();
       DataFlags flags =
@@ -86,14 +94,16 @@ public final class EvaluateCommand implements Command {
           options.samples() == null ? dataset.size() : Math.min(options.samples(), dataset.size());
       int rows = (int) Math.min(options.microBatchSize(), wanted);
       long samples = wanted / rows * rows;
-      try (BatchBuffers buffers =
-          new BatchBuffers(
+      BatchBuffers.Form form =
+          new BatchBuffers.Form(
               model.parameters().device(),
               rows,
               sequence,
               flags.resetPositionIds(),
-              flags.resetAttentionMask())) {
-        double loss = Evaluator.loss(model, dataset, 0, samples, rows, buffers);
+              flags.resetAttentionMask());
+      try (BatchBuffers buffers = new BatchBuffers(form);
+          Evaluator evaluator = new Evaluator(model, buffers)) {
+        double loss = evaluator.loss(dataset, 0, samples);
         System.out.printf(
             Locale.ROOT,
             "%s, iteration %d, %s part: %d sequences of %d tokens | lm loss value: %.6E | lm loss"

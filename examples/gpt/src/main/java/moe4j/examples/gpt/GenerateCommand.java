@@ -9,6 +9,7 @@ import moe4j.config.Flag;
 import moe4j.config.Flags;
 import moe4j.kernels.Tensors;
 import moe4j.tokenizer.Tokenizer;
+import moe4j.training.ComputeDevice;
 import moe4j.transformer.Batch;
 import moe4j.transformer.GptModel;
 import moe4j.transformer.Pass;
@@ -17,6 +18,7 @@ import org.apache.logging.log4j.Logger;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
  * {@code moe4j generate}: continues a text.
@@ -38,6 +40,11 @@ public final class GenerateCommand implements Command {
       @Flag(help = "keep the k most likely tokens; 0 keeps all", value = "0") int topK,
       @Flag(help = "keep the most likely tokens that make up this probability", value = "1.0")
           double topP,
+      @Flag(
+              help = "where to compute",
+              value = "cpu",
+              choices = {"cpu", "cuda"})
+          String device,
       @Flag(help = "seed of the draws", value = "1234") int seed) {
 
     /** Checks ranges. */
@@ -69,7 +76,9 @@ public final class GenerateCommand implements Command {
   public int run(Flags.Parsed parsed) throws IOException {
     Options options = parsed.get(Options.class);
     Sampler sampler = new Sampler(options.temperature(), options.topK(), options.topP());
-    try (GptCheckpoint checkpoint = GptCheckpoint.load(Path.of(options.load()), LOG::warn)) {
+    try (ComputeDevice device = ComputeDevice.open(options.device());
+        GptCheckpoint checkpoint =
+            GptCheckpoint.load(Path.of(options.load()), device.device(), LOG::warn)) {
       Tokenizer tokenizer = checkpoint.tokenizer();
       Random random = new Random(options.seed());
       int[] prompt = prompt(tokenizer, options.prompt());
@@ -131,7 +140,8 @@ public final class GenerateCommand implements Command {
     }
     try (PointerScope scope = new PointerScope();
         NoGradGuard guard = new NoGradGuard()) {
-      Batch batch = new Batch(Tensors.of(seen, 1, window), null, null, null, null);
+      Tensor input = Tensors.of(seen, 1, window).to(model.parameters().device(), ScalarType.Long);
+      Batch batch = new Batch(input, null, null, null, null);
       Tensor last = model.hidden(batch, Pass.evaluation()).select(1, window - 1);
       return Tensors.floats(model.project(last));
     }

@@ -33,11 +33,13 @@ record GptCheckpoint(GptModel model, Tokenizer tokenizer, DataFlags data, long i
   /**
    * Loads the latest whole checkpoint of a directory.
    *
+   * @param device where the model is to be
    * @param warnings told what is broken and passed over
    * @throws IOException where there is none: one sentence
    * @throws IllegalArgumentException where the tokenizer has ids that the model has no rows for
    */
-  static GptCheckpoint load(Path directory, Consumer<String> warnings) throws IOException {
+  static GptCheckpoint load(Path directory, Device device, Consumer<String> warnings)
+      throws IOException {
     Checkpoint checkpoint =
         new CheckpointStore(directory, -1)
             .loadLatest(EnumSet.of(Section.MODEL), warnings)
@@ -57,7 +59,7 @@ record GptCheckpoint(GptModel model, Tokenizer tokenizer, DataFlags data, long i
                 .formatted(tokenizer.vocabSize(), checkpoint.directory(), rows));
       }
       ScalarType dtype = embedding.dtype() == Dtype.BF16 ? ScalarType.BFloat16 : ScalarType.Float;
-      ParameterSet parameters = new ParameterSet(0, dtype, new Device("cpu"));
+      ParameterSet parameters = new ParameterSet(0, dtype, device);
       GptModel model = GptTask.model(shape, moe, rows, parameters);
       ModelState.loadModel(checkpoint, parameters);
       return new GptCheckpoint(model, tokenizer, data, checkpoint.info().iteration());

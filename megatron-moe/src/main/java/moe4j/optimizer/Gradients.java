@@ -1,0 +1,128 @@
+package moe4j.optimizer;
+
+import java.util.ArrayList;
+import java.util.List;
+import moe4j.kernels.Scopes;
+import moe4j.kernels.TensorLists;
+import moe4j.kernels.Tensors;
+import org.bytedeco.pytorch.NoGradGuard;
+import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch;
+import org.bytedeco.pytorch.global.torch.ScalarType;
+
+/**
+ * Where a step's gradients are between its micro-batches and its update: at the parameters, or, so
+ * that many small bf16 ones are not lost, in fp32 sums.
+ *
+ * <p>On a GPU what several micro-batches are added to stays where it is and is set to zero by the
+ * update: a captured graph knows addresses and no first micro-batch.
+ */
+final class Gradients implements AutoCloseable {
+  private final List<Tensor> parameters;
+  private final boolean summed;
+  private final boolean kept;
+  private final List<Tensor> sums = new ArrayList<>();
+
+  /**
+   * @param parameters whose gradients they are
+   * @param summed whether there are fp32 sums
+   * @param kept whether what is added to stays from step to step
+   */
+  Gradients(List<Tensor> parameters, boolean summed, boolean kept) {
+    this.parameters = parameters;
+    this.summed = summed;
+    this.kept = kept;
+    if (summed && kept) {
+      parameters.forEach(p -> sums.add(Scopes.keep(() -> zeros(p))));
+    }
+  }
+
+  private static Tensor zeros(Tensor like) {
+    return Tensors.zeros(ScalarType.Float, like.device(), like.shape());
+  }
+
+  /** Whether the update is to leave zeros. */
+  boolean kept() {
+    return kept;
+  }
+
+  /** Takes a micro-batch's gradients over, after its backward. */
+  void accumulate() {
+    if (!summed) {
+      return;
+    }
+    try (NoGradGuard guard = new NoGradGuard()) {
+      boolean first = sums.isEmpty();
+      List<Tensor> targets = new ArrayList<>();
+      List<Tensor> gradients = new ArrayList<>();
+      for (int i = 0; i < parameters.size(); i++) {
+        Tensor parameter = parameters.get(i);
+        Tensor gradient = parameter.grad();
+        boolean defined = gradient.defined();
+        if (first) {
+          sums.add(Scopes.keep(() -> defined ? gradient.to(ScalarType.Float) : zeros(parameter)));
+        } else if (defined) {
+          targets.add(sums.get(i));
+          gradients.add(gradient);
+        }
+      }
+      if (!targets.isEmpty()) {
+        TensorLists.add(targets, gradients);
+      }
+      // Only now: grad() is a view of the parameter's own handle, and is reset with it.
+      reset();
+    }
+  }
+
+  /** The step's gradients, in the parameters' order; null where a parameter got none. */
+  List<Tensor> orNull() {
+    if (summed) {
+      return sums;
+    }
+    List<Tensor> gradients = new ArrayList<>();
+    for (Tensor parameter : parameters) {
+      Tensor gradient = parameter.grad();
+      gradients.add(gradient.defined() ? gradient : null);
+    }
+    return gradients;
+  }
+
+  /** The same, zeros for none. */
+  List<Tensor> all() {
+    List<Tensor> gradients = new ArrayList<>(orNull());
+    for (int i = 0; i < gradients.size(); i++) {
+      if (gradients.get(i) == null) {
+        gradients.set(i, torch.zeros_like(parameters.get(i)));
+      }
+    }
+    return gradients;
+  }
+
+  /** Lets go of what is not kept, after the update. */
+  void forget() {
+    if (kept) {
+      return;
+    }
+    sums.forEach(Tensor::close);
+    sums.clear();
+    reset();
+  }
+
+  /** Lets go of a backward's gradients that were not computed; sums so far stay. */
+  void abandon() {
+    if (summed || !kept) {
+      reset();
+    }
+  }
+
+  private void reset() {
+    Scopes.run(() -> parameters.forEach(p -> p.mutable_grad().reset()));
+  }
+
+  @Override
+  public void close() {
+    sums.forEach(Tensor::close);
+    sums.clear();
+    reset();
+  }
+}

@@ -1,0 +1,70 @@
+package moe4j.training;
+
+import moe4j.kernels.AttentionBackend;
+import moe4j.kernels.Kernels;
+import moe4j.kernels.Scopes;
+import moe4j.kernels.cuda.Cuda;
+import moe4j.kernels.cuda.CudaStream;
+import org.bytedeco.pytorch.AutogradState;
+import org.bytedeco.pytorch.Device;
+import org.bytedeco.pytorch.global.torch;
+
+/**
+ * The device that a command computes on, made ready for the calling thread. On a GPU the thread
+ * gets a stream of its own, which graphs can be captured on, and does its backwards itself.
+ */
+public final class ComputeDevice implements AutoCloseable {
+  private final Device device;
+  private final CudaStream stream;
+
+  private ComputeDevice(Device device, CudaStream stream) {
+    this.device = device;
+    this.stream = stream;
+  }
+
+  /**
+   * Opens {@code --device}.
+   *
+   * @param name {@code cpu} or {@code cuda}
+   * @throws IllegalArgumentException in one sentence, where there is no such device
+   */
+  public static ComputeDevice open(String name) {
+    if (name.equals("cuda") && !Cuda.isAvailable()) {
+      throw new IllegalArgumentException("--device cuda: " + Cuda.unavailableReason());
+    }
+    Device device = Scopes.keep(() -> new Device(name));
+    if (!device.is_cuda()) {
+      return new ComputeDevice(device, null);
+    }
+    // Java's scopes and guards belong to a thread: autograd's own would be without them.
+    Scopes.run(() -> AutogradState.get_tls_state().set_multithreading_enabled(false));
+    return new ComputeDevice(device, CudaStream.open());
+  }
+
+  /** Opens a run's device and sets how it computes. */
+  static ComputeDevice open(TrainingConfig training) {
+    ComputeDevice opened = open(training.device());
+    if (opened.device.is_cuda()) {
+      Kernels.useOurs(!training.noFusedKernels());
+      AttentionBackend.force(AttentionBackend.named(training.attentionBackend()));
+      boolean deterministic = training.deterministicMode();
+      Scopes.run(() -> torch.globalContext().setDeterministicAlgorithms(deterministic, false));
+    }
+    return opened;
+  }
+
+  /** The device. */
+  public Device device() {
+    return device;
+  }
+
+  @Override
+  public void close() {
+    if (stream != null) {
+      Cuda.synchronize();
+      stream.close();
+      Cuda.emptyCache();
+    }
+    device.close();
+  }
+}

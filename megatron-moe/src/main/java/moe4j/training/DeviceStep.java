@@ -1,0 +1,128 @@
+package moe4j.training;
+
+import java.util.function.Consumer;
+import moe4j.kernels.Scopes;
+import moe4j.kernels.StepRandom;
+import moe4j.kernels.Tensors;
+import moe4j.optimizer.AdamW;
+import moe4j.transformer.LanguageModel;
+import moe4j.transformer.Pass;
+import org.bytedeco.pytorch.Device;
+import org.bytedeco.pytorch.Scalar;
+import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch.ScalarType;
+
+/**
+ * A training step as the device sees it: micro-steps (forward, backward, add) and an update (norm,
+ * clip, AdamW, sums for the log). Nothing in either asks the device a question, so on a GPU each is
+ * a CUDA graph; what differs from step to step (batch, learning rate, the place that random numbers
+ * are keyed by) is on the device before.
+ */
+final class DeviceStep implements AutoCloseable {
+  private final TrainingConfig training;
+  private final LanguageModel model;
+  private final AdamW optimizer;
+  private final StepMetrics metrics;
+  private final BatchBuffers buffers;
+  private final RepeatedWork work;
+  private final RepeatedWork.Piece microStep;
+  private final RepeatedWork.Piece update;
+  private final Tensor place;
+  private StepRandom random;
+
+  /** A step of a model, its sums going to {@code metrics}. */
+  DeviceStep(
+      TrainingConfig training,
+      LanguageModel model,
+      AdamW optimizer,
+      StepMetrics metrics,
+      BatchBuffers buffers,
+      Consumer<String> say) {
+    this.training = training;
+    this.model = model;
+    this.optimizer = optimizer;
+    this.metrics = metrics;
+    this.buffers = buffers;
+    Device device = buffers.form().device();
+    this.work = training.capturesGraphs() ? RepeatedWork.captured(say) : RepeatedWork.eager();
+    this.microStep =
+        work.piece("micro-step", () -> Scopes.run(this::microStep), optimizer::abandonMicroBatch);
+    this.update = work.piece("update", this::updateAndSum, () -> {});
+    this.place =
+        device.is_cuda() ? Scopes.keep(() -> Tensors.zeros(ScalarType.Long, device, 2)) : null;
+  }
+
+  /** The work that evaluations may share the memory of. */
+  RepeatedWork work() {
+    return work;
+  }
+
+  /**
+   * Takes a micro-batch.
+   *
+   * @param step the step's number, from 0
+   * @param index the micro-batch's, within the step
+   */
+  void microBatch(HostBatch host, int step, int index) {
+    buffers.load(host);
+    long rows = training.microBatchSize();
+    if (place == null) {
+      random = new StepRandom(training.seed(), step, index * rows, rows);
+    } else {
+      Scopes.run(
+          () -> {
+            place.select(0, 0).fill_(new Scalar((long) step));
+            place.select(0, 1).fill_(new Scalar(index * rows));
+          });
+      random = StepRandom.onDevice(training.seed(), place, rows);
+    }
+    microStep.run();
+    metrics.countMicroBatch();
+  }
+
+  private void microStep() {
+    Pass pass = Pass.training(random);
+    Tensor losses = model.loss(buffers.batch(), pass);
+    Tensor sum = losses.mul(buffers.batch().lossMask()).sum();
+    Tensor tokens = buffers.batch().lossMask().sum();
+    Tensor total = sum.div(tokens.clamp_min(new Scalar(1.0)));
+    for (Pass.SideLoss side : pass.losses()) {
+      total = total.add(side.value().mul(new Scalar(side.coefficient())));
+    }
+    total.mul(new Scalar(1.0 / training.microBatches())).backward();
+    optimizer.accumulate();
+    metrics.addMicroBatch(sum, tokens, pass);
+  }
+
+  /**
+   * Ends the step.
+   *
+   * @param rate the learning rate if the step before was taken
+   * @param rateIfSkipped the same if it was skipped, where the host does not know yet
+   */
+  void update(double rate, double rateIfSkipped) {
+    optimizer.setLearningRates(rate, rateIfSkipped);
+    if (!update.captured()) {
+      optimizer.bindGradients();
+    }
+    update.run();
+    work.settle();
+    if (!microStep.captured()) {
+      optimizer.forgetGradients();
+    }
+  }
+
+  private void updateAndSum() {
+    optimizer.update();
+    metrics.endStep(optimizer.foundInf());
+  }
+
+  @Override
+  public void close() {
+    work.close();
+    optimizer.forgetGradients();
+    if (place != null) {
+      place.close();
+    }
+  }
+}

@@ -111,6 +111,7 @@ public final class Pretraining {
                 about(config, parameters),
                 FlopCount.of(config.model(), config.moe(), paddedVocabulary),
                 peak(parameters),
+                () -> null,
                 from);
         Trainer trainer =
             new Trainer(

@@ -1,24 +1,36 @@
 package moe4j.kernels.cuda;
 
 import java.util.List;
+import java.util.concurrent.ConcurrentHashMap;
+import moe4j.kernels.Scopes;
+import org.bytedeco.cuda.cudart.CUfunc_st;
+import org.bytedeco.cuda.cudart.CUstream_st;
+import org.bytedeco.cuda.global.cudart;
+import org.bytedeco.javacpp.LongPointer;
+import org.bytedeco.javacpp.Pointer;
+import org.bytedeco.javacpp.PointerPointer;
+import org.bytedeco.pytorch.Tensor;
 
 /**
  * A kernel of ours, written in CUDA C++ and compiled by NVRTC for the GPU at hand when it is first
- * launched.
+ * launched. Safe to share between threads.
  */
 public final class CudaKernel {
-  private final String source;
-  private final String function;
-  private final List<String> defines;
+  private static final ConcurrentHashMap<Key, CudaKernel> KERNELS = new ConcurrentHashMap<>();
+  private static final ThreadLocal<Arguments> ARGUMENTS = ThreadLocal.withInitial(Arguments::new);
 
-  private CudaKernel(String source, String function, List<String> defines) {
-    this.source = source;
-    this.function = function;
-    this.defines = defines;
+  private final Key key;
+  private volatile CUfunc_st function;
+  private volatile int sharedLimit;
+
+  private record Key(String source, String function, List<String> defines) {}
+
+  private CudaKernel(Key key) {
+    this.key = key;
   }
 
   /**
-   * Names a kernel; nothing is compiled yet.
+   * Names a kernel; nothing is compiled yet. The same names give the same object.
    *
    * @param source the file beside {@code common.cuh}, such as {@code norm.cu}
    * @param function its {@code extern "C"} name
@@ -26,7 +38,12 @@ public final class CudaKernel {
    *     combination
    */
   public static CudaKernel of(String source, String function, String... defines) {
-    return new CudaKernel(source, function, List.of(defines));
+    return KERNELS.computeIfAbsent(new Key(source, function, List.of(defines)), CudaKernel::new);
+  }
+
+  /** Compiles and loads now what the first launch would. */
+  public void load() {
+    function();
   }
 
   /**
@@ -34,15 +51,160 @@ public final class CudaKernel {
    *
    * @param blocks of the one-dimensional grid; 0 launches nothing
    * @param threads a block
-   * @param sharedBytes dynamic shared memory; above 48 KiB the kernel's limit is raised
-   * @param arguments in the function's order: a contiguous CUDA tensor (its address; null is 0),
-   *     Long, Integer, Float
+   * @param sharedBytes dynamic shared memory; the kernel's limit is raised to it
+   * @param arguments in the function's order and of its parameters' sizes: a contiguous CUDA tensor
+   *     (its address; null is 0), Long, Integer, Float
+   * @throws IllegalArgumentException naming kernel and argument, where one is neither
+   * @throws IllegalStateException where the source does not compile, or CUDA refuses
    */
   public void launch(long blocks, int threads, int sharedBytes, Object... arguments) {
+    if (blocks < 0 || blocks > Integer.MAX_VALUE) {
+      throw new IllegalArgumentException(this + " cannot be launched with " + blocks + " blocks.");
+    }
     if (blocks == 0) {
       return;
     }
-    throw new UnsupportedOperationException(
-        source + function + defines + threads + sharedBytes + arguments.length);
+    CUfunc_st code = function();
+    PointerPointer<Pointer> packed = ARGUMENTS.get().pack(this, arguments);
+    if (sharedBytes > sharedLimit) {
+      raiseSharedLimit(code, sharedBytes);
+    }
+    CUstream_st stream = CudaStream.current();
+    int status =
+        cudart.cuLaunchKernel(
+            code,
+            (int) blocks,
+            1,
+            1,
+            threads,
+            1,
+            1,
+            sharedBytes,
+            stream,
+            packed,
+            (PointerPointer<?>) null);
+    CudaErrors.driver(
+        status,
+        () ->
+            "launch "
+                + this
+                + " with "
+                + blocks
+                + " blocks of "
+                + threads
+                + " threads and "
+                + sharedBytes
+                + " bytes of shared memory");
+  }
+
+  private CUfunc_st function() {
+    CUfunc_st known = function;
+    if (known == null) {
+      // Two threads may both find it: they find the same.
+      known = CudaModule.of(key.source, key.defines).function(key.function);
+      function = known;
+    }
+    return known;
+  }
+
+  /** What a kernel declares itself counts against 48 KiB too, so every size is announced. */
+  private synchronized void raiseSharedLimit(CUfunc_st code, int sharedBytes) {
+    if (sharedBytes > sharedLimit) {
+      CudaErrors.driver(
+          cudart.cuFuncSetAttribute(
+              code, cudart.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, sharedBytes),
+          () -> "give " + this + " " + sharedBytes + " bytes of shared memory");
+      sharedLimit = sharedBytes;
+    }
+  }
+
+  @Override
+  public String toString() {
+    return "the kernel "
+        + key.function
+        + " of "
+        + key.source
+        + (key.defines.isEmpty() ? "" : " " + key.defines);
+  }
+
+  /**
+   * A thread's memory for arguments, which libcuda copies during the launch: eight bytes each, of
+   * which a smaller one takes the first.
+   */
+  private static final class Arguments {
+    private static final int MOST = 64;
+
+    private final LongPointer values;
+    private final PointerPointer<Pointer> addresses;
+
+    Arguments() {
+      CudaModule.makeContextCurrent();
+      values = Scopes.keep(() -> new LongPointer(MOST));
+      addresses =
+          Scopes.keep(
+              () -> {
+                PointerPointer<Pointer> pointers = new PointerPointer<>(MOST);
+                for (int i = 0; i < MOST; i++) {
+                  pointers.put(i, values.getPointer(i));
+                }
+                return pointers;
+              });
+    }
+
+    PointerPointer<Pointer> pack(CudaKernel kernel, Object[] arguments) {
+      if (arguments.length > MOST) {
+        throw new IllegalArgumentException(
+            kernel + " has " + arguments.length + " arguments; the most is " + MOST + ".");
+      }
+      for (int i = 0; i < arguments.length; i++) {
+        values.put(i, bits(kernel, i, arguments[i]));
+      }
+      return addresses;
+    }
+
+    private static long bits(CudaKernel kernel, int index, Object argument) {
+      if (argument instanceof Tensor tensor) {
+        return address(kernel, index, tensor);
+      }
+      if (argument instanceof Integer number) {
+        return number;
+      }
+      if (argument instanceof Long number) {
+        return number;
+      }
+      if (argument instanceof Float number) {
+        return Float.floatToRawIntBits(number);
+      }
+      if (argument == null) {
+        return 0;
+      }
+      throw refused(
+          kernel,
+          index,
+          "is a " + argument.getClass().getSimpleName() + ", which is none of these");
+    }
+
+    private static long address(CudaKernel kernel, int index, Tensor tensor) {
+      if (!tensor.defined() || !tensor.is_cuda()) {
+        throw refused(kernel, index, "is not on the GPU");
+      }
+      if (!tensor.is_contiguous()) {
+        throw refused(kernel, index, "is not contiguous");
+      }
+      // An empty tensor has no address.
+      Pointer data = tensor.data_ptr();
+      return data == null ? 0 : data.address();
+    }
+
+    private static IllegalArgumentException refused(CudaKernel kernel, int index, String fault) {
+      return new IllegalArgumentException(
+          "Argument "
+              + (index + 1)
+              + " of "
+              + kernel
+              + " "
+              + fault
+              + ": a contiguous CUDA tensor, null, Long, Integer or Float is wanted.");
+    }
   }
 }

@@ -14,7 +14,8 @@ __device__ __forceinline__ float to_float(float x) { return x; }
 __device__ __forceinline__ float to_float(bf16 x) { return __uint_as_float((u32)x.bits << 16); }
 
 // Rounds to nearest, ties to even.
-template <typename T> __device__ __forceinline__ T from_float(float x);
+// Sources are compiled with T defined as their type, so no template here calls its own that.
+template <typename To> __device__ __forceinline__ To from_float(float x);
 template <> __device__ __forceinline__ float from_float<float>(float x) { return x; }
 template <> __device__ __forceinline__ bf16 from_float<bf16>(float x) {
   bf16 r;

@@ -8,11 +8,13 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
 import moe4j.config.BuildInfo;
 import moe4j.config.Flags;
 import moe4j.kernels.NativeLibraries;
+import moe4j.kernels.cuda.Cuda;
 
 /** {@code moe4j doctor}: what this machine has, what is missing and what to install. */
 public final class DoctorCommand implements Command {
@@ -63,8 +65,14 @@ public final class DoctorCommand implements Command {
   private static void libtorch(Map<String, Object> facts) {
     try {
       facts.putAll(NativeLibraries.describe());
-      if (Gpu.unavailableReason() == null) {
-        facts.putAll(Gpu.describe());
+      if (Cuda.isAvailable()) {
+        facts.put("GPU", Cuda.name());
+        facts.put("compute capability", Cuda.computeCapability());
+        facts.put(
+            "GPU memory", String.format(Locale.ROOT, "%.1f GiB", Cuda.totalMemory() / 0x1p30));
+        facts.put("multiprocessors", Cuda.multiprocessors());
+      } else {
+        facts.put("GPU", "none. " + Cuda.unavailableReason());
       }
     } catch (LinkageError e) {
       facts.put("libtorch", "cannot be loaded: " + e.getMessage());

@@ -6,6 +6,7 @@ import moe4j.config.BuildInfo;
 import moe4j.config.Flag;
 import moe4j.config.Flags;
 import moe4j.kernels.Scopes;
+import moe4j.kernels.cuda.Cuda;
 import moe4j.kernels.selftest.KernelCheck;
 import moe4j.kernels.selftest.KernelChecks;
 import moe4j.kernels.selftest.SelfTest;
@@ -45,8 +46,8 @@ public final class SelftestCommand implements Command {
   public int run(Flags.Parsed parsed) {
     Options options = parsed.get(Options.class);
     boolean cuda = options.device().equals("cuda");
-    if (cuda && Gpu.unavailableReason() != null) {
-      throw new IllegalArgumentException(Gpu.unavailableReason());
+    if (cuda && !Cuda.isAvailable()) {
+      throw new IllegalArgumentException(Cuda.unavailableReason());
     }
     long seed =
         options.seed() == null
@@ -57,7 +58,11 @@ public final class SelftestCommand implements Command {
     SelfTest.Result result = SelfTest.run(checks, device, seed, System.out::println);
     System.out.printf(
         "%s on %s, seed %d, commit %s%n",
-        result, cuda ? Gpu.name() : "the CPU", seed, BuildInfo.commit());
+        result, cuda ? gpu() : "the CPU", seed, BuildInfo.commit());
     return result.passed() ? 0 : 1;
+  }
+
+  private static String gpu() {
+    return Cuda.name() + " (compute capability " + Cuda.computeCapability() + ")";
   }
 }

@@ -20,7 +20,6 @@ import org.bytedeco.javacpp.PointerPointer;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.javacpp.SizeTPointer;
 import org.bytedeco.pytorch.global.torch;
-import org.bytedeco.pytorch.global.torch_cuda;
 
 /**
  * Times every kernel and copy of the GPU between start and stop, those of captured graphs one by
@@ -98,7 +97,7 @@ public final class KernelProfile implements AutoCloseable {
    */
   public static KernelProfile start() {
     attach();
-    torch_cuda.device_synchronize();
+    Cuda.synchronize();
     KernelProfile profile = new KernelProfile();
     synchronized (LOCK) {
       if (current != null) {
@@ -123,7 +122,7 @@ public final class KernelProfile implements AutoCloseable {
    * @throws IllegalStateException in one sentence, where records were lost or could not be read
    */
   public KernelTable stop() {
-    torch_cuda.device_synchronize();
+    Cuda.synchronize();
     flush(0);
     disable();
     flush(cupti.CUPTI_ACTIVITY_FLAG_FLUSH_FORCED);

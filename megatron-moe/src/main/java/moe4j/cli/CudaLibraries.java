@@ -12,6 +12,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 import moe4j.kernels.NativeLibraries;
 
@@ -23,13 +24,37 @@ final class CudaLibraries {
   /** The one that NVIDIA's driver brings and no package of CUDA does. */
   private static final String DRIVER = "libcuda";
 
-  private final List<Path> files;
+  /** The versions that libtorch's natives ask the loader for: those of CUDA 13. */
+  private static final Map<String, String> VERSIONS =
+      Map.ofEntries(
+          Map.entry(DRIVER, "1"),
+          Map.entry("libcudart", "13"),
+          Map.entry("libcublas", "13"),
+          Map.entry("libcublasLt", "13"),
+          Map.entry("libcudnn", "9"),
+          Map.entry("libcufft", "12"),
+          Map.entry("libcurand", "10"),
+          Map.entry("libcusolver", "12"),
+          Map.entry("libcusparse", "12"),
+          Map.entry("libcupti", "13"),
+          Map.entry("libnccl", "2"),
+          Map.entry("libnvrtc", "13"));
+
+  private final List<Path> searched;
+  private final List<Path> elsewhere;
 
   /**
-   * @param files what there is, the first found first
+   * @param searched files that the loader finds by itself, the first found first
+   * @param elsewhere files in customary directories that it does not search
    */
-  CudaLibraries(List<Path> files) {
-    this.files = files;
+  CudaLibraries(List<Path> searched, List<Path> elsewhere) {
+    this.searched = searched;
+    this.elsewhere = elsewhere;
+  }
+
+  /** The file that the loader looks for, such as {@code libcudart.so.13}. */
+  static String fileName(String library) {
+    return library + ".so." + VERSIONS.get(library);
   }
 
   /** What the loader's path, its cache and the customary directories of this machine hold. */
@@ -42,34 +67,61 @@ final class CudaLibraries {
       }
     }
     files.addAll(cached(ldconfig()));
-    for (Path cuda : versions(Path.of("/usr/local"))) {
-      addFiles(cuda.resolve("lib64"), files);
-      addFiles(cuda.resolve("extras/CUPTI/lib64"), files);
-    }
-    for (String place :
-        List.of(
-            "/usr/lib/x86_64-linux-gnu",
-            "/usr/lib64",
-            "/usr/lib/wsl/lib",
-            "/usr/local/nvidia/lib64")) {
+    for (String place : List.of("/usr/lib/x86_64-linux-gnu", "/usr/lib64")) {
       addFiles(Path.of(place), files);
     }
-    return new CudaLibraries(files);
+    List<Path> others = new ArrayList<>();
+    for (Path cuda : list(Path.of("/usr/local"), "cuda*")) {
+      addFiles(cuda.resolve("lib64"), others);
+      addFiles(cuda.resolve("extras/CUPTI/lib64"), others);
+    }
+    for (String place : List.of("/usr/lib/wsl/lib", "/usr/local/nvidia/lib64")) {
+      addFiles(Path.of(place), others);
+    }
+    for (Path packages : pythonPackages()) {
+      for (Path part : list(packages.resolve("nvidia"), "*")) {
+        addFiles(part.resolve("lib"), others);
+      }
+    }
+    return new CudaLibraries(files, others);
+  }
+
+  /** Where Python's packages lie; PyTorch's wheels bring CUDA's libraries along. */
+  private static List<Path> pythonPackages() throws IOException {
+    List<Path> roots = new ArrayList<>();
+    for (String variable : List.of("VIRTUAL_ENV", "CONDA_PREFIX")) {
+      if (System.getenv(variable) != null) {
+        roots.add(Path.of(System.getenv(variable)));
+      }
+    }
+    roots.addAll(
+        List.of(
+            Path.of(System.getProperty("user.home"), ".local"),
+            Path.of("/usr/local"),
+            Path.of("/usr"),
+            Path.of("/opt/conda")));
+    List<Path> found = new ArrayList<>();
+    for (Path root : roots) {
+      for (Path python : list(root.resolve("lib"), "python3*")) {
+        found.add(python.resolve("site-packages"));
+        found.add(python.resolve("dist-packages"));
+      }
+    }
+    return found;
   }
 
   private static void addFiles(Path directory, List<Path> files) throws IOException {
-    if (directory != null && Files.isDirectory(directory) && Files.isReadable(directory)) {
+    if (directory != null) {
       files.addAll(list(directory, "lib*.so*"));
     }
   }
 
-  /** {@code cuda} first, then {@code cuda-13.1} and other versions. */
-  private static List<Path> versions(Path parent) throws IOException {
-    return Files.isDirectory(parent) ? list(parent, "cuda*") : List.of();
-  }
-
+  /** What matches in a directory, by name; nothing where there is none to read. */
   private static List<Path> list(Path directory, String pattern) throws IOException {
     List<Path> found = new ArrayList<>();
+    if (!Files.isDirectory(directory) || !Files.isReadable(directory)) {
+      return found;
+    }
     try (DirectoryStream<Path> entries = Files.newDirectoryStream(directory, pattern)) {
       entries.forEach(found::add);
     }
@@ -105,23 +157,52 @@ final class CudaLibraries {
 
   /** Where a library lies, by its name without {@code .so}. */
   Optional<Path> find(String library) {
+    return find(library, searched).or(() -> find(library, elsewhere));
+  }
+
+  private static Optional<Path> find(String library, List<Path> files) {
+    String name = fileName(library);
     return files.stream()
-        .filter(file -> file.getFileName().toString().startsWith(library + ".so"))
+        .filter(
+            file -> {
+              String other = file.getFileName().toString();
+              return other.equals(name) || other.startsWith(name + ".");
+            })
         .findFirst();
   }
 
-  /** Says where each is, and what to install for those that are nowhere. */
+  /** The directories of those that the loader does not find by itself, in their order. */
+  private List<String> unsearched() {
+    return NativeLibraries.CUDA.stream()
+        .filter(library -> find(library, searched).isEmpty())
+        .flatMap(library -> find(library, elsewhere).stream())
+        .map(file -> file.getParent().toString())
+        .distinct()
+        .toList();
+  }
+
+  /** Says where each is, and what to do about those that are not found or nowhere. */
   void report(PrintStream out) {
     List<String> missing = new ArrayList<>();
     for (String library : NativeLibraries.CUDA) {
       Optional<Path> found = find(library);
-      out.printf("%-22s %s%n", library + ":", found.map(Path::toString).orElse("not found"));
+      out.printf(
+          "%-22s %s%n",
+          library + ":", found.map(Path::toString).orElse(fileName(library) + " not found"));
       if (found.isEmpty()) {
         missing.add(library);
       }
     }
+    List<String> directories = unsearched();
+    if (!directories.isEmpty()) {
+      out.println("CUDA: the loader does not search all of these directories by itself:");
+      out.println(
+          "  export LD_LIBRARY_PATH="
+              + String.join(":", directories)
+              + "${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}");
+    }
     if (missing.isEmpty()) {
-      out.println("CUDA: all libraries found; build with -Pgpu to use them");
+      out.println("CUDA: all libraries found; natives built with -Pgpu use them");
       return;
     }
     out.println(

@@ -8,10 +8,13 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
+import java.util.Optional;
 import moe4j.config.BuildInfo;
 import moe4j.config.Flags;
 import moe4j.kernels.NativeLibraries;
+import moe4j.kernels.cuda.Cuda;
 
 /** {@code moe4j doctor}: what this machine has, what is missing and what to install. */
 public final class DoctorCommand implements Command {
@@ -46,7 +49,7 @@ public final class DoctorCommand implements Command {
     facts.put("processor", processor());
     facts.put("cores", Runtime.getRuntime().availableProcessors());
     facts.put("heap limit", Runtime.getRuntime().maxMemory() / (1 << 20) + " MiB");
-    facts.putAll(NativeLibraries.describe());
+    libtorch(facts);
     facts.forEach((name, value) -> out.printf("%-22s %s%n", name + ":", value));
     String core = System.getenv("OPENBLAS_CORETYPE");
     if (core == null) {
@@ -56,6 +59,36 @@ public final class DoctorCommand implements Command {
     }
     CudaLibraries.ofThisMachine().report(out);
     return 0;
+  }
+
+  /** What libtorch says, or why it cannot: what is missing for it is told below. */
+  private static void libtorch(Map<String, Object> facts) {
+    try {
+      facts.putAll(NativeLibraries.describe());
+      if (Cuda.isAvailable()) {
+        facts.put("GPU", Cuda.name());
+        facts.put("compute capability", Cuda.computeCapability());
+        facts.put(
+            "GPU memory", String.format(Locale.ROOT, "%.1f GiB", Cuda.totalMemory() / 0x1p30));
+        facts.put("multiprocessors", Cuda.multiprocessors());
+      } else {
+        facts.put("GPU", "none. " + Cuda.unavailableReason());
+      }
+    } catch (LinkageError e) {
+      facts.put("libtorch", "cannot be loaded: " + e.getMessage());
+    }
+    driver().ifPresent(version -> facts.put("NVIDIA driver", version));
+  }
+
+  /** The version of the kernel module, where it is loaded and says so. */
+  private static Optional<String> driver() {
+    try {
+      return Files.readAllLines(Path.of("/proc/driver/nvidia/version")).stream()
+          .findFirst()
+          .map(line -> line.replaceFirst("^NVRM version:\\s*", "").replaceAll("\\s+", " "));
+    } catch (IOException e) {
+      return Optional.empty();
+    }
   }
 
   private static String processor() throws IOException {

@@ -7,12 +7,12 @@ import java.util.Map;
 import java.util.Optional;
 import moe4j.checkpoint.CheckpointStore;
 import moe4j.config.BuildInfo;
-import moe4j.kernels.MatmulPeak;
 import moe4j.kernels.NativeLibraries;
+import moe4j.kernels.cuda.Cuda;
 import moe4j.optimizer.AdamW;
+import moe4j.training.record.DeviceMemory;
 import moe4j.training.record.FlopCount;
 import moe4j.training.record.MegatronLog;
-import moe4j.training.record.Peak;
 import moe4j.training.record.ValidationRecord;
 import moe4j.transformer.LanguageModel;
 import moe4j.transformer.ParameterSet;
@@ -111,7 +111,8 @@ public final class Pretraining {
                 config,
                 about(config, parameters),
                 FlopCount.of(config.model(), config.moe(), paddedVocabulary),
-                peak(parameters),
+                Optional.of(DevicePeak.of(parameters.dtype(), parameters.device())),
+                () -> memory(parameters.device()),
                 from);
         Trainer trainer =
             new Trainer(
@@ -159,14 +160,12 @@ public final class Pretraining {
             "version", BuildInfo.version()));
   }
 
-  /** A CPU's peak is what a matrix product reaches here and now: no data sheet knows this one. */
-  private static Optional<Peak> peak(ParameterSet parameters) {
-    boolean bf16 = parameters.dtype() == ScalarType.BFloat16;
-    double flops = MatmulPeak.measure(parameters.dtype(), parameters.device());
-    return Optional.of(
-        new Peak(
-            "measured %d-cubed %s matmul, %d threads"
-                .formatted(MatmulPeak.SIZE, bf16 ? "bf16" : "fp32", NativeLibraries.threads()),
-            flops));
+  /** The GPU's memory; null on a CPU. */
+  private static DeviceMemory memory(Device device) {
+    if (!device.is_cuda()) {
+      return null;
+    }
+    Cuda.Memory now = Cuda.memory();
+    return new DeviceMemory(now.allocated(), now.maxAllocated(), now.reserved(), now.maxReserved());
   }
 }

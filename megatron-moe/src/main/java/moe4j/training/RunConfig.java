@@ -98,6 +98,11 @@ public record RunConfig(
     return all;
   }
 
+  /** The flags that would give this run again. */
+  public List<String> commandLine() {
+    return parts().stream().flatMap(part -> Flags.commandLine(part).stream()).toList();
+  }
+
   /** As checkpoints keep it: each record under its name. */
   public ObjectNode toJson() {
     return JSON.valueToTree(this);

@@ -10,7 +10,9 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.function.Supplier;
 import moe4j.kernels.Scopes;
+import moe4j.training.record.DeviceMemory;
 import moe4j.training.record.ExpertLoad;
 import moe4j.training.record.FlopCount;
 import moe4j.training.record.IterationRecord;
@@ -29,15 +31,18 @@ public final class RunRecorder implements TrainingListener, Closeable {
   private final RunConfig config;
   private final FlopCount flops;
   private final Optional<Peak> peak;
+  private final Supplier<DeviceMemory> memory;
   private final MetricsWriter metrics;
   private final TensorBoardWriter tensorBoard;
   private ValidationRecord lastValidation;
+  private boolean memoryLogged;
 
   /**
    * Begins or continues a record.
    *
    * @param about what the run is
    * @param peak what MFU is a share of
+   * @param memory tells the GPU's memory, or null on a CPU
    * @param from where the run stands: later records of an earlier session are dropped
    * @throws IOException where the files cannot be written
    */
@@ -46,11 +51,13 @@ public final class RunRecorder implements TrainingListener, Closeable {
       moe4j.training.record.RunConfig about,
       FlopCount flops,
       Optional<Peak> peak,
+      Supplier<DeviceMemory> memory,
       TrainState from)
       throws IOException {
     this.config = config;
     this.flops = flops;
     this.peak = peak;
+    this.memory = memory;
     Path metricsDir = metricsDirectory(config);
     boolean fresh = from.iteration() == 0;
     this.metrics =
@@ -86,6 +93,7 @@ public final class RunRecorder implements TrainingListener, Closeable {
     double seconds = interval.seconds() / interval.timed();
     double rate = flops.of(batch) / seconds;
     ExpertLoad load = load(reading);
+    DeviceMemory taken = memory.get();
     IterationRecord record =
         new IterationRecord(
             state.iteration(),
@@ -107,8 +115,10 @@ public final class RunRecorder implements TrainingListener, Closeable {
             peak.map(p -> p.percent(rate)).orElse(null),
             peak.orElse(null),
             Scopes.livePointers(),
-            load == null ? null : load.summary());
+            load == null ? null : load.summary(),
+            taken);
     LOG.info(MegatronLog.training(record, LocalDateTime.now(ZoneId.systemDefault())));
+    logMemory(state.iteration(), taken);
     write(
         () -> {
           if (metrics != null) {
@@ -124,6 +134,21 @@ public final class RunRecorder implements TrainingListener, Closeable {
             tensorBoard.expertLoad(state.iteration(), load);
           }
         });
+  }
+
+  /** Once, as Megatron does, behind the first whole interval: the step is captured by then. */
+  private void logMemory(int iteration, DeviceMemory taken) {
+    if (taken != null && !memoryLogged && iteration % config.logging().logInterval() == 0) {
+      memoryLogged = true;
+      LOG.info(
+          MegatronLog.memory(
+              0,
+              iteration,
+              taken.allocated(),
+              taken.maxAllocated(),
+              taken.reserved(),
+              taken.maxReserved()));
+    }
   }
 
   private static ExpertLoad load(StepMetrics.Reading reading) {

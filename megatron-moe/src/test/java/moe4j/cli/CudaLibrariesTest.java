@@ -21,7 +21,7 @@ public class CudaLibrariesTest {
   private static String report(List<Path> files) {
     ByteArrayOutputStream bytes = new ByteArrayOutputStream();
     try (PrintStream out = new PrintStream(bytes, false, StandardCharsets.UTF_8)) {
-      new CudaLibraries(files).report(out);
+      new CudaLibraries(files, List.of()).report(out);
     }
     return bytes.toString(StandardCharsets.UTF_8);
   }
@@ -30,7 +30,7 @@ public class CudaLibrariesTest {
     List<Path> files = new ArrayList<>();
     for (String library : NativeLibraries.CUDA) {
       if (!List.of(missing).contains(library)) {
-        files.add(Path.of("/usr/lib", library + ".so.1"));
+        files.add(Path.of("/usr/lib", CudaLibraries.fileName(library)));
       }
     }
     return files;
@@ -61,18 +61,39 @@ public class CudaLibrariesTest {
     assertFalse(whole.contains("install"), whole);
   }
 
-  /** {@code libcublasLt} is no {@code libcublas}, and what stands first is taken. */
+  /** {@code libcublasLt} is no {@code libcublas}, CUDA 12 no 13, and what stands first is taken. */
   @Test
   public void namesAreWhole() {
     CudaLibraries libraries =
         new CudaLibraries(
             List.of(
                 Path.of("/a/libcublasLt.so.13"),
-                Path.of("/b/libcudart.so"),
-                Path.of("/c/libcudart.so.13")));
+                Path.of("/a/libcudart.so"),
+                Path.of("/a/libcudart.so.12"),
+                Path.of("/b/libcudart.so.13.0.96"),
+                Path.of("/c/libcudart.so.13")),
+            List.of());
     assertEquals(libraries.find("libcublas"), Optional.empty());
     assertEquals(libraries.find("libcuda"), Optional.empty());
-    assertEquals(libraries.find("libcudart"), Optional.of(Path.of("/b/libcudart.so")));
+    assertEquals(libraries.find("libcudart"), Optional.of(Path.of("/b/libcudart.so.13.0.96")));
+  }
+
+  @Test
+  public void whatTheLoaderDoesNotSearchIsNamed() {
+    List<Path> others = new ArrayList<>(allBut("libcuda"));
+    others.add(Path.of("/wheels/nvidia/cudnn/lib/libcudnn.so.9"));
+    others.add(Path.of("/wheels/nvidia/nccl/lib/libnccl.so.2"));
+    ByteArrayOutputStream bytes = new ByteArrayOutputStream();
+    try (PrintStream out = new PrintStream(bytes, false, StandardCharsets.UTF_8)) {
+      List<Path> elsewhere = others.stream().filter(p -> !p.startsWith("/usr/lib")).toList();
+      new CudaLibraries(allBut("libcudnn", "libnccl"), elsewhere).report(out);
+    }
+    String text = bytes.toString(StandardCharsets.UTF_8);
+    assertTrue(
+        text.contains("export LD_LIBRARY_PATH=/wheels/nvidia/cudnn/lib:/wheels/nvidia/nccl/lib${"),
+        text);
+    assertTrue(text.contains("all libraries found"), text);
+    assertFalse(report(allBut()).contains("LD_LIBRARY_PATH"));
   }
 
   @Test

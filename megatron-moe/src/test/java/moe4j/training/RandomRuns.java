@@ -32,7 +32,10 @@ final class RandomRuns {
             flip(),
             maybe(this::path),
             maybe(this::path),
-            maybe(this::path)));
+            maybe(this::path),
+            false,
+            10,
+            12));
   }
 
   private TransformerConfig model() {

@@ -44,6 +44,7 @@ public class RunConfigTest {
       List<String> line = new ArrayList<>();
       parts.forEach(part -> line.addAll(Flags.commandLine(part)));
       assertEquals(RunConfig.parse(line.toArray(String[]::new)), run, line.toString());
+      assertEquals(RunConfig.parse(run.commandLine().toArray(String[]::new)), run);
     }
   }
 

@@ -28,6 +28,7 @@ import java.util.Map;
  * @param peak what {@code mfu} is a share of; null with it
  * @param livePointers native objects that Java holds
  * @param experts the experts' load over the interval; null without experts
+ * @param memory of the GPU at the interval's end; null on a CPU
  */
 public record IterationRecord(
     int iteration,
@@ -49,7 +50,8 @@ public record IterationRecord(
     Double mfu,
     Peak peak,
     long livePointers,
-    ExpertLoad.Summary experts) {
+    ExpertLoad.Summary experts,
+    DeviceMemory memory) {
 
   /** The key of the language model's loss. */
   public static final String LM_LOSS = "lm loss";
@@ -83,6 +85,9 @@ public record IterationRecord(
       values.put("max/mean expert load", experts.maxOverMean());
       values.put("expert load CV", experts.cv());
       values.put("dropped share", experts.droppedShare());
+    }
+    if (memory != null) {
+      values.putAll(memory.values());
     }
     return values;
   }

@@ -2,7 +2,6 @@ package moe4j.training.record;
 
 import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.assertThrows;
-import static org.testng.Assert.assertTrue;
 
 import moe4j.config.Flags;
 import moe4j.moe.MoeConfig;
@@ -81,15 +80,6 @@ public class FlopCountTest {
 
   @Test
   public void peaks() {
-    assertEquals(Peak.of("NVIDIA H100 80GB HBM3", Precision.BF16).get().flops(), 989.4e12);
-    assertEquals(Peak.of("NVIDIA H200", Precision.BF16).get().flops(), 989.4e12);
-    assertEquals(Peak.of("NVIDIA H100 PCIe", Precision.BF16).get().flops(), 756e12);
-    assertEquals(Peak.of("NVIDIA A100-SXM4-80GB", Precision.BF16).get().flops(), 312e12);
-    assertEquals(Peak.of("NVIDIA A100-SXM4-80GB", Precision.FP32).get().flops(), 19.5e12);
-    assertTrue(Peak.of("CPU", Precision.BF16).isEmpty());
-    assertEquals(
-        Peak.of("NVIDIA H200", Precision.BF16).get().toString(),
-        "989.4 TFLOP/s (NVIDIA H200 bf16)");
     assertEquals(
         new Peak("measured bf16 matrix product", 0.4016e12).toString(),
         "0.402 TFLOP/s (measured bf16 matrix product)");

@@ -87,7 +87,8 @@ final class MadeUpRun {
         null,
         null,
         1834,
-        summary);
+        summary,
+        null);
   }
 
   static double loss(int step, int experts) {

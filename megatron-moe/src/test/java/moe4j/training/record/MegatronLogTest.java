@@ -44,7 +44,8 @@ public class MegatronLogTest {
             41.24,
             new Peak("NVIDIA H200 bf16", 989.4e12),
             1834,
-            new ExpertLoad.Summary(1.5, 0.25, 0.0125));
+            new ExpertLoad.Summary(1.5, 0.25, 0.0125),
+            null);
     assertEquals(
         MegatronLog.training(it, NOW),
         " [2026-11-23 16:21:47.123456] iteration        1/    1000 | consumed samples:           32 |"
@@ -58,13 +59,46 @@ public class MegatronLogTest {
             + " dropped share: 0.0125 |");
   }
 
+  /** Megatron's line has none of it; metrics.jsonl has, in bytes. */
+  @Test
+  public void aGpusMemoryIsRecorded() {
+    IterationRecord it =
+        new IterationRecord(
+            1,
+            2,
+            3,
+            0,
+            4.5,
+            null,
+            null,
+            6,
+            Map.of(),
+            1.0,
+            null,
+            null,
+            null,
+            0,
+            0,
+            7.5,
+            null,
+            null,
+            8,
+            null,
+            new DeviceMemory(1L << 33, 3L << 33, 1L << 34, 1L << 35));
+    Map<String, Number> values = it.values();
+    assertEquals(values.get("memory allocated (bytes)"), 1L << 33);
+    assertEquals(values.get("memory max allocated (bytes)"), 3L << 33);
+    assertEquals(values.get("memory reserved (bytes)"), 1L << 34);
+    assertEquals(values.get("memory max reserved (bytes)"), 1L << 35);
+  }
+
   @Test
   public void whatIsNotMeasuredIsLeftOut() {
     Map<String, Double> nan = Map.of("lm loss", Double.NaN);
     IterationRecord it =
         new IterationRecord(
             123456, 500000, 3950592, 64, 87.25, null, null, 256, nan, 65536.0, null, null, null, 1,
-            1, 0.25, null, null, 7, null);
+            1, 0.25, null, null, 7, null, null);
     assertEquals(
         MegatronLog.training(it, NOW.withNano(0)),
         " [2026-11-23 16:21:47.000000] iteration   123456/  500000 | consumed samples:      3950592 |"

@@ -5,17 +5,25 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 import moe4j.cli.Command;
+import moe4j.config.BuildInfo;
 import moe4j.config.Flag;
 import moe4j.config.Flags;
+import moe4j.kernels.Scopes;
+import moe4j.kernels.cuda.Cuda;
+import moe4j.training.DevicePeak;
 import moe4j.training.Pretraining;
 import moe4j.training.RunConfig;
 import moe4j.training.ShutdownSignal;
 import moe4j.training.TrainState;
 import moe4j.training.TrainingListener;
+import moe4j.training.record.FlopCount;
+import org.bytedeco.pytorch.Device;
+import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
  * {@code moe4j bench gpt}: the time of a training step, taken in the loop that {@code pretrain-gpt}
- * runs, on the data it would read.
+ * runs, on the data it would read. On a GPU the loop waits for it at log intervals alone, so that a
+ * figure is an interval's mean.
  *
  * <pre>
  * moe4j bench gpt --num-layers 4 --hidden-size 256 --num-attention-heads 4 --seq-length 256 \
@@ -27,7 +35,9 @@ public final class BenchCommand implements Command {
 
   /** Its flags beside those of {@code pretrain-gpt}. */
   public record Options(
-      @Flag(help = "first steps that do not count", value = "10") int warmupSteps) {
+      @Flag(help = "first steps that do not count", value = "10") int warmupSteps,
+      @Flag(help = "time a second run without CUDA graphs, too", needs = "device cuda")
+          boolean compareCudaGraph) {
 
     /** Checks ranges. */
     public Options {
@@ -73,11 +83,60 @@ public final class BenchCommand implements Command {
           "--train-iters %d leaves no whole --log-interval %d behind --warmup-steps %d"
               .formatted(steps, interval, warmup));
     }
-    StepTimes times = new StepTimes(warmup);
-    Pretraining.run(config, new GptTask(config), ShutdownSignal.install(), times);
-    System.out.println(
-        times.summary((long) config.training().globalBatchSize() * config.model().seqLength()));
+    ShutdownSignal signal = ShutdownSignal.install();
+    if (!config.training().device().equals("cuda")) {
+      StepTimes times = new StepTimes(warmup);
+      Pretraining.run(config, new GptTask(config), signal, times);
+      System.out.println(
+          times.summary((long) config.training().globalBatchSize() * config.model().seqLength()));
+      return 0;
+    }
+    if (!parsed.get(Options.class).compareCudaGraph()) {
+      print(List.of(onGpu("cuda", config, warmup, signal)));
+      return 0;
+    }
+    BenchResult graph = onGpu("cuda graph on", with(config, "on"), warmup, signal);
+    BenchResult eager = onGpu("cuda graph off", with(config, "off"), warmup, signal);
+    print(List.of(graph, eager));
+    if (graph.times().figures() > 0 && eager.times().figures() > 0) {
+      System.out.println(graph.against(eager));
+    }
     return 0;
+  }
+
+  /** The same run with or without captured graphs: of a flag that stands twice the last counts. */
+  private static RunConfig with(RunConfig config, String cudaGraph) {
+    List<String> line = new ArrayList<>(config.commandLine());
+    line.addAll(List.of("--cuda-graph", cudaGraph));
+    return RunConfig.parse(line.toArray(String[]::new));
+  }
+
+  /** A run from nothing: the memory that an earlier one held is given back before. */
+  private static BenchResult onGpu(String name, RunConfig config, int warmup, ShutdownSignal signal)
+      throws IOException {
+    Cuda.emptyCache();
+    Cuda.resetPeaks();
+    GptTask task = new GptTask(config);
+    StepTimes times = new StepTimes(warmup);
+    Pretraining.run(config, task, signal, times);
+    Cuda.Memory memory = Cuda.memory();
+    int batch = config.training().globalBatchSize();
+    int padded = config.model().paddedVocabulary(task.vocabulary());
+    ScalarType dtype = config.training().bf16() ? ScalarType.BFloat16 : ScalarType.Float;
+    Device device = Scopes.keep(() -> new Device(config.training().device()));
+    return new BenchResult(
+        name,
+        times,
+        (long) batch * config.model().seqLength(),
+        FlopCount.of(config.model(), config.moe(), padded).of(batch),
+        DevicePeak.of(dtype, device),
+        memory.maxAllocated(),
+        memory.maxReserved());
+  }
+
+  private static void print(List<BenchResult> results) {
+    System.out.printf("%s, commit %s%n", Cuda.name(), BuildInfo.commit());
+    results.forEach(System.out::println);
   }
 
   /** Seconds a step, one figure for each interval that begins behind the warm-up. */
@@ -96,6 +155,18 @@ public final class BenchCommand implements Command {
       }
     }
 
+    /** How many there are. */
+    int figures() {
+      return seconds.size();
+    }
+
+    /** Seconds a step; not a number where none was timed. */
+    double median() {
+      List<Double> sorted = seconds.stream().sorted().toList();
+      int n = sorted.size();
+      return n == 0 ? Double.NaN : (sorted.get((n - 1) / 2) + sorted.get(n / 2)) / 2;
+    }
+
     /** The median of the figures, the range they lie in, and what it comes to in tokens. */
     String summary(long tokensPerStep) {
       if (seconds.isEmpty()) {
@@ -103,7 +174,7 @@ public final class BenchCommand implements Command {
       }
       List<Double> sorted = seconds.stream().sorted().toList();
       int n = sorted.size();
-      double median = (sorted.get((n - 1) / 2) + sorted.get(n / 2)) / 2;
+      double median = median();
       return String.format(
           Locale.ROOT,
           "step time: median %.1f ms, %.1f to %.1f over %d figures | %.0f tokens/s",

@@ -1,0 +1,75 @@
+package moe4j.kernels.selftest;
+
+import java.util.List;
+import java.util.function.Consumer;
+import moe4j.kernels.Scopes;
+import org.bytedeco.pytorch.Device;
+
+/** Runs checks one after the other; what one of them throws does not keep the next from running. */
+public final class SelfTest {
+  private SelfTest() {}
+
+  /**
+   * What came of it.
+   *
+   * @param checks that were run
+   * @param findings of all of them
+   * @param failed findings beyond their bounds, and checks that threw or compared nothing
+   */
+  public record Result(int checks, int findings, int failed) {
+    /** Whether nothing failed. */
+    public boolean passed() {
+      return failed == 0;
+    }
+
+    private Result plus(int moreFindings, int moreFailed) {
+      return new Result(checks + 1, findings + moreFindings, failed + moreFailed);
+    }
+
+    @Override
+    public String toString() {
+      return "%d checks, %d findings, %d failed".formatted(checks, findings, failed);
+    }
+  }
+
+  /**
+   * Runs each check in a scope of its own.
+   *
+   * @param seed of all random inputs
+   * @param out is given a line a finding
+   */
+  public static Result run(
+      List<KernelCheck> checks, Device device, long seed, Consumer<String> out) {
+    Result result = new Result(0, 0, 0);
+    for (KernelCheck check : checks) {
+      Comparison comparison = new Comparison(device, seed);
+      int failed = 0;
+      String trouble = null;
+      try {
+        Scopes.run(() -> check.run(comparison));
+        if (comparison.findings().isEmpty()) {
+          trouble = "compared nothing";
+        }
+      } catch (RuntimeException | LinkageError e) {
+        trouble = "threw " + firstLine(e);
+      }
+      for (Comparison.Finding finding : comparison.findings()) {
+        out.accept(finding.toString());
+        if (!finding.passed()) {
+          failed++;
+        }
+      }
+      if (trouble != null) {
+        out.accept(check.name() + " " + trouble + "  FAILED");
+        failed++;
+      }
+      result = result.plus(comparison.findings().size(), failed);
+    }
+    return result;
+  }
+
+  /** Native errors carry a C++ backtrace behind their first line. */
+  private static String firstLine(Throwable e) {
+    return e.toString().lines().findFirst().orElse("");
+  }
+}

@@ -1,0 +1,83 @@
+package moe4j.kernels.selftest;
+
+import static org.testng.Assert.assertEquals;
+import static org.testng.Assert.assertFalse;
+import static org.testng.Assert.assertTrue;
+
+import java.util.ArrayList;
+import java.util.List;
+import java.util.function.Consumer;
+import moe4j.kernels.Scopes;
+import moe4j.testing.Seeds;
+import org.bytedeco.pytorch.Device;
+import org.bytedeco.pytorch.Scalar;
+import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch.ScalarType;
+import org.testng.annotations.DataProvider;
+import org.testng.annotations.Test;
+
+public class SelfTestTest {
+  private final Device device = Scopes.keep(() -> new Device("cpu"));
+
+  @DataProvider
+  public Object[][] checks() {
+    return KernelChecks.all().stream()
+        .map(c -> new Object[] {c.name(), c})
+        .toArray(Object[][]::new);
+  }
+
+  /** What moe4j selftest runs on a GPU holds for the references on the CPU. */
+  @Test(dataProvider = "checks")
+  public void passesOnTheCpu(String name, KernelCheck check) {
+    List<String> lines = new ArrayList<>();
+    SelfTest.Result result = SelfTest.run(List.of(check), device, Seeds.seed(), lines::add);
+    assertTrue(result.passed(), name + ":\n" + String.join("\n", lines));
+  }
+
+  private static KernelCheck check(String name, Consumer<Comparison> body) {
+    return new KernelCheck() {
+      @Override
+      public String name() {
+        return name;
+      }
+
+      @Override
+      public void run(Comparison on) {
+        body.accept(on);
+      }
+    };
+  }
+
+  @Test
+  public void whatOneCheckThrowsDoesNotKeepTheNextFromRunning() {
+    List<String> lines = new ArrayList<>();
+    SelfTest.Result result =
+        SelfTest.run(
+            List.of(
+                check(
+                    "first",
+                    on -> {
+                      throw new IllegalStateException("no such kernel\nat a frame");
+                    }),
+                check("second", on -> {}),
+                check(
+                    "third",
+                    on -> {
+                      Tensor x = on.normal(ScalarType.Float, 3, 5);
+                      on.close("equal", x, x, 0);
+                      on.close("twice", x.mul(new Scalar(2.0)), x, 0.5);
+                    })),
+            device,
+            Seeds.seed(),
+            lines::add);
+    assertEquals(
+        lines.subList(0, 2),
+        List.of(
+            "first threw java.lang.IllegalStateException: no such kernel  FAILED",
+            "second compared nothing  FAILED"));
+    assertTrue(lines.get(2).startsWith("equal ") && lines.get(2).endsWith(" ok"), lines.get(2));
+    assertTrue(lines.get(3).startsWith("twice ") && lines.get(3).endsWith("FAILED"), lines.get(3));
+    assertEquals(result.toString(), "3 checks, 2 findings, 3 failed");
+    assertFalse(result.passed());
+  }
+}

@@ -1,0 +1,68 @@
+package moe4j.cli;
+
+import java.util.List;
+import java.util.concurrent.ThreadLocalRandom;
+import moe4j.config.BuildInfo;
+import moe4j.config.Flag;
+import moe4j.config.Flags;
+import moe4j.kernels.Scopes;
+import moe4j.kernels.cuda.Cuda;
+import moe4j.kernels.selftest.KernelCheck;
+import moe4j.kernels.selftest.KernelChecks;
+import moe4j.kernels.selftest.SelfTest;
+import org.bytedeco.pytorch.Device;
+
+/**
+ * {@code moe4j selftest}: every kernel on fresh random inputs against plain operations in fp64, its
+ * outputs and its gradients.
+ */
+public final class SelftestCommand implements Command {
+
+  /** Its flags. */
+  public record Options(
+      @Flag(
+              help = "where the kernels are checked",
+              value = "cpu",
+              choices = {"cpu", "cuda"})
+          String device,
+      @Flag(help = "seed of the random inputs", otherwise = "another each time") Long seed) {}
+
+  @Override
+  public String name() {
+    return "selftest";
+  }
+
+  @Override
+  public String summary() {
+    return "check every kernel against plain operations in fp64, on this machine's device";
+  }
+
+  @Override
+  public Flags flags() {
+    return Flags.of(Options.class);
+  }
+
+  @Override
+  public int run(Flags.Parsed parsed) {
+    Options options = parsed.get(Options.class);
+    boolean cuda = options.device().equals("cuda");
+    if (cuda && !Cuda.isAvailable()) {
+      throw new IllegalArgumentException(Cuda.unavailableReason());
+    }
+    long seed =
+        options.seed() == null
+            ? ThreadLocalRandom.current().nextInt(Integer.MAX_VALUE)
+            : options.seed();
+    List<KernelCheck> checks = KernelChecks.all();
+    Device device = Scopes.keep(() -> new Device(options.device()));
+    SelfTest.Result result = SelfTest.run(checks, device, seed, System.out::println);
+    System.out.printf(
+        "%s on %s, seed %d, commit %s%n",
+        result, cuda ? gpu() : "the CPU", seed, BuildInfo.commit());
+    return result.passed() ? 0 : 1;
+  }
+
+  private static String gpu() {
+    return Cuda.name() + " (compute capability " + Cuda.computeCapability() + ")";
+  }
+}

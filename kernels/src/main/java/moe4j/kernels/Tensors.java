@@ -12,6 +12,7 @@ import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Device;
 import org.bytedeco.pytorch.DeviceOptional;
 import org.bytedeco.pytorch.LongOptional;
+import org.bytedeco.pytorch.MemoryFormatOptional;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorOptional;
@@ -38,6 +39,11 @@ public final class Tensors {
   /** Options for new tensors of a type on a device. */
   public static TensorOptions options(ScalarType dtype, Device device) {
     return new TensorOptions(dtype).device(new DeviceOptional(device));
+  }
+
+  /** A new tensor, whose elements are not set. */
+  public static Tensor empty(ScalarType dtype, Device device, long... shape) {
+    return torch.empty(shape, options(dtype, device), new MemoryFormatOptional());
   }
 
   /** A new tensor of zeros. */

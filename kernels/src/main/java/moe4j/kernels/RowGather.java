@@ -1,22 +1,31 @@
 package moe4j.kernels;
 
+import moe4j.kernels.cuda.CudaKernel;
+import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 
 /**
  * Rows of tokens out to their routes and back, as gathers in both directions: {@code token} [R]
  * names a route's token, {@code slot} [T, k] a token's routes, each the other's inverse. libtorch's
  * own gradient of a gather adds row by row, many times as slow on a CPU and in no fixed order on a
- * GPU.
+ * GPU. A route that was dropped has a slot of -1, and a row that is no route's a token of -1.
  */
 public final class RowGather {
+  private static final int THREADS = 256;
+
+  /** A warp makes a row. */
+  private static final int ROWS_A_BLOCK = THREADS / 32;
+
+  private static final Scalar ZERO = Scopes.keep(() -> new Scalar(0));
+
   private RowGather() {}
 
   /**
    * {@code y[r] = x[token[r]]}.
    *
    * @param x [T, h]
-   * @param token int64 [R]
-   * @param slot int64 [T, k], R = T k
+   * @param token int64 [R]; a negative one gives a row of zeros
+   * @param slot int64 [T, k], R = T k; a negative one is none
    * @return [R, h]
    */
   public static Tensor spread(Tensor x, Tensor token, Tensor slot) {
@@ -27,20 +36,45 @@ public final class RowGather {
    * {@code y[t] = sum_j x[slot[t, j]]}.
    *
    * @param x [R, h]
-   * @param token int64 [R]
-   * @param slot int64 [T, k], R = T k
-   * @return [T, h]
+   * @param token int64 [R]; where it is negative, no slot may name the row
+   * @param slot int64 [T, k], R = T k; a negative one adds nothing
+   * @return [T, h], summed in fp32 on a GPU
    */
   public static Tensor gather(Tensor x, Tensor token, Tensor slot) {
     return new Gather().apply(x, token, slot)[0];
   }
 
   private static Tensor out(Tensor x, Tensor token) {
-    return x.index_select(0, token);
+    if (Kernels.take(x)) {
+      return launch("spread", x, token, token.size(0), "K=1");
+    }
+    Tensor rows = x.index_select(0, token.clamp_min(ZERO));
+    return rows.masked_fill_(token.lt(ZERO).unsqueeze(1), ZERO);
   }
 
   private static Tensor back(Tensor x, Tensor slot) {
-    return x.index_select(0, slot.flatten()).view(slot.size(0), slot.size(1), x.size(1)).sum(1);
+    long tokens = slot.size(0);
+    long k = slot.size(1);
+    if (Kernels.take(x)) {
+      return launch("gather", x, slot, tokens, "K=" + k);
+    }
+    return out(x, slot.flatten()).view(tokens, k, x.size(1)).sum(1);
+  }
+
+  private static Tensor launch(String kernel, Tensor x, Tensor index, long rows, String k) {
+    long h = x.size(1);
+    Tensor y = Tensors.empty(Tensors.dtype(x), x.device(), rows, h);
+    CudaKernel.of("rows.cu", kernel, Kernels.type(x), k)
+        .launch(
+            (rows + ROWS_A_BLOCK - 1) / ROWS_A_BLOCK,
+            THREADS,
+            0,
+            x.contiguous(),
+            index.contiguous(),
+            y,
+            rows,
+            Math.toIntExact(h));
+    return y;
   }
 
   private static final class Spread extends CustomFunction {

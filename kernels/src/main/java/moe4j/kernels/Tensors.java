@@ -42,6 +42,11 @@ public final class Tensors {
     return new TensorOptions(dtype).device(new DeviceOptional(device));
   }
 
+  /** A new tensor, whose elements are not set. */
+  public static Tensor empty(ScalarType dtype, Device device, long... shape) {
+    return torch.empty(shape, options(dtype, device), new MemoryFormatOptional());
+  }
+
   /** A new tensor of zeros. */
   public static Tensor zeros(ScalarType dtype, Device device, long... shape) {
     return torch.zeros(shape, options(dtype, device));

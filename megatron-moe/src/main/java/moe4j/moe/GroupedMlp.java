@@ -46,12 +46,12 @@ public final class GroupedMlp implements Experts {
   @Override
   public Tensor forward(Dispatched dispatched) {
     Tensor rows = dispatched.rows();
-    Tensor weight = dispatched.weight().to(Tensors.dtype(rows));
     if (ExpertMlp.takes(fc1)) {
+      Tensor weight = dispatched.weight().to(Tensors.dtype(rows));
       return ExpertMlp.apply(rows, weight, fc1, fc2, dispatched.offsets(), activation);
     }
     Tensor inner = GroupedMatmul.linear(rows, fc1, dispatched.offsets());
-    Tensor weighted = activation.apply(inner).mul(weight.unsqueeze(1));
+    Tensor weighted = activation.weighted(inner, dispatched.weight());
     return GroupedMatmul.linear(weighted, fc2, dispatched.offsets());
   }
 }

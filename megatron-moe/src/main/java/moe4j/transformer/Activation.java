@@ -1,6 +1,7 @@
 package moe4j.transformer;
 
 import moe4j.kernels.ExpertMlp;
+import moe4j.kernels.WeightedActivation;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorVector;
 import org.bytedeco.pytorch.global.torch;
@@ -15,6 +16,11 @@ public enum Activation implements ExpertMlp.Activation {
     }
 
     @Override
+    public Tensor weighted(Tensor x, Tensor weight) {
+      return WeightedActivation.gelu(x, weight);
+    }
+
+    @Override
     public Tensor gradient(Tensor gradient, Tensor x) {
       return torch.gelu_backward(gradient, x);
     }
@@ -26,6 +32,11 @@ public enum Activation implements ExpertMlp.Activation {
     public Tensor apply(Tensor x) {
       TensorVector halves = x.chunk(2, -1);
       return torch.silu(halves.get(0)).mul(halves.get(1));
+    }
+
+    @Override
+    public Tensor weighted(Tensor x, Tensor weight) {
+      return WeightedActivation.swiglu(x, weight);
     }
 
     @Override
@@ -56,4 +67,7 @@ public enum Activation implements ExpertMlp.Activation {
   /** [..., inputs f] to [..., f]. */
   @Override
   public abstract Tensor apply(Tensor x);
+
+  /** {@link #apply} to [R, inputs f], each row times its weight, [R]. */
+  public abstract Tensor weighted(Tensor x, Tensor weight);
 }

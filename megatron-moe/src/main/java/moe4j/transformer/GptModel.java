@@ -81,8 +81,8 @@ public final class GptModel implements LanguageModel, AutoCloseable {
 
   @Override
   public Tensor loss(Batch batch, Pass pass) {
-    Tensor logits = logits(batch, pass);
-    return CrossEntropy.loss(logits.flatten(0, 1), batch.labels().flatten())
+    Tensor rows = hidden(batch, pass).flatten(0, 1);
+    return CrossEntropy.linear(rows, outputWeight, batch.labels().flatten())
         .view(batch.labels().shape());
   }
 

@@ -1,0 +1,76 @@
+package moe4j.kernels.selftest;
+
+import moe4j.kernels.CrossEntropy;
+import moe4j.kernels.Tensors;
+import org.bytedeco.pytorch.NoGradGuard;
+import org.bytedeco.pytorch.Scalar;
+import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch.ScalarType;
+
+/** The output layer with the loss, its gradients with another upstream gradient for each row. */
+final class CrossEntropyCheck implements KernelCheck {
+  @Override
+  public String name() {
+    return "cross-entropy";
+  }
+
+  @Override
+  public void run(Comparison on) {
+    for (ScalarType dtype : new ScalarType[] {ScalarType.Float, ScalarType.BFloat16}) {
+      run(on, dtype, 37, 24, 1, 1);
+      run(on, dtype, 64, 64, 1000, 1);
+      run(on, dtype, 33, 40, 1003, 1);
+      run(on, dtype, 16, 64, 1000, 60);
+      run(on, dtype, 5, 16, 50_304, 1);
+      run(on, dtype, 3, 16, 50_257, 1);
+      // A row that is not kept in shared memory whatever its type.
+      run(on, dtype, 2, 8, 60_008, 1);
+    }
+  }
+
+  /** Logits of about {@code spread}. */
+  private static void run(
+      Comparison on, ScalarType dtype, int rows, int h, int vocabulary, double spread) {
+    Tensor hidden = on.normal(dtype, rows, h);
+    Tensor weight =
+        on.normal(dtype, vocabulary, h)
+            .mul(new Scalar(spread / Math.sqrt(h)))
+            .to(dtype)
+            .to(ScalarType.Double);
+    Tensor upstream = on.normal(ScalarType.Float, rows);
+    Tensor labels = labels(on, rows, vocabulary);
+
+    Tensor x = on.leaf(hidden, dtype);
+    Tensor w = on.leaf(weight, dtype);
+    Tensor given = labels.to(on.device(), ScalarType.Long);
+    Tensor loss = CrossEntropy.linear(x, w, given);
+    loss.mul(upstream.to(on.device(), ScalarType.Float)).sum().backward();
+
+    Tensor exactX = hidden.detach().set_requires_grad(true);
+    Tensor exactW = weight.detach().set_requires_grad(true);
+    Tensor logits = exactX.mm(exactW.t());
+    Tensor exact = logits.logsumexp(1).sub(logits.gather(1, labels.unsqueeze(1)).squeeze(1));
+    exact.mul(upstream).sum().backward();
+
+    String what = "cross-entropy %s V=%d x%.0f: ".formatted(dtype, vocabulary, spread);
+    double bound = dtype == ScalarType.Float ? 1e-5 : 1e-2;
+    on.close(what + "loss", loss, exact, bound);
+    // Large bf16 logits are off by a quarter, which changes what is likely.
+    double gradients = dtype == ScalarType.Float ? 1e-5 * spread : spread > 1 ? 0.15 : 1e-2;
+    on.close(what + "hidden gradient", x.grad(), exactX.grad(), gradients);
+    on.close(what + "weight gradient", w.grad(), exactW.grad(), gradients);
+    try (NoGradGuard guard = new NoGradGuard()) {
+      on.close(what + "evaluated", CrossEntropy.linear(x, w, given), exact, bound);
+    }
+  }
+
+  /** The vocabulary's both ends, and some of it between. */
+  private static Tensor labels(Comparison on, int rows, int vocabulary) {
+    long[] labels = new long[rows];
+    for (int i = 2; i < rows; i++) {
+      labels[i] = Math.floorMod(on.seed() + 7919L * i, vocabulary);
+    }
+    labels[0] = vocabulary - 1L;
+    return Tensors.of(labels);
+  }
+}

@@ -1,0 +1,82 @@
+// Rows out to their routes and back: copies and sums of whole rows. A warp makes a row.
+#include "common.cuh"
+
+// TYPE: the rows'. K: routes a token has.
+#ifndef TYPE
+#define TYPE bf16
+#endif
+#ifndef K
+#define K 2
+#endif
+
+#define THREADS 256
+
+__device__ __forceinline__ long long row_of_warp() {
+  return (long long)blockIdx.x * (THREADS / 32) + threadIdx.x / 32;
+}
+
+// Whether rows of h elements can be moved 16 bytes at a time.
+__device__ __forceinline__ bool aligned(const void* x, const void* y, int h) {
+  return h % 8 == 0 && (((u64)x | (u64)y) & 15) == 0;
+}
+
+// y[r] = x[token[r]], zeros where that is negative. Rows are copied as they are.
+extern "C" __global__ void __launch_bounds__(THREADS)
+    spread(const TYPE* __restrict__ x, const long long* __restrict__ token, TYPE* __restrict__ y,
+           long long rows, int h) {
+  const long long r = row_of_warp();
+  if (r >= rows) return;
+  const int lane = threadIdx.x % 32;
+  const long long t = token[r];
+  const TYPE* from = x + (t < 0 ? 0 : t) * h;
+  TYPE* to = y + r * h;
+  if (aligned(x, y, h)) {
+    const uint4 zero = make_uint4(0, 0, 0, 0);
+    const uint4* source = reinterpret_cast<const uint4*>(from);
+    uint4* target = reinterpret_cast<uint4*>(to);
+    const int vectors = h / 8 * (int)sizeof(TYPE) / 2;
+#pragma unroll 4
+    for (int i = lane; i < vectors; i += 32) target[i] = t < 0 ? zero : source[i];
+  } else {
+#pragma unroll 4
+    for (int i = lane; i < h; i += 32) to[i] = t < 0 ? from_float<TYPE>(0) : from[i];
+  }
+}
+
+// y[t] = sum_j x[slot[t][j]] in fp32, rounded once; a negative slot is none.
+extern "C" __global__ void __launch_bounds__(THREADS)
+    gather(const TYPE* __restrict__ x, const long long* __restrict__ slot, TYPE* __restrict__ y,
+           long long rows, int h) {
+  const long long t = row_of_warp();
+  if (t >= rows) return;
+  const int lane = threadIdx.x % 32;
+  long long from[K];
+#pragma unroll
+  for (int j = 0; j < K; j++) from[j] = slot[t * K + j];
+  TYPE* to = y + t * h;
+  if (aligned(x, y, h)) {
+#pragma unroll 2
+    for (int i = 8 * lane; i < h; i += 8 * 32) {
+      float sum[8] = {0, 0, 0, 0, 0, 0, 0, 0};
+#pragma unroll
+      for (int j = 0; j < K; j++) {
+        if (from[j] >= 0) {
+          float v[8];
+          load8(x + from[j] * h + i, v);
+#pragma unroll
+          for (int c = 0; c < 8; c++) sum[c] += v[c];
+        }
+      }
+      store8(to + i, sum);
+    }
+  } else {
+    for (int i = lane; i < h; i += 32) {
+      float sum = 0;
+#pragma unroll
+      for (int j = 0; j < K; j++) {
+        if (from[j] >= 0) sum += to_float(x[from[j] * h + i]);
+      }
+      to[i] = from_float<TYPE>(sum);
+    }
+  }
+}

@@ -14,7 +14,7 @@ public final class Kernels {
   }
 
   /** Whether a kernel of ours computes what is asked of these tensors: those on a GPU. */
-  static boolean take(Tensor first) {
+  public static boolean take(Tensor first) {
     return ours && first.is_cuda();
   }
 }

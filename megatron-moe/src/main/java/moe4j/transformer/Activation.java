@@ -1,5 +1,7 @@
 package moe4j.transformer;
 
+import moe4j.kernels.BiasGelu;
+import moe4j.kernels.BiasSwiGlu;
 import moe4j.kernels.ExpertMlp;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorVector;
@@ -10,8 +12,8 @@ public enum Activation implements ExpertMlp.Activation {
   /** {@code x Phi(x)}, exact (Hendrycks and Gimpel 2016). */
   GELU(1) {
     @Override
-    public Tensor apply(Tensor x) {
-      return torch.gelu(x);
+    public Tensor apply(Tensor x, Tensor bias) {
+      return BiasGelu.apply(x, bias);
     }
 
     @Override
@@ -23,9 +25,8 @@ public enum Activation implements ExpertMlp.Activation {
   /** {@code silu(a) b} with x = [a, b] along the last dimension (Shazeer 2020). */
   SWIGLU(2) {
     @Override
-    public Tensor apply(Tensor x) {
-      TensorVector halves = x.chunk(2, -1);
-      return torch.silu(halves.get(0)).mul(halves.get(1));
+    public Tensor apply(Tensor x, Tensor bias) {
+      return BiasSwiGlu.apply(x, bias);
     }
 
     @Override
@@ -55,5 +56,16 @@ public enum Activation implements ExpertMlp.Activation {
 
   /** [..., inputs f] to [..., f]. */
   @Override
-  public abstract Tensor apply(Tensor x);
+  public Tensor apply(Tensor x) {
+    return apply(x, null);
+  }
+
+  /**
+   * The activation of {@code x + bias}.
+   *
+   * @param x [..., inputs f]
+   * @param bias [inputs f], or null
+   * @return [..., f]
+   */
+  public abstract Tensor apply(Tensor x, Tensor bias);
 }

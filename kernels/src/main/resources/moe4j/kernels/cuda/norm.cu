@@ -70,11 +70,11 @@ template <int WARPS, int ROWS> struct Group {
   __device__ __forceinline__ void meet() const {
     if (ROWS == 1) {
       __syncthreads();
-      return;
-    }
+    } else {
 #pragma unroll
-    for (int j = 0; j < ROWS; j++) {
-      if (row == j) asm volatile("bar.sync %0, %1;" ::"r"(j + 1), "n"(32 * WARPS) : "memory");
+      for (int j = 0; j < ROWS; j++) {
+        if (row == j) asm volatile("bar.sync %0, %1;" ::"r"(j + 1), "n"(32 * WARPS) : "memory");
+      }
     }
   }
 

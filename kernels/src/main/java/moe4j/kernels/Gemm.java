@@ -18,12 +18,13 @@ public final class Gemm {
    * @return [..., out]
    */
   public static Tensor linear(Tensor x, Tensor weight, Tensor bias) {
-    if (!OneDnn.takes(x, weight)) {
+    boolean sumsBias = bias != null && Kernels.take(x);
+    if (!OneDnn.takes(x, weight) && !sumsBias) {
       return torch.linear(x, weight, Tensors.optional(bias));
     }
     long[] shape = x.shape();
     Tensor rows = x.dim() == 2 ? x : x.reshape(-1, shape[shape.length - 1]);
-    Tensor y = new OneDnnLinear().apply(rows, weight, bias)[0];
+    Tensor y = new Linear().apply(rows, weight, bias)[0];
     if (x.dim() == 2) {
       return y;
     }
@@ -50,12 +51,16 @@ public final class Gemm {
     }
     List<Tensor> gradients = new ArrayList<>(List.of(g.t().mm(x)));
     if (bias) {
-      gradients.add(g.sum(0));
+      gradients.add(ColumnSum.of(g));
     }
     return gradients;
   }
 
-  private static final class OneDnnLinear extends CustomFunction {
+  /**
+   * A linear layer whose gradients are computed here: by oneDNN on a CPU; on a GPU for the bias's,
+   * which libtorch is slow to sum.
+   */
+  private static final class Linear extends CustomFunction {
     private Tensor x;
     private Tensor weight;
 

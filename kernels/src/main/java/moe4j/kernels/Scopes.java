@@ -1,5 +1,7 @@
 package moe4j.kernels;
 
+import java.util.List;
+import java.util.function.Function;
 import java.util.function.Supplier;
 import org.bytedeco.javacpp.Pointer;
 import org.bytedeco.javacpp.PointerScope;
@@ -22,13 +24,24 @@ public final class Scopes {
    * tensors made by it are closed. Without an enclosing scope the caller owns the result.
    */
   public static Tensor compute(Supplier<Tensor> body) {
+    return compute(body, List::of);
+  }
+
+  /**
+   * {@link #compute(Supplier)} for a result of several tensors.
+   *
+   * @param tensors those of the result that were made by {@code body}
+   */
+  public static <R> R compute(Supplier<R> body, Function<R, List<Tensor>> tensors) {
     PointerScope outer = PointerScope.getInnerScope();
     try (PointerScope inner = new PointerScope()) {
-      Tensor result = body.get();
-      if (outer == null) {
-        result.retainReference();
-      } else {
-        outer.attach(result);
+      R result = body.get();
+      for (Tensor tensor : tensors.apply(result)) {
+        if (outer == null) {
+          tensor.retainReference();
+        } else {
+          outer.attach(tensor);
+        }
       }
       return result;
     }

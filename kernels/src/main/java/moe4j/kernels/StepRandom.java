@@ -1,6 +1,6 @@
 package moe4j.kernels;
 
-import org.bytedeco.pytorch.Scalar;
+import org.bytedeco.pytorch.Device;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
@@ -8,15 +8,43 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
 /**
  * The random numbers of one micro-batch. A draw is a function of the seed, the step, the layer, the
  * operation and the element's global index (its sample's place in the global batch comes first), so
- * it does not depend on how a batch is cut into micro-batches, nor on what was drawn before it;
- * libtorch's generator has no part in a step.
+ * it does not depend on how a batch is cut into micro-batches, nor on what was drawn before it, nor
+ * on the device; libtorch's generator has no part in a step.
+ *
+ * <p>On a GPU the numbers come from a kernel of ours in every case: no operation of libtorch's
+ * reads a position there without waiting for it.
  *
  * @param seed the run's seed
  * @param step the step, from 0
  * @param firstSample the place in the global batch of the micro-batch's first sample
  * @param samples the micro-batch's samples
+ * @param position int64 [2] on the GPU, the step and the first sample, read when the kernels run
+ *     and in place of the numbers here; null where the numbers here count
  */
-public record StepRandom(long seed, long step, long firstSample, long samples) {
+public record StepRandom(long seed, long step, long firstSample, long samples, Tensor position) {
+
+  /** The random numbers of a micro-batch whose place is known to the host. */
+  public StepRandom(long seed, long step, long firstSample, long samples) {
+    this(seed, step, firstSample, samples, null);
+  }
+
+  /**
+   * The random numbers of the micro-batch whose place is found on the GPU: a captured graph draws
+   * other numbers at each replay.
+   *
+   * @param position int64 [2] on the GPU, the step and the place of the first sample; it outlives
+   *     all draws, and does not change between a forward and its backward
+   */
+  public static StepRandom onDevice(long seed, Tensor position, long samples) {
+    if (!position.is_cuda()
+        || Tensors.dtype(position) != ScalarType.Long
+        || position.numel() != 2) {
+      throw new IllegalArgumentException(
+          "a position of shape %s in %s: two int64 on a GPU are one"
+              .formatted(Tensors.shape(position), Tensors.dtype(position)));
+    }
+    return new StepRandom(seed, 0, 0, samples, position);
+  }
 
   /**
    * Uniform numbers in [0, 1), fp32, on {@code like}'s device.
@@ -26,16 +54,17 @@ public record StepRandom(long seed, long step, long firstSample, long samples) {
    * @param operation which of the layer's draws, below 2^16
    */
   public Tensor uniform(Tensor like, int layer, int operation) {
-    long size = like.numel();
-    if (size % samples != 0 || layer >>> 16 != 0 || operation >>> 16 != 0) {
-      throw new IllegalArgumentException(
-          "%d random numbers for %d samples, layer %d, operation %d"
-              .formatted(size, samples, layer, operation));
+    long perSample = perSample(like, layer, operation);
+    if (like.is_cuda()) {
+      return Dropout.uniform(this, like, layer, operation);
+    }
+    if (position != null) {
+      throw new IllegalStateException("random numbers of a GPU's micro-batch drawn on the CPU");
     }
     Tensor host = torch.empty(like.shape());
     long stream = (step & 0xffffffffL) | ((long) layer << 32) | ((long) operation << 48);
-    Philox.uniform(host, seed, stream, size / samples * firstSample);
-    return host.to(like.device(), ScalarType.Float);
+    Philox.uniform(host, seed, stream, perSample * firstSample);
+    return host;
   }
 
   /**
@@ -44,10 +73,24 @@ public record StepRandom(long seed, long step, long firstSample, long samples) {
    * @param x any shape, the samples' elements in order
    */
   public Tensor dropout(Tensor x, double p, int layer, int operation) {
-    if (p == 0) {
-      return x;
+    return new Dropout(this, p, layer, operation).apply(x);
+  }
+
+  /** A sample's elements. */
+  long perSample(Tensor like, int layer, int operation) {
+    long size = like.numel();
+    if (size % samples != 0 || layer >>> 16 != 0 || operation >>> 16 != 0) {
+      throw new IllegalArgumentException(
+          "%d random numbers for %d samples, layer %d, operation %d"
+              .formatted(size, samples, layer, operation));
     }
-    Tensor keep = uniform(x, layer, operation).ge(new Scalar(p)).to(Tensors.dtype(x));
-    return x.mul(keep.mul_(new Scalar(1 / (1 - p))));
+    return size / samples;
+  }
+
+  /** The position in a GPU's memory, copied there where it is known to the host alone. */
+  Tensor positionOn(Device device) {
+    return position != null
+        ? position
+        : Tensors.of(new long[] {step, firstSample}).to(device, ScalarType.Long);
   }
 }

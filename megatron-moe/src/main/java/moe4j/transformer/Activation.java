@@ -1,5 +1,7 @@
 package moe4j.transformer;
 
+import moe4j.kernels.BiasGelu;
+import moe4j.kernels.BiasSwiGlu;
 import moe4j.kernels.ExpertMlp;
 import moe4j.kernels.WeightedActivation;
 import org.bytedeco.pytorch.Tensor;
@@ -11,8 +13,8 @@ public enum Activation implements ExpertMlp.Activation {
   /** {@code x Phi(x)}, exact (Hendrycks and Gimpel 2016). */
   GELU(1) {
     @Override
-    public Tensor apply(Tensor x) {
-      return torch.gelu(x);
+    public Tensor apply(Tensor x, Tensor bias) {
+      return BiasGelu.apply(x, bias);
     }
 
     @Override
@@ -29,9 +31,8 @@ public enum Activation implements ExpertMlp.Activation {
   /** {@code silu(a) b} with x = [a, b] along the last dimension (Shazeer 2020). */
   SWIGLU(2) {
     @Override
-    public Tensor apply(Tensor x) {
-      TensorVector halves = x.chunk(2, -1);
-      return torch.silu(halves.get(0)).mul(halves.get(1));
+    public Tensor apply(Tensor x, Tensor bias) {
+      return BiasSwiGlu.apply(x, bias);
     }
 
     @Override
@@ -66,7 +67,18 @@ public enum Activation implements ExpertMlp.Activation {
 
   /** [..., inputs f] to [..., f]. */
   @Override
-  public abstract Tensor apply(Tensor x);
+  public Tensor apply(Tensor x) {
+    return apply(x, null);
+  }
+
+  /**
+   * The activation of {@code x + bias}.
+   *
+   * @param x [..., inputs f]
+   * @param bias [inputs f], or null
+   * @return [..., f]
+   */
+  public abstract Tensor apply(Tensor x, Tensor bias);
 
   /** {@link #apply} to [R, inputs f], each row times its weight, [R]. */
   public abstract Tensor weighted(Tensor x, Tensor weight);

@@ -61,6 +61,16 @@ public final class Attention {
 
   /** [B, S, h] to [B, S, h]. */
   public Tensor forward(Tensor hidden, Context context, Pass pass) {
+    return projection.forward(mixed(hidden, context, pass));
+  }
+
+  /** {@link #forward}, the projection's bias perhaps left to the layer. */
+  public Delta delta(Tensor hidden, Context context, Pass pass) {
+    return projection.withoutBias(mixed(hidden, context, pass));
+  }
+
+  /** The heads' values, weighted: [B, S, h] to [B, S, n d]. */
+  private Tensor mixed(Tensor hidden, Context context, Pass pass) {
     long batch = hidden.size(0);
     long sequence = hidden.size(1);
     TensorVector parts =
@@ -85,8 +95,7 @@ public final class Attention {
             spread(value.transpose(1, 2)),
             context.allowed(),
             pass);
-    return projection.forward(
-        mixed.transpose(1, 2).reshape(batch, sequence, groups * headsPerGroup * channels));
+    return mixed.transpose(1, 2).reshape(batch, sequence, groups * headsPerGroup * channels);
   }
 
   /** A group's keys for each of its heads: [B, g, S, d] to [B, n, S, d]. */

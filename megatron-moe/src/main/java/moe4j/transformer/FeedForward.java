@@ -12,6 +12,11 @@ public interface FeedForward {
    */
   Tensor forward(Tensor hidden, Pass pass);
 
+  /** {@link #forward} for the layer; a block whose last step adds a bias may leave that to it. */
+  default Delta delta(Tensor hidden, Pass pass) {
+    return new Delta(forward(hidden, pass), null);
+  }
+
   /** Makes the feed-forward block of a layer. */
   @FunctionalInterface
   interface Factory {

@@ -98,14 +98,18 @@ public final class GptModel implements LanguageModel, AutoCloseable {
 
   /** The last layer's normalised output, [B, S, h]. */
   public Tensor hidden(Batch batch, Pass pass) {
-    Tensor hidden = embed(batch, pass);
+    Residual residual = Residual.of(embed(batch, pass));
     Attention.Context context = context(batch);
     for (TransformerLayer layer : layers) {
-      Tensor input = hidden;
+      Residual input = residual;
       // A scope a layer: what autograd does not keep is freed here, not after the backward.
-      hidden = Scopes.compute(() -> layer.forward(input, context, pass));
+      residual = Scopes.compute(() -> layer.forward(input, context, pass), Residual::tensors);
+      input.close();
     }
-    return finalNorm.forward(hidden);
+    Residual last = residual;
+    Tensor hidden = Scopes.compute(() -> finalNorm.forward(last).normed());
+    last.close();
+    return hidden;
   }
 
   private Tensor embed(Batch batch, Pass pass) {

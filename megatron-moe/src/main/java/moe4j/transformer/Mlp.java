@@ -26,6 +26,16 @@ public final class Mlp implements FeedForward {
 
   @Override
   public Tensor forward(Tensor hidden, Pass pass) {
-    return fc2.forward(activation.apply(fc1.forward(hidden)));
+    return fc2.forward(inner(hidden));
+  }
+
+  @Override
+  public Delta delta(Tensor hidden, Pass pass) {
+    return fc2.withoutBias(inner(hidden));
+  }
+
+  private Tensor inner(Tensor hidden) {
+    Delta product = fc1.withoutBias(hidden);
+    return activation.apply(product.value(), product.bias());
   }
 }

@@ -2,6 +2,7 @@ package moe4j.transformer;
 
 import java.util.ArrayList;
 import java.util.List;
+import moe4j.kernels.Dropout;
 import moe4j.kernels.StepRandom;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Tensor;
@@ -66,7 +67,12 @@ public final class Pass {
 
   /** Dropout where training. */
   public Tensor dropout(Tensor x, double p, int layer, Operation operation) {
-    return random == null ? x : random.dropout(x, p, layer, operation.id());
+    return dropout(p, layer, operation).apply(x);
+  }
+
+  /** The dropout of a training pass, none else, for a kernel that drops in passing. */
+  public Dropout dropout(double p, int layer, Operation operation) {
+    return random == null ? Dropout.NONE : new Dropout(random, p, layer, operation.id());
   }
 
   /** Leaves a loss behind; it joins the gradient with its coefficient. */

@@ -1,6 +1,7 @@
 package moe4j.transformer;
 
-import org.bytedeco.pytorch.Tensor;
+import moe4j.kernels.AddNorm;
+import moe4j.kernels.Dropout;
 
 /** A pre-norm layer: {@code h = x + attention(norm(x))}, {@code y = h + feedForward(norm(h))}. */
 public final class TransformerLayer {
@@ -26,15 +27,23 @@ public final class TransformerLayer {
     this.feedForward = feedForward.create(layer, parameters.child("mlp"));
   }
 
-  /** [B, S, h] to [B, S, h]. */
-  public Tensor forward(Tensor hidden, Attention.Context context, Pass pass) {
-    Tensor attended = attention.forward(inputNorm.forward(hidden), context, pass);
-    Tensor between = hidden.add(drop(attended, Operation.ATTENTION_OUTPUT, pass));
-    Tensor fed = feedForward.forward(feedForwardNorm.forward(between), pass);
-    return between.add(drop(fed, Operation.FEED_FORWARD_OUTPUT, pass));
+  /**
+   * [B, S, h] to [B, S, h].
+   *
+   * @param x the stream, and what the layer before adds to it
+   * @return the stream, and what this layer's feed-forward block adds to it
+   */
+  public Residual forward(Residual x, Attention.Context context, Pass pass) {
+    AddNorm.Result first = inputNorm.forward(x);
+    Delta attended = attention.delta(first.normed(), context, pass);
+    AddNorm.Result second =
+        feedForwardNorm.forward(
+            new Residual(first.sum(), attended, drop(Operation.ATTENTION_OUTPUT, pass)));
+    Delta fed = feedForward.delta(second.normed(), pass);
+    return new Residual(second.sum(), fed, drop(Operation.FEED_FORWARD_OUTPUT, pass));
   }
 
-  private Tensor drop(Tensor x, Operation operation, Pass pass) {
-    return pass.dropout(x, dropout, layer + 1, operation);
+  private Dropout drop(Operation operation, Pass pass) {
+    return pass.dropout(dropout, layer + 1, operation);
   }
 }

@@ -94,3 +94,77 @@ __device__ __forceinline__ float uniform(u32 draw) { return (draw >> 8) * 0x1p-2
 __device__ __forceinline__ u64 stream_of(u64 step, u64 layer, u64 operation) {
   return (step & 0xffffffffull) | (layer << 32) | (operation << 48);
 }
+
+// One element, where eight neighbours are not aligned.
+template <typename Value> __device__ __forceinline__ void load(const Value* p, float (&v)[1]) {
+  v[0] = to_float(*p);
+}
+template <typename Value> __device__ __forceinline__ void load(const Value* p, float (&v)[8]) {
+  load8(p, v);
+}
+template <typename Value> __device__ __forceinline__ void store(Value* p, const float (&v)[1]) {
+  *p = from_float<Value>(v[0]);
+}
+template <typename Value> __device__ __forceinline__ void store(Value* p, const float (&v)[8]) {
+  store8(p, v);
+}
+
+// Where a step's draws come from (StepRandom.java): position holds the step and the micro-batch's
+// first sample in memory, so that a replayed graph draws anew.
+struct Draws {
+  u64 key;
+  u64 stream;
+  u64 first;
+};
+
+__device__ __forceinline__ Draws draws_of(
+    u64 key, const long long* position, long long per_sample, int layer, int operation) {
+  Draws d;
+  d.key = key;
+  d.stream = stream_of((u64)position[0], (u64)layer, (u64)operation);
+  d.first = (u64)(per_sample * position[1]);
+  return d;
+}
+
+// The draw of element i of the micro-batch.
+__device__ __forceinline__ float draw(const Draws& d, u64 i) {
+  const u64 index = d.first + i;
+  const uint4 four = philox(d.key, index >> 2, d.stream);
+  const u32 lane = (u32)index & 3;
+  return uniform(lane == 0 ? four.x : lane == 1 ? four.y : lane == 2 ? four.z : four.w);
+}
+
+// The draws of eight neighbours: a sample has a multiple of four elements, and so has i.
+__device__ __forceinline__ void draw8(const Draws& d, u64 i, float (&u)[8]) {
+  const u64 block = (d.first + i) >> 2;
+#pragma unroll
+  for (int k = 0; k < 2; k++) {
+    const uint4 four = philox(d.key, block + k, d.stream);
+    u[4 * k] = uniform(four.x);
+    u[4 * k + 1] = uniform(four.y);
+    u[4 * k + 2] = uniform(four.z);
+    u[4 * k + 3] = uniform(four.w);
+  }
+}
+
+// A tile, of columns over rows: a block has TILE_WARPS warps, each on a row of its own, a lane on N
+// neighbouring columns. The columns' sums of the block, in a fixed order; all threads call it, with
+// zeros where a column is none.
+#define TILE_WARPS 8
+
+template <int N>
+__device__ __forceinline__ void store_column_sums(
+    const float (&sums)[N], float* out, int first_column, int columns) {
+  __shared__ float buffer[TILE_WARPS][32 * N];
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+#pragma unroll
+  for (int i = 0; i < N; i++) buffer[warp][i * 32 + lane] = sums[i];
+  __syncthreads();
+  for (int c = threadIdx.x; c < 32 * N; c += 32 * TILE_WARPS) {
+    float sum = 0;
+#pragma unroll
+    for (int w = 0; w < TILE_WARPS; w++) sum += buffer[w][(c % N) * 32 + c / N];
+    if (first_column + c < columns) out[first_column + c] = sum;
+  }
+  __syncthreads();
+}

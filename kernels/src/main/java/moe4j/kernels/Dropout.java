@@ -1,0 +1,138 @@
+package moe4j.kernels;
+
+import org.bytedeco.pytorch.Scalar;
+import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch.ScalarType;
+
+/**
+ * Inverted dropout (Srivastava et al. 2014): zeroes each element with probability {@code p} and
+ * divides the rest by 1 - p. Nothing is kept for the backward but the key of the draws.
+ *
+ * @param random where the draws come from; null where p is 0
+ * @param p in [0, 1)
+ * @param layer the layer's global number, below 2^16
+ * @param operation which of the layer's draws, below 2^16
+ */
+public record Dropout(StepRandom random, double p, int layer, int operation) {
+  /** No dropout. */
+  public static final Dropout NONE = new Dropout(null, 0, 0, 0);
+
+  private static final String SOURCE = "dropout.cu";
+
+  /** Whether nothing is dropped. */
+  public boolean isNone() {
+    return p == 0;
+  }
+
+  /**
+   * Drops.
+   *
+   * @param x any shape, the samples' elements in order
+   * @return in the same type; x itself where p is 0
+   */
+  public Tensor apply(Tensor x) {
+    if (isNone()) {
+      return x;
+    }
+    if (Kernels.take(x)) {
+      return new Kernel(this).apply(x)[0];
+    }
+    Tensor keep = random.uniform(x, layer, operation).ge(new Scalar(p)).to(Tensors.dtype(x));
+    return x.mul(keep.mul_(new Scalar(1 / (1 - p))));
+  }
+
+  /** {@link StepRandom#uniform} on a GPU. */
+  static Tensor uniform(StepRandom random, Tensor like, int layer, int operation) {
+    Draws draws = new Dropout(random, 0, layer, operation).draws(like);
+    Tensor out = Launch.empty(ScalarType.Float, like, like.shape());
+    Launch.kernel(SOURCE, "uniform_draws", ScalarType.Float, "ALIGNED=" + (draws.inFours() ? 1 : 0))
+        .launch(
+            blocks(out),
+            256,
+            0,
+            out,
+            out.numel(),
+            random.seed(),
+            draws.position,
+            draws.perSample,
+            layer,
+            operation);
+    return out;
+  }
+
+  /**
+   * The draws for a tensor's elements, as kernels take them.
+   *
+   * @param position int64 [2] on the GPU, or null where nothing is drawn
+   * @param perSample elements of a sample
+   */
+  record Draws(Tensor position, long perSample) {
+    /** Whether a block of four draws never straddles two samples' first elements. */
+    boolean inFours() {
+      return perSample % 4 == 0;
+    }
+  }
+
+  /** The draws for {@code like}'s elements. */
+  Draws draws(Tensor like) {
+    return random == null
+        ? new Draws(null, 0)
+        : new Draws(random.positionOn(like.device()), random.perSample(like, layer, operation));
+  }
+
+  /** The key of the draws. */
+  long seed() {
+    return random == null ? 0 : random.seed();
+  }
+
+  /** What is kept is multiplied by this. */
+  float scale() {
+    return (float) (1 / (1 - p));
+  }
+
+  private static long blocks(Tensor t) {
+    return (t.numel() + 8 * 256 - 1) / (8 * 256);
+  }
+
+  private static final class Kernel extends CustomFunction {
+    private final Dropout drop;
+    private Draws draws;
+
+    Kernel(Dropout drop) {
+      this.drop = drop;
+    }
+
+    @Override
+    protected Tensor[] forward(Tensor[] inputs) {
+      Draws fresh = drop.draws(inputs[0]);
+      draws = new Draws(save(fresh.position), fresh.perSample);
+      return new Tensor[] {launch(inputs[0].contiguous())};
+    }
+
+    @Override
+    protected Tensor[] backward(Tensor[] gradients) {
+      return new Tensor[] {launch(gradients[0])};
+    }
+
+    private Tensor launch(Tensor x) {
+      Tensor y = Launch.empty(x);
+      boolean aligned = draws.inFours() && Launch.aligned(x, y);
+      Launch.kernel(SOURCE, "dropout", Tensors.dtype(x), "ALIGNED=" + (aligned ? 1 : 0))
+          .launch(
+              blocks(x),
+              256,
+              0,
+              x,
+              y,
+              x.numel(),
+              drop.seed(),
+              draws.position,
+              draws.perSample,
+              drop.layer,
+              drop.operation,
+              (float) drop.p,
+              drop.scale());
+      return y;
+    }
+  }
+}

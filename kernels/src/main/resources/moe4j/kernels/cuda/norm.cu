@@ -1,0 +1,404 @@
+// The residual stream's addition and the norm behind it, and their gradients:
+//
+//   sum = residual + dropout(delta + bias),  normed = (sum - mean) rstd weight + norm_bias
+//
+// An RMSNorm has no mean, a plain norm no delta and no sum of its own. A group of warps has a row in
+// its registers; where rows are no multiples of eight elements, a block walks over it.
+#include "common.cuh"
+
+// TYPE: the elements' type. ADD: whether there is a delta. DROP: whether there is dropout.
+// CHANNELS: a row's elements, a multiple of 8, addresses multiples of 16 bytes; with it, the warps of
+// a row and the rows of a block, FORWARD_WARPS and FORWARD_ROWS, BACKWARD_WARPS and BACKWARD_ROWS
+// (AddNorm.java chooses). Without it, any number, in blocks of 256 threads.
+#ifndef TYPE
+#define TYPE bf16
+#endif
+#ifndef ADD
+#define ADD 1
+#endif
+#ifndef DROP
+#define DROP 0
+#endif
+typedef TYPE T;
+
+// What the type makes of a number.
+__device__ __forceinline__ float rounded(float x) { return to_float(from_float<T>(x)); }
+
+__device__ __forceinline__ float kept_or_not(float u, float p, float scale) {
+  return u >= p ? scale : 0.0f;
+}
+
+#ifdef CHANNELS
+
+#define FORWARD_THREADS (32 * FORWARD_WARPS * FORWARD_ROWS)
+#define BACKWARD_THREADS (32 * BACKWARD_WARPS * BACKWARD_ROWS)
+
+// Sums over a row's warps, each on the barrier of its group. The two slots take turns: who writes a
+// slot again has passed the other's barrier, so all have read it.
+template <int WARPS, int ROWS> struct Group {
+  int row;
+  int lane;
+  int turn;
+  float2 (*slots)[2][WARPS];
+
+  __device__ __forceinline__ explicit Group(float2 (*shared)[2][WARPS]) {
+    row = threadIdx.x / (32 * WARPS);
+    lane = threadIdx.x % (32 * WARPS);
+    turn = 0;
+    slots = shared + row;
+  }
+
+  __device__ __forceinline__ float2 sum(float a, float b) {
+    a = warp_sum(a);
+    b = warp_sum(b);
+    if (WARPS == 1) return make_float2(a, b);
+    float2* slot = (*slots)[turn];
+    turn ^= 1;
+    if (lane % 32 == 0) slot[lane / 32] = make_float2(a, b);
+    meet();
+    float2 all = make_float2(0, 0);
+#pragma unroll
+    for (int w = 0; w < WARPS; w++) {
+      all.x += slot[w].x;
+      all.y += slot[w].y;
+    }
+    return all;
+  }
+
+  // The row's warps wait for each other. A block takes as many barriers as are named by constants,
+  // and all 16 where one is not.
+  __device__ __forceinline__ void meet() const {
+    if (ROWS == 1) {
+      __syncthreads();
+    } else {
+#pragma unroll
+      for (int j = 0; j < ROWS; j++) {
+        if (row == j) asm volatile("bar.sync %0, %1;" ::"r"(j + 1), "n"(32 * WARPS) : "memory");
+      }
+    }
+  }
+
+  // The first of the eight columns of a lane's vector v.
+  __device__ __forceinline__ int column(int v) const { return (v * 32 * WARPS + lane) * 8; }
+};
+
+// Vectors of eight that a lane has of a row.
+#define VECTORS(warps) ((CHANNELS / 8 + 32 * (warps) - 1) / (32 * (warps)))
+
+#if CHANNELS / 8 % (32 * FORWARD_WARPS) == 0
+#define IN_FORWARD(column) true
+#else
+#define IN_FORWARD(column) ((column) < CHANNELS)
+#endif
+#if CHANNELS / 8 % (32 * BACKWARD_WARPS) == 0
+#define IN_BACKWARD(column) true
+#else
+#define IN_BACKWARD(column) ((column) < CHANNELS)
+#endif
+
+// mean, rstd: fp32 [rows]; mean is null for an RMSNorm, and norm_bias and bias may be.
+extern "C" __global__ void __launch_bounds__(FORWARD_THREADS) norm_forward(
+    const T* __restrict__ residual, const T* __restrict__ delta, const T* __restrict__ bias,
+    const T* __restrict__ weight, const T* __restrict__ norm_bias, T* __restrict__ sum,
+    T* __restrict__ normed, float* __restrict__ mean, float* __restrict__ rstd, long long rows,
+    int channels, float epsilon, u64 key, const long long* position, long long per_sample,
+    int layer, int operation, float p, float scale) {
+  constexpr int V = VECTORS(FORWARD_WARPS);
+  __shared__ float2 slots[FORWARD_ROWS][2][FORWARD_WARPS];
+  Group<FORWARD_WARPS, FORWARD_ROWS> group(slots);
+  const long long row = (long long)blockIdx.x * FORWARD_ROWS + group.row;
+  if (row >= rows) return;
+  const long long start = row * CHANNELS;
+
+  float x[V][8] = {};
+#pragma unroll
+  for (int v = 0; v < V; v++) {
+    if (IN_FORWARD(group.column(v))) load8(residual + start + group.column(v), x[v]);
+  }
+#if ADD
+  float d[V][8] = {};
+#pragma unroll
+  for (int v = 0; v < V; v++) {
+    if (IN_FORWARD(group.column(v))) load8(delta + start + group.column(v), d[v]);
+  }
+  if (bias) {
+#pragma unroll
+    for (int v = 0; v < V; v++) {
+      if (IN_FORWARD(group.column(v))) {
+        float b[8];
+        load8(bias + group.column(v), b);
+#pragma unroll
+        for (int i = 0; i < 8; i++) d[v][i] += b[i];
+      }
+    }
+  }
+#if DROP
+  const Draws draws = draws_of(key, position, per_sample, layer, operation);
+  const float kept = rounded(scale);
+#endif
+#pragma unroll
+  for (int v = 0; v < V; v++) {
+#if DROP
+    float u[8];
+    draw8(draws, (u64)(start + group.column(v)), u);
+#pragma unroll
+    for (int i = 0; i < 8; i++) d[v][i] *= kept_or_not(u[i], p, kept);
+#endif
+#pragma unroll
+    for (int i = 0; i < 8; i++) x[v][i] = rounded(x[v][i] + d[v][i]);
+    if (IN_FORWARD(group.column(v))) store8(sum + start + group.column(v), x[v]);
+  }
+#endif
+
+  float m = 0;
+  if (mean) {
+    float total = 0;
+#pragma unroll
+    for (int v = 0; v < V; v++) {
+#pragma unroll
+      for (int i = 0; i < 8; i++) total += x[v][i];
+    }
+    m = group.sum(total, 0).x * (1.0f / CHANNELS);
+  }
+  float squares = 0;
+#pragma unroll
+  for (int v = 0; v < V; v++) {
+    if (IN_FORWARD(group.column(v))) {
+#pragma unroll
+      for (int i = 0; i < 8; i++) squares = fmaf(x[v][i] - m, x[v][i] - m, squares);
+    }
+  }
+  const float r = rsqrtf(group.sum(squares, 0).x * (1.0f / CHANNELS) + epsilon);
+  if (group.lane == 0) {
+    if (mean) mean[row] = m;
+    rstd[row] = r;
+  }
+#pragma unroll
+  for (int v = 0; v < V; v++) {
+    if (IN_FORWARD(group.column(v))) {
+      float w[8], b[8] = {};
+      load8(weight + group.column(v), w);
+      if (norm_bias) load8(norm_bias + group.column(v), b);
+#pragma unroll
+      for (int i = 0; i < 8; i++) w[i] = fmaf((x[v][i] - m) * r, w[i], b[i]);
+      store8(normed + start + group.column(v), w);
+    }
+  }
+}
+
+// total = dsum + norm'(dnormed), the gradient of residual; dropped, that of delta, where there is
+// dropout; partials [gridDim.x, 3, channels]: the sums over rows that weight, norm_bias and bias get.
+// sum is what was normalised. dsum and dnormed may be null.
+extern "C" __global__ void __launch_bounds__(BACKWARD_THREADS, 768 / BACKWARD_THREADS) norm_backward(
+    const T* __restrict__ dsum, const T* __restrict__ dnormed, const T* __restrict__ sum,
+    const float* __restrict__ mean, const float* __restrict__ rstd, const T* __restrict__ weight,
+    T* __restrict__ total, T* __restrict__ dropped, float* __restrict__ partials, long long rows,
+    int channels, u64 key, const long long* position, long long per_sample, int layer,
+    int operation, float p, float scale) {
+  constexpr int V = VECTORS(BACKWARD_WARPS);
+  __shared__ float2 slots[BACKWARD_ROWS][2][BACKWARD_WARPS];
+  Group<BACKWARD_WARPS, BACKWARD_ROWS> group(slots);
+  float w[V][8] = {};
+#pragma unroll
+  for (int v = 0; v < V; v++) {
+    if (IN_BACKWARD(group.column(v))) load8(weight + group.column(v), w[v]);
+  }
+#if DROP
+  const Draws draws = draws_of(key, position, per_sample, layer, operation);
+  const float kept = rounded(scale);
+#endif
+  float weight_sums[V][8] = {}, norm_bias_sums[V][8] = {}, bias_sums[V][8] = {};
+  for (long long row = (long long)blockIdx.x * BACKWARD_ROWS + group.row; row < rows;
+       row += (long long)gridDim.x * BACKWARD_ROWS) {
+    const long long start = row * CHANNELS;
+    float x[V][8] = {}, g[V][8] = {}, t[V][8] = {};
+#pragma unroll
+    for (int v = 0; v < V; v++) {
+      if (IN_BACKWARD(group.column(v))) load8(sum + start + group.column(v), x[v]);
+    }
+    if (dnormed) {
+#pragma unroll
+      for (int v = 0; v < V; v++) {
+        if (IN_BACKWARD(group.column(v))) load8(dnormed + start + group.column(v), g[v]);
+      }
+    }
+    if (dsum) {
+#pragma unroll
+      for (int v = 0; v < V; v++) {
+        if (IN_BACKWARD(group.column(v))) load8(dsum + start + group.column(v), t[v]);
+      }
+    }
+    const float m = mean ? mean[row] : 0;
+    const float r = rstd[row];
+    float along = 0, straight = 0;
+#pragma unroll
+    for (int v = 0; v < V; v++) {
+#pragma unroll
+      for (int i = 0; i < 8; i++) {
+        x[v][i] = (x[v][i] - m) * r;
+        weight_sums[v][i] = fmaf(g[v][i], x[v][i], weight_sums[v][i]);
+        norm_bias_sums[v][i] += g[v][i];
+        g[v][i] *= w[v][i];
+        along = fmaf(g[v][i], x[v][i], along);
+        straight += g[v][i];
+      }
+    }
+    const float2 sums = group.sum(along, straight);
+    const float a = sums.x * (1.0f / CHANNELS);
+    const float s = mean ? sums.y * (1.0f / CHANNELS) : 0;
+#pragma unroll
+    for (int v = 0; v < V; v++) {
+#pragma unroll
+      for (int i = 0; i < 8; i++) t[v][i] = fmaf(r, g[v][i] - s - x[v][i] * a, t[v][i]);
+      if (IN_BACKWARD(group.column(v))) {
+        store8(total + start + group.column(v), t[v]);
+#if ADD
+#if DROP
+        float u[8];
+        draw8(draws, (u64)(start + group.column(v)), u);
+#pragma unroll
+        for (int i = 0; i < 8; i++) t[v][i] *= kept_or_not(u[i], p, kept);
+        store8(dropped + start + group.column(v), t[v]);
+#endif
+#pragma unroll
+        for (int i = 0; i < 8; i++) bias_sums[v][i] += t[v][i];
+#endif
+      }
+    }
+  }
+
+  // The block's groups have the same columns.
+  __shared__ __align__(16) float buffer[BACKWARD_ROWS][CHANNELS];
+  float* out = partials + (long long)blockIdx.x * 3 * CHANNELS;
+#pragma unroll
+  for (int k = 0; k < 3; k++) {
+#pragma unroll
+    for (int v = 0; v < V; v++) {
+      if (IN_BACKWARD(group.column(v))) {
+        store8(&buffer[group.row][group.column(v)],
+            k == 0 ? weight_sums[v] : k == 1 ? norm_bias_sums[v] : bias_sums[v]);
+      }
+    }
+    __syncthreads();
+    for (int c = threadIdx.x; c < CHANNELS; c += BACKWARD_THREADS) {
+      float all = 0;
+#pragma unroll
+      for (int j = 0; j < BACKWARD_ROWS; j++) all += buffer[j][c];
+      out[k * CHANNELS + c] = all;
+    }
+    __syncthreads();
+  }
+}
+
+#else
+
+#define THREADS 256
+
+// Two sums over the block.
+__device__ __forceinline__ float2 block_sum(float a, float b) {
+  __shared__ float2 slots[THREADS / 32];
+  a = warp_sum(a);
+  b = warp_sum(b);
+  if (threadIdx.x % 32 == 0) slots[threadIdx.x / 32] = make_float2(a, b);
+  __syncthreads();
+  float2 all = make_float2(0, 0);
+#pragma unroll
+  for (int w = 0; w < THREADS / 32; w++) {
+    all.x += slots[w].x;
+    all.y += slots[w].y;
+  }
+  __syncthreads();
+  return all;
+}
+
+// A block a row.
+extern "C" __global__ void __launch_bounds__(THREADS) norm_forward(
+    const T* __restrict__ residual, const T* __restrict__ delta, const T* __restrict__ bias,
+    const T* __restrict__ weight, const T* __restrict__ norm_bias, T* sum, T* __restrict__ normed,
+    float* __restrict__ mean, float* __restrict__ rstd, long long rows, int channels, float epsilon,
+    u64 key, const long long* position, long long per_sample, int layer, int operation, float p,
+    float scale) {
+  const long long row = blockIdx.x, start = row * channels;
+#if DROP
+  const Draws draws = draws_of(key, position, per_sample, layer, operation);
+  const float kept = rounded(scale);
+#endif
+  // A thread reads back what it wrote itself.
+  const T* x = ADD ? sum + start : residual + start;
+  float all = 0;
+  for (int c = threadIdx.x; c < channels; c += THREADS) {
+#if ADD
+    float d = to_float(delta[start + c]) + (bias ? to_float(bias[c]) : 0);
+#if DROP
+    d *= kept_or_not(draw(draws, (u64)(start + c)), p, kept);
+#endif
+    sum[start + c] = from_float<T>(to_float(residual[start + c]) + d);
+#endif
+    all += to_float(x[c]);
+  }
+  const float m = mean ? block_sum(all, 0).x / channels : 0;
+  float squares = 0;
+  for (int c = threadIdx.x; c < channels; c += THREADS) {
+    const float centred = to_float(x[c]) - m;
+    squares = fmaf(centred, centred, squares);
+  }
+  const float r = rsqrtf(block_sum(squares, 0).x / channels + epsilon);
+  if (threadIdx.x == 0) {
+    if (mean) mean[row] = m;
+    rstd[row] = r;
+  }
+  for (int c = threadIdx.x; c < channels; c += THREADS) {
+    const float y = (to_float(x[c]) - m) * r * to_float(weight[c]);
+    normed[start + c] = from_float<T>(y + (norm_bias ? to_float(norm_bias[c]) : 0));
+  }
+}
+
+// A block has every gridDim.x-th row; a thread alone adds to its columns' partials.
+extern "C" __global__ void __launch_bounds__(THREADS) norm_backward(
+    const T* __restrict__ dsum, const T* __restrict__ dnormed, const T* __restrict__ sum,
+    const float* __restrict__ mean, const float* __restrict__ rstd, const T* __restrict__ weight,
+    T* __restrict__ total, T* __restrict__ dropped, float* __restrict__ partials, long long rows,
+    int channels, u64 key, const long long* position, long long per_sample, int layer,
+    int operation, float p, float scale) {
+#if DROP
+  const Draws draws = draws_of(key, position, per_sample, layer, operation);
+  const float kept = rounded(scale);
+#endif
+  float* out = partials + (long long)blockIdx.x * 3 * channels;
+  for (int c = threadIdx.x; c < channels; c += THREADS) {
+    out[c] = out[channels + c] = out[2 * channels + c] = 0;
+  }
+  for (long long row = blockIdx.x; row < rows; row += gridDim.x) {
+    const long long start = row * channels;
+    const float m = mean ? mean[row] : 0;
+    const float r = rstd[row];
+    float along = 0, straight = 0;
+    for (int c = threadIdx.x; c < channels; c += THREADS) {
+      const float y = dnormed ? to_float(dnormed[start + c]) : 0;
+      const float x = (to_float(sum[start + c]) - m) * r;
+      const float g = y * to_float(weight[c]);
+      out[c] += y * x;
+      out[channels + c] += y;
+      along = fmaf(g, x, along);
+      straight += g;
+    }
+    const float2 sums = block_sum(along, straight);
+    const float a = sums.x / channels;
+    const float s = mean ? sums.y / channels : 0;
+    for (int c = threadIdx.x; c < channels; c += THREADS) {
+      const float g = dnormed ? to_float(dnormed[start + c]) * to_float(weight[c]) : 0;
+      const float x = (to_float(sum[start + c]) - m) * r;
+      float t = fmaf(r, g - s - x * a, dsum ? to_float(dsum[start + c]) : 0);
+      total[start + c] = from_float<T>(t);
+#if ADD
+#if DROP
+      t *= kept_or_not(draw(draws, (u64)(start + c)), p, kept);
+      dropped[start + c] = from_float<T>(t);
+#endif
+      out[2 * channels + c] += t;
+#endif
+    }
+  }
+}
+
+#endif

@@ -29,9 +29,7 @@ public final class ComputeDevice implements AutoCloseable {
    * @throws IllegalArgumentException in one sentence, where there is no such device
    */
   public static ComputeDevice open(String name) {
-    if (name.equals("cuda") && !Cuda.isAvailable()) {
-      throw new IllegalArgumentException("--device cuda: " + Cuda.unavailableReason());
-    }
+    check(name);
     Device device = Scopes.keep(() -> new Device(name));
     if (!device.is_cuda()) {
       return new ComputeDevice(device, null);
@@ -39,6 +37,17 @@ public final class ComputeDevice implements AutoCloseable {
     // Java's scopes and guards belong to a thread: autograd's own would be without them.
     Scopes.run(() -> AutogradState.get_tls_state().set_multithreading_enabled(false));
     return new ComputeDevice(device, CudaStream.open());
+  }
+
+  /**
+   * Checks that a device is there.
+   *
+   * @throws IllegalArgumentException in one sentence, where it is not
+   */
+  public static void check(String name) {
+    if (name.equals("cuda") && !Cuda.isAvailable()) {
+      throw new IllegalArgumentException("--device cuda: " + Cuda.unavailableReason());
+    }
   }
 
   /** Opens a run's device and sets how it computes. */

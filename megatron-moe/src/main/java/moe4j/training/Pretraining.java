@@ -18,6 +18,7 @@ import moe4j.transformer.LanguageModel;
 import moe4j.transformer.ParameterSet;
 import org.apache.logging.log4j.LogManager;
 import org.apache.logging.log4j.Logger;
+import org.bytedeco.pytorch.Device;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**

@@ -87,6 +87,7 @@ public final class Trainer implements AutoCloseable {
   private final DeviceStep deviceStep;
   private final SkippedSteps skips;
   private final Evaluator evaluator;
+  private final StepProfile profile;
 
   private TrainState state;
   private TrainState saved;
@@ -130,6 +131,8 @@ public final class Trainer implements AutoCloseable {
       optimizer.countZeros();
     }
     this.metrics = new StepMetrics(device, training.microBatches());
+    // Before the step is captured: CUPTI has to know of the graphs' kernels.
+    this.profile = StepProfile.of(config.logging(), listener::say);
     this.deviceStep = new DeviceStep(training, model, optimizer, metrics, buffers, listener::say);
     this.skips = new SkippedSteps(optimizer.foundInf());
     this.evaluator = new Evaluator(model, buffers, deviceStep.work());
@@ -211,6 +214,7 @@ public final class Trainer implements AutoCloseable {
   }
 
   private void step(BatchLoader loader) {
+    profile.beforeStep(state.iteration());
     for (int i = 0; i < training.microBatches(); i++) {
       deviceStep.microBatch(loader.next(), state.iteration(), i);
     }
@@ -219,6 +223,7 @@ public final class Trainer implements AutoCloseable {
     deviceStep.update(schedule.at(scheduled), schedule.at(unlessTaken));
     skips.ask();
     state = state.step(training.globalBatchSize());
+    profile.afterStep(state.iteration());
     learnOfSkips(skips.lag());
   }
 
@@ -292,6 +297,7 @@ public final class Trainer implements AutoCloseable {
 
   @Override
   public void close() {
+    profile.close();
     deviceStep.close();
     evaluator.close();
     skips.close();

@@ -10,6 +10,7 @@ import moe4j.config.Flag;
 import moe4j.config.Flags;
 import moe4j.kernels.Scopes;
 import moe4j.kernels.cuda.Cuda;
+import moe4j.training.ComputeDevice;
 import moe4j.training.DevicePeak;
 import moe4j.training.Pretraining;
 import moe4j.training.RunConfig;
@@ -91,6 +92,7 @@ public final class BenchCommand implements Command {
           times.summary((long) config.training().globalBatchSize() * config.model().seqLength()));
       return 0;
     }
+    ComputeDevice.check(config.training().device());
     if (!parsed.get(Options.class).compareCudaGraph()) {
       print(List.of(onGpu("cuda", config, warmup, signal)));
       return 0;

@@ -1,6 +1,6 @@
 package moe4j.moe;
 
-import org.bytedeco.pytorch.Scalar;
+import moe4j.kernels.RouteSort;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
@@ -25,17 +25,12 @@ public record Routing(Tensor token, Tensor weight, Tensor offsets, Tensor slot) 
    * @param experts E
    */
   public static Routing ofChoices(Tensor expert, Tensor weight, int experts) {
-    long tokens = expert.size(0);
-    long k = expert.size(1);
-    Tensor flat = expert.flatten();
-    Tensor order = torch.argsort(flat, true, 0, false);
-    Tensor places = torch.empty_like(order);
-    places.scatter_(0, order, torch.arange(new Scalar(tokens * k), order.options()));
+    RouteSort sorted = RouteSort.of(expert, experts);
     return new Routing(
-        order.floor_divide(new Scalar(k)),
-        weight.flatten().index_select(0, order),
-        counts(flat, experts).cumsum(0).to(ScalarType.Int),
-        places.view(tokens, k));
+        sorted.token(),
+        weight.flatten().index_select(0, sorted.order()),
+        sorted.offsets(),
+        sorted.slot());
   }
 
   /** How often each expert is named: int64 [E]. */

@@ -300,7 +300,7 @@ final class AdamWCheck implements KernelCheck {
       on.close(tensor + "parameter", master, state.parameter, 1e-2);
     } else {
       Tensor expected = state.parameter.sub(state.start);
-      on.close(tensor + "change", master.sub(state.start), expected, Math.max(bound, 2e-5));
+      on.close(tensor + "change", master.sub(state.start), expected, Math.max(bound, 1e-4));
       on.same(tensor + "parameter", slot.parameter(), slot.master().to(kind.parameter));
     }
     on.close(tensor + "first moment", slot.expAvg(), state.expAvg, bound);

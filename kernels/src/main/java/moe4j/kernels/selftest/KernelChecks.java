@@ -11,6 +11,7 @@ public final class KernelChecks {
     return List.of(
         new AdamWCheck(),
         new CrossEntropyCheck(),
+        new RouteSortCheck(),
         new RowGatherCheck(),
         new WeightedActivationCheck());
   }

@@ -18,7 +18,7 @@ final class WeightedActivationCheck implements KernelCheck {
   public void run(Comparison on) {
     for (boolean gated : new boolean[] {false, true}) {
       for (ScalarType dtype : new ScalarType[] {ScalarType.Float, ScalarType.BFloat16}) {
-        run(on, gated, dtype, ScalarType.Float, 1, 1);
+        run(on, gated, dtype, ScalarType.Float, 50, 33);
         run(on, gated, dtype, ScalarType.Float, 100, 512);
         run(on, gated, dtype, ScalarType.Float, 31, 1003);
         run(on, gated, dtype, dtype, 65, 264);

@@ -1,0 +1,60 @@
+package moe4j.kernels.selftest;
+
+import java.util.Random;
+import java.util.stream.IntStream;
+import moe4j.kernels.RouteSort;
+import moe4j.kernels.Tensors;
+import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch.ScalarType;
+
+/** Routes sorted by expert, against a sort in Java. */
+final class RouteSortCheck implements KernelCheck {
+  @Override
+  public String name() {
+    return "routing";
+  }
+
+  @Override
+  public void run(Comparison on) {
+    run(on, 1, 1, 1, 1);
+    run(on, 5, 2, 3, 3);
+    run(on, 1024, 1, 512, 512);
+    run(on, 1500, 8, 64, 64);
+    // Experts that nobody chooses, and one that most do.
+    run(on, 4099, 3, 200, 2);
+  }
+
+  private static void run(Comparison on, int tokens, int k, int experts, int chosen) {
+    Random random = new Random(on.seed() + tokens);
+    int routes = tokens * k;
+    long[] expert = new long[routes];
+    long[] ends = new long[experts];
+    for (int i = 0; i < routes; i++) {
+      expert[i] = random.nextInt(random.nextInt(10) == 0 ? experts : chosen);
+      ends[(int) expert[i]]++;
+    }
+    for (int e = 1; e < experts; e++) {
+      ends[e] += ends[e - 1];
+    }
+    // A stream's sort is stable.
+    long[] order =
+        IntStream.range(0, routes)
+            .boxed()
+            .sorted((a, b) -> Long.compare(expert[a], expert[b]))
+            .mapToLong(i -> i)
+            .toArray();
+    long[] token = new long[routes];
+    long[] slot = new long[routes];
+    for (int r = 0; r < routes; r++) {
+      token[r] = order[r] / k;
+      slot[(int) order[r]] = r;
+    }
+    Tensor given = Tensors.of(expert, tokens, k).to(on.device(), ScalarType.Long);
+    RouteSort sorted = RouteSort.of(given, experts);
+    String what = "routing T=%d k=%d E=%d: ".formatted(tokens, k, experts);
+    on.same(what + "order", sorted.order(), Tensors.of(order));
+    on.same(what + "token", sorted.token(), Tensors.of(token));
+    on.same(what + "slot", sorted.slot(), Tensors.of(slot, tokens, k));
+    on.same(what + "offsets", sorted.offsets(), Tensors.of(ends));
+  }
+}

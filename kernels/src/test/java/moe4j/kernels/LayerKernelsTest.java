@@ -31,11 +31,11 @@ public class LayerKernelsTest {
         () -> {
           Comparison on =
               new Comparison(new Device("cpu"), Seeds.random(LayerKernelsTest.class).nextLong());
-          long start = System.nanoTime();
           check.run(on);
-          System.err.println(check.name() + " " + (System.nanoTime() - start) / 1_000_000);
-          assertTrue(on.findings().size() > 20);
-          assertEquals(on.findings().stream().filter(f -> !f.passed()).toList(), List.of());
+          assertTrue(on.findings().size() > 10);
+          for (Comparison.Finding finding : on.findings()) {
+            assertTrue(finding.passed(), finding.toString());
+          }
         });
   }
 }

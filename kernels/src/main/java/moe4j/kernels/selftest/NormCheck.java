@@ -131,8 +131,13 @@ final class NormCheck implements KernelCheck {
           c + ": gradient of " + NAMES[input],
           actual,
           unused ? torch.zeros(c.h) : expected,
-          c.type.bound());
+          input >= 3 ? normBound(on, c.type) : c.type.bound());
     }
+  }
+
+  /** On a CPU libtorch adds up the gradients of a LayerNorm's parameters in bf16. */
+  private static double normBound(Comparison on, Type type) {
+    return on.device().is_cpu() && type == Type.BF16 ? 5e-2 : type.bound();
   }
 
   private static Tensor rounded(Tensor x, ScalarType dtype) {

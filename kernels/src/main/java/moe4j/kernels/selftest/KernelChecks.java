@@ -9,6 +9,10 @@ public final class KernelChecks {
   /** The checks, in the order in which they are run. */
   public static List<KernelCheck> all() {
     return List.of(
+        new ColumnSumCheck(),
+        new NormCheck(),
+        new ActivationCheck(),
+        new DropoutCheck(),
         new AdamWCheck(),
         new CrossEntropyCheck(),
         new RouteSortCheck(),

@@ -1,0 +1,173 @@
+package moe4j.kernels.selftest;
+
+import moe4j.kernels.AddNorm;
+import moe4j.kernels.Dropout;
+import moe4j.kernels.Scopes;
+import moe4j.kernels.StepRandom;
+import org.bytedeco.pytorch.Scalar;
+import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch;
+import org.bytedeco.pytorch.global.torch.ScalarType;
+
+/**
+ * The residual stream's addition and norm, LayerNorm and RMSNorm, with all that may be absent there
+ * and absent.
+ */
+final class NormCheck implements KernelCheck {
+  private static final double EPSILON = 1e-5;
+  private static final String[] NAMES = {"residual", "delta", "bias", "weight", "norm bias"};
+
+  @Override
+  public String name() {
+    return "norm";
+  }
+
+  /**
+   * A case.
+   *
+   * @param sequence rows of each of three samples
+   * @param delta whether there is an addition, with its bias or without
+   * @param layer LayerNorm, else RMSNorm
+   * @param p of the addition's dropout
+   * @param sumUsed whether the sum has a gradient
+   * @param normUsed whether the norm has one
+   */
+  private record Case(
+      Type type,
+      int h,
+      int sequence,
+      boolean delta,
+      boolean bias,
+      boolean layer,
+      double p,
+      boolean sumUsed,
+      boolean normUsed) {
+    @Override
+    public String toString() {
+      return "%snorm %s %d x %d%s%s%s"
+          .formatted(
+              layer ? "layer" : "rms",
+              type,
+              3 * sequence,
+              h,
+              delta ? " add" : "",
+              bias ? " bias" : "",
+              p > 0 ? " drop" : "");
+    }
+  }
+
+  @Override
+  public void run(Comparison on) {
+    for (Type type : Type.values()) {
+      int[][] sizes = {{768, 37}, {1024, 11}, {4096, 5}, {776, 3}, {100, 13}, {7, 71}, {64, 100}};
+      for (int[] size : sizes) {
+        int h = size[0];
+        int rows = size[1];
+        for (boolean layer : new boolean[] {true, false}) {
+          check(on, new Case(type, h, rows, false, false, layer, 0, false, true));
+          check(on, new Case(type, h, rows, true, layer, layer, 0, true, true));
+          check(on, new Case(type, h, rows, true, layer, layer, 0.2, true, true));
+        }
+      }
+      for (int h : new int[] {768, 7}) {
+        check(on, new Case(type, h, 9, true, true, true, 0.2, false, true));
+        check(on, new Case(type, h, 9, true, true, true, 0.2, true, false));
+      }
+    }
+  }
+
+  private static void check(Comparison on, Case c) {
+    Scopes.run(() -> compare(on, c));
+  }
+
+  private static void compare(Comparison on, Case c) {
+    ScalarType dtype = c.type.dtype();
+    long[] shape = {3, c.sequence, c.h};
+    // Far enough from zero for the mean to matter.
+    Tensor residual = on.normal(dtype, shape).add(new Scalar(0.5));
+    Tensor delta = c.delta ? on.normal(dtype, shape) : null;
+    Tensor bias = c.bias ? on.normal(dtype, c.h) : null;
+    Tensor weight = on.normal(dtype, c.h);
+    Tensor normBias = c.layer ? on.normal(dtype, c.h) : null;
+    Tensor ofSum = on.normal(dtype, shape);
+    Tensor ofNorm = on.normal(dtype, shape);
+    Tensor[] upstream =
+        c.delta
+            ? new Tensor[] {c.sumUsed ? ofSum : null, c.normUsed ? ofNorm : null}
+            : new Tensor[] {ofNorm};
+    StepRandom random = new StepRandom(on.seed(), 11, 5, 3);
+    Dropout drop = c.p == 0 ? Dropout.NONE : new Dropout(random, c.p, 2, 3);
+    Leaves actual = Leaves.on(on, dtype, rounded(residual, dtype), delta, bias, weight, normBias);
+    Leaves expected = Leaves.reference(rounded(residual, dtype), delta, bias, weight, normBias);
+    Tensor[] results =
+        actual.backward(
+            upstream,
+            t -> {
+              if (!c.delta) {
+                return new Tensor[] {AddNorm.norm(t[0], t[3], t[4], EPSILON)};
+              }
+              AddNorm.Result result = AddNorm.apply(t[0], t[1], t[2], drop, t[3], t[4], EPSILON);
+              return new Tensor[] {result.sum(), result.normed()};
+            });
+    Tensor kept = c.p == 0 ? null : kept(random, c, shape);
+    Tensor[] wanted = expected.backward(upstream, t -> define(t, kept));
+    String[] names = c.delta ? new String[] {"sum", "normed"} : new String[] {"normed"};
+    for (int i = 0; i < results.length; i++) {
+      on.close(c + ": " + names[i], results[i], wanted[i], c.type.bound());
+    }
+    Tensor[] inputs = {residual, delta, bias, weight, normBias};
+    for (int i = 0; i < NAMES.length; i++) {
+      if (inputs[i] != null) {
+        gradient(on, c, i, actual.gradient(i), expected.gradient(i));
+      }
+    }
+  }
+
+  /** A leaf that has no part in what is used has no gradient, or zeros. */
+  private static void gradient(Comparison on, Case c, int input, Tensor actual, Tensor expected) {
+    boolean unused = !c.normUsed && input >= 3;
+    if (!unused || actual.defined()) {
+      on.close(
+          c + ": gradient of " + NAMES[input],
+          actual,
+          unused ? torch.zeros(c.h) : expected,
+          input >= 3 ? normBound(on, c.type) : c.type.bound());
+    }
+  }
+
+  /** On a CPU libtorch adds up the gradients of a LayerNorm's parameters in bf16. */
+  private static double normBound(Comparison on, Type type) {
+    return on.device().is_cpu() && type == Type.BF16 ? 5e-2 : type.bound();
+  }
+
+  private static Tensor rounded(Tensor x, ScalarType dtype) {
+    return x.to(dtype).to(ScalarType.Double);
+  }
+
+  /** What dropout multiplies by, from the CPU's draws. */
+  private static Tensor kept(StepRandom random, Case c, long[] shape) {
+    return random
+        .uniform(torch.empty(shape), 2, 3)
+        .ge(new Scalar(c.p))
+        .to(ScalarType.Double)
+        .mul(new Scalar(1 / (1 - c.p)));
+  }
+
+  private static Tensor[] define(Tensor[] t, Tensor kept) {
+    Tensor sum = t[0];
+    if (t[1] != null) {
+      Tensor added = t[2] == null ? t[1] : t[1].add(t[2]);
+      sum = sum.add(kept == null ? added : added.mul(kept));
+    }
+    long[] last = {-1};
+    Tensor centred = t[4] == null ? sum : sum.sub(mean(sum, last));
+    Tensor scale = mean(centred.square(), last).add(new Scalar(EPSILON)).rsqrt();
+    Tensor normed = centred.mul(scale).mul(t[3]);
+    normed = t[4] == null ? normed : normed.add(t[4]);
+    return t[1] == null ? new Tensor[] {normed} : new Tensor[] {sum, normed};
+  }
+
+  private static Tensor mean(Tensor x, long[] dims) {
+    return x.mean(dims, true, new org.bytedeco.pytorch.ScalarTypeOptional());
+  }
+}

@@ -19,6 +19,14 @@ public record Dropout(StepRandom random, double p, int layer, int operation) {
 
   private static final String SOURCE = "dropout.cu";
 
+  /** Refuses what cannot be. */
+  public Dropout {
+    if (!(p >= 0 && p < 1) || (p > 0 && random == null)) {
+      throw new IllegalArgumentException(
+          "dropout of %s without draws or not in [0, 1)".formatted(p));
+    }
+  }
+
   /** Whether nothing is dropped. */
   public boolean isNone() {
     return p == 0;

@@ -53,8 +53,8 @@ public final class SelftestCommand implements Command {
         options.seed() == null
             ? ThreadLocalRandom.current().nextInt(Integer.MAX_VALUE)
             : options.seed();
-    List<KernelCheck> checks = KernelChecks.all();
     Device device = Scopes.keep(() -> new Device(options.device()));
+    List<KernelCheck> checks = KernelChecks.on(device);
     SelfTest.Result result = SelfTest.run(checks, device, seed, System.out::println);
     System.out.printf(
         "%s on %s, seed %d, commit %s%n",

@@ -1,6 +1,7 @@
 package moe4j.training;
 
 import java.util.function.Consumer;
+import moe4j.kernels.AttentionBackend;
 import moe4j.kernels.Scopes;
 import moe4j.kernels.StepRandom;
 import moe4j.kernels.Tensors;
@@ -28,6 +29,8 @@ final class DeviceStep implements AutoCloseable {
   private final RepeatedWork.Piece microStep;
   private final RepeatedWork.Piece update;
   private final Tensor place;
+  private final Consumer<String> say;
+  private boolean sayAttention = true;
   private StepRandom random;
 
   /** A step of a model, its sums going to {@code metrics}. */
@@ -43,6 +46,7 @@ final class DeviceStep implements AutoCloseable {
     this.optimizer = optimizer;
     this.metrics = metrics;
     this.buffers = buffers;
+    this.say = say;
     Device device = buffers.form().device();
     this.work = training.capturesGraphs() ? RepeatedWork.captured(say) : RepeatedWork.eager();
     this.microStep =
@@ -107,6 +111,11 @@ final class DeviceStep implements AutoCloseable {
     }
     update.run();
     work.settle();
+    if (sayAttention && place != null) {
+      sayAttention = false;
+      AttentionBackend.chosen()
+          .forEach((shape, kernel) -> say.accept("attention %s: %s".formatted(shape, kernel)));
+    }
     if (!microStep.captured()) {
       optimizer.forgetGradients();
     }

@@ -86,15 +86,15 @@ final class RepeatedWork implements AutoCloseable {
       }
       if (graph != null) {
         graph.replay();
+      } else if (capturing) {
+        // In the graphs' memory, which would otherwise come on top of this round's.
+        pool.serve(body);
       } else {
         body.run();
       }
     }
 
     private void capture() {
-      // What the rounds before have left in the allocator's other pools would come on top.
-      Cuda.synchronize();
-      Cuda.emptyCache();
       try {
         graph = CudaGraph.capture(pool, body);
         say.accept("captured the %s as a CUDA graph of %d nodes".formatted(name, graph.nodes()));

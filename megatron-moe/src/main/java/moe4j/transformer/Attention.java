@@ -1,10 +1,10 @@
 package moe4j.transformer;
 
+import moe4j.kernels.QkvProjection;
 import moe4j.kernels.ScaledDotProductAttention;
 import moe4j.kernels.Tensors;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
-import org.bytedeco.pytorch.TensorVector;
 import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
@@ -73,13 +73,11 @@ public final class Attention {
   private Tensor mixed(Tensor hidden, Context context, Pass pass) {
     long batch = hidden.size(0);
     long sequence = hidden.size(1);
-    TensorVector parts =
-        qkv.forward(hidden)
-            .view(batch, sequence, groups, headsPerGroup + 2, channels)
-            .split(new long[] {headsPerGroup, 1, 1}, 3);
-    Tensor query = parts.get(0).reshape(batch, sequence, groups * headsPerGroup, channels);
-    Tensor key = parts.get(1).squeeze(3);
-    Tensor value = parts.get(2).squeeze(3);
+    QkvProjection.Parts parts =
+        qkv.heads(hidden, new QkvProjection.Heads(groups, headsPerGroup, channels));
+    Tensor query = parts.query();
+    Tensor key = parts.key();
+    Tensor value = parts.value();
     if (queryNorm != null) {
       query = queryNorm.forward(query);
       key = keyNorm.forward(key);

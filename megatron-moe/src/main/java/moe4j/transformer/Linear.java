@@ -2,6 +2,7 @@ package moe4j.transformer;
 
 import moe4j.kernels.Gemm;
 import moe4j.kernels.Kernels;
+import moe4j.kernels.QkvProjection;
 import org.bytedeco.pytorch.Tensor;
 
 /** {@code y = x W^T + b} with W [out, in]. */
@@ -26,6 +27,11 @@ public final class Linear {
     return bias != null && Kernels.take(x)
         ? new Delta(Gemm.linear(x, weight, null), bias)
         : new Delta(forward(x), null);
+  }
+
+  /** {@link QkvProjection#apply} with this layer's weight and bias. */
+  public QkvProjection.Parts heads(Tensor x, QkvProjection.Heads heads) {
+    return QkvProjection.apply(x, weight, bias, heads);
   }
 
   /** [..., in] to [..., out]. */

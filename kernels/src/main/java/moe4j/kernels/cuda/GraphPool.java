@@ -51,6 +51,19 @@ public final class GraphPool implements AutoCloseable {
   }
 
   /**
+   * Does work as it is, in the pool's memory: what its tensors give back a capture of the same work
+   * finds ready. On a stream other than the default one.
+   */
+  public void serve(Runnable work) {
+    Allocation allocation = allocate(CudaStream.currentAddress());
+    try (allocation) {
+      work.run();
+    } finally {
+      release();
+    }
+  }
+
+  /**
    * Lets the pool serve a stream until what this returns is closed. Counts as a user, which {@link
    * #release} ends.
    */

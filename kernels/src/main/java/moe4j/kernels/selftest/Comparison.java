@@ -92,4 +92,9 @@ public final class Comparison {
     Tensor differ = actual.detach().cpu().ne(expected.detach().cpu());
     findings.add(new Finding(what, Tensors.item(differ.sum()), 0));
   }
+
+  /** Something is so. */
+  public void holds(String what, boolean so) {
+    findings.add(new Finding(what, so ? 0 : 1, 0));
+  }
 }

@@ -59,6 +59,10 @@ final class GraphCheck implements KernelCheck {
       refused = true;
     }
     on.holds("a question to the GPU under capture is refused", refused);
-    on.close("the stream works on", x.add(new Scalar(1)).sum(), Tensors.full(1000, ScalarType.Double, x.device()), 0);
+    on.close(
+        "the stream works on",
+        x.add(new Scalar(1)).sum(),
+        Tensors.full(1000, ScalarType.Double, x.device()),
+        0);
   }
 }

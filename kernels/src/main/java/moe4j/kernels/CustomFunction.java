@@ -9,7 +9,6 @@ import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Device;
-import org.bytedeco.pytorch.DeviceOptional;
 import org.bytedeco.pytorch.Edge;
 import org.bytedeco.pytorch.GradMode;
 import org.bytedeco.pytorch.LongOptional;
@@ -35,8 +34,10 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  * of this is computed: the scalars share one element's memory.
  */
 public abstract class CustomFunction {
+  // Of a DeviceOptional the same would compile, take it for a pointer to options, and be on the
+  // CPU.
   private static final TensorOptions META =
-      Scopes.keep(() -> new TensorOptions(new DeviceOptional(new Device("meta"))));
+      Scopes.keep(() -> new TensorOptions(new Device("meta")));
 
   /** A zero for each type and device: what stands for the scalars, whose values nobody reads. */
   private static final Map<String, Tensor> ZEROS = new ConcurrentHashMap<>();

@@ -1,0 +1,149 @@
+#!/usr/bin/env bash
+# What a GPU machine has to show of a change, beside the tests that run everywhere.
+#
+#   tests/gpu.sh checks DATA OUT     kernels, graphs against none, kill and resume, memory: minutes
+#   tests/gpu.sh speed DATA OUT      step times of the models in docs/performance.md, with and without graphs
+#
+# DATA is a prefix of a .bin/.idx pair in GPT-2's tokens with several documents. OUT gets the logs; the
+# last lines printed say what failed. MOE4J names the command to run, ./moe4j otherwise.
+set -uo pipefail
+[ $# = 3 ] || { sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+home=$(cd "$(dirname "$0")/.." && pwd)
+moe4j=${MOE4J:-$home/moe4j}
+part=$1 data=$2 out=$3
+mkdir -p "$out"
+failed=0
+
+tokens="--tokenizer-type NullTokenizer --vocab-size 50256 --data-path $data --data-cache-path $out/cache"
+small="--num-layers 2 --hidden-size 128 --num-attention-heads 4 --seq-length 128 --micro-batch-size 4
+  --train-iters 12 --log-interval 1 --lr 1e-3 --eval-iters 2 --eval-interval 6 --split 95,5,0 $tokens"
+gpt2="--num-layers 12 --hidden-size 768 --num-attention-heads 12 --seq-length 1024 --bf16 --device cuda
+  --lr 3e-4 --eval-iters 0 --split 100,0,0 $tokens"
+gpt2_350m="${gpt2/12 --hidden-size 768 --num-attention-heads 12/24 --hidden-size 1024 --num-attention-heads 16}"
+experts="--num-experts 96 --moe-router-topk 2 --moe-ffn-hidden-size 1536 --moe-aux-loss-coeff 1e-2"
+
+say() { printf '%-60s %s\n' "$1" "$2"; [[ $2 != FAILED* ]] || failed=$((failed + 1)); }
+
+# Runs a command under a name; its status is the last line of its log.
+run() { local name=$1; shift; "$moe4j" "$@" >"$out/$name.log" 2>&1; echo "status $?" >>"$out/$name.log"; }
+train() { local name=$1; shift; run "$name" pretrain-gpt "$@" --metrics-dir "$out/$name"; }
+succeeded() { grep -qx 'status 0' "$out/$1.log"; }
+
+# A figure of each step of a run, a line each.
+figures() { grep '"kind":"train"' "$out/$1/metrics.jsonl" | grep -o "\"$2\":[^,}]*" | cut -d: -f2; }
+
+# The largest relative difference between two runs' losses, against a bound; 0 asks for the same bits.
+compare() {
+  local verdict
+  verdict=$(paste <(figures "$1" 'lm loss') <(figures "$2" 'lm loss') | awk -v bound="$3" -v steps="$4" '
+    NF == 2 { d = $1 - $2; d = (d < 0 ? -d : d) / $1; if (d > most) most = d; if ($1 != $2) other++; n++ }
+    NF == 1 { odd++ }
+    END { good = n == steps && !odd && (bound == 0 ? !other : most <= bound)
+          printf "%s (%d steps, largest difference %.1e)", good ? "ok" : "FAILED", n, most }')
+  say "losses of $1 and $2" "$verdict"
+}
+
+checks() {
+  local mid="$gpt2 --micro-batch-size 4 --train-iters 100 --log-interval 1"
+  local mid_experts="${mid/--num-layers 12/--num-layers 4} --num-experts 16 --moe-ffn-hidden-size 512
+    --moe-aux-loss-coeff 1e-2 --hidden-dropout 0.1"
+  local style="--normalization RMSNorm --swiglu --position-embedding-type rope --disable-bias-linear
+    --qk-layernorm --group-query-attention --num-query-groups 2"
+  local masks="--reset-attention-mask --reset-position-ids --eod-mask-loss"
+  local dropout="--hidden-dropout 0.1 --attention-dropout 0.1"
+  local few="--num-experts 8 --moe-ffn-hidden-size 64 --moe-aux-loss-coeff 1e-2"
+  local broken="--lr 1e30 --no-check-for-nan-in-loss-and-grad"
+
+  run selftest selftest --device cuda
+  # Damaged entries of the kernels' cache are compiled anew.
+  for entry in "${XDG_CACHE_HOME:-$HOME/.cache}"/moe4j/kernels/*.cubin; do truncate -s -100 "$entry"; done
+  run selftest_again selftest --device cuda
+  for name in selftest selftest_again; do
+    succeeded $name && say "$name" "ok ($(grep -h 'findings' "$out/$name.log"))" || say "$name" FAILED
+  done
+
+  # The CPU and the GPU, side by side: each in another process.
+  local kind
+  for kind in plain style masks dropout few accumulated; do
+    local flags=""
+    case $kind in
+      plain) ;;
+      accumulated) flags="--global-batch-size 12" ;;
+      *) flags=${!kind} ;;
+    esac
+    train "cpu_$kind" $small $flags --num-threads 4 &
+    train "gpu_$kind" $small $flags --device cuda &
+    wait
+    compare "cpu_$kind" "gpu_$kind" 1e-4 12
+  done
+  train gpu_reference $small --device cuda --no-fused-kernels
+  compare gpu_plain gpu_reference 1e-5 12
+  grep -q 'cannot be captured' "$out/gpu_few.log" &&
+    say "experts in fp32 go on without graphs" ok || say "experts in fp32 go on without graphs" FAILED
+
+  train steady_graph $mid --deterministic-mode
+  train steady_none $mid --deterministic-mode --cuda-graph off
+  compare steady_graph steady_none 0 100
+  train experts_graph $mid_experts --deterministic-mode
+  train experts_none $mid_experts --deterministic-mode --cuda-graph off
+  compare experts_graph experts_none 0 100
+  train free_graph $mid
+  train free_none $mid --cuda-graph off
+  compare free_graph free_none 1e-3 100
+
+  # What is not finite: named on both, and passed over by both alike.
+  run stop_gpu pretrain-gpt $small --device cuda --lr 1e30
+  run stop_cpu pretrain-gpt $small --num-threads 4 --lr 1e30
+  [ "$(grep 'not finite' "$out/stop_gpu.log")" = "$(grep 'not finite' "$out/stop_cpu.log")" ] &&
+    grep -q 'not finite' "$out/stop_gpu.log" &&
+    say "a loss that is not finite" ok || say "a loss that is not finite" FAILED
+  train skip_gpu $small --device cuda $broken
+  train skip_cpu $small --num-threads 4 $broken
+  [ "$(figures skip_gpu 'number of skipped iterations')" = "$(figures skip_cpu 'number of skipped iterations')" ] &&
+    [ "$(figures skip_gpu 'learning rate')" = "$(figures skip_cpu 'learning rate')" ] &&
+    say "skipped steps and their learning rates" ok || say "skipped steps and their learning rates" FAILED
+
+  # Killed behind its thirteenth step, and taken up from its last checkpoint.
+  local resumed="$mid_experts --train-iters 40 --global-batch-size 8 --deterministic-mode --save-interval 5"
+  train whole $resumed --save "$out/whole_save"
+  train cut $resumed --save "$out/cut_save" &
+  while ! grep -q 'iteration *13/' "$out/cut.log" 2>/dev/null; do sleep 0.05; done
+  pkill -9 -f -- "--metrics-dir $out/cut\$"
+  wait
+  train cut $resumed --save "$out/cut_save" --load "$out/cut_save"
+  compare whole cut 0 40
+  run evaluate evaluate --load "$out/cut_save" --device cuda --samples 8 --part train
+  run generate generate --load "$out/cut_save" --device cuda --max-new-tokens 5 --prompt "5 6 7"
+  succeeded evaluate && succeeded generate && say "evaluate and generate" ok || say "evaluate and generate" FAILED
+
+  train long $mid --train-iters 1000 --log-interval 50
+  local name
+  for name in 'live native pointers' 'memory allocated (bytes)' 'memory reserved (bytes)'; do
+    local values
+    values=$(figures long "$name" | tail -n +2 | sort -u)
+    [ -n "$values" ] && [ "$(wc -l <<<"$values")" = 1 ] && say "$name over 1,000 steps" "ok ($values)" ||
+      say "$name over 1,000 steps" "FAILED ($(paste -sd' ' <<<"$values"))"
+  done
+}
+
+bench() {
+  local name=$1
+  shift
+  run "$name" bench gpt "$@" --log-interval 10 --train-iters 60 --warmup-steps 10 --compare-cuda-graph
+  succeeded "$name" && say "bench $name" ok || say "bench $name" FAILED
+  grep -hE 'tokens/s|times as fast' "$out/$name.log" | grep -v '] iteration'
+}
+
+speed() {
+  bench dense32 $gpt2 --micro-batch-size 32
+  bench dense64 $gpt2 --micro-batch-size 64
+  bench dense350m $gpt2_350m --micro-batch-size 32
+  bench experts32 $gpt2 $experts --micro-batch-size 32
+}
+
+case $part in
+  checks | speed) "$part" ;;
+  *) echo "gpu.sh: checks or speed, not '$part'" >&2; exit 2 ;;
+esac
+echo "$failed failed"
+[ "$failed" = 0 ]

@@ -184,7 +184,7 @@ public abstract class CustomFunction {
   }
 
   /** A tensor without memory that asks for a gradient. */
-  private static Tensor meta(long... shape) {
+  static Tensor meta(long... shape) {
     return torch.empty(shape, META, new MemoryFormatOptional()).set_requires_grad(true);
   }
 

@@ -1,43 +1,11 @@
 // GELU and SwiGLU behind a bias, and their gradients with the bias's. Memory sets the pace: a block
-// moves over a tile (common.cuh), its columns' biases and bias gradients in registers.
+// moves over a tile (tile.cuh), its columns' biases and bias gradients in registers.
 #include "activation.cuh"
-
-// TYPE: the elements' type. WIDTH: columns a lane holds, 8 where rows are aligned to 16 bytes, or 1.
-#ifndef TYPE
-#define TYPE bf16
-#endif
-#ifndef WIDTH
-#define WIDTH 8
-#endif
-typedef TYPE T;
+#include "tile.cuh"
 
 // Rows whose loads are under way together: with one tensor to read, and with more.
 #define ROWS_OF_ONE 4
 #define ROWS_OF_MORE 2
-
-// A lane's place in the tile: its first row, the step to its next, its columns.
-struct Place {
-  long long row;
-  long long stride;
-  int chunk;
-  int first_column;
-  int column;
-};
-
-__device__ __forceinline__ Place place(int column_blocks) {
-  Place p;
-  p.chunk = blockIdx.x / column_blocks;
-  p.row = (long long)p.chunk * TILE_WARPS + threadIdx.x / 32;
-  p.stride = (long long)(gridDim.x / column_blocks) * TILE_WARPS;
-  p.first_column = blockIdx.x % column_blocks * 32 * WIDTH;
-  p.column = p.first_column + threadIdx.x % 32 * WIDTH;
-  return p;
-}
-
-// Behind the last row the last is read again and dropped: so all loads start without a branch.
-__device__ __forceinline__ long long clamped(long long row, long long rows) {
-  return row < rows ? row : rows - 1;
-}
 
 // A bias that may be absent.
 __device__ __forceinline__ void load_bias(const T* bias, int column, float (&v)[WIDTH]) {

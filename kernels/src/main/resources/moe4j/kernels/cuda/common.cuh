@@ -158,25 +158,3 @@ __device__ __forceinline__ void draw8(const Draws& d, u64 i, float (&u)[8]) {
     u[4 * k + 3] = uniform(four.w);
   }
 }
-
-// A tile, of columns over rows: a block has TILE_WARPS warps, each on a row of its own, a lane on N
-// neighbouring columns. The columns' sums of the block, in a fixed order; all threads call it, with
-// zeros where a column is none.
-#define TILE_WARPS 8
-
-template <int N>
-__device__ __forceinline__ void store_column_sums(
-    const float (&sums)[N], float* out, int first_column, int columns) {
-  __shared__ float buffer[TILE_WARPS][32 * N];
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-#pragma unroll
-  for (int i = 0; i < N; i++) buffer[warp][i * 32 + lane] = sums[i];
-  __syncthreads();
-  for (int c = threadIdx.x; c < 32 * N; c += 32 * TILE_WARPS) {
-    float sum = 0;
-#pragma unroll
-    for (int w = 0; w < TILE_WARPS; w++) sum += buffer[w][(c % N) * 32 + c / N];
-    if (first_column + c < columns) out[first_column + c] = sum;
-  }
-  __syncthreads();
-}

@@ -57,7 +57,6 @@ public final class Pretraining {
   public static Outcome run(
       RunConfig config, Task task, ShutdownSignal signal, TrainingListener watcher)
       throws IOException {
-    // Before anything is written.
     ComputeDevice.check(config.training().device());
     CheckpointConfig checkpoint = config.checkpoint();
     if (checkpoint.save() != null) {

@@ -3,6 +3,9 @@
 #include "activation.cuh"
 #include "tile.cuh"
 
+// compile: -DTYPE=bf16 -DWIDTH=8
+// compile: -DTYPE=float -DWIDTH=1
+
 // Rows whose loads are under way together: with one tensor to read, and with more.
 #define ROWS_OF_ONE 4
 #define ROWS_OF_MORE 2

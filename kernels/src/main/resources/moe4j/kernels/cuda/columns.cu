@@ -2,6 +2,9 @@
 // a small kernel adds those up.
 #include "tile.cuh"
 
+// compile: -DTYPE=bf16 -DWIDTH=8
+// compile: -DTYPE=float -DWIDTH=1
+
 #define IN_FLIGHT 4
 
 // x [rows, n] to partials [gridDim.x / column_blocks, n].

@@ -4,6 +4,7 @@
 
 // compile: -DTYPE=bf16 -DWIDTH=8
 // compile: -DTYPE=float -DWIDTH=1
+
 #define IN_FLIGHT 4
 
 // dq [rows, groups, heads, d], dk and dv [rows, groups, d] to out [rows, groups, heads + 2, d], n

@@ -17,6 +17,13 @@ public class KernelSourceTest {
   }
 
   @Test
+  public void headersComeWithTheirsOnceEach() {
+    assertEquals(
+        KernelSource.read("activation.cu").headers().keySet(),
+        Set.of("activation.cuh", "common.cuh", "tile.cuh"));
+  }
+
+  @Test
   public void aMissingSourceIsNamed() {
     assertEquals(
         expectThrows(IllegalStateException.class, () -> KernelSource.read("none.cu")).getMessage(),

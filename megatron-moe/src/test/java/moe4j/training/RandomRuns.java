@@ -132,7 +132,7 @@ final class RandomRuns {
         flip(),
         gpu ? "cuda" : "cpu",
         gpu ? choice("on", "off") : "on",
-        gpu ? choice("auto", "flash", "efficient") : "auto",
+        gpu ? choice("auto", "flash", "fused") : "auto",
         gpu && flip(),
         gpu && flip(),
         maybe(() -> size(8)));

@@ -33,7 +33,7 @@ final class ActivationKernel extends CustomFunction {
     }
     Launch.sameType(x, bias);
     shape[last] /= inputs;
-    Tensor y = Launch.empty(Tensors.dtype(x), x, shape);
+    Tensor y = Tensors.empty(Tensors.dtype(x), x.device(), shape);
     Tiles tiles = tiles(y);
     Launch.kernel(SOURCE, name + "_forward", Tensors.dtype(x), tiles.define())
         .launch(

@@ -237,7 +237,7 @@ public final class AddNorm {
     }
 
     private Tensor statistic(long rows) {
-      return Launch.empty(ScalarType.Float, weight, rows);
+      return Tensors.empty(ScalarType.Float, weight.device(), rows);
     }
 
     /** How a row is shared, or null where it is walked over. */

@@ -39,13 +39,13 @@ public final class ColumnSum {
 
   /** Memory for what a kernel's blocks add up, fp32 [count, n]. */
   static Tensor partials(Tensor like, long count, long n) {
-    return Launch.empty(ScalarType.Float, like, count, n);
+    return Tensors.empty(ScalarType.Float, like.device(), count, n);
   }
 
   /** The sum of a kernel's partial sums, [count, n] to [n]. */
   static Tensor finish(Tensor partials, ScalarType type) {
     int n = Math.toIntExact(partials.size(1));
-    Tensor sums = Launch.empty(type, partials, n);
+    Tensor sums = Tensors.empty(type, partials.device(), n);
     Launch.kernel("columns.cu", "column_finish", type)
         .launch((n + 31) / 32, 512, 0, partials, sums, Math.toIntExact(partials.size(0)), n);
     return sums;

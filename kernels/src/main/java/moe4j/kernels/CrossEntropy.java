@@ -1,6 +1,5 @@
 package moe4j.kernels;
 
-import moe4j.kernels.cuda.CudaKernel;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;
@@ -113,10 +112,10 @@ public final class CrossEntropy {
       boolean aligned = vocabulary % 8 == 0;
       long row = vocabulary * logits.element_size();
       boolean cached = gradient && aligned && row <= CACHED_BYTES;
-      CudaKernel.of(
+      Launch.kernel(
               "cross_entropy.cu",
               gradient ? "losses_and_gradients" : "losses",
-              Kernels.type(logits),
+              Tensors.dtype(logits),
               "ALIGNED=" + (aligned ? 1 : 0),
               "CACHED=" + (cached ? 1 : 0))
           .launch(

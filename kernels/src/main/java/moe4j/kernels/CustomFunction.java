@@ -34,8 +34,9 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  * of this is computed: the scalars share one element's memory.
  */
 public abstract class CustomFunction {
-  // Of a DeviceOptional the same would compile, take it for a pointer to options, and be on the
-  // CPU.
+  // Not of a DeviceOptional: that compiles, too, but the constructor takes it for a pointer to
+  // other
+  // options, and the tensors are then on the CPU.
   private static final TensorOptions META =
       Scopes.keep(() -> new TensorOptions(new Device("meta")));
 
@@ -52,6 +53,7 @@ public abstract class CustomFunction {
   private static final Set<Hook> UNSCOPED =
       Collections.synchronizedSet(Collections.newSetFromMap(new IdentityHashMap<>()));
 
+  private boolean[] needed = new boolean[0];
   private final List<Hook> hooks = new ArrayList<>();
   private Tensor[] outputGradients;
   private Tensor[] inputGradients;
@@ -74,8 +76,6 @@ public abstract class CustomFunction {
    * @return one for each input, of its shape and type; null where {@link #needsGradient} says no
    */
   protected abstract Tensor[] backward(Tensor[] gradients);
-
-  private boolean[] needed = new boolean[0];
 
   /** Whether the gradient of an input is asked for. */
   protected final boolean needsGradient(int input) {
@@ -184,7 +184,7 @@ public abstract class CustomFunction {
   }
 
   /** A tensor without memory that asks for a gradient. */
-  private static Tensor meta(long... shape) {
+  static Tensor meta(long... shape) {
     return torch.empty(shape, META, new MemoryFormatOptional()).set_requires_grad(true);
   }
 

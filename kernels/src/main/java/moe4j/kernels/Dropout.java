@@ -52,7 +52,7 @@ public record Dropout(StepRandom random, double p, int layer, int operation) {
   /** {@link StepRandom#uniform} on a GPU. */
   static Tensor uniform(StepRandom random, Tensor like, int layer, int operation) {
     Draws draws = new Dropout(random, 0, layer, operation).draws(like);
-    Tensor out = Launch.empty(ScalarType.Float, like, like.shape());
+    Tensor out = Tensors.empty(ScalarType.Float, like.device(), like.shape());
     Launch.kernel(SOURCE, "uniform_draws", ScalarType.Float, "ALIGNED=" + (draws.inFours() ? 1 : 0))
         .launch(
             blocks(out),

@@ -1,34 +1,39 @@
 package moe4j.kernels;
 
-import java.util.ArrayList;
-import java.util.List;
-import java.util.Map;
-import java.util.concurrent.ConcurrentHashMap;
+import java.util.Arrays;
 import moe4j.kernels.cuda.CudaKernel;
-import org.bytedeco.pytorch.MemoryFormatOptional;
 import org.bytedeco.pytorch.Tensor;
-import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
-/** What launching a kernel of ours needs to know of its tensors: their type and alignment. */
+/**
+ * What launchers of our kernels share: the kernel for a type of elements, what of its tensors has
+ * to hold, the memory for its results.
+ */
 final class Launch {
-  private static final Map<List<String>, CudaKernel> KERNELS = new ConcurrentHashMap<>();
+  /** Threads of a block where a warp makes a row, as in {@code rows.cu} and {@code experts.cu}. */
+  static final int ROW_THREADS = 256;
 
   private Launch() {}
 
-  /**
-   * A kernel for a type of elements.
-   *
-   * @param defines beside {@code TYPE}
-   */
-  static CudaKernel kernel(String source, String function, ScalarType type, String... defines) {
-    List<String> key = new ArrayList<>(List.of(source, function, "TYPE=" + name(type)));
-    key.addAll(List.of(defines));
-    return KERNELS.computeIfAbsent(
-        key, k -> CudaKernel.of(source, function, k.subList(2, k.size()).toArray(new String[0])));
+  /** The blocks for so many rows, a warp each. */
+  static long rowBlocks(long rows) {
+    return (rows + ROW_THREADS / 32 - 1) / (ROW_THREADS / 32);
   }
 
-  private static String name(ScalarType type) {
+  /**
+   * A kernel for a type of elements, which its source is told as {@code TYPE}.
+   *
+   * @param defines beside that
+   * @throws IllegalArgumentException for another type than fp32 and bf16
+   */
+  static CudaKernel kernel(String source, String function, ScalarType type, String... defines) {
+    String[] all = Arrays.copyOf(defines, defines.length + 1);
+    all[defines.length] = "TYPE=" + name(type);
+    return CudaKernel.of(source, function, all);
+  }
+
+  /** What a type is called in our sources. */
+  static String name(ScalarType type) {
     return switch (type) {
       case Float -> "float";
       case BFloat16 -> "bf16";
@@ -48,14 +53,9 @@ final class Launch {
     }
   }
 
-  /** A new tensor with whatever its memory holds. */
-  static Tensor empty(ScalarType type, Tensor deviceOf, long... shape) {
-    return torch.empty(shape, Tensors.options(type, deviceOf.device()), new MemoryFormatOptional());
-  }
-
   /** A new contiguous tensor of another's shape and type, with whatever its memory holds. */
   static Tensor empty(Tensor like) {
-    return empty(Tensors.dtype(like), like, like.shape());
+    return Tensors.empty(Tensors.dtype(like), like.device(), like.shape());
   }
 
   /** A tensor as kernels read it; null is none. */

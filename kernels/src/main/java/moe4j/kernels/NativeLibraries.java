@@ -20,6 +20,7 @@ public final class NativeLibraries {
           "libcublasLt",
           "libcudnn",
           "libcufft",
+          "libcufile",
           "libcurand",
           "libcusolver",
           "libcusparse",

@@ -109,7 +109,7 @@ public final class QkvProjection {
       long n = heads.rows();
       boolean aligned = heads.channels() % 8 == 0 && Launch.aligned(dq, dk, dv);
       Tiles tiles = Tiles.over(rows, n, aligned);
-      Tensor together = Launch.empty(Tensors.dtype(x), x, rows, n);
+      Tensor together = Tensors.empty(Tensors.dtype(x), x.device(), rows, n);
       Tensor partials = needsGradient(2) ? ColumnSum.partials(x, tiles.chunks(), n) : null;
       Launch.kernel("heads.cu", "heads_together", Tensors.dtype(x), tiles.define())
           .launch(

@@ -58,8 +58,8 @@ public record RouteSort(Tensor order, Tensor token, Tensor slot, Tensor offsets)
     Tensor table = Tensors.empty(ScalarType.Int, expert.device(), experts, blocks);
     Tensor offsets = Tensors.zeros(ScalarType.Int, expert.device(), experts);
     Tensor order = Tensors.empty(ScalarType.Long, expert.device(), size);
-    Tensor token = torch.empty_like(order);
-    Tensor slot = torch.empty_like(expert);
+    Tensor token = Launch.empty(order);
+    Tensor slot = Launch.empty(expert);
     CudaKernel.of("routing.cu", "count").launch(blocks, THREADS, 0, expert, table, size, experts);
     CudaKernel.of("routing.cu", "sums")
         .launch(blocks == 0 ? 0 : 1, SUM_THREADS, 0, table, offsets, blocks, experts);

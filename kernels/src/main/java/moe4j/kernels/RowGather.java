@@ -1,6 +1,5 @@
 package moe4j.kernels;
 
-import moe4j.kernels.cuda.CudaKernel;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 
@@ -11,11 +10,6 @@ import org.bytedeco.pytorch.Tensor;
  * GPU. A route that was dropped has a slot of -1, and a row that is no route's a token of -1.
  */
 public final class RowGather {
-  private static final int THREADS = 256;
-
-  /** A warp makes a row. */
-  private static final int ROWS_A_BLOCK = THREADS / 32;
-
   private static final Scalar ZERO = Scopes.keep(() -> new Scalar(0));
 
   private RowGather() {}
@@ -64,10 +58,10 @@ public final class RowGather {
   private static Tensor launch(String kernel, Tensor x, Tensor index, long rows, String k) {
     long h = x.size(1);
     Tensor y = Tensors.empty(Tensors.dtype(x), x.device(), rows, h);
-    CudaKernel.of("rows.cu", kernel, Kernels.type(x), k)
+    Launch.kernel("rows.cu", kernel, Tensors.dtype(x), k)
         .launch(
-            (rows + ROWS_A_BLOCK - 1) / ROWS_A_BLOCK,
-            THREADS,
+            Launch.rowBlocks(rows),
+            Launch.ROW_THREADS,
             0,
             x.contiguous(),
             index.contiguous(),

@@ -11,7 +11,7 @@ import moe4j.kernels.cuda.Cuda;
  * @param chunks blocks among each other, which share the rows
  */
 record Tiles(int width, int columnBlocks, int chunks) {
-  /** Warps of a block: {@code TILE_WARPS} in {@code common.cuh}. */
+  /** Warps of a block: {@code TILE_WARPS} in {@code tile.cuh}. */
   private static final int WARPS = 8;
 
   /** Blocks a multiprocessor: twice what it holds, so that early ones are followed. */

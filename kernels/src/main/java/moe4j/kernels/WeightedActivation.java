@@ -1,6 +1,5 @@
 package moe4j.kernels;
 
-import moe4j.kernels.cuda.CudaKernel;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorVector;
 import org.bytedeco.pytorch.global.torch;
@@ -11,11 +10,6 @@ import org.bytedeco.pytorch.global.torch;
  * weights then stay in fp32 as they come.
  */
 public final class WeightedActivation {
-  private static final int THREADS = 256;
-
-  /** A warp makes a row. */
-  private static final int ROWS_A_BLOCK = THREADS / 32;
-
   private WeightedActivation() {}
 
   /**
@@ -72,8 +66,8 @@ public final class WeightedActivation {
 
     @Override
     protected Tensor[] backward(Tensor[] gradients) {
-      Tensor dx = torch.empty_like(x);
-      Tensor dweight = torch.empty_like(weight);
+      Tensor dx = Launch.empty(x);
+      Tensor dweight = Launch.empty(weight);
       long rows = x.size(0);
       int f = Math.toIntExact(gradients[0].size(1));
       launch("backward", rows, x, weight, gradients[0], dx, dweight, rows, f);
@@ -81,13 +75,13 @@ public final class WeightedActivation {
     }
 
     private void launch(String kernel, long rows, Object... arguments) {
-      CudaKernel.of(
+      Launch.kernel(
               "experts.cu",
               kernel,
-              Kernels.type(x),
-              "WEIGHT=" + Kernels.name(weight),
+              Tensors.dtype(x),
+              "WEIGHT=" + Launch.name(Tensors.dtype(weight)),
               "GATED=" + (gated ? 1 : 0))
-          .launch((rows + ROWS_A_BLOCK - 1) / ROWS_A_BLOCK, THREADS, 0, arguments);
+          .launch(Launch.rowBlocks(rows), Launch.ROW_THREADS, 0, arguments);
     }
   }
 }

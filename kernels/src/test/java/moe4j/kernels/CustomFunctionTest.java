@@ -74,6 +74,16 @@ public class CustomFunctionTest {
     return total;
   }
 
+  /** Of so many elements there is no memory: nothing of a graph's links may be computed. */
+  @Test
+  public void linksAreOnTheMetaDevice() {
+    try (PointerScope scope = new PointerScope()) {
+      Tensor huge = CustomFunction.meta(1L << 30, 1L << 20);
+      assertTrue(huge.is_meta());
+      assertTrue(huge.sum().is_meta());
+    }
+  }
+
   @Test
   public void severalInputsAndOutputsOfOtherShapesAndTypes() {
     boolean[][] uses = {{true, true}, {true, false}, {false, true}};

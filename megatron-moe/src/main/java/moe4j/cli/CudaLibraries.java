@@ -33,6 +33,7 @@ final class CudaLibraries {
           Map.entry("libcublasLt", "13"),
           Map.entry("libcudnn", "9"),
           Map.entry("libcufft", "12"),
+          Map.entry("libcufile", "0"),
           Map.entry("libcurand", "10"),
           Map.entry("libcusolver", "12"),
           Map.entry("libcusparse", "12"),

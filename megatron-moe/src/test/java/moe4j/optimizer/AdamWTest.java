@@ -297,6 +297,35 @@ public class AdamWTest {
     }
   }
 
+  /** Of the two rates the device takes the one for how the last step ended. */
+  @Test
+  public void theRateIsChosenByTheLastStep() {
+    ParameterSet parameters = parameters(ScalarType.Float);
+    AdamW optimizer = optimizer(parameters, "--weight-decay 0 --clip-grad 0");
+    List<float[]> gradients = normals(parameters, 1);
+    List<float[]> bad = new ArrayList<>(gradients);
+    bad.set(1, gradients.get(1).clone());
+    bad.get(1)[0] = Float.NaN;
+    boolean[] skipped = {false, false, true, true, false, false};
+    boolean before = false;
+    for (boolean skip : skipped) {
+      List<float[]> start = values(parameters);
+      microBatch(parameters, optimizer, skip ? bad : gradients);
+      optimizer.setLearningRates(1e-3, 1e-2);
+      optimizer.step();
+      double rate = skip ? 0 : before ? 1e-2 : 1e-3;
+      for (int i = 0; i < start.size(); i++) {
+        // With a gradient that stays, each of Adam's steps is the learning rate.
+        double[] expected = Close.doubles(start.get(i));
+        for (int j = 0; j < expected.length; j++) {
+          expected[j] -= rate * Math.signum(gradients.get(i)[j]);
+        }
+        assertClose("parameter", values(parameters).get(i), expected, 1e-4 * 1e-2, 1);
+      }
+      before = skip;
+    }
+  }
+
   @Test
   public void onlyWeightsDecay() {
     ParameterSet parameters = parameters(ScalarType.Float);

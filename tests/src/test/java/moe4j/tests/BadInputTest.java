@@ -12,7 +12,10 @@ import java.nio.file.StandardOpenOption;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Random;
+import java.util.Set;
+import moe4j.kernels.cuda.Cuda;
 import moe4j.testing.Seeds;
+import org.testng.SkipException;
 import org.testng.annotations.AfterClass;
 import org.testng.annotations.BeforeClass;
 import org.testng.annotations.DataProvider;
@@ -98,6 +101,13 @@ public class BadInputTest {
       {"--data-args-path /nowhere/list --data-path", "--data-path needs a value"},
       {"--bf16 word", "'word'"},
       {"--device tpu", "--device takes cpu"},
+      {"--cuda-graph off", "--cuda-graph needs --device cuda"},
+      {"--attention-backend flash", "--attention-backend needs --device cuda"},
+      {"--deterministic-mode", "--deterministic-mode needs --device cuda"},
+      {"--no-fused-kernels", "--no-fused-kernels needs --device cuda"},
+      {"--profile", "--profile needs --device cuda"},
+      {"--device cpu --profile-step-end 20", "--profile-step-end needs --profile"},
+      {"--device cuda --cuda-graph maybe", "--cuda-graph takes on, off, not 'maybe'"},
       {"--attention-dropout 1.5", "--attention-dropout 1.5"},
       {"--max-position-embeddings 8", "--max-position-embeddings 8", "--seq-length 16"},
       {"--load /nowhere/run --finetune", "--load /nowhere/run holds no checkpoint"},
@@ -133,6 +143,7 @@ public class BadInputTest {
         "--train-iters 11 leaves no whole --log-interval 4 behind --warmup-steps 5"
       },
       {"gpt", "--warmup-steps 0", "--warmup-steps 0"},
+      {"gpt", "--compare-cuda-graph", "--compare-cuda-graph needs --device cuda"},
       {"gpt", "--warmup-steps some", "--warmup-steps takes a whole number, not 'some'"},
       {"gpt", "--nun-layers 2 --warmup-steps 1", "did you mean --num-layers?"},
     };
@@ -188,6 +199,34 @@ public class BadInputTest {
             ? Cli.with(arguments, "--output-dir", workspace.path("demo"))
             : arguments,
         named);
+  }
+
+  /** A line that is sound but for the machine. */
+  @DataProvider
+  public Object[][] commandsOnAGpu() {
+    Path save = workspace.path("gpu");
+    List<String> bench = Cli.with(base, "--warmup-steps 1 --save", save);
+    bench.set(0, "bench");
+    bench.add(1, "gpt");
+    return new Object[][] {
+      {Cli.with(base, "--save", save, "--data-cache-path", workspace.path("gpu-cache"))},
+      {bench},
+      {Cli.arguments("demo --output-dir", save)},
+      {Cli.arguments("evaluate --load", run, "--data-cache-path", workspace.path("gpu-cache"))},
+      {Cli.arguments("generate --max-new-tokens 1 --prompt x --load", run)},
+      {Cli.arguments("selftest")},
+    };
+  }
+
+  @Test(dataProvider = "commandsOnAGpu")
+  public void withoutAGpuThereIsOneSentence(List<String> line) throws IOException {
+    if (Cuda.isAvailable()) {
+      throw new SkipException("this machine has a GPU");
+    }
+    Set<String> before = workspace.files();
+    Cli.Result result = refused(Cli.with(line, "--device cuda"), "--device cuda: ");
+    assertEquals(result.out(), "");
+    assertEquals(workspace.files(), before);
   }
 
   /** The list of commands stands behind the sentence. */

@@ -10,7 +10,9 @@ import java.util.Comparator;
 import java.util.List;
 import java.util.Map;
 import java.util.Random;
+import java.util.Set;
 import java.util.TreeMap;
+import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import moe4j.data.DType;
 import moe4j.data.IndexedDatasetWriter;
@@ -65,6 +67,13 @@ final class Workspace implements AutoCloseable {
       writer.finish();
     }
     return path(name);
+  }
+
+  /** The files and directories there are, by their relative names. */
+  Set<String> files() throws IOException {
+    try (Stream<Path> files = Files.walk(root)) {
+      return files.map(file -> root.relativize(file).toString()).collect(Collectors.toSet());
+    }
   }
 
   /** The content of every file below a directory, by its relative name. */

@@ -34,8 +34,8 @@ public final class CudaKernel {
    *
    * @param source the file beside {@code common.cuh}, such as {@code norm.cu}
    * @param function its {@code extern "C"} name
-   * @param defines such as {@code H=768}, or {@code T=bf16}: a source is compiled for each
-   *     combination
+   * @param defines such as {@code TYPE=bf16} or {@code WIDTH=8}: a source is compiled for each
+   *     combination. A macro named {@code T} would break the templates of NVRTC's own header.
    */
   public static CudaKernel of(String source, String function, String... defines) {
     return KERNELS.computeIfAbsent(new Key(source, function, List.of(defines)), CudaKernel::new);

@@ -1,103 +1,14 @@
 // GELU and SwiGLU behind a bias, and their gradients with the bias's. Memory sets the pace: a block
-// moves over a tile (common.cuh), its columns' biases and bias gradients in registers.
-#include "common.cuh"
+// moves over a tile (tile.cuh), its columns' biases and bias gradients in registers.
+#include "activation.cuh"
+#include "tile.cuh"
 
-// TYPE: the elements' type. WIDTH: columns a lane holds, 8 where rows are aligned to 16 bytes, or 1.
-#ifndef TYPE
-#define TYPE bf16
-#endif
-#ifndef WIDTH
-#define WIDTH 8
-#endif
-typedef TYPE T;
+// compile: -DTYPE=bf16 -DWIDTH=8
+// compile: -DTYPE=float -DWIDTH=1
 
 // Rows whose loads are under way together: with one tensor to read, and with more.
 #define ROWS_OF_ONE 4
 #define ROWS_OF_MORE 2
-
-#define LOG2E 1.4426950408889634f
-#define SQRT_HALF 0.70710678118654752f
-#define INVERSE_SQRT_2PI 0.3989422804014327f
-
-__device__ __forceinline__ float exp2_fast(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
-
-__device__ __forceinline__ float reciprocal_fast(float x) {
-  float y;
-  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
-
-// The normal distribution at x: its upper tail at |x|, 1 - Phi(|x|), and exp(-x^2 / 2).
-struct Normal {
-  float tail;
-  float power;
-};
-
-// For bf16. erfc(z) = (a1 t + .. + a5 t^5) exp(-z^2), t = 1 / (1 + p z), z >= 0: Abramowitz and
-// Stegun, Handbook of Mathematical Functions (1964), 7.1.26, whose error is below 1.5e-7. Here
-// z = |x| / sqrt(2), folded into p, and the coefficients are halved.
-__device__ __forceinline__ Normal normal(float x, bf16) {
-  Normal n;
-  const float t = reciprocal_fast(fmaf(fabsf(x), 0.3275911f * SQRT_HALF, 1.0f));
-  n.power = exp2_fast(x * x * (-0.5f * LOG2E));
-  float s = fmaf(t, 0.5f * 1.061405429f, 0.5f * -1.453152027f);
-  s = fmaf(s, t, 0.5f * 1.421413741f);
-  s = fmaf(s, t, 0.5f * -0.284496736f);
-  s = fmaf(s, t, 0.5f * 0.254829592f);
-  n.tail = s * t * n.power;
-  return n;
-}
-
-__device__ __forceinline__ Normal normal(float x, float) {
-  Normal n;
-  n.power = expf(-0.5f * x * x);
-  n.tail = 0.5f * erfcf(fabsf(x) * SQRT_HALF);
-  return n;
-}
-
-// x Phi(x).
-__device__ __forceinline__ float gelu(float x) {
-  return fmaf(-fabsf(x), normal(x, T()).tail, fmaxf(x, 0.0f));
-}
-
-// Phi(x) + x phi(x).
-__device__ __forceinline__ float gelu_slope(float x) {
-  const Normal n = normal(x, T());
-  return fmaf(x * INVERSE_SQRT_2PI, n.power, 0.5f + copysignf(0.5f - n.tail, x));
-}
-
-__device__ __forceinline__ float sigmoid(float x, bf16) {
-  return reciprocal_fast(1.0f + exp2_fast(-LOG2E * x));
-}
-__device__ __forceinline__ float sigmoid(float x, float) { return 1.0f / (1.0f + expf(-x)); }
-
-// A lane's place in the tile: its first row, the step to its next, its columns.
-struct Place {
-  long long row;
-  long long stride;
-  int chunk;
-  int first_column;
-  int column;
-};
-
-__device__ __forceinline__ Place place(int column_blocks) {
-  Place p;
-  p.chunk = blockIdx.x / column_blocks;
-  p.row = (long long)p.chunk * TILE_WARPS + threadIdx.x / 32;
-  p.stride = (long long)(gridDim.x / column_blocks) * TILE_WARPS;
-  p.first_column = blockIdx.x % column_blocks * 32 * WIDTH;
-  p.column = p.first_column + threadIdx.x % 32 * WIDTH;
-  return p;
-}
-
-// Behind the last row the last is read again and dropped: so all loads start without a branch.
-__device__ __forceinline__ long long clamped(long long row, long long rows) {
-  return row < rows ? row : rows - 1;
-}
 
 // A bias that may be absent.
 __device__ __forceinline__ void load_bias(const T* bias, int column, float (&v)[WIDTH]) {
@@ -125,7 +36,7 @@ extern "C" __global__ void __launch_bounds__(32 * TILE_WARPS, 4) gelu_forward(
       const long long row = first + k * at.stride;
       if (row < rows) {
 #pragma unroll
-        for (int i = 0; i < WIDTH; i++) v[k][i] = gelu(v[k][i] + b[i]);
+        for (int i = 0; i < WIDTH; i++) v[k][i] = gelu<T>(v[k][i] + b[i]).value;
         store(y + row * f + at.column, v[k]);
       }
     }
@@ -155,7 +66,7 @@ extern "C" __global__ void __launch_bounds__(32 * TILE_WARPS, 3) gelu_backward(
         if (row < rows) {
 #pragma unroll
           for (int i = 0; i < WIDTH; i++) {
-            g[k][i] *= gelu_slope(v[k][i] + b[i]);
+            g[k][i] *= gelu<T>(v[k][i] + b[i]).slope;
             sums[i] += g[k][i];
           }
           store(dx + row * f + at.column, g[k]);
@@ -190,7 +101,7 @@ extern "C" __global__ void __launch_bounds__(32 * TILE_WARPS, 3) swiglu_forward(
 #pragma unroll
         for (int i = 0; i < WIDTH; i++) {
           const float a = gate[k][i] + gate_bias[i];
-          line[k][i] = a * sigmoid(a, T()) * (line[k][i] + line_bias[i]);
+          line[k][i] = silu<T>(a).value * (line[k][i] + line_bias[i]);
         }
         store(y + row * f + at.column, line[k]);
       }
@@ -226,9 +137,9 @@ extern "C" __global__ void __launch_bounds__(32 * TILE_WARPS, 2) swiglu_backward
           for (int i = 0; i < WIDTH; i++) {
             const float a = gate[k][i] + gate_bias[i];
             const float b = line[k][i] + line_bias[i];
-            const float s = sigmoid(a, T());
-            gate[k][i] = g[k][i] * b * s * fmaf(a, 1.0f - s, 1.0f);
-            line[k][i] = g[k][i] * a * s;
+            const Slope s = silu<T>(a);
+            gate[k][i] = g[k][i] * b * s.slope;
+            line[k][i] = g[k][i] * s.value;
             gate_sums[i] += gate[k][i];
             line_sums[i] += line[k][i];
           }

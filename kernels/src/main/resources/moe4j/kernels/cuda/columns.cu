@@ -1,15 +1,9 @@
 // Sums over rows, in two stages and a fixed order: blocks leave fp32 sums of the rows they see, and
 // a small kernel adds those up.
-#include "common.cuh"
+#include "tile.cuh"
 
-// TYPE: the elements' type. WIDTH: columns a lane holds, 8 where rows are aligned to 16 bytes, or 1.
-#ifndef TYPE
-#define TYPE bf16
-#endif
-#ifndef WIDTH
-#define WIDTH 8
-#endif
-typedef TYPE T;
+// compile: -DTYPE=bf16 -DWIDTH=8
+// compile: -DTYPE=float -DWIDTH=1
 
 #define IN_FLIGHT 4
 
@@ -17,30 +11,24 @@ typedef TYPE T;
 extern "C" __global__ void __launch_bounds__(32 * TILE_WARPS) column_partials(
     const T* __restrict__ x, float* __restrict__ partials, long long rows, int n,
     int column_blocks) {
-  const int first_column = (blockIdx.x % column_blocks) * 32 * WIDTH;
-  const int chunk = blockIdx.x / column_blocks;
-  const long long stride = (long long)(gridDim.x / column_blocks) * TILE_WARPS;
-  const int column = first_column + threadIdx.x % 32 * WIDTH;
+  const Place at = place(column_blocks);
   float sums[WIDTH] = {};
-  if (column < n) {
-    for (long long first = (long long)chunk * TILE_WARPS + threadIdx.x / 32; first < rows;
-         first += stride * IN_FLIGHT) {
-      // Behind the last row the last is read again and dropped: all loads start without a branch.
+  if (at.column < n) {
+    for (long long first = at.row; first < rows; first += at.stride * IN_FLIGHT) {
       float v[IN_FLIGHT][WIDTH];
 #pragma unroll
       for (int k = 0; k < IN_FLIGHT; k++) {
-        const long long row = first + k * stride;
-        load(x + (row < rows ? row : rows - 1) * n + column, v[k]);
+        load(x + clamped(first + k * at.stride, rows) * n + at.column, v[k]);
       }
 #pragma unroll
       for (int k = 0; k < IN_FLIGHT; k++) {
-        const bool there = first + k * stride < rows;
+        const bool there = first + k * at.stride < rows;
 #pragma unroll
         for (int i = 0; i < WIDTH; i++) sums[i] += there ? v[k][i] : 0.0f;
       }
     }
   }
-  store_column_sums(sums, partials + (long long)chunk * n, first_column, n);
+  store_column_sums(sums, partials + (long long)at.chunk * n, at.first_column, n);
 }
 
 // partials [count, n] to out [n]; a block has 16 warps and sums 32 columns.

@@ -13,8 +13,7 @@ struct bf16 {
 __device__ __forceinline__ float to_float(float x) { return x; }
 __device__ __forceinline__ float to_float(bf16 x) { return __uint_as_float((u32)x.bits << 16); }
 
-// Rounds to nearest, ties to even.
-// Sources are compiled with T defined as their type, so no template here calls its own that.
+// Rounds to nearest, ties to even. Sources call their type T, so no template's parameter here is.
 template <typename To> __device__ __forceinline__ To from_float(float x);
 template <> __device__ __forceinline__ float from_float<float>(float x) { return x; }
 template <> __device__ __forceinline__ bf16 from_float<bf16>(float x) {
@@ -55,6 +54,19 @@ __device__ __forceinline__ u32 pack(float low, float high) {
 __device__ __forceinline__ void store8(bf16* p, const float (&v)[8]) {
   *reinterpret_cast<uint4*>(p) =
       make_uint4(pack(v[0], v[1]), pack(v[2], v[3]), pack(v[4], v[5]), pack(v[6], v[7]));
+}
+
+// Where a warp makes a row: which, in blocks of so many threads.
+template <int Threads> __device__ __forceinline__ long long row_of_warp() {
+  return (long long)blockIdx.x * (Threads / 32) + threadIdx.x / 32;
+}
+
+#define LOG2E 1.4426950408889634f
+
+__device__ __forceinline__ float exp2_fast(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
 }
 
 __device__ __forceinline__ float warp_sum(float x) {
@@ -145,26 +157,4 @@ __device__ __forceinline__ void draw8(const Draws& d, u64 i, float (&u)[8]) {
     u[4 * k + 2] = uniform(four.z);
     u[4 * k + 3] = uniform(four.w);
   }
-}
-
-// A tile, of columns over rows: a block has TILE_WARPS warps, each on a row of its own, a lane on N
-// neighbouring columns. The columns' sums of the block, in a fixed order; all threads call it, with
-// zeros where a column is none.
-#define TILE_WARPS 8
-
-template <int N>
-__device__ __forceinline__ void store_column_sums(
-    const float (&sums)[N], float* out, int first_column, int columns) {
-  __shared__ float buffer[TILE_WARPS][32 * N];
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-#pragma unroll
-  for (int i = 0; i < N; i++) buffer[warp][i * 32 + lane] = sums[i];
-  __syncthreads();
-  for (int c = threadIdx.x; c < 32 * N; c += 32 * TILE_WARPS) {
-    float sum = 0;
-#pragma unroll
-    for (int w = 0; w < TILE_WARPS; w++) sum += buffer[w][(c % N) * 32 + c / N];
-    if (first_column + c < columns) out[first_column + c] = sum;
-  }
-  __syncthreads();
 }

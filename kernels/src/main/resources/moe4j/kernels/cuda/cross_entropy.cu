@@ -17,15 +17,8 @@
 typedef TYPE T;
 
 #define THREADS 512
-#define LOG2E 1.4426950408889634f
 #define LN2 0.6931471805599453f
 #define INFINITE __uint_as_float(0x7f800000u)
-
-__device__ __forceinline__ float exp2_fast(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
 
 // The largest of the numbers seen, and the sum of exp(x - max). A NaN comes through in the sum.
 struct Sum {

@@ -1,5 +1,5 @@
 // Between the experts' projections: an activation, weighted by row, and its gradient. A warp a row.
-#include "common.cuh"
+#include "activation.cuh"
 
 // TYPE: the rows'. WEIGHT: the rows' weights'. GATED: 1 for SwiGLU, 0 for GELU.
 #ifndef TYPE
@@ -13,75 +13,6 @@
 #endif
 
 #define THREADS 256
-#define LOG2E 1.4426950408889634f
-
-__device__ __forceinline__ float exp2_fast(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
-
-__device__ __forceinline__ float reciprocal_fast(float x) {
-  float y;
-  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
-
-// A value and its derivative.
-struct Slope {
-  float value;
-  float slope;
-};
-
-// The normal distribution's integral at x, and its density. For bf16 the integral of the tail is
-// density times a polynomial (Abramowitz and Stegun 7.1.26, error 1.5e-7), which needs the
-// exponential that the density needs.
-__device__ __forceinline__ Slope normal(float x, bf16) {
-  const float t = reciprocal_fast(fmaf(0.3275911f * 0.7071067811865476f, fabsf(x), 1));
-  const float e = exp2_fast(x * x * (-0.5f * LOG2E));
-  float p = fmaf(t, 0.5f * 1.061405429f, 0.5f * -1.453152027f);
-  p = fmaf(t, p, 0.5f * 1.421413741f);
-  p = fmaf(t, p, 0.5f * -0.284496736f);
-  p = fmaf(t, p, 0.5f * 0.254829592f);
-  const float tail = p * t * e;
-  Slope r;
-  r.value = x < 0 ? tail : 1 - tail;
-  r.slope = e * 0.3989422804014327f;
-  return r;
-}
-
-__device__ __forceinline__ Slope normal(float x, float) {
-  Slope r;
-  r.value = 0.5f * erfcf(-0.7071067811865476f * x);
-  r.slope = expf(-0.5f * x * x) * 0.3989422804014327f;
-  return r;
-}
-
-__device__ __forceinline__ Slope gelu(float x) {
-  const Slope n = normal(x, TYPE());
-  Slope r;
-  r.value = x * n.value;
-  r.slope = fmaf(x, n.slope, n.value);
-  return r;
-}
-
-__device__ __forceinline__ float sigmoid(float x, bf16) {
-  return reciprocal_fast(1 + exp2_fast(-LOG2E * x));
-}
-
-__device__ __forceinline__ float sigmoid(float x, float) { return 1 / (1 + expf(-x)); }
-
-__device__ __forceinline__ Slope silu(float x) {
-  const float s = sigmoid(x, TYPE());
-  Slope r;
-  r.value = x * s;
-  r.slope = s * fmaf(x, 1 - s, 1);
-  return r;
-}
-
-__device__ __forceinline__ long long row_of_warp() {
-  return (long long)blockIdx.x * (THREADS / 32) + threadIdx.x / 32;
-}
 
 __device__ __forceinline__ bool aligned(const void* x, const void* y, const void* z, int f) {
   return f % 8 == 0 && (((u64)x | (u64)y | (u64)z) & 15) == 0;
@@ -95,7 +26,7 @@ __device__ __forceinline__ bool aligned(const void* x, const void* y, const void
 extern "C" __global__ void __launch_bounds__(THREADS)
     forward(const TYPE* __restrict__ x, const WEIGHT* __restrict__ weight, TYPE* __restrict__ y,
             long long rows, int f) {
-  const long long r = row_of_warp();
+  const long long r = row_of_warp<THREADS>();
   if (r >= rows) return;
   const int lane = threadIdx.x % 32;
   const float w = to_float(weight[r]);
@@ -109,19 +40,19 @@ extern "C" __global__ void __launch_bounds__(THREADS)
       float b[8];
       load8(a + f + i, b);
 #pragma unroll
-      for (int j = 0; j < 8; j++) v[j] = silu(v[j]).value * b[j] * w;
+      for (int j = 0; j < 8; j++) v[j] = silu<TYPE>(v[j]).value * b[j] * w;
 #else
 #pragma unroll
-      for (int j = 0; j < 8; j++) v[j] = gelu(v[j]).value * w;
+      for (int j = 0; j < 8; j++) v[j] = gelu<TYPE>(v[j]).value * w;
 #endif
       store8(out + i, v);
     }
   } else {
     EACH {
 #if GATED
-      const float v = silu(to_float(a[i])).value * to_float(a[f + i]);
+      const float v = silu<TYPE>(to_float(a[i])).value * to_float(a[f + i]);
 #else
-      const float v = gelu(to_float(a[i])).value;
+      const float v = gelu<TYPE>(to_float(a[i])).value;
 #endif
       out[i] = from_float<TYPE>(v * w);
     }
@@ -132,14 +63,14 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 // the weight's.
 __device__ __forceinline__ float element(float g, float w, float& a, float& b) {
 #if GATED
-  const Slope s = silu(a);
+  const Slope s = silu<TYPE>(a);
   const float product = g * s.value;
   a = g * w * b * s.slope;
   const float weighted = product * b;
   b = product * w;
   return weighted;
 #else
-  const Slope s = gelu(a);
+  const Slope s = gelu<TYPE>(a);
   a = g * w * s.slope;
   return g * s.value;
 #endif
@@ -150,7 +81,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     backward(const TYPE* __restrict__ x, const WEIGHT* __restrict__ weight,
              const TYPE* __restrict__ dy, TYPE* __restrict__ dx, WEIGHT* __restrict__ dweight,
              long long rows, int f) {
-  const long long r = row_of_warp();
+  const long long r = row_of_warp<THREADS>();
   if (r >= rows) return;
   const int lane = threadIdx.x % 32;
   const float w = to_float(weight[r]);

@@ -11,10 +11,6 @@
 
 #define THREADS 256
 
-__device__ __forceinline__ long long row_of_warp() {
-  return (long long)blockIdx.x * (THREADS / 32) + threadIdx.x / 32;
-}
-
 // Whether rows of h elements can be moved 16 bytes at a time.
 __device__ __forceinline__ bool aligned(const void* x, const void* y, int h) {
   return h % 8 == 0 && (((u64)x | (u64)y) & 15) == 0;
@@ -24,7 +20,7 @@ __device__ __forceinline__ bool aligned(const void* x, const void* y, int h) {
 extern "C" __global__ void __launch_bounds__(THREADS)
     spread(const TYPE* __restrict__ x, const long long* __restrict__ token, TYPE* __restrict__ y,
            long long rows, int h) {
-  const long long r = row_of_warp();
+  const long long r = row_of_warp<THREADS>();
   if (r >= rows) return;
   const int lane = threadIdx.x % 32;
   const long long t = token[r];
@@ -47,7 +43,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 extern "C" __global__ void __launch_bounds__(THREADS)
     gather(const TYPE* __restrict__ x, const long long* __restrict__ slot, TYPE* __restrict__ y,
            long long rows, int h) {
-  const long long t = row_of_warp();
+  const long long t = row_of_warp<THREADS>();
   if (t >= rows) return;
   const int lane = threadIdx.x % 32;
   long long from[K];

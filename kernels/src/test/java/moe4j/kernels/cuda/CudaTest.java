@@ -33,9 +33,9 @@ public class CudaTest {
 
   @Test
   public void theSameNamesAreTheSameKernel() {
-    CudaKernel kernel = CudaKernel.of("probe.cu", "probe", "T=bf16");
-    assertSame(CudaKernel.of("probe.cu", "probe", "T=bf16"), kernel);
-    assertEquals(kernel.toString(), "the kernel probe of probe.cu [T=bf16]");
+    CudaKernel kernel = CudaKernel.of("probe.cu", "probe", "TYPE=bf16");
+    assertSame(CudaKernel.of("probe.cu", "probe", "TYPE=bf16"), kernel);
+    assertEquals(kernel.toString(), "the kernel probe of probe.cu [TYPE=bf16]");
   }
 
   @Test

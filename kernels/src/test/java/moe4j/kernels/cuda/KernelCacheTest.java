@@ -99,7 +99,7 @@ public class KernelCacheTest {
   @Test
   public void theKeyHoldsAllThatTheCodeDependsOn() {
     KernelSource source = new KernelSource("x.cu", "text", Map.of("h", "header"));
-    List<String> defines = List.of("T=bf16", "H=8");
+    List<String> defines = List.of("TYPE=bf16", "H=8");
     String key = KernelCache.key(source, defines, "sm_90a", "13.0");
     assertTrue(key.matches("[0-9a-f]{64}"), key);
     assertEquals(
@@ -118,8 +118,8 @@ public class KernelCacheTest {
                 "sm_90a",
                 "13.0"),
             KernelCache.key(new KernelSource("x.cu", "text", Map.of()), defines, "sm_90a", "13.0"),
-            KernelCache.key(source, List.of("T=bf16"), "sm_90a", "13.0"),
-            KernelCache.key(source, List.of("T=bf16", "H=9"), "sm_90a", "13.0"),
+            KernelCache.key(source, List.of("TYPE=bf16"), "sm_90a", "13.0"),
+            KernelCache.key(source, List.of("TYPE=bf16", "H=9"), "sm_90a", "13.0"),
             KernelCache.key(source, defines, "sm_80", "13.0"),
             KernelCache.key(source, defines, "sm_90a", "13.1"));
     for (String other : others) {

@@ -17,6 +17,13 @@ public class KernelSourceTest {
   }
 
   @Test
+  public void headersComeWithTheirsOnceEach() {
+    assertEquals(
+        KernelSource.read("activation.cu").headers().keySet(),
+        Set.of("activation.cuh", "common.cuh", "tile.cuh"));
+  }
+
+  @Test
   public void aMissingSourceIsNamed() {
     assertEquals(
         expectThrows(IllegalStateException.class, () -> KernelSource.read("none.cu")).getMessage(),
@@ -26,8 +33,8 @@ public class KernelSourceTest {
   @Test
   public void definitionsStandAboveTheSourceAndCountNoLines() {
     assertEquals(
-        Nvrtc.defined("x.cu", "int a;\n", List.of("T=bf16", "FAST", "W=1=1")),
-        "#define T bf16\n#define FAST 1\n#define W 1=1\n#line 1 \"x.cu\"\nint a;\n");
+        Nvrtc.defined("x.cu", "int a;\n", List.of("TYPE=bf16", "FAST", "W=1=1")),
+        "#define TYPE bf16\n#define FAST 1\n#define W 1=1\n#line 1 \"x.cu\"\nint a;\n");
   }
 
   @Test

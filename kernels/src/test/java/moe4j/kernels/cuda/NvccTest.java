@@ -20,8 +20,8 @@ import org.testng.annotations.Test;
 
 /**
  * Every kernel source compiles for every architecture, where nvcc is installed; no GPU is needed. A
- * source names the definitions to try in its first lines, {@code // compile: -DT=bf16 -DH=768}, a
- * line for each combination.
+ * source names the definitions to try in its first lines, {@code // compile: -DTYPE=bf16 -DH=768},
+ * a line for each combination.
  */
 public class NvccTest {
   private static final String COMPILE = "// compile:";
@@ -83,8 +83,8 @@ public class NvccTest {
   @Test
   public void aSourceSaysWhatToTry() {
     assertEquals(
-        defines("// x\n// compile: -DT=bf16 -DH=768\n// compile: -DT=float\nint a;\n"),
-        List.of(List.of("T=bf16", "H=768"), List.of("T=float")));
+        defines("// x\n// compile: -DTYPE=bf16 -DH=768\n// compile: -DTYPE=float\nint a;\n"),
+        List.of(List.of("TYPE=bf16", "H=768"), List.of("TYPE=float")));
     assertEquals(defines("// compile:\n"), List.of(List.of()));
     assertEquals(defines("int a;\n"), List.of(List.of()));
   }

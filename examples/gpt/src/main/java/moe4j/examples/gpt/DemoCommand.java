@@ -12,6 +12,7 @@ import moe4j.config.Flag;
 import moe4j.config.Flags;
 import moe4j.tokenizer.TokenizerConfig;
 import moe4j.tokenizer.Tokenizers;
+import moe4j.training.ComputeDevice;
 import moe4j.training.Pretraining;
 import moe4j.training.ProgressListener;
 import moe4j.training.RunConfig;
@@ -42,7 +43,12 @@ public final class DemoCommand implements Command {
           String corpus,
       @Flag(help = "seed of initial weights and data order", value = "1234") int seed,
       @Flag(help = "steps of each model", value = "600") int trainIters,
-      @Flag(help = "experts of the model that has them", value = "16") int numExperts) {
+      @Flag(help = "experts of the model that has them", value = "16") int numExperts,
+      @Flag(
+              help = "where to compute",
+              value = "cpu",
+              choices = {"cpu", "cuda"})
+          String device) {
 
     /** Checks ranges. */
     public Options {
@@ -72,6 +78,7 @@ public final class DemoCommand implements Command {
   @Override
   public int run(Flags.Parsed parsed) throws IOException {
     Options options = parsed.get(Options.class);
+    ComputeDevice.check(options.device());
     ShutdownSignal signal = ShutdownSignal.install();
     Path output = Path.of(options.outputDir());
     Files.createDirectories(output);
@@ -154,6 +161,7 @@ public final class DemoCommand implements Command {
     add(arguments, "--lr-warmup-iters", Math.min(40, (steps - 1) / 2));
     add(arguments, "--eval-interval", Math.max(1, steps / 8));
     add(arguments, "--seed", options.seed());
+    add(arguments, "--device", options.device());
     add(arguments, "--data-path", corpus);
     add(arguments, "--save", run);
     add(arguments, "--tensorboard-dir", run.resolve("tensorboard"));

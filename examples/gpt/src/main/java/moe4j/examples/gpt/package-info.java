@@ -1,4 +1,5 @@
 /**
- * The GPT commands: {@code pretrain-gpt}, {@code generate}, {@code evaluate} and the {@code demo}.
+ * The GPT commands: {@code pretrain-gpt}, {@code generate}, {@code evaluate}, {@code bench gpt} and
+ * the {@code demo}.
  */
 package moe4j.examples.gpt;

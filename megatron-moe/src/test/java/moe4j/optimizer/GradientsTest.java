@@ -1,0 +1,160 @@
+package moe4j.optimizer;
+
+import static org.testng.Assert.assertEquals;
+import static org.testng.Assert.assertFalse;
+import static org.testng.Assert.assertNull;
+import static org.testng.Assert.assertSame;
+
+import java.util.ArrayList;
+import java.util.List;
+import moe4j.kernels.Scopes;
+import moe4j.kernels.Tensors;
+import org.bytedeco.javacpp.PointerScope;
+import org.bytedeco.pytorch.Scalar;
+import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch.ScalarType;
+import org.testng.annotations.AfterMethod;
+import org.testng.annotations.BeforeMethod;
+import org.testng.annotations.DataProvider;
+import org.testng.annotations.Test;
+
+/** A used parameter and one that no loss depends on. */
+public class GradientsTest {
+  private PointerScope scope;
+  private Tensor used;
+  private Tensor unused;
+
+  @BeforeMethod
+  public void open() {
+    scope = new PointerScope();
+  }
+
+  @AfterMethod
+  public void close() {
+    scope.close();
+  }
+
+  private Gradients gradients(boolean bf16, boolean summed, boolean kept) {
+    ScalarType type = bf16 ? ScalarType.BFloat16 : ScalarType.Float;
+    used = Tensors.of(new float[] {1, 2, 3}).to(type).set_requires_grad(true);
+    unused = Tensors.of(new float[] {4, 5}).to(type).set_requires_grad(true);
+    return new Gradients(List.of(used, unused), summed, kept);
+  }
+
+  /** A backward that gives each element of the used one this gradient. */
+  private void backward(double gradient) {
+    Scopes.run(() -> used.mul(new Scalar(gradient)).sum().backward());
+  }
+
+  private void microBatch(Gradients gradients, double gradient) {
+    backward(gradient);
+    gradients.accumulate();
+  }
+
+  private static float[] three(double value) {
+    return new float[] {(float) value, (float) value, (float) value};
+  }
+
+  @DataProvider
+  public Object[][] ways() {
+    return new Object[][] {
+      // bf16, summed, kept: a CPU's fp32 and bf16, a GPU's with one micro-batch and with more.
+      {false, false, false},
+      {true, true, false},
+      {true, false, false},
+      {false, false, true},
+      {true, true, true},
+    };
+  }
+
+  @Test(dataProvider = "ways")
+  public void microBatchesAddUpAndStepsDoNot(boolean bf16, boolean summed, boolean kept) {
+    try (Gradients gradients = gradients(bf16, summed, kept)) {
+      assertEquals(gradients.kept(), kept);
+      for (double step = 1; step < 3; step++) {
+        microBatch(gradients, step);
+        microBatch(gradients, 0.5);
+        List<Tensor> all = gradients.all();
+        assertEquals(Tensors.floats(all.get(0)), three(step + 0.5));
+        assertEquals(Tensors.floats(all.get(1)), new float[2]);
+        assertSame(
+            Tensors.dtype(all.get(0)), summed || !bf16 ? ScalarType.Float : ScalarType.BFloat16);
+        assertEquals(used.grad().defined(), !summed);
+        if (kept) {
+          // The update's part.
+          all.forEach(Tensor::zero_);
+        }
+        gradients.forget();
+      }
+    }
+    assertFalse(used.grad().defined());
+  }
+
+  /**
+   * What no gradient reached is null where gradients are the backward's, and a sum of zeros else.
+   */
+  @Test
+  public void noneIsNull() {
+    try (Gradients gradients = gradients(false, false, false)) {
+      microBatch(gradients, 1);
+      assertNull(gradients.orNull().get(1));
+    }
+    try (Gradients gradients = gradients(true, true, false)) {
+      microBatch(gradients, 1);
+      assertEquals(Tensors.floats(gradients.orNull().get(1)), new float[2]);
+    }
+  }
+
+  /** bf16 holds no 257: the sum does. */
+  @Test
+  public void sumsAreFp32() {
+    for (boolean kept : new boolean[] {false, true}) {
+      try (Gradients gradients = gradients(true, true, kept)) {
+        microBatch(gradients, 256);
+        microBatch(gradients, 1);
+        assertEquals(Tensors.floats(gradients.all().get(0)), three(257));
+      }
+    }
+  }
+
+  /** What a captured graph writes to has to stay where it is. */
+  @Test
+  public void keptSumsStayWhereTheyAre() {
+    try (Gradients gradients = gradients(true, true, true)) {
+      List<Long> addresses = new ArrayList<>();
+      for (int step = 0; step < 3; step++) {
+        microBatch(gradients, 1);
+        addresses.add(gradients.orNull().get(0).data_ptr().address());
+        gradients.forget();
+      }
+      assertEquals(addresses.stream().distinct().count(), 1);
+    }
+    try (Gradients gradients = gradients(false, false, true)) {
+      backward(1);
+      long address = used.grad().data_ptr().address();
+      gradients.forget();
+      backward(1);
+      assertEquals(used.grad().data_ptr().address(), address);
+    }
+  }
+
+  /** A micro-batch whose capture failed: its gradients were never computed. */
+  @Test(dataProvider = "ways")
+  public void anAbandonedMicroBatchLeavesTheSums(boolean bf16, boolean summed, boolean kept) {
+    try (Gradients gradients = gradients(bf16, summed, kept)) {
+      if (summed) {
+        microBatch(gradients, 3);
+        backward(100);
+        gradients.abandon();
+        assertFalse(used.grad().defined());
+        microBatch(gradients, 1);
+        assertEquals(Tensors.floats(gradients.all().get(0)), three(4));
+      } else {
+        // One micro-batch a step leaves nothing; more add up in the kept gradient itself.
+        backward(3);
+        gradients.abandon();
+        assertEquals(used.grad().defined(), kept);
+      }
+    }
+  }
+}

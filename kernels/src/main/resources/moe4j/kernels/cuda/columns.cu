@@ -2,6 +2,8 @@
 // a small kernel adds those up.
 #include "common.cuh"
 
+// compile: -DTYPE=bf16 -DWIDTH=8
+// compile: -DTYPE=float -DWIDTH=1
 // TYPE: the elements' type. WIDTH: columns a lane holds, 8 where rows are aligned to 16 bytes, or 1.
 #ifndef TYPE
 #define TYPE bf16

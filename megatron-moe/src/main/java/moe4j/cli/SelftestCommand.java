@@ -10,6 +10,7 @@ import moe4j.kernels.cuda.Cuda;
 import moe4j.kernels.selftest.KernelCheck;
 import moe4j.kernels.selftest.KernelChecks;
 import moe4j.kernels.selftest.SelfTest;
+import moe4j.training.ComputeDevice;
 import org.bytedeco.pytorch.Device;
 
 /**
@@ -46,9 +47,7 @@ public final class SelftestCommand implements Command {
   public int run(Flags.Parsed parsed) {
     Options options = parsed.get(Options.class);
     boolean cuda = options.device().equals("cuda");
-    if (cuda && !Cuda.isAvailable()) {
-      throw new IllegalArgumentException(Cuda.unavailableReason());
-    }
+    ComputeDevice.check(options.device());
     long seed =
         options.seed() == null
             ? ThreadLocalRandom.current().nextInt(Integer.MAX_VALUE)

@@ -57,6 +57,7 @@ public final class Pretraining {
   public static Outcome run(
       RunConfig config, Task task, ShutdownSignal signal, TrainingListener watcher)
       throws IOException {
+    ComputeDevice.check(config.training().device());
     CheckpointConfig checkpoint = config.checkpoint();
     if (checkpoint.save() != null) {
       CheckpointStore.checkWritable(Path.of(checkpoint.save()));

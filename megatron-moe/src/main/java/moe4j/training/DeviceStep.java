@@ -2,6 +2,7 @@ package moe4j.training;
 
 import java.util.function.Consumer;
 import moe4j.kernels.AttentionBackend;
+import moe4j.kernels.CustomFunction;
 import moe4j.kernels.Scopes;
 import moe4j.kernels.StepRandom;
 import moe4j.kernels.Tensors;
@@ -94,6 +95,7 @@ final class DeviceStep implements AutoCloseable {
       total = total.add(side.value().mul(new Scalar(side.coefficient())));
     }
     total.mul(new Scalar(1.0 / training.microBatches())).backward();
+    CustomFunction.settle();
     optimizer.accumulate();
     metrics.addMicroBatch(sum, tokens, pass);
   }

@@ -50,8 +50,7 @@ final class DeviceStep implements AutoCloseable {
     this.say = say;
     Device device = buffers.form().device();
     this.work = training.capturesGraphs() ? RepeatedWork.captured(say) : RepeatedWork.eager();
-    this.microStep =
-        work.piece("micro-step", () -> Scopes.run(this::microStep), optimizer::abandonMicroBatch);
+    this.microStep = work.piece("micro-step", () -> Scopes.run(this::microStep), this::abandon);
     this.update = work.piece("update", this::updateAndSum, () -> {});
     this.place =
         device.is_cuda() ? Scopes.keep(() -> Tensors.zeros(ScalarType.Long, device, 2)) : null;
@@ -98,6 +97,12 @@ final class DeviceStep implements AutoCloseable {
     CustomFunction.settle();
     optimizer.accumulate();
     metrics.addMicroBatch(sum, tokens, pass);
+  }
+
+  /** Lets go of what a micro-step has left that was captured in part and not computed. */
+  private void abandon() {
+    CustomFunction.settle();
+    optimizer.abandonMicroBatch();
   }
 
   /**

@@ -105,6 +105,10 @@ final class RepeatedWork implements AutoCloseable {
                 .formatted(name, e.getMessage()));
         capturing = false;
         undo.run();
+        if (pieces.stream().noneMatch(Piece::captured)) {
+          // What is done as it is now needs the memory at once.
+          settle();
+        }
       }
     }
   }

@@ -15,7 +15,8 @@ import org.bytedeco.pytorch.global.torch;
 
 /**
  * libtorch's kernels of causal attention on a GPU. Which is the fastest differs with shape, type,
- * GPU and version, so it is measured where a shape is first met, forward and backward.
+ * GPU and version, so it is measured where a shape is first met, forward and backward. Where
+ * libtorch is to be deterministic, no clock may decide: the first one that takes the shape is used.
  */
 public enum AttentionBackend {
   /** FlashAttention-2. */
@@ -74,16 +75,18 @@ public enum AttentionBackend {
   /** Chooses for causal attention among such queries, keys and values, and has it used. */
   static void choose(Tensor query, Tensor key, Tensor value, Attention attention) {
     AttentionBackend backend = forced;
+    boolean deterministic = torch.globalContext().deterministicAlgorithms();
     String shape =
         Tensors.dtype(query)
             + " "
             + Tensors.shape(query)
-            + (query.is_contiguous() ? "" : " strided");
+            + (query.is_contiguous() ? "" : " strided")
+            + (deterministic ? " deterministic" : "");
     if (backend == null) {
       backend = CHOSEN.get(shape);
     }
     if (backend == null && query.requires_grad()) {
-      backend = fastest(query, key, value, attention);
+      backend = best(query, key, value, attention, deterministic);
       CHOSEN.put(shape, backend);
     }
     if (backend == null) {
@@ -93,15 +96,43 @@ public enum AttentionBackend {
     }
   }
 
-  private static AttentionBackend fastest(
-      Tensor query, Tensor key, Tensor value, Attention attention) {
+  /**
+   * A failure of the attention, in a sentence that names the kernel where a certain one was asked
+   * for.
+   */
+  static RuntimeException explained(RuntimeException failure, Tensor query) {
+    AttentionBackend asked = forced;
+    if (asked == null) {
+      return failure;
+    }
+    String reason = String.valueOf(failure.getMessage()).lines().findFirst().orElse("");
+    return new IllegalArgumentException(
+        "attention backend %s fails on queries of %s in %s: %s"
+            .formatted(
+                asked.name().toLowerCase(Locale.ROOT),
+                Tensors.shape(query),
+                Tensors.dtype(query),
+                reason),
+        failure);
+  }
+
+  /**
+   * The fastest that takes these; or, where that is asked for, the first of those whose sums are in
+   * a fixed order, which cuDNN's are not.
+   */
+  private static AttentionBackend best(
+      Tensor query, Tensor key, Tensor value, Attention attention, boolean deterministic) {
     AttentionBackend best = UNFUSED;
     long bestNanos = Long.MAX_VALUE;
-    for (AttentionBackend backend : List.of(FUSED, FLASH, EFFICIENT)) {
+    for (AttentionBackend backend :
+        deterministic ? List.of(FLASH, EFFICIENT) : List.of(FUSED, FLASH, EFFICIENT)) {
       long nanos = measure(backend, query, key, value, attention);
       if (nanos < bestNanos) {
         best = backend;
         bestNanos = nanos;
+        if (deterministic) {
+          break;
+        }
       }
     }
     return best;

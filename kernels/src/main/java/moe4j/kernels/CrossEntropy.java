@@ -37,7 +37,7 @@ public final class CrossEntropy {
    *
    * @param hidden [T, h]
    * @param weight [V, h]
-   * @param labels int64 [T], each in [0, V); on a GPU another gives a loss of NaN
+   * @param labels int64 [T], each in [0, V); on a GPU another gives a loss and gradients of NaN
    * @return fp32 [T]
    */
   public static Tensor linear(Tensor hidden, Tensor weight, Tensor labels) {

@@ -126,6 +126,18 @@ public abstract class CustomFunction {
     return outputs;
   }
 
+  /**
+   * After a backward on this thread: lets go of the gradient it has handed over last, which would
+   * otherwise keep its memory until the next one begins.
+   */
+  public static void settle() {
+    Tensor last = LAST_RESULT.get();
+    LAST_RESULT.remove();
+    if (last != null) {
+      last.close();
+    }
+  }
+
   private void record(Tensor[] inputs, Tensor[] outputs) {
     outputGradients = new Tensor[outputs.length];
     Tensor sum = null;

@@ -27,11 +27,20 @@ public final class ScaledDotProductAttention {
       return attend(query.to(wide), key.to(wide), value.to(wide), allowed).to(type);
     }
     if (query.is_cuda() && allowed == null) {
-      AttentionBackend.choose(query, key, value, (q, k, v) -> attend(q, k, v, null));
+      return chosen(query, key, value);
     } else if (query.is_cuda()) {
       AttentionBackend.useAny();
     }
     return attend(query, key, value, allowed);
+  }
+
+  private static Tensor chosen(Tensor query, Tensor key, Tensor value) {
+    AttentionBackend.choose(query, key, value, (q, k, v) -> attend(q, k, v, null));
+    try {
+      return attend(query, key, value, null);
+    } catch (RuntimeException e) {
+      throw AttentionBackend.explained(e, query);
+    }
   }
 
   private static Tensor attend(Tensor query, Tensor key, Tensor value, Tensor allowed) {

@@ -244,4 +244,22 @@ public class CustomFunctionTest {
       assertEquals(Tensors.floats(w.grad()), new float[8]);
     }
   }
+
+  @Test
+  public void settledNothingIsHeld() {
+    for (int round = 0; round < 3; round++) {
+      CustomFunction.settle();
+      long before = Scopes.livePointers();
+      Scopes.run(
+          () -> {
+            Tensor x = x().set_requires_grad(true);
+            Tensor[] outputs = new Product().apply(x, w().set_requires_grad(true));
+            outputs[0].to(ScalarType.Float).sum().backward();
+            CustomFunction.settle();
+            assertTrue(x.grad().defined());
+          });
+      // The first round makes what lasts.
+      assertTrue(round == 0 || Scopes.livePointers() == before, "round " + round);
+    }
+  }
 }

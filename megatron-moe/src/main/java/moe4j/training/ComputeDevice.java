@@ -57,7 +57,12 @@ public final class ComputeDevice implements AutoCloseable {
       Kernels.useOurs(!training.noFusedKernels());
       AttentionBackend.force(AttentionBackend.named(training.attentionBackend()));
       boolean deterministic = training.deterministicMode();
-      Scopes.run(() -> torch.globalContext().setDeterministicAlgorithms(deterministic, false));
+      Scopes.run(
+          () -> {
+            torch.globalContext().setDeterministicAlgorithms(deterministic, false);
+            // Nobody reads what was not written: no need to fill every new tensor.
+            torch.globalContext().setDeterministicFillUninitializedMemory(false);
+          });
     }
     return opened;
   }

@@ -2,6 +2,7 @@ package moe4j.training;
 
 import java.util.function.Consumer;
 import moe4j.kernels.AttentionBackend;
+import moe4j.kernels.CustomFunction;
 import moe4j.kernels.Scopes;
 import moe4j.kernels.StepRandom;
 import moe4j.kernels.Tensors;
@@ -49,8 +50,7 @@ final class DeviceStep implements AutoCloseable {
     this.say = say;
     Device device = buffers.form().device();
     this.work = training.capturesGraphs() ? RepeatedWork.captured(say) : RepeatedWork.eager();
-    this.microStep =
-        work.piece("micro-step", () -> Scopes.run(this::microStep), optimizer::abandonMicroBatch);
+    this.microStep = work.piece("micro-step", () -> Scopes.run(this::microStep), this::abandon);
     this.update = work.piece("update", this::updateAndSum, () -> {});
     this.place =
         device.is_cuda() ? Scopes.keep(() -> Tensors.zeros(ScalarType.Long, device, 2)) : null;
@@ -94,8 +94,15 @@ final class DeviceStep implements AutoCloseable {
       total = total.add(side.value().mul(new Scalar(side.coefficient())));
     }
     total.mul(new Scalar(1.0 / training.microBatches())).backward();
+    CustomFunction.settle();
     optimizer.accumulate();
     metrics.addMicroBatch(sum, tokens, pass);
+  }
+
+  /** Lets go of what a micro-step has left that was captured in part and not computed. */
+  private void abandon() {
+    CustomFunction.settle();
+    optimizer.abandonMicroBatch();
   }
 
   /**

@@ -24,6 +24,7 @@ final class RepeatedWork implements AutoCloseable {
   private final Consumer<String> say;
   private final List<Piece> pieces = new ArrayList<>();
   private boolean capturing;
+  private boolean settled;
 
   private RepeatedWork(GraphPool pool, Consumer<String> say) {
     this.pool = pool;
@@ -104,17 +105,25 @@ final class RepeatedWork implements AutoCloseable {
                 .formatted(name, e.getMessage()));
         capturing = false;
         undo.run();
+        if (pieces.stream().noneMatch(Piece::captured)) {
+          // What is done as it is now needs the memory at once.
+          settle();
+        }
       }
     }
   }
 
   /**
-   * Between steps: lets go of the graphs of other pieces, where one could not be captured. Until
-   * then they hold what they have computed.
+   * Between steps: lets go of the graphs of other pieces, where one could not be captured, and of
+   * their memory, which would otherwise lie beside what the work now takes as it is. Until then
+   * they hold what they have computed.
    */
   void settle() {
-    if (pool != null && !capturing) {
+    if (pool != null && !capturing && !settled) {
+      settled = true;
       drop();
+      pool.close();
+      Cuda.emptyCache();
     }
   }
 

@@ -85,6 +85,11 @@ public record TrainingConfig(
     if (evalIters < 0) {
       throw new IllegalArgumentException("--eval-iters %d is negative".formatted(evalIters));
     }
+    if (deterministicMode && attentionBackend.equals("fused")) {
+      throw new IllegalArgumentException(
+          "--attention-backend fused and --deterministic-mode exclude each other: cuDNN's attention"
+              + " adds in no fixed order");
+    }
     positive("eval-interval", evalInterval);
     positive("exit-interval", exitInterval);
     positive("exit-duration-in-mins", exitDurationInMins);

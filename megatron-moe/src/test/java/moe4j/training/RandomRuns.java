@@ -118,6 +118,7 @@ final class RandomRuns {
   private TrainingConfig training(boolean iterations) {
     int micro = size(8);
     boolean gpu = flip();
+    String attention = gpu ? choice("auto", "flash", "fused") : "auto";
     return new TrainingConfig(
         micro,
         maybe(() -> micro * size(8)),
@@ -132,8 +133,8 @@ final class RandomRuns {
         flip(),
         gpu ? "cuda" : "cpu",
         gpu ? choice("on", "off") : "on",
-        gpu ? choice("auto", "flash", "fused") : "auto",
-        gpu && flip(),
+        attention,
+        gpu && !attention.equals("fused") && flip(),
         gpu && flip(),
         maybe(() -> size(8)));
   }

@@ -79,6 +79,11 @@ public class TrainingConfigTest {
       {SMALL + "--train-samples 9", "--train-iters and --train-samples exclude each other"},
       {"--micro-batch-size 0 --train-iters 1", "--micro-batch-size 0 is not positive"},
       {
+        SMALL + "--device cuda --deterministic-mode --attention-backend fused",
+        "--attention-backend fused and --deterministic-mode exclude each other: cuDNN's attention"
+            + " adds in no fixed order"
+      },
+      {
         SMALL + "--global-batch-size 3",
         "--global-batch-size 3 is no multiple of --micro-batch-size 2"
       },

@@ -25,6 +25,46 @@ final class CrossEntropyCheck implements KernelCheck {
       run(on, dtype, 3, 16, 50_257, 1);
       // A row that is not kept in shared memory whatever its type.
       run(on, dtype, 2, 8, 60_008, 1);
+      infinite(on, dtype);
+      if (on.device().is_cuda()) {
+        foreign(on, dtype);
+      }
+    }
+  }
+
+  /** Logits of -inf, a thread's first eight among them, take no part. */
+  private static void infinite(Comparison on, ScalarType dtype) {
+    Tensor hidden = on.normal(dtype, 4, 8).abs().add(new Scalar(1)).to(dtype);
+    Tensor weight = on.normal(dtype, 1000, 8);
+    Tensors.slice(weight, 0, 0, 16).fill_(new Scalar(Double.NEGATIVE_INFINITY));
+    Tensor labels = Tensors.of(new long[] {16, 500, 20, 999});
+    Tensor logits = hidden.to(ScalarType.Double).mm(Tensors.slice(weight, 0, 16, 1000).t());
+    Tensor at = logits.gather(1, labels.sub(new Scalar(16)).unsqueeze(1)).squeeze(1);
+    try (NoGradGuard guard = new NoGradGuard()) {
+      Tensor loss =
+          CrossEntropy.linear(
+              on.leaf(hidden, dtype),
+              on.leaf(weight, dtype),
+              labels.to(on.device(), ScalarType.Long));
+      on.close(
+          "cross-entropy %s beside -inf: loss".formatted(dtype),
+          loss,
+          logits.logsumexp(1).sub(at),
+          dtype == ScalarType.Float ? 1e-5 : 1e-2);
+    }
+  }
+
+  /** A label outside the vocabulary, which a CPU refuses, shows in loss and gradients. */
+  private static void foreign(Comparison on, ScalarType dtype) {
+    for (int vocabulary : new int[] {1000, 1003}) {
+      Tensor x = on.leaf(on.normal(dtype, 2, 16), dtype);
+      Tensor w = on.leaf(on.normal(dtype, vocabulary, 16), dtype);
+      Tensor labels = Tensors.of(new long[] {vocabulary, 3}).to(on.device(), ScalarType.Long);
+      Tensor loss = CrossEntropy.linear(x, w, labels);
+      loss.mul(new Scalar(1)).sum().backward();
+      String what = "cross-entropy %s V=%d: a foreign label's ".formatted(dtype, vocabulary);
+      on.holds(what + "loss is NaN", Double.isNaN(Tensors.item(loss.select(0, 0))));
+      on.holds(what + "gradient is NaN", Double.isNaN(Tensors.item(x.grad().select(0, 0).sum())));
     }
   }
 

@@ -31,6 +31,7 @@ public final class KernelChecks {
         new CrossEntropyCheck(),
         new RouteSortCheck(),
         new RowGatherCheck(),
-        new WeightedActivationCheck());
+        new WeightedActivationCheck(),
+        new GroupedMatmulCheck());
   }
 }

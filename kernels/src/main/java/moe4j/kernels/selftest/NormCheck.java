@@ -59,7 +59,17 @@ final class NormCheck implements KernelCheck {
   @Override
   public void run(Comparison on) {
     for (Type type : Type.values()) {
-      int[][] sizes = {{768, 37}, {1024, 11}, {4096, 5}, {776, 3}, {100, 13}, {7, 71}, {64, 100}};
+      int[][] sizes = {
+        {768, 37},
+        {1024, 11},
+        {2048, 3},
+        {4096, 5},
+        {8192, 1},
+        {776, 3},
+        {100, 13},
+        {7, 71},
+        {64, 100}
+      };
       for (int[] size : sizes) {
         int h = size[0];
         int rows = size[1];

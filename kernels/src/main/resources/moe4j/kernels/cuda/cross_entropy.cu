@@ -1,6 +1,8 @@
 // The loss of rows of logits and, in their place, the loss's gradient. A block a row.
 #include "common.cuh"
 
+// compile: -DTYPE=bf16 -DALIGNED=1 -DCACHED=1
+// compile: -DTYPE=float -DALIGNED=0 -DCACHED=0
 // TYPE: the logits' (a macro T would break the templates of NVRTC's own header). CACHED: the row is
 // held in shared memory, and read once; else it is read again, from the L2 cache mostly. ALIGNED:
 // rows begin and end at multiples of 16 bytes.
@@ -19,6 +21,7 @@ typedef TYPE T;
 #define THREADS 512
 #define LN2 0.6931471805599453f
 #define INFINITE __uint_as_float(0x7f800000u)
+#define NO_NUMBER __uint_as_float(0x7fc00000u)
 
 // The largest of the numbers seen, and the sum of exp(x - max). A NaN comes through in the sum.
 struct Sum {
@@ -42,9 +45,11 @@ template <int N> __device__ __forceinline__ void add(Sum& s, const float (&x)[N]
   float max = s.max;
 #pragma unroll
   for (int j = 0; j < N; j++) max = fmaxf(max, x[j]);
-  float sum = s.sum * power(s.max, max == -INFINITE ? 0 : max);
+  // Of nothing but -inf, too, the sum is 0 and no NaN.
+  const float m = max == -INFINITE ? 0 : max;
+  float sum = s.sum * power(s.max, m);
 #pragma unroll
-  for (int j = 0; j < N; j++) sum += power(x[j], max);
+  for (int j = 0; j < N; j++) sum += power(x[j], m);
   s.max = max;
   s.sum = sum;
 }
@@ -112,10 +117,14 @@ __device__ __forceinline__ void write_loss(float* loss, Sum s, float at_label) {
   if (threadIdx.x == 0) loss[blockIdx.x] = logf(s.sum) + (s.max - at_label);
 }
 
+__device__ __forceinline__ bool in_vocabulary(long long label, int size) {
+  return label >= 0 && label < size;
+}
+
 // The label's logit, which the gradient is about to be written over.
 __device__ __forceinline__ float label_logit(const T* row, int size, long long label) {
   if (threadIdx.x != 0) return 0;
-  return label >= 0 && label < size ? to_float(row[label]) : __uint_as_float(0x7fc00000u);
+  return in_vocabulary(label, size) ? to_float(row[label]) : NO_NUMBER;
 }
 
 // loss[r] = logsumexp(x[r]) - x[r][label[r]].
@@ -126,7 +135,8 @@ extern "C" __global__ void __launch_bounds__(THREADS)
   write_loss(loss, sum_of(row, size), at_label);
 }
 
-// The same, and x[r] becomes softmax(x[r]) - onehot(label[r]).
+// The same, and x[r] becomes softmax(x[r]) - onehot(label[r]), NaNs where the label is none: the
+// gradients' norm then tells of it.
 extern "C" __global__ void __launch_bounds__(THREADS)
     losses_and_gradients(T* logits, const long long* labels, float* loss, int size) {
   T* row = logits + (u64)blockIdx.x * size;
@@ -143,7 +153,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 #endif
   const Sum s = sum_of(source, size);
   write_loss(loss, s, at_label);
-  const float inverse = 1 / s.sum;
+  const float inverse = in_vocabulary(label, size) ? 1 / s.sum : NO_NUMBER;
 #if ALIGNED
 #pragma unroll 2
   for (int i = 8 * threadIdx.x; i < size; i += 8 * THREADS) {

@@ -2,6 +2,8 @@
 // neighbours.
 #include "common.cuh"
 
+// compile: -DTYPE=bf16 -DALIGNED=1
+// compile: -DTYPE=float -DALIGNED=0
 // TYPE: the elements' type. ALIGNED: a sample has a multiple of four elements, addresses are
 // multiples of 16 bytes.
 #ifndef TYPE

@@ -1,6 +1,8 @@
 // Between the experts' projections: an activation, weighted by row, and its gradient. A warp a row.
 #include "activation.cuh"
 
+// compile: -DTYPE=bf16 -DWEIGHT=float -DGATED=1
+// compile: -DTYPE=float -DWEIGHT=bf16 -DGATED=0
 // TYPE: the rows'. WEIGHT: the rows' weights'. GATED: 1 for SwiGLU, 0 for GELU.
 #ifndef TYPE
 #define TYPE bf16

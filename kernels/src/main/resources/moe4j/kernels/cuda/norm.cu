@@ -6,6 +6,9 @@
 // its registers; where rows are no multiples of eight elements, a block walks over it.
 #include "common.cuh"
 
+// compile: -DTYPE=bf16 -DDROP=1 -DCHANNELS=768 -DFORWARD_WARPS=1 -DFORWARD_ROWS=4 -DBACKWARD_WARPS=3 -DBACKWARD_ROWS=4
+// compile: -DTYPE=float -DADD=0 -DCHANNELS=8192 -DFORWARD_WARPS=8 -DFORWARD_ROWS=1 -DBACKWARD_WARPS=16 -DBACKWARD_ROWS=1
+// compile: -DTYPE=bf16 -DDROP=1
 // TYPE: the elements' type. ADD: whether there is a delta. DROP: whether there is dropout.
 // CHANNELS: a row's elements, a multiple of 8, addresses multiples of 16 bytes; with it, the warps of
 // a row and the rows of a block, FORWARD_WARPS and FORWARD_ROWS, BACKWARD_WARPS and BACKWARD_ROWS

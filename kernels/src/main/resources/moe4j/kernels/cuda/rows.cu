@@ -1,6 +1,8 @@
 // Rows out to their routes and back: copies and sums of whole rows. A warp makes a row.
 #include "common.cuh"
 
+// compile: -DTYPE=bf16 -DK=2
+// compile: -DTYPE=float -DK=1
 // TYPE: the rows'. K: routes a token has.
 #ifndef TYPE
 #define TYPE bf16

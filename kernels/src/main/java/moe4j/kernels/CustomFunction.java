@@ -34,9 +34,7 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  * of this is computed: the scalars share one element's memory.
  */
 public abstract class CustomFunction {
-  // Not of a DeviceOptional: that compiles, too, but the constructor takes it for a pointer to
-  // other
-  // options, and the tensors are then on the CPU.
+  // Not of a DeviceOptional: that compiles, but is taken for a pointer to options, of the CPU's.
   private static final TensorOptions META =
       Scopes.keep(() -> new TensorOptions(new Device("meta")));
 

@@ -64,11 +64,6 @@ public final class FusedAdamW implements AutoCloseable {
   private boolean bound;
   private boolean zeroAfter;
 
-  /** Whether parameters are where this computes. */
-  public static boolean takes(Tensor parameter) {
-    return Kernels.take(parameter);
-  }
-
   /**
    * The optimizer of some tensors of one GPU.
    *

@@ -16,7 +16,7 @@ public class FusedAdamWTest {
     Scopes.run(
         () -> {
           Tensor t = torch.zeros(2, 3);
-          assertFalse(FusedAdamW.takes(t));
+          assertFalse(Kernels.take(t));
           var slots = List.of(new FusedAdamW.Slot(t, t, t, t, 0.1));
           var refusal =
               expectThrows(

@@ -297,11 +297,13 @@ public final class Trainer implements AutoCloseable {
 
   @Override
   public void close() {
-    profile.close();
-    deviceStep.close();
-    evaluator.close();
-    skips.close();
-    buffers.close();
-    metrics.close();
+    // The profile has a table to give, which may fail.
+    try (profile) {
+      deviceStep.close();
+      evaluator.close();
+      skips.close();
+      buffers.close();
+      metrics.close();
+    }
   }
 }

@@ -3,6 +3,7 @@ package moe4j.kernels.selftest;
 import java.util.ArrayList;
 import java.util.List;
 import moe4j.kernels.FusedAdamW;
+import moe4j.kernels.Kernels;
 import moe4j.kernels.TensorLists;
 import moe4j.kernels.Tensors;
 import org.bytedeco.pytorch.Device;
@@ -151,7 +152,7 @@ final class AdamWCheck implements KernelCheck {
   }
 
   private static void run(Comparison on, double clip, boolean zeroAfter) {
-    boolean fused = FusedAdamW.takes(Tensors.zeros(F, on.device()));
+    boolean fused = Kernels.take(Tensors.zeros(F, on.device()));
     List<State> states = new ArrayList<>();
     for (Kind kind : KINDS) {
       states.add(new State(on, kind, states.size() % 2 * 0.1, false));

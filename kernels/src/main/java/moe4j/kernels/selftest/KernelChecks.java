@@ -29,6 +29,8 @@ public final class KernelChecks {
         new QkvProjectionCheck(),
         new AdamWCheck(),
         new CrossEntropyCheck(),
+        new RouterProjectionCheck(),
+        new TopKCheck(),
         new RouteSortCheck(),
         new RowGatherCheck(),
         new WeightedActivationCheck(),

@@ -1,20 +1,20 @@
 package moe4j.moe;
 
-import moe4j.kernels.Gemm;
+import moe4j.kernels.RouterProjection;
 import moe4j.kernels.Tensors;
+import moe4j.kernels.TopK;
 import moe4j.transformer.ParameterScope;
 import moe4j.transformer.Pass;
 import moe4j.transformer.TransformerConfig;
 import org.bytedeco.pytorch.Scalar;
-import org.bytedeco.pytorch.T_TensorTensor_T;
 import org.bytedeco.pytorch.Tensor;
-import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
  * Megatron's router: a linear layer, the k largest logits, a softmax over those (or, with {@code
- * --moe-router-pre-softmax}, over all before the choice). All of it in fp32. In training it leaves
- * the Switch balance loss (Fedus et al. 2021, eq. 4, with k choices a token)
+ * --moe-router-pre-softmax}, over all before the choice). All of it in fp32; of equal logits the
+ * lowest expert is chosen. In training it leaves the Switch balance loss (Fedus et al. 2021, eq. 4,
+ * with k choices a token)
  *
  * <pre>  E / (k T^2) sum_e tokens[e] sum_t P[t, e],  P = softmax over all experts</pre>
  *
@@ -52,12 +52,12 @@ public final class TopKRouter implements Gate {
 
   @Override
   public Routing route(Tensor hidden, Pass pass) {
-    Tensor logits = Gemm.linear(hidden.to(ScalarType.Float), weight.to(ScalarType.Float), null);
+    Tensor logits = RouterProjection.logits(hidden, weight);
     boolean balancing = pass.isTraining() && balanced && balance > 0;
     Tensor probabilities = preSoftmax || balancing ? logits.softmax(1) : null;
-    T_TensorTensor_T top = torch.topk(preSoftmax ? probabilities : logits, topk, 1, true, true);
-    Tensor chosen = top.get1();
-    Tensor weights = preSoftmax ? top.get0() : top.get0().softmax(1);
+    TopK top = TopK.of(preSoftmax ? probabilities : logits, topk);
+    Tensor chosen = top.indices();
+    Tensor weights = preSoftmax ? top.values() : top.values().softmax(1);
     if (pass.isTraining()) {
       leaveLosses(logits, probabilities, chosen, pass);
     }

@@ -2,6 +2,7 @@ package moe4j.kernels;
 
 import java.util.Arrays;
 import moe4j.kernels.cuda.CudaKernel;
+import org.bytedeco.javacpp.Pointer;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
@@ -66,7 +67,8 @@ final class Launch {
   /** Whether all begin at multiples of 16 bytes; null is none. */
   static boolean aligned(Tensor... tensors) {
     for (Tensor t : tensors) {
-      if (t != null && t.data_ptr().address() % 16 != 0) {
+      Pointer data = t == null ? null : t.data_ptr();
+      if (data != null && data.address() % 16 != 0) {
         return false;
       }
     }

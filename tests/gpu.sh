@@ -3,11 +3,12 @@
 #
 #   tests/gpu.sh checks DATA OUT     kernels, graphs against none, kill and resume, memory: minutes
 #   tests/gpu.sh speed DATA OUT      step times of the models in docs/performance.md, with and without graphs
+#   tests/gpu.sh sanitize DATA OUT   the kernels' checks under compute-sanitizer, which has to be on the path
 #
 # DATA is a prefix of a .bin/.idx pair in GPT-2's tokens with several documents. OUT gets the logs; the
 # last lines printed say what failed. MOE4J names the command to run, ./moe4j otherwise.
 set -uo pipefail
-[ $# = 3 ] || { sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# = 3 ] || { sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 home=$(cd "$(dirname "$0")/.." && pwd)
 moe4j=${MOE4J:-$home/moe4j}
 part=$1 data=$2 out=$3
@@ -141,9 +142,26 @@ speed() {
   bench experts32 $gpt2 $experts --micro-batch-size 32
 }
 
+# What the sanitizer finds in our kernels. It also finds fault with libraries' kernels, and with the
+# calls that the checks mean to fail.
+sanitize() {
+  local tool kernels
+  for tool in memcheck racecheck synccheck; do
+    compute-sanitizer --tool $tool "$moe4j" selftest --device cuda >"$out/$tool.log" 2>&1
+    kernels=$(grep '^=========' "$out/$tool.log" | grep -oE ' at [A-Za-z_0-9]+\+0x' | grep -v ' at nvjet_' | sort -u)
+    if ! grep -q 'findings, 0 failed' "$out/$tool.log" || ! grep -q 'SUMMARY' "$out/$tool.log"; then
+      say "$tool" "FAILED (the checks did not pass)"
+    elif [ -n "$kernels" ]; then
+      say "$tool" "FAILED ($(paste -sd' ' <<<"$kernels"))"
+    else
+      say "$tool" ok
+    fi
+  done
+}
+
 case $part in
-  checks | speed) "$part" ;;
-  *) echo "gpu.sh: checks or speed, not '$part'" >&2; exit 2 ;;
+  checks | speed | sanitize) "$part" ;;
+  *) echo "gpu.sh: checks, speed or sanitize, not '$part'" >&2; exit 2 ;;
 esac
 echo "$failed failed"
 [ "$failed" = 0 ]

@@ -100,7 +100,8 @@ checks() {
     say "a loss that is not finite" ok || say "a loss that is not finite" FAILED
   train skip_gpu $small --device cuda $broken
   train skip_cpu $small --num-threads 4 $broken
-  [ "$(figures skip_gpu 'number of skipped iterations')" = "$(figures skip_cpu 'number of skipped iterations')" ] &&
+  [ "$(figures skip_gpu 'learning rate' | wc -l)" = 12 ] &&
+    [ "$(figures skip_gpu 'number of skipped iterations')" = "$(figures skip_cpu 'number of skipped iterations')" ] &&
     [ "$(figures skip_gpu 'learning rate')" = "$(figures skip_cpu 'learning rate')" ] &&
     say "skipped steps and their learning rates" ok || say "skipped steps and their learning rates" FAILED
 
@@ -108,7 +109,7 @@ checks() {
   local resumed="$mid_experts --train-iters 40 --global-batch-size 8 --deterministic-mode --save-interval 5"
   train whole $resumed --save "$out/whole_save"
   train cut $resumed --save "$out/cut_save" &
-  while ! grep -q 'iteration *13/' "$out/cut.log" 2>/dev/null; do sleep 0.05; done
+  until grep -qE 'iteration *13/|^status' "$out/cut.log" 2>/dev/null; do sleep 0.05; done
   pkill -9 -f -- "--metrics-dir $out/cut\$"
   wait
   train cut $resumed --save "$out/cut_save" --load "$out/cut_save"

@@ -272,7 +272,7 @@ extern "C" __global__ void __launch_bounds__(BACKWARD_THREADS, 768 / BACKWARD_TH
 
   // Some groups have had a row less. Nothing needs them to have passed as many barriers, but the
   // sanitizer's racecheck counts them, and else takes the sums below for a race.
-  if (row - group.row < rows) group.meet();
+  if (BACKWARD_WARPS > 1 && row - group.row < rows) group.meet();
 
   // The block's groups have the same columns.
   __shared__ __align__(16) float buffer[BACKWARD_ROWS][CHANNELS];

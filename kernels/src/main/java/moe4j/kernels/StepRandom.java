@@ -1,6 +1,7 @@
 package moe4j.kernels;
 
 import org.bytedeco.pytorch.Device;
+import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
@@ -65,6 +66,18 @@ public record StepRandom(long seed, long step, long firstSample, long samples, T
     long stream = (step & 0xffffffffL) | ((long) layer << 32) | ((long) operation << 48);
     Philox.uniform(host, seed, stream, perSample * firstSample);
     return host;
+  }
+
+  /**
+   * Numbers from N(0, 1), fp32, on {@code like}'s device: the uniform ones through the inverse of
+   * the normal distribution.
+   *
+   * @param like as for {@link #uniform}
+   */
+  public Tensor normal(Tensor like, int layer, int operation) {
+    // Uniform numbers are multiples of 2^-24: half of that keeps both ends finite.
+    Tensor open = uniform(like, layer, operation).add_(new Scalar(0x1p-25));
+    return open.mul_(new Scalar(2)).sub_(new Scalar(1)).erfinv_().mul_(new Scalar(Math.sqrt(2)));
   }
 
   /**

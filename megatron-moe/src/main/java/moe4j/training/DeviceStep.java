@@ -10,6 +10,7 @@ import moe4j.optimizer.AdamW;
 import moe4j.transformer.LanguageModel;
 import moe4j.transformer.Pass;
 import org.bytedeco.pytorch.Device;
+import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
@@ -130,7 +131,14 @@ final class DeviceStep implements AutoCloseable {
 
   private void updateAndSum() {
     optimizer.update();
+    Scopes.run(() -> endStep(optimizer.foundInf()));
     metrics.endStep(optimizer.foundInf());
+  }
+
+  private void endStep(Tensor foundInf) {
+    try (NoGradGuard guard = new NoGradGuard()) {
+      model.parameters().endStep(foundInf);
+    }
   }
 
   @Override

@@ -34,13 +34,16 @@ public final class ModelState {
 
   private ModelState() {}
 
-  /** The parameters, to be saved. */
+  /** The parameters and buffers, to be saved. */
   public static List<TensorSource> model(ParameterSet parameters) {
     List<TensorSource> sources = new ArrayList<>();
     for (Parameter parameter : parameters.all()) {
       for (Piece piece : parameter.pieces()) {
         sources.add(source(piece.name(), piece.tensor()));
       }
+    }
+    for (Piece buffer : parameters.buffers()) {
+      sources.add(source(buffer.name(), buffer.tensor()));
     }
     return sources;
   }
@@ -99,7 +102,8 @@ public final class ModelState {
   }
 
   /**
-   * Loads the parameters, converting between fp32 and bf16 where the checkpoint's type is another.
+   * Loads the parameters and buffers, converting between fp32 and bf16 where the checkpoint's type
+   * is another.
    *
    * @throws IOException where a parameter is missing or has another shape: one sentence
    */
@@ -109,6 +113,9 @@ public final class ModelState {
         for (Piece piece : parameter.pieces()) {
           load(checkpoint, piece.name(), piece.tensor());
         }
+      }
+      for (Piece buffer : parameters.buffers()) {
+        load(checkpoint, buffer.name(), buffer.tensor());
       }
     }
   }

@@ -14,7 +14,13 @@ public enum Operation {
   /** Dropout of the feed-forward block's output. */
   FEED_FORWARD_OUTPUT(3),
   /** Whatever a gate draws. */
-  GATE(4);
+  GATE(4),
+  /** Noise on what a router sees or on its logits. */
+  GATE_NOISE(5),
+  /** Whether a second expert is taken. */
+  SECOND_EXPERT(6),
+  /** Logits that are drawn and not computed. */
+  FORCED_BALANCE(7);
 
   private final int id;
 

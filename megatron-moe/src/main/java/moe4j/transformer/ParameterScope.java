@@ -1,6 +1,7 @@
 package moe4j.transformer;
 
 import java.util.List;
+import java.util.function.Consumer;
 import java.util.stream.IntStream;
 import org.bytedeco.pytorch.Device;
 import org.bytedeco.pytorch.Tensor;
@@ -54,6 +55,27 @@ public final class ParameterScope {
   /** Biases of several experts, stacked as {@link #expertWeights}. */
   public Tensor expertBiases(String name, int experts, long... shape) {
     return set.constant(prefix + name, pieces(name, experts), 0, stacked(experts, shape));
+  }
+
+  /**
+   * A buffer: fp32 zeros that are saved with the parameters, but trained by nobody. What updates it
+   * does so in {@link #atStepEnd}.
+   */
+  public Tensor buffer(String name, long... shape) {
+    return set.buffer(prefix + name, shape);
+  }
+
+  /** fp32 zeros that last from micro-batch to micro-batch and are not saved: sums over a step. */
+  public Tensor scratch(long... shape) {
+    return set.scratch(shape);
+  }
+
+  /**
+   * Has something done at the end of each step, behind its update: on a device alone, as it is part
+   * of a captured graph. It gets the optimizer's found-inf, fp32: 1 where the step was skipped.
+   */
+  public void atStepEnd(Consumer<Tensor> body) {
+    set.atStepEnd(prefix, body);
   }
 
   private List<String> pieces(String name, int experts) {

@@ -5,8 +5,10 @@ import java.util.Collections;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Set;
+import java.util.function.Consumer;
 import moe4j.kernels.Philox;
 import moe4j.kernels.Scopes;
+import moe4j.kernels.Tensors;
 import org.bytedeco.pytorch.Device;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
@@ -23,7 +25,13 @@ public final class ParameterSet implements AutoCloseable {
   private final ScalarType dtype;
   private final Device device;
   private final List<Parameter> parameters = new ArrayList<>();
+  private final List<Parameter.Piece> buffers = new ArrayList<>();
+  private final List<Tensor> scratch = new ArrayList<>();
+  private final List<StepEnd> stepEnds = new ArrayList<>();
   private final Set<String> names = new LinkedHashSet<>();
+
+  /** What a part of the model does at a step's end. */
+  private record StepEnd(String prefix, Consumer<Tensor> body) {}
 
   /** An empty set; parameters will be of this type and on this device. */
   public ParameterSet(long seed, ScalarType dtype, Device device) {
@@ -40,6 +48,41 @@ public final class ParameterSet implements AutoCloseable {
   /** All parameters, in order. */
   public List<Parameter> all() {
     return Collections.unmodifiableList(parameters);
+  }
+
+  /** What is saved with the parameters and not trained, fp32. */
+  public List<Parameter.Piece> buffers() {
+    return Collections.unmodifiableList(buffers);
+  }
+
+  /**
+   * Ends a step, behind the optimizer's update.
+   *
+   * @param foundInf fp32, a scalar: 1 where the step was skipped
+   */
+  public void endStep(Tensor foundInf) {
+    stepEnds.forEach(end -> end.body().accept(foundInf));
+  }
+
+  /**
+   * Takes a part of the model out: its parameters, buffers and what it does at a step's end.
+   * Whoever holds its tensors holds nothing any more.
+   *
+   * @param prefix of the names, such as {@code decoder.layers.3.mlp.}
+   */
+  public void remove(String prefix) {
+    parameters.removeIf(p -> gone(p.name(), prefix, p.tensor()));
+    buffers.removeIf(b -> gone(b.name(), prefix, b.tensor()));
+    stepEnds.removeIf(end -> end.prefix().startsWith(prefix));
+  }
+
+  private boolean gone(String name, String prefix, Tensor tensor) {
+    boolean gone = name.startsWith(prefix);
+    if (gone) {
+      names.remove(name);
+      tensor.close();
+    }
+    return gone;
   }
 
   /** The type the model computes in. */
@@ -80,14 +123,8 @@ public final class ParameterSet implements AutoCloseable {
   }
 
   private Tensor add(
-      String name,
-      boolean decay,
-      List<String> pieces,
-      long[] shape,
-      java.util.function.Consumer<Tensor> initialise) {
-    if (!names.add(name)) {
-      throw new IllegalStateException("two parameters are named " + name);
-    }
+      String name, boolean decay, List<String> pieces, long[] shape, Consumer<Tensor> initialise) {
+    claim(name);
     Tensor tensor =
         Scopes.keep(
             () -> {
@@ -99,9 +136,41 @@ public final class ParameterSet implements AutoCloseable {
     return tensor;
   }
 
+  private void claim(String name) {
+    if (!names.add(name)) {
+      throw new IllegalStateException("two parameters are named " + name);
+    }
+  }
+
+  Tensor buffer(String name, long... shape) {
+    claim(name);
+    Tensor tensor = lasting(shape);
+    buffers.add(new Parameter.Piece(name, tensor));
+    return tensor;
+  }
+
+  Tensor scratch(long... shape) {
+    Tensor tensor = lasting(shape);
+    scratch.add(tensor);
+    return tensor;
+  }
+
+  private Tensor lasting(long... shape) {
+    return Scopes.keep(() -> Tensors.zeros(ScalarType.Float, device, shape));
+  }
+
+  void atStepEnd(String prefix, Consumer<Tensor> body) {
+    stepEnds.add(new StepEnd(prefix, body));
+  }
+
   @Override
   public void close() {
     parameters.forEach(p -> p.tensor().close());
     parameters.clear();
+    buffers.forEach(b -> b.tensor().close());
+    buffers.clear();
+    scratch.forEach(Tensor::close);
+    scratch.clear();
+    stepEnds.clear();
   }
 }

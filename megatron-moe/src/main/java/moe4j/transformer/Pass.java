@@ -33,10 +33,20 @@ public final class Pass {
    */
   public record ExpertLoad(int layer, Tensor tokens, long routed) {}
 
+  /**
+   * A figure for the log, such as a router's entropy: no part of any gradient.
+   *
+   * @param name the key it is logged under
+   * @param layer the layer's global number, from 0
+   * @param value a scalar, the micro-batch's mean
+   */
+  public record Figure(String name, int layer, Tensor value) {}
+
   private final PointerScope home = PointerScope.getInnerScope();
   private final StepRandom random;
   private final List<SideLoss> losses = new ArrayList<>();
   private final List<ExpertLoad> loads = new ArrayList<>();
+  private final List<Figure> figures = new ArrayList<>();
 
   private Pass(StepRandom random) {
     this.random = random;
@@ -85,6 +95,11 @@ public final class Pass {
     loads.add(new ExpertLoad(load.layer(), keep(load.tokens()), load.routed()));
   }
 
+  /** Leaves behind a figure for the log. */
+  public void addFigure(Figure figure) {
+    figures.add(new Figure(figure.name(), figure.layer(), keep(figure.value().detach())));
+  }
+
   /** The losses left behind, in the layers' order. */
   public List<SideLoss> losses() {
     return losses;
@@ -93,6 +108,11 @@ public final class Pass {
   /** The loads left behind, in the layers' order. */
   public List<ExpertLoad> loads() {
     return loads;
+  }
+
+  /** The figures left behind, in the layers' order. */
+  public List<Figure> figures() {
+    return figures;
   }
 
   /** Lets a tensor outlive the layer's scope in which it was made. */

@@ -6,6 +6,7 @@ import java.util.List;
 import java.util.function.IntConsumer;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;
+import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
  * Two-layer MLPs over consecutive groups of rows on a CPU, one group after the other from the first
@@ -40,25 +41,35 @@ public final class ExpertMlp {
     Tensor gradient(Tensor gradient, Tensor x);
   }
 
+  /**
+   * What G groups' MLPs are made of.
+   *
+   * @param fc1 [G, inputs f, h]
+   * @param bias1 [G, inputs f], or null
+   * @param fc2 [G, h, f]
+   * @param bias2 [G, h], or null
+   */
+  public record Weights(Tensor fc1, Tensor bias1, Tensor fc2, Tensor bias2) {}
+
   /** Whether the weights are where this computes. */
   public static boolean takes(Tensor fc1) {
     return fc1.is_cpu();
   }
 
   /**
-   * {@code y[r] = weight[r] act(x[r] fc1[g]^T) fc2[g]^T} for the group g that row r is in; 0 behind
-   * the last group.
+   * {@code y[r] = weight[r] (act(x[r] fc1[g]^T + bias1[g]) fc2[g]^T + bias2[g])} for the group g
+   * that row r is in; 0 behind the last group.
    *
    * @param x [R, h], its groups one behind the other
    * @param weight [R]
-   * @param fc1 [G, inputs f, h]
-   * @param fc2 [G, h, f]
    * @param offsets int32 [G], where each group ends
    * @return [R, h]
    */
   public static Tensor apply(
-      Tensor x, Tensor weight, Tensor fc1, Tensor fc2, Tensor offsets, Activation activation) {
-    return new Groups(activation).apply(x, weight, fc1, fc2, offsets)[0];
+      Tensor x, Tensor weight, Weights weights, Tensor offsets, Activation activation) {
+    return new Groups(activation)
+        .apply(x, weight, weights.fc1(), weights.fc2(), offsets, weights.bias1(), weights.bias2())[
+        0];
   }
 
   /** A group's rows, and the stretch they are computed in. */
@@ -105,6 +116,8 @@ public final class ExpertMlp {
     private Tensor weight;
     private Tensor fc1;
     private Tensor fc2;
+    private Tensor bias1;
+    private Tensor bias2;
 
     /** By span: before the activation, behind it, and the result before it is weighted. */
     private Tensor[] inner;
@@ -122,6 +135,8 @@ public final class ExpertMlp {
       weight = save(inputs[1]);
       fc1 = save(inputs[2]);
       fc2 = save(inputs[3]);
+      bias1 = inputs[5];
+      bias2 = inputs[6];
       long[] ends = Tensors.longs(inputs[4]);
       long rows = x.size(0);
       spans = spans(ends, rows);
@@ -160,15 +175,19 @@ public final class ExpertMlp {
 
     private void forward(int index, Tensor all) {
       Span span = spans.get(index);
-      Tensor a = Gemm.product(span.stretch(x), fc1.select(0, span.group), null);
+      Tensor a = Gemm.product(span.stretch(x), fc1.select(0, span.group), bias(bias1, span));
       Tensor u = activation.apply(a);
-      Tensor y = Gemm.product(u, fc2.select(0, span.group), null);
+      Tensor y = Gemm.product(u, fc2.select(0, span.group), bias(bias2, span));
       torch.mul_out(span.own(all), span.inner(y), span.own(weight).unsqueeze(1));
       if (isRecorded()) {
         inner[index] = retained(a);
         activated[index] = retained(u);
         outer[index] = retained(y);
       }
+    }
+
+    private static Tensor bias(Tensor biases, Span span) {
+      return biases == null ? null : biases.select(0, span.group);
     }
 
     /** Out of the task's scope. */
@@ -180,20 +199,23 @@ public final class ExpertMlp {
     @Override
     protected Tensor[] backward(Tensor[] gradients) {
       Tensor[] results = {
-        torch.zeros_like(x), torch.zeros_like(weight), torch.empty_like(fc1), torch.empty_like(fc2)
+        torch.zeros_like(x),
+        torch.zeros_like(weight),
+        torch.empty_like(fc1),
+        torch.empty_like(fc2),
+        null,
+        needsGradient(5) ? torch.zeros(new long[] {fc1.size(0), fc1.size(1)}, x.options()) : null,
+        needsGradient(6) ? torch.zeros(new long[] {fc2.size(0), fc2.size(1)}, x.options()) : null
       };
       List<Integer> small = new ArrayList<>();
       large(small).forEach(i -> Scopes.run(() -> backward(i, gradients[0], results)));
       SideBySide.run(tasks(small, i -> backward(i, gradients[0], results)));
       zeroUnused(results[2]);
       zeroUnused(results[3]);
-      return new Tensor[] {
-        needsGradient(0) ? results[0] : null,
-        needsGradient(1) ? results[1] : null,
-        needsGradient(2) ? results[2] : null,
-        needsGradient(3) ? results[3] : null,
-        null
-      };
+      for (int i = 0; i < results.length; i++) {
+        results[i] = needsGradient(i) ? results[i] : null;
+      }
+      return results;
     }
 
     private static List<Runnable> tasks(List<Integer> indices, IntConsumer body) {
@@ -214,9 +236,15 @@ public final class ExpertMlp {
       if (needsGradient(3)) {
         weightGradient(dy, activated[index], results[3].select(0, span.group));
       }
+      if (needsGradient(6)) {
+        sum(dy, results[6].select(0, span.group));
+      }
       Tensor da = activation.gradient(du, inner[index]);
       if (needsGradient(2)) {
         weightGradient(da, span.stretch(x), results[2].select(0, span.group));
+      }
+      if (needsGradient(5)) {
+        sum(da, results[5].select(0, span.group));
       }
       if (needsGradient(0)) {
         Tensor dx = Gemm.inputGradient(da, fc1.select(0, span.group));
@@ -226,6 +254,11 @@ public final class ExpertMlp {
 
     private static void weightGradient(Tensor gradient, Tensor input, Tensor result) {
       result.copy_(Gemm.weightGradients(gradient, input, result, false).get(0));
+    }
+
+    /** The sum of the rows, in fp32: a bias's gradient. */
+    private static void sum(Tensor gradient, Tensor result) {
+      result.copy_(gradient.to(ScalarType.Float).sum(0));
     }
 
     private void zeroUnused(Tensor gradient) {

@@ -2,14 +2,21 @@ package moe4j.kernels;
 
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
  * Rows of tokens out to their routes and back, as gathers in both directions: {@code token} [R]
  * names a route's token, {@code slot} [T, k] a token's routes, each the other's inverse. libtorch's
  * own gradient of a gather adds row by row, many times as slow on a CPU and in no fixed order on a
  * GPU. A route that was dropped has a slot of -1, and a row that is no route's a token of -1.
+ *
+ * <p>Where experts choose tokens, a token has any number of routes and there are no slots: rows are
+ * then added up one by one, in fp32.
  */
 public final class RowGather {
+  /** The most routes of a token that the kernel's threads hold. */
+  private static final long MOST_SLOTS = 32;
+
   private static final Scalar ZERO = Scopes.keep(() -> new Scalar(0));
 
   private RowGather() {}
@@ -19,11 +26,11 @@ public final class RowGather {
    *
    * @param x [T, h]
    * @param token int64 [R]; a negative one gives a row of zeros
-   * @param slot int64 [T, k], R = T k; a negative one is none
+   * @param slot int64 [T, k]; a negative one is none; null where a token has any number of routes
    * @return [R, h]
    */
   public static Tensor spread(Tensor x, Tensor token, Tensor slot) {
-    return new Spread().apply(x, token, slot)[0];
+    return (slot == null ? new SpreadAny() : new Spread()).apply(x, token, slot)[0];
   }
 
   /**
@@ -31,11 +38,23 @@ public final class RowGather {
    *
    * @param x [R, h]
    * @param token int64 [R]; where it is negative, no slot may name the row
-   * @param slot int64 [T, k], R = T k; a negative one adds nothing
+   * @param slot int64 [T, k]; a negative one adds nothing
    * @return [T, h], summed in fp32 on a GPU
    */
   public static Tensor gather(Tensor x, Tensor token, Tensor slot) {
     return new Gather().apply(x, token, slot)[0];
+  }
+
+  /**
+   * {@code y[t] = sum x[r]} over the rows with token[r] = t.
+   *
+   * @param x [R, h]
+   * @param token int64 [R]; a row whose token is negative is none's
+   * @param tokens T
+   * @return [T, h], summed in fp32
+   */
+  public static Tensor gatherAny(Tensor x, Tensor token, long tokens) {
+    return new GatherAny(tokens).apply(x, token)[0];
   }
 
   private static Tensor out(Tensor x, Tensor token) {
@@ -49,10 +68,16 @@ public final class RowGather {
   private static Tensor back(Tensor x, Tensor slot) {
     long tokens = slot.size(0);
     long k = slot.size(1);
-    if (Kernels.take(x)) {
+    if (Kernels.take(x) && k <= MOST_SLOTS) {
       return launch("gather", x, slot, tokens, "K=" + k);
     }
     return out(x, slot.flatten()).view(tokens, k, x.size(1)).sum(1);
+  }
+
+  private static Tensor sums(Tensor x, Tensor token, long tokens) {
+    Tensor rows = x.masked_fill(token.lt(ZERO).unsqueeze(1), ZERO).to(ScalarType.Float);
+    Tensor sums = Tensors.zeros(ScalarType.Float, x.device(), tokens, x.size(1));
+    return sums.index_add_(0, token.clamp_min(ZERO), rows).to(Tensors.dtype(x));
   }
 
   private static Tensor launch(String kernel, Tensor x, Tensor index, long rows, String k) {
@@ -83,6 +108,43 @@ public final class RowGather {
     @Override
     protected Tensor[] backward(Tensor[] gradients) {
       return new Tensor[] {back(gradients[0], slot), null, null};
+    }
+  }
+
+  private static final class SpreadAny extends CustomFunction {
+    private Tensor token;
+    private long tokens;
+
+    @Override
+    protected Tensor[] forward(Tensor[] inputs) {
+      token = save(inputs[1]);
+      tokens = inputs[0].size(0);
+      return new Tensor[] {out(inputs[0], inputs[1])};
+    }
+
+    @Override
+    protected Tensor[] backward(Tensor[] gradients) {
+      return new Tensor[] {sums(gradients[0], token, tokens), null, null};
+    }
+  }
+
+  private static final class GatherAny extends CustomFunction {
+    private final long tokens;
+    private Tensor token;
+
+    GatherAny(long tokens) {
+      this.tokens = tokens;
+    }
+
+    @Override
+    protected Tensor[] forward(Tensor[] inputs) {
+      token = save(inputs[1]);
+      return new Tensor[] {sums(inputs[0], inputs[1], tokens)};
+    }
+
+    @Override
+    protected Tensor[] backward(Tensor[] gradients) {
+      return new Tensor[] {out(gradients[0], token), null};
     }
   }
 

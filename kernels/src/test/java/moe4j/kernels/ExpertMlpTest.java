@@ -25,8 +25,8 @@ import org.testng.annotations.Test;
 
 /** Against each group by itself in fp64, whose gradients are libtorch's. */
 public class ExpertMlpTest {
-  private static final boolean[] ALL = {true, true, true, true};
-  private static final String[] NAMES = {"x", "weight", "fc1", "fc2"};
+  private static final boolean[] ALL = {true, true, true, true, true, true};
+  private static final String[] NAMES = {"x", "weight", "fc1", "fc2", "bias1", "bias2"};
 
   private Random random;
   private PointerScope scope;
@@ -141,6 +141,8 @@ public class ExpertMlpTest {
     new Case(sizes, behind, 24, 20, GELU, ScalarType.Float).check(ALL, 1e-5);
     new Case(sizes, behind, 7, 5, PRODUCT, ScalarType.Float).check(ALL, 1e-5);
     new Case(sizes, behind, 9, 16, SQUARED_RELU, ScalarType.Float).check(ALL, 1e-5);
+    new Case(sizes, behind, 10, 12, GELU, ScalarType.Float).withBiases().check(ALL, 1e-5);
+    new Case(sizes, behind, 7, 5, PRODUCT, ScalarType.Float).withBiases().check(ALL, 1e-5);
     assertEquals(NativeLibraries.threads(), threads);
   }
 
@@ -152,6 +154,7 @@ public class ExpertMlpTest {
     new Case(sizes, behind, 24, 20, GELU, ScalarType.BFloat16).check(ALL, relative);
     new Case(sizes, behind, 7, 5, PRODUCT, ScalarType.BFloat16).check(ALL, relative);
     new Case(sizes, behind, 9, 16, SQUARED_RELU, ScalarType.BFloat16).check(ALL, relative);
+    new Case(sizes, behind, 8, 12, GELU, ScalarType.BFloat16).withBiases().check(ALL, relative);
   }
 
   @Test
@@ -174,12 +177,13 @@ public class ExpertMlpTest {
   @Test
   public void gradientsOfSomeInputs() {
     NativeLibraries.setThreads(2);
-    for (int mask = 0; mask < 16; mask++) {
-      boolean[] asked = new boolean[4];
-      for (int i = 0; i < 4; i++) {
+    for (int mask = 0; mask < 64; mask++) {
+      boolean[] asked = new boolean[6];
+      for (int i = 0; i < 6; i++) {
         asked[i] = (mask >> i & 1) == 1;
       }
-      new Case(new int[] {33, 0, 9, 2}, 3, 8, 12, GELU, ScalarType.Float).check(asked, 1e-5);
+      Case given = new Case(new int[] {33, 0, 9, 2}, 3, 8, 12, GELU, ScalarType.Float);
+      given.withBiases().check(asked, 1e-5);
     }
   }
 
@@ -200,8 +204,8 @@ public class ExpertMlpTest {
     final ExpertMlp.Activation activation;
     final ScalarType type;
 
-    /** x, weight, fc1 and fc2. */
-    final Tensor[] inputs;
+    /** x, weight, fc1, fc2 and perhaps biases. */
+    Tensor[] inputs;
 
     final Tensor upstream;
 
@@ -228,12 +232,23 @@ public class ExpertMlpTest {
       upstream = normals(1, rows, h).to(type);
     }
 
+    Case withBiases() {
+      inputs = Arrays.copyOf(inputs, 6);
+      inputs[4] = normals(1, sizes.length, inputs[2].size(1)).to(type);
+      inputs[5] = normals(1, sizes.length, inputs[3].size(1)).to(type);
+      return this;
+    }
+
     Tensor offsets() {
       return Tensor.create(ends);
     }
 
     Tensor apply(Tensor[] leaves) {
-      return ExpertMlp.apply(leaves[0], leaves[1], leaves[2], leaves[3], offsets(), activation);
+      boolean biases = leaves.length > 4;
+      ExpertMlp.Weights weights =
+          new ExpertMlp.Weights(
+              leaves[2], biases ? leaves[4] : null, leaves[3], biases ? leaves[5] : null);
+      return ExpertMlp.apply(leaves[0], leaves[1], weights, offsets(), activation);
     }
 
     Tensor[] leaves(ScalarType dtype, boolean[] asked) {
@@ -249,8 +264,14 @@ public class ExpertMlpTest {
       Tensor[] parts = new Tensor[sizes.length + 1];
       for (int g = 0; g < sizes.length; g++) {
         Tensor x = Tensors.slice(leaves[0], 0, ends[g] - sizes[g], ends[g]);
-        Tensor inner = activation.apply(x.mm(leaves[2].select(0, g).t()));
-        parts[g] = inner.mm(leaves[3].select(0, g).t());
+        Tensor first = x.mm(leaves[2].select(0, g).t());
+        if (leaves.length > 4) {
+          first = first.add(leaves[4].select(0, g));
+        }
+        parts[g] = activation.apply(first).mm(leaves[3].select(0, g).t());
+        if (leaves.length > 4) {
+          parts[g] = parts[g].add(leaves[5].select(0, g));
+        }
       }
       parts[sizes.length] = torch.zeros_like(Tensors.slice(leaves[0].detach(), 0, last, rows));
       return torch.cat(new TensorVector(parts), 0);
@@ -264,7 +285,10 @@ public class ExpertMlpTest {
       Tensor outer = outer(exact);
       Tensor exactY = outer.mul(exact[1].unsqueeze(1));
       assertNear("output", y, exactY, relative);
-      boolean any = asked[0] || asked[1] || asked[2] || asked[3];
+      boolean any = false;
+      for (int i = 0; i < leaves.length; i++) {
+        any |= asked[i];
+      }
       assertEquals(y.requires_grad(), any);
       assertZero("output", y, 0, last, rows);
       if (!any) {

@@ -3,6 +3,7 @@
 
 // compile: -DTYPE=bf16 -DK=2
 // compile: -DTYPE=float -DK=1
+// compile: -DTYPE=bf16 -DK=32
 // TYPE: the rows'. K: routes a token has.
 #ifndef TYPE
 #define TYPE bf16

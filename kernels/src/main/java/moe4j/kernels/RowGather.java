@@ -58,7 +58,7 @@ public final class RowGather {
   }
 
   private static Tensor out(Tensor x, Tensor token) {
-    if (Kernels.take(x)) {
+    if (Kernels.take(x) && x.is_floating_point()) {
       return launch("spread", x, token, token.size(0), "K=1");
     }
     Tensor rows = x.index_select(0, token.clamp_min(ZERO));

@@ -1,5 +1,6 @@
 package moe4j.config;
 
+import java.lang.reflect.ParameterizedType;
 import java.lang.reflect.RecordComponent;
 import java.math.BigDecimal;
 import java.util.ArrayList;
@@ -99,16 +100,25 @@ record FlagSpec(String name, RecordComponent component, Flag flag) {
       throw new IllegalArgumentException("--" + name + " is required");
     }
     if (isList()) {
-      return typed == null ? List.of() : List.copyOf(typed);
+      List<String> words = typed == null ? words(flag.value()) : typed;
+      return words.stream().map(text -> value(text, elements())).toList();
     }
     if (typed == null) {
-      return flag.value().isEmpty() ? null : value(flag.value());
+      return flag.value().isEmpty() ? null : value(flag.value(), component.getType());
     }
-    return value(typed.get(typed.size() - 1));
+    return value(typed.get(typed.size() - 1), component.getType());
   }
 
-  private Object value(String text) {
-    Class<?> type = component.getType();
+  private static List<String> words(String value) {
+    return value.isEmpty() ? List.of() : List.of(value.split(" "));
+  }
+
+  /** The type of a list's elements. */
+  private Class<?> elements() {
+    return (Class<?>) ((ParameterizedType) component.getGenericType()).getActualTypeArguments()[0];
+  }
+
+  private Object value(String text, Class<?> type) {
     if (flag.choices().length > 0 && !List.of(flag.choices()).contains(text)) {
       throw new IllegalArgumentException(
           "--%s takes %s, not '%s'".formatted(name, String.join(", ", flag.choices()), text));

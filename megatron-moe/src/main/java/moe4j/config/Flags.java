@@ -69,6 +69,16 @@ public final class Flags {
     return of(type).parse(args).get(type);
   }
 
+  /** A record of so many flags that its constructor leaves the checks to another class. */
+  public interface Checked {
+    /**
+     * Checks the flags against each other.
+     *
+     * @throws IllegalArgumentException in one sentence
+     */
+    void check();
+  }
+
   /** What a command line gave. */
   public static final class Parsed {
     private final Map<Class<?>, Record> records = new LinkedHashMap<>();
@@ -107,7 +117,7 @@ public final class Flags {
    *
    * @throws IllegalArgumentException in one sentence: an unknown flag (with the nearest known one),
    *     a flag of Megatron's without meaning here, a missing or malformed value, what a record's
-   *     constructor refuses, or a flag that has no effect without another
+   *     constructor or check refuses, or a flag that has no effect without another
    */
   public Parsed parse(String... args) {
     CommandLine line = commandLine(args);
@@ -123,7 +133,11 @@ public final class Flags {
       RecordComponent[] components = type.getRecordComponents();
       Object[] own =
           Arrays.stream(components).map(c -> values.get(FlagSpec.kebab(c.getName()))).toArray();
-      parsed.records.put(type, construct(type, components, own));
+      Record record = construct(type, components, own);
+      if (record instanceof Checked checked) {
+        checked.check();
+      }
+      parsed.records.put(type, record);
     }
     specs.values().forEach(spec -> spec.refuseWithoutEffect(values));
     return parsed;

@@ -2,27 +2,31 @@ package moe4j.moe;
 
 import java.util.ArrayList;
 import java.util.List;
-import java.util.regex.Matcher;
-import java.util.regex.Pattern;
 import moe4j.config.Flag;
+import moe4j.config.Flags;
+import moe4j.moe.RouterConfig.BalanceKind;
+import moe4j.moe.RouterConfig.BalanceLoss;
+import moe4j.moe.RouterConfig.Score;
+import moe4j.transformer.Activation;
+import moe4j.transformer.Initial;
 import moe4j.transformer.TransformerConfig;
 
 /**
- * The mixture-of-experts layers of a GPT, by Megatron's flags; without {@code --num-experts} there
- * are none.
+ * The mixture-of-experts layers of a GPT, by Megatron's flags and FastMoE's; without {@code
+ * --num-experts} there are none.
  */
 public record MoeConfig(
-    @Flag(
-            help =
-                "experts of each MoE layer, in total (they have no biases); without it the model is"
-                    + " dense")
+    @Flag(help = "experts of each MoE layer, in total; without it the model is dense")
         Integer numExperts,
     @Flag(
             help = "which layers have experts: every N-th, or a pattern such as [0]*1+[1]*11",
             value = "1",
             needs = "num-experts")
         String moeLayerFreq,
-    @Flag(help = "hidden size of each expert", otherwise = "ffn-hidden-size", needs = "num-experts")
+    @Flag(
+            help = "hidden size of each expert",
+            otherwise = "ffn-hidden-size; with --fmoefy a k-th of it",
+            needs = "num-experts")
         Integer moeFfnHiddenSize,
     @Flag(help = "experts a token goes to", value = "2", needs = "num-experts") int moeRouterTopk,
     @Flag(
@@ -30,54 +34,129 @@ public record MoeConfig(
             needs = "num-experts")
         boolean moeRouterPreSoftmax,
     @Flag(
-            help = "how the load is balanced",
+            help =
+                "how the load is balanced: by losses over micro-batches, sequences or the step, or"
+                    + " not; several with as many coefficients",
             value = "aux_loss",
-            choices = {"aux_loss", "none"},
+            choices = {"aux_loss", "seq_aux_loss", "global_aux_loss", "none"},
             needs = "num-experts")
-        String moeRouterLoadBalancingType,
+        List<String> moeRouterLoadBalancingType,
     @Flag(
-            help = "weight of the load-balancing loss (1e-2 is usual)",
+            help = "weights of the load-balancing losses (1e-2 is usual)",
             value = "0.0",
             needs = "num-experts")
-        double moeAuxLossCoeff,
+        List<Double> moeAuxLossCoeff,
     @Flag(help = "weight of the router's z-loss (1e-3 is usual)", needs = "num-experts")
-        Double moeZLossCoeff) {
+        Double moeZLossCoeff,
+    @Flag(
+            help = "what the router makes of its logits",
+            value = "softmax",
+            choices = {"softmax", "sigmoid", "sqrtsoftplus"},
+            needs = "num-experts")
+        String moeRouterScoreFunction,
+    @Flag(help = "multiply the experts' weights", needs = "num-experts")
+        Double moeRouterTopkScalingFactor,
+    @Flag(help = "groups into which the experts are divided", needs = "num-experts")
+        Integer moeRouterNumGroups,
+    @Flag(help = "groups that a token's experts are taken of", needs = "moe-router-num-groups")
+        Integer moeRouterGroupTopk,
+    @Flag(
+            help = "balance by a bias of each expert that follows its load, without a loss",
+            needs = "num-experts")
+        boolean moeRouterEnableExpertBias,
+    @Flag(
+            help = "what such a bias changes by at each step",
+            value = "1e-3",
+            needs = "moe-router-enable-expert-bias")
+        double moeRouterBiasUpdateRate,
+    @Flag(
+            help = "in training multiply the router's input by draws from [1 - X, 1 + X)",
+            needs = "num-experts")
+        Double moeInputJitterEps,
+    @Flag(
+            help = "route at random in training, for benchmarks of a balanced load",
+            needs = "num-experts")
+        boolean moeRouterForceLoadBalancing,
+    @Flag(
+            help = "rows an expert takes at most, over the mean of all experts",
+            otherwise = "all rows are taken",
+            needs = "num-experts")
+        Double moeExpertCapacityFactor,
+    @Flag(help = "give every expert as many rows as the capacity allows", needs = "num-experts")
+        boolean moePadExpertInputToCapacity,
+    @Flag(
+            help = "which tokens an expert keeps: of the largest weights, or the first",
+            value = "probs",
+            choices = {"probs", "position"},
+            needs = "moe-expert-capacity-factor")
+        String moeTokenDropPolicy,
+    @Flag(
+            help = "hidden size of an expert that every token goes to",
+            otherwise = "there is none",
+            needs = "num-experts")
+        Integer moeSharedExpertIntermediateSize,
+    @Flag(
+            help = "gate the shared expert by a sigmoid",
+            needs = "moe-shared-expert-intermediate-size")
+        boolean moeSharedExpertGate,
+    @Flag(help = "biases in the experts' layers", needs = "num-experts") boolean addExpertBias,
+    @Flag(
+            help = "as many active FLOPs as the dense model: experts of a k-th of its hidden size",
+            needs = "num-experts")
+        boolean fmoefy,
+    @Flag(help = "FastMoE's name of --moe-router-topk", needs = "num-experts") Integer topK,
+    @Flag(help = "FastMoE's name of --moe-ffn-hidden-size", needs = "num-experts")
+        Integer hiddenHiddenSize,
+    @Flag(
+            help =
+                "a gate in place of Megatron's router: naive, noisy, gshard, switch, swipe,"
+                    + " expert_choice, or a class that implements moe4j.moe.Gate.Factory",
+            needs = "num-experts")
+        String balanceStrategy,
+    @Flag(
+            help = "weight of that gate's loss, averaged over the MoE layers",
+            value = "1.0",
+            needs = "balance-strategy")
+        double balanceLossWeight)
+    implements Flags.Checked {
 
-  /** Checks what can be checked without the model. */
+  /** Has one name for what has two. */
   public MoeConfig {
-    if (numExperts != null) {
-      if (numExperts < 1) {
-        throw new IllegalArgumentException(
-            "--num-experts %d is not positive".formatted(numExperts));
-      }
-      if (moeRouterTopk < 1 || moeRouterTopk > numExperts) {
-        throw new IllegalArgumentException(
-            "--moe-router-topk %d is not between 1 and --num-experts %d"
-                .formatted(moeRouterTopk, numExperts));
-      }
-      if (moeRouterTopk == 1 && !moeRouterPreSoftmax && numExperts > 1) {
-        throw new IllegalArgumentException(
-            "--moe-router-topk 1 needs --moe-router-pre-softmax: a softmax over one expert is 1 and"
-                + " teaches the router nothing");
-      }
-      if (moeFfnHiddenSize != null && moeFfnHiddenSize < 1) {
-        throw new IllegalArgumentException(
-            "--moe-ffn-hidden-size %d is not positive".formatted(moeFfnHiddenSize));
-      }
+    moeRouterTopk = same("top-k", topK, "moe-router-topk", moeRouterTopk, 2);
+    topK = null;
+    moeFfnHiddenSize =
+        same("hidden-hidden-size", hiddenHiddenSize, "moe-ffn-hidden-size", moeFfnHiddenSize, null);
+    hiddenHiddenSize = null;
+    moeRouterLoadBalancingType = List.copyOf(moeRouterLoadBalancingType);
+    moeAuxLossCoeff = List.copyOf(moeAuxLossCoeff);
+  }
+
+  @Override
+  public void check() {
+    MoeFlags.check(this);
+  }
+
+  /** One value of two flags that mean the same. */
+  private static Integer same(
+      String alias, Integer aliased, String flag, Integer value, Integer standard) {
+    if (aliased == null || aliased.equals(value)) {
+      return value;
     }
-    if (!(moeAuxLossCoeff >= 0)) {
+    if (value != null && !value.equals(standard)) {
       throw new IllegalArgumentException(
-          "--moe-aux-loss-coeff %s is negative".formatted(moeAuxLossCoeff));
+          "--%s %d and --%s %d mean the same".formatted(alias, aliased, flag, value));
     }
-    if (moeZLossCoeff != null && !(moeZLossCoeff >= 0)) {
-      throw new IllegalArgumentException(
-          "--moe-z-loss-coeff %s is negative".formatted(moeZLossCoeff));
-    }
+    return aliased;
   }
 
   /** No experts at all. */
   public static MoeConfig dense() {
-    return new MoeConfig(null, "1", null, 2, false, "aux_loss", 0.0, null);
+    return parse();
+  }
+
+  /** The layers of a command line, such as {@code --num-experts 16 --moe-aux-loss-coeff 0.01}. */
+  public static MoeConfig parse(String... flags) {
+    return Flags.parse(MoeConfig.class, flags);
   }
 
   /** Whether any layer has experts. */
@@ -85,9 +164,37 @@ public record MoeConfig(
     return numExperts != null;
   }
 
-  /** The hidden size of an expert in a model. */
+  /**
+   * The hidden size of an expert in a model.
+   *
+   * @throws IllegalArgumentException where --fmoefy asks for a part that is no whole number
+   */
   public int expertHiddenSize(TransformerConfig model) {
-    return moeFfnHiddenSize == null ? model.ffnHiddenSize() : moeFfnHiddenSize;
+    if (moeFfnHiddenSize != null) {
+      return moeFfnHiddenSize;
+    }
+    int dense = model.ffnHiddenSize();
+    if (!fmoefy) {
+      return dense;
+    }
+    if (dense % moeRouterTopk != 0) {
+      throw new IllegalArgumentException(
+          "--fmoefy: --ffn-hidden-size %d is no multiple of the %d experts a token goes to (give --moe-ffn-hidden-size if that is meant)"
+              .formatted(dense, moeRouterTopk));
+    }
+    return dense / moeRouterTopk;
+  }
+
+  /** What the experts of a model are like. */
+  public GroupedMlp.Shape expertShape(TransformerConfig model) {
+    return new GroupedMlp.Shape(
+        numExperts,
+        model.hiddenSize(),
+        expertHiddenSize(model),
+        Activation.of(model),
+        addExpertBias,
+        model.initMethodStd(),
+        Initial.outputStd(model));
   }
 
   /**
@@ -96,60 +203,96 @@ public record MoeConfig(
    * @throws IllegalArgumentException if {@code --moe-layer-freq} is no pattern of that many layers
    */
   public boolean[] moeLayers(int layers) {
-    boolean[] moe = new boolean[layers];
-    if (!enabled()) {
-      return moe;
-    }
-    String text = moeLayerFreq.replaceAll("\\s", "");
-    if (text.matches("\\d{1,9}")) {
-      int every = Integer.parseInt(text);
-      if (every < 1) {
-        throw new IllegalArgumentException("--moe-layer-freq 0 is not positive");
-      }
-      for (int i = 0; i < layers; i++) {
-        moe[i] = i % every == 0;
-      }
-      return moe;
-    }
-    List<Boolean> pattern = pattern(text);
-    if (pattern.size() != layers) {
-      throw new IllegalArgumentException(
-          "--moe-layer-freq %s describes %d layers, --num-layers says %d"
-              .formatted(moeLayerFreq, pattern.size(), layers));
-    }
-    for (int i = 0; i < layers; i++) {
-      moe[i] = pattern.get(i);
-    }
-    return moe;
+    return enabled() ? LayerPattern.of(moeLayerFreq, layers) : new boolean[layers];
   }
 
-  /** A sum of lists of zeros and ones, each perhaps times a number: {@code ([0]+[1]*3)*2} too. */
-  private List<Boolean> pattern(String text) {
-    List<Boolean> layers = new ArrayList<>();
-    Pattern term =
-        Pattern.compile("(?:\\[([01](?:,[01])*)\\]|\\(([^()]*)\\))(?:\\*(\\d{1,5}))?(\\+(?=.)|$)");
-    Matcher terms = term.matcher(text);
-    int at = 0;
-    while (at < text.length() && terms.find(at) && terms.start() == at) {
-      List<Boolean> once = new ArrayList<>();
-      if (terms.group(1) != null) {
-        for (String digit : terms.group(1).split(",", -1)) {
-          once.add(digit.equals("1"));
-        }
-      } else {
-        once.addAll(pattern(terms.group(2)));
-      }
-      int times = terms.group(3) == null ? 1 : Integer.parseInt(terms.group(3));
-      for (int i = 0; i < times; i++) {
-        layers.addAll(once);
-      }
-      at = terms.end();
+  /** How many layers have experts. */
+  public int moeLayerCount(int layers) {
+    int count = 0;
+    for (boolean moe : moeLayers(layers)) {
+      count += moe ? 1 : 0;
     }
-    if (at != text.length() || text.isEmpty()) {
-      throw new IllegalArgumentException(
-          "--moe-layer-freq takes a number or a pattern such as [0]*1+[1]*11, not '%s'"
-              .formatted(moeLayerFreq));
+    return count;
+  }
+
+  /** What experts take at most; null where all is taken. */
+  public Capacity capacity() {
+    return moeExpertCapacityFactor == null
+        ? null
+        : new Capacity(
+            moeExpertCapacityFactor,
+            moeTokenDropPolicy.equals("probs") ? Capacity.Policy.PROBS : Capacity.Policy.POSITION,
+            moePadExpertInputToCapacity);
+  }
+
+  /** What the gates of FastMoE's that have a capacity take. */
+  Quota quota() {
+    return new Quota(
+        moeExpertCapacityFactor == null ? Quota.DEFAULT.training() : moeExpertCapacityFactor,
+        moeExpertCapacityFactor == null ? Quota.DEFAULT.evaluation() : moeExpertCapacityFactor,
+        moePadExpertInputToCapacity);
+  }
+
+  /** How Megatron's router works. */
+  public RouterConfig router() {
+    Score score =
+        switch (moeRouterScoreFunction) {
+          case "sigmoid" -> Score.SIGMOID;
+          case "sqrtsoftplus" -> Score.SQRTSOFTPLUS;
+          default -> moeRouterPreSoftmax ? Score.SOFTMAX : Score.LOGITS;
+        };
+    List<BalanceLoss> balance = new ArrayList<>();
+    for (int i = 0; i < moeRouterLoadBalancingType.size(); i++) {
+      switch (moeRouterLoadBalancingType.get(i)) {
+        case "aux_loss" -> balance.add(loss(BalanceKind.AUX_LOSS, i));
+        case "seq_aux_loss" -> balance.add(loss(BalanceKind.SEQ_AUX_LOSS, i));
+        case "global_aux_loss" -> balance.add(loss(BalanceKind.GLOBAL_AUX_LOSS, i));
+        default -> {}
+      }
     }
-    return layers;
+    return new RouterConfig(
+        score,
+        moeRouterTopkScalingFactor == null ? 1 : moeRouterTopkScalingFactor,
+        moeRouterNumGroups == null ? 1 : moeRouterNumGroups,
+        moeRouterGroupTopk == null ? 1 : moeRouterGroupTopk,
+        moeRouterEnableExpertBias,
+        moeRouterBiasUpdateRate,
+        moeInputJitterEps == null ? 0 : moeInputJitterEps,
+        moeRouterForceLoadBalancing,
+        balance,
+        moeZLossCoeff);
+  }
+
+  private BalanceLoss loss(BalanceKind kind, int index) {
+    return new BalanceLoss(kind, moeAuxLossCoeff.get(index));
+  }
+
+  /** What who trains with these flags should know: a sentence each. */
+  public List<String> warnings() {
+    List<String> warnings = new ArrayList<>();
+    if (isUnbalanced()) {
+      warnings.add(
+          ("WARNING: --num-experts %d%s with nothing that balances their load: a few experts may get"
+                  + " all tokens (--moe-aux-loss-coeff 1e-2 is usual)")
+              .formatted(
+                  numExperts,
+                  balanceStrategy == null ? "" : " --balance-strategy " + balanceStrategy));
+    }
+    if ("expert_choice".equals(balanceStrategy)) {
+      warnings.add(
+          "WARNING: --balance-strategy expert_choice: whether an expert takes a token depends on"
+              + " later tokens of its sequence, so the loss of a causal model is too good");
+    }
+    return warnings;
+  }
+
+  private boolean isUnbalanced() {
+    if (!enabled() || moeRouterTopk == numExperts || moeRouterForceLoadBalancing) {
+      return false;
+    }
+    return balanceStrategy == null
+        ? !moeRouterEnableExpertBias
+            && router().balance().stream().noneMatch(b -> b.coefficient() > 0)
+        : !Gates.isBalanced(balanceStrategy, balanceLossWeight > 0);
   }
 }

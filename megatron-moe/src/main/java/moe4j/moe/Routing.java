@@ -1,26 +1,47 @@
 package moe4j.moe;
 
 import moe4j.kernels.RouteSort;
+import moe4j.kernels.RowGather;
+import moe4j.kernels.Tensors;
+import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.TensorVector;
 import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
- * Which token goes to which expert: R routes, grouped by expert, within an expert in the tokens'
- * order. R is known beforehand (T k where tokens choose); routes behind the last offset are none.
+ * Which token goes to which expert: R routes, grouped by expert. R is known beforehand: T k where
+ * tokens choose, E times the capacity where experts do or are padded to it. A route whose token is
+ * -1 is none, and so is whatever stands behind the last offset; its row of the experts' input is
+ * zero, its output is used by nobody.
  *
- * @param token int64 [R], the row of the hidden state that a route takes
+ * @param token int64 [R], the row of the hidden state that a route takes, or -1
  * @param weight [R], what the expert's output counts in the token's; carries the gate's gradient
  * @param offsets int32 [E], where each expert's routes end
- * @param slot int64 [T, k], where token t's j-th route stands among the R; what combines by
- *     gathering needs it
+ * @param slot int64 [T, k], where token t's j-th route stands among the R, -1 where it was dropped;
+ *     null where a token has any number of routes
+ * @param tokensPerExpert int64 [E], tokens that an expert really computes
+ * @param tokens T
+ * @param capacity the rows of each expert where all have equally many; 0 where only the device
+ *     knows
  */
-public record Routing(Tensor token, Tensor weight, Tensor offsets, Tensor slot) {
+public record Routing(
+    Tensor token,
+    Tensor weight,
+    Tensor offsets,
+    Tensor slot,
+    Tensor tokensPerExpert,
+    long tokens,
+    long capacity) {
+
+  private static final Scalar NONE = moe4j.kernels.Scopes.keep(() -> new Scalar(-1));
+  private static final Scalar ZERO = moe4j.kernels.Scopes.keep(() -> new Scalar(0));
 
   /**
-   * Groups the routes of tokens that have each chosen k experts.
+   * Groups the routes of tokens that have each chosen k experts, within an expert in the tokens'
+   * order.
    *
-   * @param expert int64 [T, k], each in [0, E)
+   * @param expert int64 [T, k], each in [0, E), or -1 where the choice was dropped
    * @param weight [T, k]
    * @param experts E
    */
@@ -28,22 +49,120 @@ public record Routing(Tensor token, Tensor weight, Tensor offsets, Tensor slot) 
     RouteSort sorted = RouteSort.of(expert, experts);
     return new Routing(
         sorted.token(),
-        weight.flatten().index_select(0, sorted.order()),
+        ordered(weight, sorted.order(), sorted.slot()),
         sorted.offsets(),
-        sorted.slot());
+        sorted.slot(),
+        sizes(sorted.offsets()),
+        expert.size(0),
+        0);
+  }
+
+  /**
+   * The same with equally many rows for each expert: what they lack are routes that are none, and
+   * of what is too much the first tokens' choices are kept. So the host knows the size of each
+   * expert's input.
+   *
+   * @param capacity rows of each expert
+   */
+  public static Routing padded(Tensor expert, Tensor weight, int experts, long capacity) {
+    RouteSort sorted = RouteSort.of(expert, experts);
+    long rows = experts * capacity;
+    Tensor rank = rank(expert, sorted);
+    Tensor dropped = sorted.slot().lt(ZERO).logical_or(rank.ge(new Scalar(capacity)));
+    // Dropped choices all go to one place more, which is then left out.
+    Tensor place =
+        expert.mul(new Scalar(capacity)).add_(rank).masked_fill(dropped, new Scalar(rows));
+    Tensor order = torch.full(new long[] {rows + 1}, NONE, place.options());
+    Tensor choices = torch.arange(new Scalar(place.numel()), place.options());
+    order = order.scatter_(0, place.flatten(), choices).narrow(0, 0, rows);
+    Tensor slot = place.masked_fill(dropped, NONE);
+    return new Routing(
+        order.floor_divide(new Scalar(expert.size(1))),
+        ordered(weight, order, slot),
+        ends(experts, capacity, expert),
+        slot,
+        sizes(sorted.offsets()).clamp_max(new Scalar(capacity)),
+        expert.size(0),
+        capacity);
+  }
+
+  /**
+   * The routes of experts that have each chosen C tokens.
+   *
+   * @param token int64 [E, C], each in [0, T)
+   * @param weight [E, C]
+   * @param tokens T
+   */
+  public static Routing ofExpertChoices(Tensor token, Tensor weight, long tokens) {
+    long experts = token.size(0);
+    long capacity = token.size(1);
+    return new Routing(
+        token.flatten(),
+        weight.flatten(),
+        ends(experts, capacity, token),
+        null,
+        torch.full(new long[] {experts}, new Scalar(capacity), token.options()),
+        tokens,
+        capacity);
+  }
+
+  /**
+   * The same without the routes of some tokens.
+   *
+   * @param left bool [T], true for the tokens that are left out
+   */
+  public Routing without(Tensor left) {
+    Tensor gone = token.lt(ZERO).logical_or(left.index_select(0, token.clamp_min(ZERO)));
+    Tensor kept = token.masked_fill(gone, NONE);
+    Tensor keptSlot = slot == null ? null : slot.masked_fill(left.unsqueeze(1), NONE);
+    Tensor before = gone.logical_not().to(ScalarType.Long).cumsum(0);
+    Tensor zero = Tensors.zeros(ScalarType.Long, token.device(), 1);
+    Tensor reached = torch.cat(new TensorVector(zero, before), 0).index_select(0, offsets);
+    return new Routing(
+        kept,
+        weight.masked_fill(gone, ZERO),
+        offsets,
+        keptSlot,
+        differences(reached),
+        tokens,
+        capacity);
+  }
+
+  /** Routes that were asked for, more than were taken where some were dropped. */
+  public long routed() {
+    return slot == null ? token.numel() : slot.numel();
+  }
+
+  /** The weights of the choices in the routes' order, 0 for those that are none. */
+  private static Tensor ordered(Tensor weight, Tensor order, Tensor slot) {
+    return RowGather.spread(weight.reshape(-1, 1), order, slot.reshape(-1, 1)).view(-1);
+  }
+
+  /** Which of its expert's routes, in their order, each choice is: int64 [T, k]. */
+  static Tensor rank(Tensor expert, RouteSort sorted) {
+    Tensor starts = sorted.offsets().to(ScalarType.Long).sub(sizes(sorted.offsets()));
+    Tensor start = starts.index_select(0, expert.flatten().clamp_min(ZERO));
+    return sorted.slot().sub(start.view(expert.shape()));
+  }
+
+  private static Tensor ends(long experts, long capacity, Tensor like) {
+    Tensor numbers = torch.arange(new Scalar(experts), like.options()).add_(new Scalar(1));
+    return numbers.mul_(new Scalar(capacity)).to(ScalarType.Int);
+  }
+
+  private static Tensor sizes(Tensor offsets) {
+    return differences(offsets.to(ScalarType.Long));
+  }
+
+  private static Tensor differences(Tensor ends) {
+    Tensor starts = ends.roll(1);
+    starts.select(0, 0).zero_();
+    return ends.sub(starts);
   }
 
   /** How often each expert is named: int64 [E]. */
   static Tensor counts(Tensor expert, int experts) {
     Tensor zeros = torch.zeros(new long[] {experts}, expert.options());
     return zeros.scatter_add(0, expert, torch.ones_like(expert));
-  }
-
-  /** Rows for each expert: int64 [E]. */
-  public Tensor tokensPerExpert() {
-    Tensor ends = offsets.to(ScalarType.Long);
-    Tensor starts = ends.roll(1);
-    starts.select(0, 0).zero_();
-    return ends.sub(starts);
   }
 }

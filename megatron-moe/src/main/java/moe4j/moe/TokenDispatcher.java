@@ -1,5 +1,6 @@
 package moe4j.moe;
 
+import java.util.List;
 import moe4j.kernels.RowGather;
 import org.bytedeco.pytorch.Tensor;
 
@@ -19,15 +20,15 @@ public interface TokenDispatcher {
   /**
    * Starts bringing tokens to the experts.
    *
-   * @param hidden [T, h]
+   * @param inputs [T, ...] each, the hidden state, [T, h], before others
    */
-  Pending<Dispatched> dispatch(Tensor hidden, Routing routing);
+  Pending<Dispatched> dispatch(List<Tensor> inputs, Routing routing);
 
   /**
    * Starts bringing the experts' outputs back and adding them up.
    *
-   * @param rows [R, h], weighted
-   * @return [T, h]
+   * @param rows [R, d], weighted
+   * @return [T, d]
    */
   Pending<Tensor> combine(Tensor rows, Routing routing);
 
@@ -35,14 +36,17 @@ public interface TokenDispatcher {
   static TokenDispatcher local() {
     return new TokenDispatcher() {
       @Override
-      public Pending<Dispatched> dispatch(Tensor hidden, Routing routing) {
-        Dispatched dispatched = new Dispatched(hidden, routing);
+      public Pending<Dispatched> dispatch(List<Tensor> inputs, Routing routing) {
+        Dispatched dispatched = new Dispatched(inputs, routing);
         return () -> dispatched;
       }
 
       @Override
       public Pending<Tensor> combine(Tensor rows, Routing routing) {
-        Tensor combined = RowGather.gather(rows, routing.token(), routing.slot());
+        Tensor combined =
+            routing.slot() == null
+                ? RowGather.gatherAny(rows, routing.token(), routing.tokens())
+                : RowGather.gather(rows, routing.token(), routing.slot());
         return () -> combined;
       }
     };

@@ -1,91 +1,157 @@
 package moe4j.moe;
 
-import moe4j.kernels.RouterProjection;
 import moe4j.kernels.Tensors;
 import moe4j.kernels.TopK;
+import moe4j.transformer.Operation;
 import moe4j.transformer.ParameterScope;
 import moe4j.transformer.Pass;
-import moe4j.transformer.TransformerConfig;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
- * Megatron's router: a linear layer, the k largest logits, a softmax over those (or, with {@code
- * --moe-router-pre-softmax}, over all before the choice). All of it in fp32; of equal logits the
- * lowest expert is chosen. In training it leaves the Switch balance loss (Fedus et al. 2021, eq. 4,
- * with k choices a token)
+ * Megatron's router: a linear layer, scores, the k largest, their weights. All of it in fp32; of
+ * equal scores the lowest expert is chosen.
  *
- * <pre>  E / (k T^2) sum_e tokens[e] sum_t P[t, e],  P = softmax over all experts</pre>
- *
- * which is 1 when balanced, and the z-loss {@code mean_t logsumexp(logits[t])^2} (Zoph et al.
- * 2022). The balance loss is a product of means over the micro-batch: it depends on how a batch is
- * cut. A loss whose coefficient is 0 is not computed and logged as 0, as Megatron does.
+ * <ul>
+ *   <li>Scores are the logits, the chosen ones' softmax the weights; or, before the choice, the
+ *       softmax over all; or each logit's sigmoid, or the root of its softplus, and then the chosen
+ *       ones' divided by their sum are the weights.
+ *   <li>The choice may be by scores plus a bias that follows the experts' load (Wang et al. 2024),
+ *       and among the best of several groups of experts alone.
+ *   <li>Losses are {@link RouterLosses}'.
+ * </ul>
  */
 public final class TopKRouter implements Gate {
-  /** Megatron's log key of the balance loss. */
-  public static final String BALANCE_LOSS = "load_balancing_loss";
+  private final Shape shape;
+  private final RouterConfig config;
+  private final Capacity capacity;
+  private final RouterLinear linear;
+  private final RouterLosses losses;
+  private final ExpertBias bias;
 
-  /** Megatron's log key of the z-loss. */
-  public static final String Z_LOSS = "z_loss";
-
-  private final int layer;
-  private final int experts;
-  private final int topk;
-  private final boolean preSoftmax;
-  private final boolean balanced;
-  private final double balance;
-  private final Double z;
-  private final Tensor weight;
-
-  /** The router of a layer, with the scope {@code decoder.layers.N.mlp.router}. */
-  public TopKRouter(TransformerConfig model, MoeConfig moe, int layer, ParameterScope parameters) {
-    this.layer = layer;
-    this.experts = moe.numExperts();
-    this.topk = moe.moeRouterTopk();
-    this.preSoftmax = moe.moeRouterPreSoftmax();
-    this.balanced = moe.moeRouterLoadBalancingType().equals("aux_loss");
-    this.balance = moe.moeAuxLossCoeff();
-    this.z = moe.moeZLossCoeff();
-    this.weight = parameters.weight("weight", model.initMethodStd(), experts, model.hiddenSize());
+  /**
+   * The router of a layer, with the scope {@code decoder.layers.N.mlp.router}.
+   *
+   * @param capacity or null where nothing is dropped
+   */
+  public TopKRouter(
+      Shape shape, RouterConfig config, Capacity capacity, ParameterScope parameters) {
+    this.shape = shape;
+    this.config = config;
+    this.capacity = capacity;
+    this.linear = new RouterLinear(shape, false, parameters);
+    this.losses = new RouterLosses(shape, config, parameters);
+    this.bias =
+        config.expertBias()
+            ? new ExpertBias(shape.experts(), config.biasUpdateRate(), parameters)
+            : null;
   }
 
   @Override
   public Routing route(Tensor hidden, Pass pass) {
-    Tensor logits = RouterProjection.logits(hidden, weight);
-    boolean balancing = pass.isTraining() && balanced && balance > 0;
-    Tensor probabilities = preSoftmax || balancing ? logits.softmax(1) : null;
-    TopK top = TopK.of(preSoftmax ? probabilities : logits, topk);
+    Tensor logits = linear.logits(jittered(hidden, pass));
+    if (config.forcedBalance() && pass.isTraining()) {
+      logits = drawn(logits, pass);
+    }
+    Tensor scores = config.score().of(logits);
+    Tensor searched = bias == null ? scores.detach() : scores.detach().add(bias.values());
+    if (config.groups() > 1) {
+      searched = inBestGroups(searched);
+    }
+    boolean plain = bias == null && config.groups() == 1;
+    TopK top = TopK.of(plain ? scores : searched, shape.topk());
     Tensor chosen = top.indices();
-    Tensor weights = preSoftmax ? top.values() : top.values().softmax(1);
+    Tensor weights = weights(plain ? top.values() : scores.gather(1, chosen));
     if (pass.isTraining()) {
-      leaveLosses(logits, probabilities, chosen, pass);
+      losses.leave(logits, scores, plain ? chosen : null, pass);
+      if (bias != null) {
+        bias.count(chosen);
+      }
     }
-    return Routing.ofChoices(chosen, weights, experts);
+    return capacity == null
+        ? Routing.ofChoices(chosen, weights, shape.experts())
+        : capacity.route(chosen, weights, shape.experts());
   }
 
-  private void leaveLosses(Tensor logits, Tensor probabilities, Tensor chosen, Pass pass) {
-    if (balanced) {
-      Tensor loss = balance > 0 ? balanceLoss(probabilities, chosen) : zero(logits);
-      pass.addLoss(new Pass.SideLoss(BALANCE_LOSS, layer, loss, balance));
+  private Tensor jittered(Tensor hidden, Pass pass) {
+    double epsilon = config.jitter();
+    if (epsilon == 0 || !pass.isTraining()) {
+      return hidden;
     }
-    if (z != null) {
-      Tensor loss = z > 0 ? logits.logsumexp(1).square().mean() : zero(logits);
-      pass.addLoss(new Pass.SideLoss(Z_LOSS, layer, loss, z));
-    }
+    Tensor draws =
+        pass.random().uniform(hidden.detach(), shape.layer() + 1, Operation.GATE_NOISE.id());
+    Tensor factors = draws.mul_(new Scalar(2 * epsilon)).add_(new Scalar(1 - epsilon));
+    return hidden.mul(factors.to(Tensors.dtype(hidden)));
   }
 
-  private Tensor balanceLoss(Tensor probabilities, Tensor chosen) {
-    double tokens = (double) probabilities.size(0);
-    Tensor counts = Routing.counts(chosen.flatten(), experts).to(ScalarType.Float);
-    return probabilities
-        .sum(0)
-        .mul(counts)
-        .sum()
-        .mul(new Scalar(experts / (topk * tokens * tokens)));
+  /** Logits drawn from N(0, 1), through which the gradient goes as if they were the router's. */
+  private Tensor drawn(Tensor logits, Pass pass) {
+    Tensor own = logits.detach();
+    Tensor draws = pass.random().normal(own, shape.layer() + 1, Operation.FORCED_BALANCE.id());
+    return logits.add(draws.sub_(own));
   }
 
-  private static Tensor zero(Tensor like) {
-    return Tensors.zeros(ScalarType.Float, like.device());
+  /** -inf outside the best groups; a group is as good as the sum of its best experts. */
+  private Tensor inBestGroups(Tensor scores) {
+    long tokens = scores.size(0);
+    long each = shape.experts() / config.groups();
+    Tensor grouped = scores.reshape(tokens * config.groups(), each);
+    Tensor best = TopK.of(grouped, shape.topk() / config.groupTopk()).values();
+    Tensor values = best.sum(1).view(tokens, config.groups());
+    Tensor groups = TopK.of(values, config.groupTopk()).indices();
+    Tensor allowed =
+        torch.zeros_like(values).scatter(1, groups, new Scalar(1)).eq(new Scalar(0)).unsqueeze(2);
+    return scores
+        .view(tokens, config.groups(), each)
+        .masked_fill(allowed, new Scalar(Double.NEGATIVE_INFINITY))
+        .view(tokens, shape.experts());
+  }
+
+  private Tensor weights(Tensor scores) {
+    Tensor weights = scores;
+    if (config.score() == RouterConfig.Score.LOGITS) {
+      weights = scores.softmax(1);
+    } else if (config.score().isSeparate() && shape.topk() > 1) {
+      long[] dim = {1};
+      weights = scores.div(scores.sum(dim, true, noType()).add(new Scalar(1e-20)));
+    }
+    return config.scaling() == 1 ? weights : weights.mul(new Scalar(config.scaling()));
+  }
+
+  private static org.bytedeco.pytorch.ScalarTypeOptional noType() {
+    return new org.bytedeco.pytorch.ScalarTypeOptional();
+  }
+
+  /** A bias of each expert for the choice alone, which follows the load from step to step. */
+  private static final class ExpertBias {
+    private final int experts;
+    private final double rate;
+    private final Tensor bias;
+    private final Tensor load;
+
+    ExpertBias(int experts, double rate, ParameterScope parameters) {
+      this.experts = experts;
+      this.rate = rate;
+      this.bias = parameters.buffer("expert_bias", experts);
+      this.load = parameters.scratch(experts);
+      parameters.atStepEnd(this::update);
+    }
+
+    Tensor values() {
+      return bias;
+    }
+
+    void count(Tensor chosen) {
+      load.add_(Balance.counts(chosen, experts).to(ScalarType.Float));
+    }
+
+    /** {@code bias += rate sign(mean(load) - load)}, unless the step was skipped. */
+    private void update(Tensor foundInf) {
+      Tensor change = load.mean().sub(load).sign().mul_(new Scalar(rate));
+      bias.add_(torch.where(foundInf.gt(new Scalar(0)), torch.zeros_like(change), change));
+      load.zero_();
+    }
   }
 }

@@ -15,6 +15,7 @@ import moe4j.training.record.FlopCount;
 import moe4j.training.record.MegatronLog;
 import moe4j.training.record.ValidationRecord;
 import moe4j.transformer.LanguageModel;
+import moe4j.transformer.Parameter;
 import moe4j.transformer.ParameterSet;
 import org.apache.logging.log4j.LogManager;
 import org.apache.logging.log4j.Logger;
@@ -65,6 +66,7 @@ public final class Pretraining {
     Integer threads = config.training().numThreads();
     NativeLibraries.setThreads(threads == null ? NativeLibraries.defaultThreads() : threads);
     MegatronLog.arguments(config.arguments()).forEach(LOG::info);
+    config.moe().warnings().forEach(LOG::warn);
     int padded = config.model().paddedVocabulary(task.vocabulary());
     LOG.info(MegatronLog.paddedVocabulary(task.vocabulary(), padded));
     Trainer.Datasets datasets = task.datasets();
@@ -136,7 +138,7 @@ public final class Pretraining {
     long total = parameters.elements();
     long experts =
         parameters.all().stream()
-            .filter(p -> !p.pieceNames().isEmpty())
+            .filter(Parameter::isOfExperts)
             .mapToLong(p -> p.tensor().numel())
             .sum();
     long active =

@@ -37,7 +37,14 @@ public final class RunCheckpoints {
           "make_vocab_size_divisible_by",
           "moe_router_load_balancing_type",
           "moe_aux_loss_coeff",
-          "moe_z_loss_coeff");
+          "moe_z_loss_coeff",
+          "moe_router_bias_update_rate",
+          "moe_input_jitter_eps",
+          "moe_router_force_load_balancing",
+          "moe_expert_capacity_factor",
+          "moe_pad_expert_input_to_capacity",
+          "moe_token_drop_policy",
+          "balance_loss_weight");
 
   private RunCheckpoints() {}
 

@@ -29,11 +29,17 @@ public record RunConfig(
     LoggingConfig logging) {
 
   private static final ObjectMapper JSON =
-      JsonMapper.builder().disable(DeserializationFeature.FAIL_ON_UNKNOWN_PROPERTIES).build();
+      JsonMapper.builder()
+          .disable(DeserializationFeature.FAIL_ON_UNKNOWN_PROPERTIES)
+          // Flags that have become lists had one value before.
+          .enable(DeserializationFeature.ACCEPT_SINGLE_VALUE_AS_ARRAY)
+          .build();
 
   /** Checks what no record can check by itself. */
   public RunConfig {
-    moe.moeLayers(model.numLayers());
+    if (moe.moeLayerCount(model.numLayers()) > 0) {
+      moe.expertHiddenSize(model);
+    }
     LearningRate schedule = schedule(optimizer, training);
     schedule.at(0);
   }

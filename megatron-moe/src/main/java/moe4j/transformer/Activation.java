@@ -3,7 +3,10 @@ package moe4j.transformer;
 import moe4j.kernels.BiasGelu;
 import moe4j.kernels.BiasSwiGlu;
 import moe4j.kernels.ExpertMlp;
+import moe4j.kernels.Scopes;
+import moe4j.kernels.Tensors;
 import moe4j.kernels.WeightedActivation;
+import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorVector;
 import org.bytedeco.pytorch.global.torch;
@@ -47,7 +50,46 @@ public enum Activation implements ExpertMlp.Activation {
       Tensor first = torch.silu_backward(gradient.mul(halves.get(1)), gate);
       return torch.cat(new TensorVector(first, torch.silu(gate).mul(gradient)), -1);
     }
+  },
+
+  /** {@code max(x, 0)}. */
+  RELU(1) {
+    @Override
+    public Tensor apply(Tensor x, Tensor bias) {
+      return torch.relu(plus(x, bias));
+    }
+
+    @Override
+    public Tensor weighted(Tensor x, Tensor weight) {
+      return times(apply(x, null), weight);
+    }
+
+    @Override
+    public Tensor gradient(Tensor gradient, Tensor x) {
+      return torch.threshold_backward(gradient, x, ZERO);
+    }
+  },
+
+  /** {@code max(x, 0)^2} (So et al. 2021). */
+  SQUARED_RELU(1) {
+    @Override
+    public Tensor apply(Tensor x, Tensor bias) {
+      return torch.relu(plus(x, bias)).square();
+    }
+
+    @Override
+    public Tensor weighted(Tensor x, Tensor weight) {
+      return times(apply(x, null), weight);
+    }
+
+    @Override
+    public Tensor gradient(Tensor gradient, Tensor x) {
+      return torch.relu(x).mul(gradient).mul(TWO);
+    }
   };
+
+  private static final Scalar ZERO = Scopes.keep(() -> new Scalar(0));
+  private static final Scalar TWO = Scopes.keep(() -> new Scalar(2));
 
   private final int inputs;
 
@@ -57,7 +99,18 @@ public enum Activation implements ExpertMlp.Activation {
 
   /** The configuration's. */
   public static Activation of(TransformerConfig config) {
-    return config.swiglu() ? SWIGLU : GELU;
+    if (config.swiglu()) {
+      return SWIGLU;
+    }
+    return config.squaredRelu() ? SQUARED_RELU : config.relu() ? RELU : GELU;
+  }
+
+  private static Tensor plus(Tensor x, Tensor bias) {
+    return bias == null ? x : x.add(bias);
+  }
+
+  private static Tensor times(Tensor activated, Tensor weight) {
+    return activated.mul(weight.to(Tensors.dtype(activated)).unsqueeze(1));
   }
 
   /** Channels it takes for each it gives. */

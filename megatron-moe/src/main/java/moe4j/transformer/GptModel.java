@@ -74,6 +74,18 @@ public final class GptModel implements LanguageModel, AutoCloseable {
     return config;
   }
 
+  /**
+   * Makes every layer's feed-forward block anew, with other parameters; the old ones are freed. An
+   * optimizer of the model is made afterwards.
+   */
+  public void replaceFeedForward(FeedForward.Factory feedForward) {
+    for (int i = 0; i < layers.size(); i++) {
+      ParameterScope mlp = parameters.root().child("decoder").child("layers." + i).child("mlp");
+      parameters.remove(mlp.prefix());
+      layers.get(i).replaceFeedForward(feedForward.create(i, mlp));
+    }
+  }
+
   @Override
   public ParameterSet parameters() {
     return parameters;

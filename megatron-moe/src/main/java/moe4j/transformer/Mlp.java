@@ -10,8 +10,13 @@ public final class Mlp implements FeedForward {
 
   /** A block with the configuration's hidden size. */
   public Mlp(TransformerConfig config, ParameterScope parameters) {
+    this(config, config.ffnHiddenSize(), parameters);
+  }
+
+  /** A block with a hidden size of its own. */
+  public Mlp(TransformerConfig config, long hiddenSize, ParameterScope parameters) {
     long h = config.hiddenSize();
-    long f = config.ffnHiddenSize();
+    long f = hiddenSize;
     this.activation = Activation.of(config);
     this.fc1 =
         new Linear(

@@ -18,6 +18,11 @@ public record Parameter(String name, Tensor tensor, boolean decay, List<String> 
   /** A tensor of a checkpoint: a view of a parameter or of its state. */
   public record Piece(String name, Tensor tensor) {}
 
+  /** Whether it is of experts that a token may go to or not, one of them or several. */
+  public boolean isOfExperts() {
+    return !pieceNames.isEmpty() || name.contains(".local_experts.");
+  }
+
   /** This parameter as checkpoints know it. */
   public List<Piece> pieces() {
     return pieces(tensor);

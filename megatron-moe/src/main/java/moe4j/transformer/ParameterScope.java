@@ -25,6 +25,11 @@ public final class ParameterScope {
     return new ParameterScope(set, prefix + name + ".");
   }
 
+  /** What the names begin with: {@code decoder.layers.0.mlp.} */
+  String prefix() {
+    return prefix;
+  }
+
   /** A weight from N(0, std), with weight decay. */
   public Tensor weight(String name, double std, long... shape) {
     return set.normal(prefix + name, List.of(), std, shape);

@@ -49,6 +49,9 @@ public record TransformerConfig(
         String normalization,
     @Flag(help = "epsilon of the normalisation", value = "1e-5") double normEpsilon,
     @Flag(help = "SwiGLU and not GELU in the feed-forward layers") boolean swiglu,
+    @Flag(help = "the square of ReLU and not GELU in the feed-forward layers") boolean squaredRelu,
+    @Flag(help = "ReLU and not GELU in the feed-forward layers; Megatron has no flag for it")
+        boolean relu,
     @Flag(help = "no biases in linear layers") boolean disableBiasLinear,
     @Flag(help = "biases in the query, key and value projection all the same") boolean addQkvBias,
     @Flag(help = "normalise queries and keys, each head by itself") boolean qkLayernorm,
@@ -93,6 +96,10 @@ public record TransformerConfig(
             "--num-attention-heads %d is no multiple of --num-query-groups %d"
                 .formatted(numAttentionHeads, numQueryGroups));
       }
+    }
+    if ((swiglu ? 1 : 0) + (squaredRelu ? 1 : 0) + (relu ? 1 : 0) > 1) {
+      throw new IllegalArgumentException(
+          "--swiglu, --squared-relu and --relu exclude each other: a model has one activation");
     }
     if (ffnHiddenSize == null) {
       ffnHiddenSize =

@@ -10,7 +10,7 @@ public final class TransformerLayer {
   private final Norm inputNorm;
   private final Attention attention;
   private final Norm feedForwardNorm;
-  private final FeedForward feedForward;
+  private FeedForward feedForward;
 
   /** Layer {@code layer} (from 0), with the scope {@code decoder.layers.N}. */
   public TransformerLayer(
@@ -25,6 +25,11 @@ public final class TransformerLayer {
     this.feedForwardNorm =
         new Norm(config, parameters.child("pre_mlp_layernorm"), config.hiddenSize());
     this.feedForward = feedForward.create(layer, parameters.child("mlp"));
+  }
+
+  /** Has another feed-forward block from now on. */
+  void replaceFeedForward(FeedForward block) {
+    feedForward = block;
   }
 
   /**

@@ -173,7 +173,7 @@ public class MoeConfigTest {
       {"--moe-z-loss-coeff -1e-3", "--moe-z-loss-coeff -0.001 is negative"},
       {
         "--moe-router-load-balancing-type sinkhorn",
-        "--moe-router-load-balancing-type takes aux_loss, none, not 'sinkhorn'"
+        "--moe-router-load-balancing-type takes aux_loss, seq_aux_loss, global_aux_loss, none, not 'sinkhorn'"
       },
     };
   }

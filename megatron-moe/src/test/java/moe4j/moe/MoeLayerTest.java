@@ -406,7 +406,7 @@ public class MoeLayerTest {
           Tensor expert = torch.zeros(new long[] {tokens, 1}, Tensors.of(new long[0]).options());
           return Routing.ofChoices(expert, torch.ones(tokens, 1), 2);
         };
-    Experts doubling = dispatched -> dispatched.rows().mul(new Scalar(2));
+    Experts doubling = (dispatched, pass) -> dispatched.rows().mul(new Scalar(2));
     MoeLayer layer = new MoeLayer(7, first, TokenDispatcher.local(), doubling);
     Tensor x = Models.normals(random, 2, 3, 4);
     Pass pass = Pass.evaluation();

@@ -77,18 +77,4 @@ public class RoutingTest {
       }
     }
   }
-
-  @Test
-  public void tokensPerExpertLeavesTheOffsetsAlone() {
-    try (PointerScope scope = new PointerScope()) {
-      Tensor offsets = Tensors.of(new long[] {2, 2, 5}).to(ScalarType.Int);
-      Routing routing = new Routing(null, null, offsets, null);
-      assertEquals(Tensors.longs(routing.tokensPerExpert()), new long[] {2, 0, 3});
-      assertEquals(Tensors.longs(offsets), new long[] {2, 2, 5});
-      Tensor wide = Tensors.of(new long[] {4, 9});
-      assertEquals(
-          Tensors.longs(new Routing(null, null, wide, null).tokensPerExpert()), new long[] {4, 5});
-      assertEquals(Tensors.longs(wide), new long[] {4, 9});
-    }
-  }
 }

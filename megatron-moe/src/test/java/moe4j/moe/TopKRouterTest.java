@@ -50,11 +50,12 @@ public class TopKRouterTest {
                     ("--num-layers 1 --num-attention-heads 1 --seq-length 1 --hidden-size %d"
                             + " --num-experts %d %s")
                         .formatted(experts, experts, flags)));
+    MoeConfig moe = parsed.get(MoeConfig.class);
     TopKRouter router =
         new TopKRouter(
-            parsed.get(TransformerConfig.class),
-            parsed.get(MoeConfig.class),
-            3,
+            new Gate.Shape(3, experts, experts, moe.moeRouterTopk(), 0.02, 1),
+            moe.router(),
+            moe.capacity(),
             parameters.root().child("router" + parameters.all().size()));
     float[] weight = new float[experts * experts];
     for (int e = 0; e < experts; e++) {

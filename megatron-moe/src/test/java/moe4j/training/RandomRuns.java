@@ -1,5 +1,6 @@
 package moe4j.training;
 
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Random;
 import java.util.function.Supplier;
@@ -46,6 +47,7 @@ final class RandomRuns {
     boolean grouped = flip();
     String positions = choice("learned_absolute", "rope", "none");
     boolean rotary = positions.equals("rope");
+    String activation = choice("gelu", "swiglu", "squared-relu", "relu");
     return new TransformerConfig(
         size(12),
         heads * size(16),
@@ -62,7 +64,9 @@ final class RandomRuns {
         rotary && flip(),
         choice("LayerNorm", "RMSNorm"),
         positive(),
-        flip(),
+        activation.equals("swiglu"),
+        activation.equals("squared-relu"),
+        activation.equals("relu"),
         flip(),
         flip(),
         flip(),
@@ -77,15 +81,61 @@ final class RandomRuns {
     if (flip()) {
       return MoeConfig.dense();
     }
-    return new MoeConfig(
-        2 + random.nextInt(30),
-        choice(String.valueOf(size(5)), "[1]*" + layers, "[0]*" + (layers - 1) + "+[1]"),
-        maybe(() -> size(400)),
-        2,
-        flip(),
-        choice("aux_loss", "none"),
-        positive(),
-        maybe(this::positive));
+    int groups = size(3);
+    List<String> line = new ArrayList<>();
+    add(line, "num-experts", groups * (2 + random.nextInt(10)));
+    add(line, "moe-layer-freq", choice(String.valueOf(size(5)), "[1]*" + layers));
+    maybe(line, "moe-ffn-hidden-size", size(400));
+    maybe(line, "moe-expert-capacity-factor", positive());
+    if (line.contains("--moe-expert-capacity-factor") && flip()) {
+      line.add("--moe-pad-expert-input-to-capacity");
+    }
+    maybe(line, "moe-shared-expert-intermediate-size", size(99));
+    if (flip()) {
+      line.add("--add-expert-bias");
+    }
+    if (line.contains("--moe-ffn-hidden-size") && flip()) {
+      line.add("--fmoefy");
+    }
+    if (flip()) {
+      add(line, "balance-strategy", choice("gshard", "expert_choice"));
+      maybe(line, "balance-loss-weight", positive());
+      return MoeConfig.parse(line.toArray(String[]::new));
+    }
+    if (line.contains("--moe-expert-capacity-factor")) {
+      maybe(line, "moe-token-drop-policy", "position");
+    }
+    String score = choice("softmax", "sigmoid", "sqrtsoftplus");
+    add(line, "moe-router-score-function", score);
+    if (flip()) {
+      line.add(
+          score.equals("softmax") ? "--moe-router-pre-softmax" : "--moe-router-enable-expert-bias");
+    }
+    if (flip()) {
+      line.addAll(List.of("--moe-router-load-balancing-type", "seq_aux_loss", "global_aux_loss"));
+      line.addAll(List.of("--moe-aux-loss-coeff", "" + positive(), "0.5"));
+    } else {
+      maybe(line, "moe-aux-loss-coeff", positive());
+    }
+    if (flip()) {
+      add(line, "moe-router-num-groups", groups);
+      add(line, "moe-router-group-topk", 1);
+    }
+    maybe(line, "moe-z-loss-coeff", positive());
+    maybe(line, "moe-input-jitter-eps", random.nextDouble());
+    maybe(line, "moe-router-topk-scaling-factor", positive());
+    return MoeConfig.parse(line.toArray(String[]::new));
+  }
+
+  private void maybe(List<String> line, String flag, Object value) {
+    if (flip()) {
+      add(line, flag, value);
+    }
+  }
+
+  private static void add(List<String> line, String flag, Object value) {
+    line.add("--" + flag);
+    line.add(String.valueOf(value));
   }
 
   private OptimizerConfig optimizer(boolean iterations) {

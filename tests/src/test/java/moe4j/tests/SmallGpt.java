@@ -9,13 +9,12 @@ import moe4j.data.DataSource;
 import moe4j.data.GptDatasets;
 import moe4j.data.SampleCounts;
 import moe4j.data.SampleRules;
-import moe4j.moe.MoeLayer;
+import moe4j.moe.Moe;
 import moe4j.training.Pretraining;
 import moe4j.training.RunConfig;
 import moe4j.training.Trainer;
 import moe4j.transformer.GptModel;
 import moe4j.transformer.LanguageModel;
-import moe4j.transformer.Mlp;
 import moe4j.transformer.ParameterSet;
 
 /**
@@ -68,15 +67,8 @@ final class SmallGpt implements Pretraining.Task {
   @Override
   public LanguageModel model(int paddedVocabulary, ParameterSet set) {
     parameters = set;
-    boolean[] experts = config.moe().moeLayers(config.model().numLayers());
     return wrapper.apply(
         new GptModel(
-            config.model(),
-            paddedVocabulary,
-            (layer, scope) ->
-                experts[layer]
-                    ? MoeLayer.create(config.model(), config.moe(), layer, scope)
-                    : new Mlp(config.model(), scope),
-            set));
+            config.model(), paddedVocabulary, Moe.feedForward(config.model(), config.moe()), set));
   }
 }

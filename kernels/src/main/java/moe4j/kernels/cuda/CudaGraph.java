@@ -14,6 +14,8 @@ public final class CudaGraph implements AutoCloseable {
       cudart.cudaGraphInstantiateFlagAutoFreeOnLaunch
           | cudart.cudaGraphInstantiateFlagUseNodePriority;
 
+  private static final ThreadLocal<Boolean> CAPTURING = ThreadLocal.withInitial(() -> false);
+
   private final GraphPool pool;
   private final CUgraphExec_st executable;
   private final long nodes;
@@ -81,6 +83,11 @@ public final class CudaGraph implements AutoCloseable {
     }
   }
 
+  /** Whether this thread captures one: nothing may wait for the GPU then. */
+  public static boolean isCapturing() {
+    return CAPTURING.get();
+  }
+
   /** Whatever happens in the body, the stream does not capture any more afterwards. */
   private static void enqueue(CUstream_st stream, CUgraph_st graph, Runnable body) {
     // This thread alone is kept from calls that a capture does not bear; others go on.
@@ -89,10 +96,12 @@ public final class CudaGraph implements AutoCloseable {
         "begin capturing a graph");
     boolean whole = false;
     int status;
+    CAPTURING.set(true);
     try {
       body.run();
       whole = true;
     } finally {
+      CAPTURING.set(false);
       status = cudart.cudaStreamEndCapture(stream, graph);
       if (!whole) {
         // What failed is still noted and would fail the next call that looks.

@@ -18,6 +18,7 @@ import moe4j.transformer.TransformerConfig;
  * @param moeLayers how many of the layers have experts
  * @param expertHidden hidden size of one expert
  * @param topk experts a token goes to
+ * @param sharedHidden hidden size of the expert that all tokens go to, 0 where there is none
  * @param seqLength tokens a sequence, {@code s}
  * @param paddedVocabulary rows of the output layer
  */
@@ -31,15 +32,14 @@ public record FlopCount(
     int moeLayers,
     int expertHidden,
     int topk,
+    int sharedHidden,
     int seqLength,
     int paddedVocabulary) {
 
   /** The count of a GPT. */
   public static FlopCount of(TransformerConfig model, MoeConfig moe, int paddedVocabulary) {
-    int moeLayers = 0;
-    for (boolean experts : moe.moeLayers(model.numLayers())) {
-      moeLayers += experts ? 1 : 0;
-    }
+    int moeLayers = moe.moeLayerCount(model.numLayers());
+    Integer shared = moe.moeSharedExpertIntermediateSize();
     return new FlopCount(
         model.numLayers(),
         model.hiddenSize(),
@@ -50,6 +50,7 @@ public record FlopCount(
         moeLayers,
         moeLayers == 0 ? 0 : moe.expertHiddenSize(model),
         moeLayers == 0 ? 0 : moe.moeRouterTopk(),
+        moeLayers == 0 || shared == null ? 0 : shared,
         model.seqLength(),
         paddedVocabulary);
   }
@@ -64,7 +65,7 @@ public record FlopCount(
         h
             * products
             * ((double) ffnHidden * (layers - moeLayers)
-                + (double) expertHidden * topk * moeLayers);
+                + ((double) expertHidden * topk + sharedHidden) * moeLayers);
     double projections =
         layers * (h * (queryChannels + 2.0 * keyChannels) + (double) queryChannels * h);
     double logits = h * paddedVocabulary;

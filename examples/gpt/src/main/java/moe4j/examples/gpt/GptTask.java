@@ -9,8 +9,8 @@ import moe4j.data.DataPaths;
 import moe4j.data.GptDatasets;
 import moe4j.data.SampleCounts;
 import moe4j.data.SampleRules;
+import moe4j.moe.Moe;
 import moe4j.moe.MoeConfig;
-import moe4j.moe.MoeLayer;
 import moe4j.tokenizer.Tokenizer;
 import moe4j.tokenizer.TokenizerConfig;
 import moe4j.tokenizer.Tokenizers;
@@ -20,9 +20,7 @@ import moe4j.training.RunConfig;
 import moe4j.training.Trainer;
 import moe4j.training.TrainingConfig;
 import moe4j.training.record.MegatronLog;
-import moe4j.transformer.FeedForward;
 import moe4j.transformer.GptModel;
-import moe4j.transformer.Mlp;
 import moe4j.transformer.ParameterSet;
 import moe4j.transformer.TransformerConfig;
 import org.apache.logging.log4j.LogManager;
@@ -63,11 +61,7 @@ final class GptTask implements Pretraining.Task {
   /** Dense or with experts, as the flags say. */
   static GptModel model(
       TransformerConfig model, MoeConfig moe, int paddedVocabulary, ParameterSet parameters) {
-    boolean[] experts = moe.moeLayers(model.numLayers());
-    FeedForward.Factory feedForward =
-        (layer, scope) ->
-            experts[layer] ? MoeLayer.create(model, moe, layer, scope) : new Mlp(model, scope);
-    return new GptModel(model, paddedVocabulary, feedForward, parameters);
+    return new GptModel(model, paddedVocabulary, Moe.feedForward(model, moe), parameters);
   }
 
   @Override

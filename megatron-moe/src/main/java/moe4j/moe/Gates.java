@@ -1,0 +1,96 @@
+package moe4j.moe;
+
+import java.lang.reflect.Constructor;
+import java.util.List;
+import moe4j.transformer.ParameterScope;
+import moe4j.transformer.TransformerConfig;
+
+/** The gates by the names that {@code --balance-strategy} knows them by. */
+final class Gates {
+  private static final List<String> NAMES =
+      List.of("naive", "noisy", "gshard", "switch", "swipe", "expert_choice");
+
+  /** Those of them that are even by their loss. */
+  private static final List<String> BY_LOSS = List.of("noisy", "gshard", "switch");
+
+  /** Those that are even without one. */
+  private static final List<String> BY_THEMSELVES = List.of("swipe", "expert_choice");
+
+  private Gates() {}
+
+  /** The gate that a model's flags ask for. */
+  static Gate create(TransformerConfig model, MoeConfig moe, int layer, ParameterScope parameters) {
+    Gate.Shape shape =
+        new Gate.Shape(
+            layer,
+            model.hiddenSize(),
+            moe.numExperts(),
+            moe.moeRouterTopk(),
+            model.initMethodStd(),
+            moe.balanceLossWeight() / Math.max(1, moe.moeLayerCount(model.numLayers())));
+    String strategy = moe.balanceStrategy();
+    if (strategy == null) {
+      return new TopKRouter(shape, moe.router(), moe.capacity(), parameters);
+    }
+    return switch (strategy) {
+      case "naive" -> new NaiveGate(shape, parameters);
+      case "noisy" -> new NoisyGate(shape, parameters);
+      case "gshard" -> new GShardGate(shape, moe.quota(), parameters);
+      case "switch" -> new SwitchGate(shape, moe.quota(), parameters);
+      case "swipe" -> new SwipeGate(shape, parameters);
+      case "expert_choice" -> new ExpertChoiceGate(shape, expertChoiceFactor(moe), parameters);
+      default -> factory(strategy).create(shape, parameters);
+    };
+  }
+
+  private static double expertChoiceFactor(MoeConfig moe) {
+    return moe.moeExpertCapacityFactor() == null ? 1 : moe.moeExpertCapacityFactor();
+  }
+
+  /** Whether a strategy evens the load; of a user's own nothing is known, so that it does. */
+  static boolean isBalanced(String strategy, boolean weighted) {
+    return BY_THEMSELVES.contains(strategy)
+        || (BY_LOSS.contains(strategy) && weighted)
+        || !NAMES.contains(strategy);
+  }
+
+  /**
+   * Checks that there is such a gate, for so many experts a token.
+   *
+   * @throws IllegalArgumentException in one sentence
+   */
+  static void check(String strategy, int topk) {
+    if (!NAMES.contains(strategy)) {
+      factory(strategy);
+    }
+    int only = strategy.equals("gshard") ? 2 : strategy.equals("switch") ? 1 : topk;
+    if (topk != only) {
+      throw new IllegalArgumentException(
+          "--balance-strategy %s needs --top-k %d, not %d".formatted(strategy, only, topk));
+    }
+  }
+
+  private static Gate.Factory factory(String name) {
+    try {
+      Constructor<?> constructor =
+          Class.forName(name, true, Thread.currentThread().getContextClassLoader())
+              .getConstructor();
+      if (constructor.newInstance() instanceof Gate.Factory factory) {
+        return factory;
+      }
+      throw new IllegalArgumentException(
+          "--balance-strategy %s is a class that does not implement %s"
+              .formatted(name, Gate.Factory.class.getName()));
+    } catch (ClassNotFoundException e) {
+      throw new IllegalArgumentException(
+          "--balance-strategy takes %s or the name of a class on the class path, not '%s'"
+              .formatted(String.join(", ", NAMES), name),
+          e);
+    } catch (ReflectiveOperationException e) {
+      throw new IllegalArgumentException(
+          "--balance-strategy %s: the class has no public constructor without arguments, or that fails"
+              .formatted(name),
+          e);
+    }
+  }
+}

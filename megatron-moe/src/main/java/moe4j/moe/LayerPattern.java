@@ -1,0 +1,72 @@
+package moe4j.moe;
+
+import java.util.ArrayList;
+import java.util.List;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+
+/** Which layers have experts, as {@code --moe-layer-freq} says it. */
+final class LayerPattern {
+  private static final Pattern TERM =
+      Pattern.compile("(?:\\[([01](?:,[01])*)\\]|\\(([^()]*)\\))(?:\\*(\\d{1,5}))?(\\+(?=.)|$)");
+
+  private LayerPattern() {}
+
+  /**
+   * Reads a number, every so many layers, or a pattern such as {@code [0]*1+[1]*11}.
+   *
+   * @throws IllegalArgumentException if it is neither, or a pattern of another number of layers
+   */
+  static boolean[] of(String flag, int layers) {
+    boolean[] moe = new boolean[layers];
+    String text = flag.replaceAll("\\s", "");
+    if (text.matches("\\d{1,9}")) {
+      int every = Integer.parseInt(text);
+      if (every < 1) {
+        throw new IllegalArgumentException("--moe-layer-freq 0 is not positive");
+      }
+      for (int i = 0; i < layers; i++) {
+        moe[i] = i % every == 0;
+      }
+      return moe;
+    }
+    List<Boolean> pattern = pattern(text, flag);
+    if (pattern.size() != layers) {
+      throw new IllegalArgumentException(
+          "--moe-layer-freq %s describes %d layers, --num-layers says %d"
+              .formatted(flag, pattern.size(), layers));
+    }
+    for (int i = 0; i < layers; i++) {
+      moe[i] = pattern.get(i);
+    }
+    return moe;
+  }
+
+  /** A sum of lists of zeros and ones, each perhaps times a number: {@code ([0]+[1]*3)*2} too. */
+  private static List<Boolean> pattern(String text, String flag) {
+    List<Boolean> layers = new ArrayList<>();
+    Matcher terms = TERM.matcher(text);
+    int at = 0;
+    while (at < text.length() && terms.find(at) && terms.start() == at) {
+      List<Boolean> once = new ArrayList<>();
+      if (terms.group(1) != null) {
+        for (String digit : terms.group(1).split(",", -1)) {
+          once.add(digit.equals("1"));
+        }
+      } else {
+        once.addAll(pattern(terms.group(2), flag));
+      }
+      int times = terms.group(3) == null ? 1 : Integer.parseInt(terms.group(3));
+      for (int i = 0; i < times; i++) {
+        layers.addAll(once);
+      }
+      at = terms.end();
+    }
+    if (at != text.length() || text.isEmpty()) {
+      throw new IllegalArgumentException(
+          "--moe-layer-freq takes a number or a pattern such as [0]*1+[1]*11, not '%s'"
+              .formatted(flag));
+    }
+    return layers;
+  }
+}

@@ -1,0 +1,41 @@
+package moe4j.moe;
+
+import moe4j.transformer.FeedForward;
+import moe4j.transformer.GptModel;
+import moe4j.transformer.Mlp;
+import moe4j.transformer.TransformerConfig;
+
+/** One line turns a model into one with experts. */
+public final class Moe {
+  private Moe() {}
+
+  /**
+   * Gives every layer of a model experts in its feed-forward block's place, two a token, each of
+   * half its hidden size, so that active FLOPs stay what they were: {@code --fmoefy} with
+   * Megatron's router and a balance loss of 0.01. The model is changed; its old blocks' weights are
+   * freed.
+   *
+   * @param numExperts of each layer, in total
+   */
+  public static GptModel fmoefy(GptModel model, int numExperts) {
+    return fmoefy(
+        model,
+        MoeConfig.parse(
+            "--fmoefy", "--num-experts", "" + numExperts, "--moe-aux-loss-coeff", "0.01"));
+  }
+
+  /** The same with experts and a gate of one's choice, before an optimizer is made of the model. */
+  public static GptModel fmoefy(GptModel model, MoeConfig moe) {
+    model.replaceFeedForward(feedForward(model.config(), moe));
+    return model;
+  }
+
+  /** What makes a model's feed-forward blocks, dense ones and those with experts. */
+  public static FeedForward.Factory feedForward(TransformerConfig model, MoeConfig moe) {
+    boolean[] experts = moe.moeLayers(model.numLayers());
+    return (layer, parameters) ->
+        experts[layer]
+            ? MoeLayer.create(model, moe, layer, parameters)
+            : new Mlp(model, parameters);
+  }
+}

@@ -1,0 +1,186 @@
+package moe4j.moe;
+
+import java.util.List;
+import java.util.function.Supplier;
+
+/** Whether the flags of {@link MoeConfig} agree with each other. */
+final class MoeFlags {
+  private final MoeConfig flags;
+  private final Integer experts;
+  private final int topk;
+  private final String strategy;
+
+  private MoeFlags(MoeConfig flags) {
+    this.flags = flags;
+    this.experts = flags.numExperts();
+    this.topk = flags.moeRouterTopk();
+    this.strategy = flags.balanceStrategy();
+  }
+
+  /**
+   * Checks them.
+   *
+   * @throws IllegalArgumentException in one sentence
+   */
+  static void check(MoeConfig flags) {
+    MoeFlags checks = new MoeFlags(flags);
+    checks.checkLosses();
+    if (flags.enabled()) {
+      checks.checkSizes();
+      checks.checkRouter();
+      checks.checkGroups();
+      checks.checkStrategy();
+    }
+  }
+
+  private void checkSizes() {
+    Integer expertHidden = flags.moeFfnHiddenSize();
+    Integer shared = flags.moeSharedExpertIntermediateSize();
+    Double capacity = flags.moeExpertCapacityFactor();
+    refuse(experts < 1, () -> "--num-experts %d is not positive".formatted(experts));
+    refuse(
+        topk < 1 || topk > experts,
+        () ->
+            "--moe-router-topk %d is not between 1 and --num-experts %d".formatted(topk, experts));
+    refuse(
+        expertHidden != null && expertHidden < 1,
+        () -> "--moe-ffn-hidden-size %d is not positive".formatted(expertHidden));
+    refuse(
+        shared != null && shared < 1,
+        () -> "--moe-shared-expert-intermediate-size %d is not positive".formatted(shared));
+    refuse(
+        capacity != null && !(capacity > 0),
+        () -> "--moe-expert-capacity-factor %s is not positive".formatted(capacity));
+    boolean ofItself = "gshard".equals(strategy) || "switch".equals(strategy);
+    refuse(
+        flags.moePadExpertInputToCapacity() && capacity == null && !ofItself,
+        "--moe-pad-expert-input-to-capacity needs --moe-expert-capacity-factor");
+  }
+
+  private void checkLosses() {
+    List<String> types = flags.moeRouterLoadBalancingType();
+    List<Double> coefficients = flags.moeAuxLossCoeff();
+    Double zLoss = flags.moeZLossCoeff();
+    double lossWeight = flags.balanceLossWeight();
+    for (double coefficient : coefficients) {
+      refuse(
+          !(coefficient >= 0), () -> "--moe-aux-loss-coeff %s is negative".formatted(coefficient));
+    }
+    refuse(
+        zLoss != null && !(zLoss >= 0), () -> "--moe-z-loss-coeff %s is negative".formatted(zLoss));
+    refuse(!(lossWeight >= 0), () -> "--balance-loss-weight %s is negative".formatted(lossWeight));
+    refuse(
+        types.size() != coefficients.size() && !types.equals(List.of("none")),
+        () ->
+            "--moe-router-load-balancing-type names %d losses, --moe-aux-loss-coeff has %d weights"
+                .formatted(types.size(), coefficients.size()));
+    refuse(
+        types.size() > 1
+            && (types.contains("none") || types.stream().distinct().count() < types.size()),
+        () ->
+            "--moe-router-load-balancing-type %s: several are different losses, and none is none"
+                .formatted(String.join(" ", types)));
+  }
+
+  private void checkRouter() {
+    String score = flags.moeRouterScoreFunction();
+    boolean preSoftmax = flags.moeRouterPreSoftmax();
+    boolean expertBias = flags.moeRouterEnableExpertBias();
+    double biasRate = flags.moeRouterBiasUpdateRate();
+    Double scaling = flags.moeRouterTopkScalingFactor();
+    Double jitter = flags.moeInputJitterEps();
+    boolean softmax = score.equals("softmax");
+    refuse(
+        topk == 1 && !preSoftmax && softmax && experts > 1 && strategy == null,
+        "--moe-router-topk 1 needs --moe-router-pre-softmax: a softmax over one expert is 1 and"
+            + " teaches the router nothing");
+    refuse(
+        preSoftmax && !softmax,
+        () ->
+            "--moe-router-pre-softmax is of --moe-router-score-function softmax, not %s"
+                .formatted(score));
+    refuse(
+        expertBias && softmax,
+        "--moe-router-enable-expert-bias needs --moe-router-score-function sigmoid or sqrtsoftplus");
+    refuse(
+        !(biasRate >= 0), () -> "--moe-router-bias-update-rate %s is negative".formatted(biasRate));
+    refuse(
+        scaling != null && !(scaling > 0),
+        () -> "--moe-router-topk-scaling-factor %s is not positive".formatted(scaling));
+    refuse(
+        jitter != null && !(jitter >= 0 && jitter < 1),
+        () -> "--moe-input-jitter-eps %s is not in [0, 1)".formatted(jitter));
+  }
+
+  private void checkGroups() {
+    Integer groups = flags.moeRouterNumGroups();
+    Integer groupTopk = flags.moeRouterGroupTopk();
+    if (groups == null && groupTopk == null) {
+      return;
+    }
+    refuse(
+        groups == null || groupTopk == null,
+        "--moe-router-num-groups and --moe-router-group-topk come together");
+    refuse(
+        groups < 1 || experts % groups != 0,
+        () ->
+            "--num-experts %d cannot be divided into --moe-router-num-groups %d"
+                .formatted(experts, groups));
+    refuse(
+        groupTopk < 1 || groupTopk > groups,
+        () ->
+            "--moe-router-group-topk %d is not between 1 and --moe-router-num-groups %d"
+                .formatted(groupTopk, groups));
+    refuse(
+        topk % groupTopk != 0 || topk / groupTopk > experts / groups,
+        () ->
+            "--moe-router-topk %d cannot be taken evenly of --moe-router-group-topk %d groups of %d"
+                .formatted(topk, groupTopk, experts / groups));
+  }
+
+  /** A gate of its own takes none of the router's flags. */
+  private void checkStrategy() {
+    if (strategy == null) {
+      return;
+    }
+    Gates.check(strategy, topk);
+    MoeConfig none = MoeConfig.dense();
+    boolean router =
+        flags.moeRouterPreSoftmax()
+            || !flags.moeRouterLoadBalancingType().equals(none.moeRouterLoadBalancingType())
+            || !flags.moeAuxLossCoeff().equals(none.moeAuxLossCoeff())
+            || flags.moeZLossCoeff() != null
+            || !flags.moeRouterScoreFunction().equals(none.moeRouterScoreFunction())
+            || flags.moeRouterTopkScalingFactor() != null
+            || flags.moeRouterNumGroups() != null
+            || flags.moeRouterEnableExpertBias()
+            || flags.moeInputJitterEps() != null
+            || flags.moeRouterForceLoadBalancing();
+    refuse(
+        router,
+        () ->
+            "--balance-strategy %s replaces Megatron's router: its flags (--moe-router-..., --moe-aux-loss-coeff, --moe-z-loss-coeff, --moe-input-jitter-eps) have no effect on it"
+                .formatted(strategy));
+    boolean takes = List.of("gshard", "switch", "expert_choice").contains(strategy);
+    refuse(
+        flags.moeExpertCapacityFactor() != null && !takes,
+        () ->
+            "--moe-expert-capacity-factor has no effect on --balance-strategy %s"
+                .formatted(strategy));
+    refuse(
+        !flags.moeTokenDropPolicy().equals(none.moeTokenDropPolicy()),
+        () -> "--moe-token-drop-policy has no effect on --balance-strategy %s".formatted(strategy));
+  }
+
+  private static void refuse(boolean wrong, Supplier<String> sentence) {
+    if (wrong) {
+      throw new IllegalArgumentException(sentence.get());
+    }
+  }
+
+  private static void refuse(boolean wrong, String sentence) {
+    if (wrong) {
+      throw new IllegalArgumentException(sentence);
+    }
+  }
+}

@@ -1,0 +1,31 @@
+package moe4j.moe;
+
+import moe4j.kernels.TopK;
+import moe4j.transformer.ParameterScope;
+import moe4j.transformer.Pass;
+import org.bytedeco.pytorch.Tensor;
+
+/**
+ * FastMoE's naive gate: a linear layer with a bias, the k largest logits, a softmax over those.
+ * Nothing balances it.
+ */
+public final class NaiveGate implements Gate {
+  private final Shape shape;
+  private final RouterLinear linear;
+
+  /** The gate of a layer. */
+  public NaiveGate(Shape shape, ParameterScope parameters) {
+    this.shape = shape;
+    this.linear = new RouterLinear(shape, true, parameters);
+  }
+
+  @Override
+  public Routing route(Tensor hidden, Pass pass) {
+    Tensor logits = linear.logits(hidden);
+    if (pass.isTraining()) {
+      Balance.leaveEntropy(logits.detach().softmax(1), shape.layer(), pass);
+    }
+    TopK top = TopK.of(logits, shape.topk());
+    return Routing.ofChoices(top.indices(), top.values().softmax(1), shape.experts());
+  }
+}

@@ -1,0 +1,36 @@
+package moe4j.moe;
+
+import moe4j.transformer.Pass;
+import org.bytedeco.pytorch.Tensor;
+
+/**
+ * How much of a batch FastMoE's gates with a capacity let an expert take, over its even share.
+ *
+ * @param training the rate in training
+ * @param evaluation the rate else
+ * @param padded whether every expert gets exactly as many rows
+ */
+public record Quota(double training, double evaluation, boolean padded) {
+  /** FastMoE's: 1.2 in training, 2.4 else. */
+  public static final Quota DEFAULT = new Quota(1.2, 2.4, false);
+
+  /** Refuses what is no rate. */
+  public Quota {
+    if (!(training > 0 && evaluation > 0)) {
+      throw new IllegalArgumentException(
+          "capacity rates of %s and %s".formatted(training, evaluation));
+    }
+  }
+
+  /** {@code ceil(rate T)}. */
+  public long tokens(long tokens, Pass pass) {
+    return (long) Math.ceil((pass.isTraining() ? training : evaluation) * tokens);
+  }
+
+  /** Routes choices of which each expert has at most {@code rows}. */
+  Routing route(Tensor expert, Tensor weight, int experts, long rows) {
+    return padded
+        ? Routing.padded(expert, weight, experts, Math.min(rows, expert.size(0)))
+        : Routing.ofChoices(expert, weight, experts);
+  }
+}

@@ -1,0 +1,34 @@
+package moe4j.moe;
+
+import moe4j.kernels.RouterProjection;
+import moe4j.transformer.ParameterScope;
+import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch.ScalarType;
+
+/** A router's linear layer: logits in fp32, whatever the type of hidden states and weights. */
+public final class RouterLinear {
+  private final Tensor weight;
+  private final Tensor bias;
+
+  /**
+   * @param shape of the gate
+   * @param bias whether there is one
+   * @param parameters takes {@code weight}, [E, h], and perhaps {@code bias}, [E]
+   */
+  public RouterLinear(Gate.Shape shape, boolean bias, ParameterScope parameters) {
+    this.weight =
+        parameters.weight("weight", shape.initMethodStd(), shape.experts(), shape.hiddenSize());
+    this.bias = bias ? parameters.bias("bias", shape.experts()) : null;
+  }
+
+  /**
+   * The logits.
+   *
+   * @param hidden [T, h]
+   * @return fp32 [T, E]
+   */
+  public Tensor logits(Tensor hidden) {
+    Tensor logits = RouterProjection.logits(hidden, weight);
+    return bias == null ? logits : logits.add(bias.to(ScalarType.Float));
+  }
+}

@@ -1,0 +1,88 @@
+package moe4j.moe;
+
+import moe4j.kernels.Tensors;
+import moe4j.kernels.TopK;
+import moe4j.moe.RouterConfig.BalanceKind;
+import moe4j.moe.RouterConfig.BalanceLoss;
+import moe4j.transformer.ParameterScope;
+import moe4j.transformer.Pass;
+import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch.ScalarType;
+
+/**
+ * What Megatron's router leaves in training: {@link Balance#switchLoss} of the micro-batch (it
+ * depends on how a batch is cut), {@link Balance#sequenceLoss}, the Switch loss with the tokens of
+ * the step so far (the mean over its micro-batches up to this one, whose probabilities count), the
+ * z-loss, the entropy. Balance losses are of the plain k largest scores: without expert bias and
+ * groups, before any capacity.
+ */
+final class RouterLosses {
+  /** Megatron's log key of the z-loss. */
+  static final String Z_LOSS = "z_loss";
+
+  private final Gate.Shape shape;
+  private final RouterConfig config;
+  private final Tensor stepTokens;
+  private final Tensor microBatches;
+
+  RouterLosses(Gate.Shape shape, RouterConfig config, ParameterScope parameters) {
+    this.shape = shape;
+    this.config = config;
+    boolean global =
+        config.balance().stream()
+            .anyMatch(b -> b.kind() == BalanceKind.GLOBAL_AUX_LOSS && b.coefficient() > 0);
+    this.stepTokens = global ? parameters.scratch(shape.experts()) : null;
+    this.microBatches = global ? parameters.scratch() : null;
+    if (global) {
+      parameters.atStepEnd(
+          foundInf -> {
+            stepTokens.zero_();
+            microBatches.zero_();
+          });
+    }
+  }
+
+  /**
+   * Leaves them.
+   *
+   * @param chosen the plain k largest scores' experts, or null where those are not known yet
+   */
+  void leave(Tensor logits, Tensor scores, Tensor chosen, Pass pass) {
+    boolean balanced = config.balance().stream().anyMatch(b -> b.coefficient() > 0);
+    Tensor probabilities =
+        config.score().probabilities(balanced ? logits : logits.detach(), scores);
+    Tensor plain =
+        !balanced || chosen != null ? chosen : TopK.of(scores.detach(), shape.topk()).indices();
+    Tensor tokens = balanced ? Balance.counts(plain, shape.experts()) : null;
+    for (BalanceLoss balance : config.balance()) {
+      Tensor value =
+          balance.coefficient() == 0
+              ? Tensors.zeros(ScalarType.Float, logits.device())
+              : switch (balance.kind()) {
+                case AUX_LOSS -> Balance.switchLoss(probabilities, tokens, shape.topk());
+                case SEQ_AUX_LOSS ->
+                    Balance.sequenceLoss(probabilities, plain, pass.random().samples());
+                case GLOBAL_AUX_LOSS ->
+                    Balance.switchLoss(probabilities, ofStep(tokens), shape.topk());
+              };
+      leave(balance.kind().key(), value, balance.coefficient(), pass);
+    }
+    if (config.zLoss() != null) {
+      boolean counts = config.zLoss() > 0;
+      Tensor value =
+          counts ? Balance.zLoss(logits) : Tensors.zeros(ScalarType.Float, logits.device());
+      leave(Z_LOSS, value, config.zLoss(), pass);
+    }
+    Balance.leaveEntropy(probabilities, shape.layer(), pass);
+  }
+
+  private Tensor ofStep(Tensor tokens) {
+    stepTokens.add_(tokens);
+    microBatches.add_(new org.bytedeco.pytorch.Scalar(1));
+    return stepTokens.div(microBatches);
+  }
+
+  private void leave(String name, Tensor value, double coefficient, Pass pass) {
+    pass.addLoss(new Pass.SideLoss(name, shape.layer(), value, coefficient));
+  }
+}

@@ -1,0 +1,73 @@
+package moe4j.moe;
+
+import moe4j.kernels.RouteSort;
+import moe4j.kernels.TopK;
+import moe4j.transformer.ParameterScope;
+import moe4j.transformer.Pass;
+import org.bytedeco.pytorch.Scalar;
+import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.TensorVector;
+import org.bytedeco.pytorch.global.torch;
+
+/**
+ * FastMoE's swipe gate: in training, choices that an expert has no room for go to experts that
+ * have, so that none takes more than {@code ceil(T k / E)}. First all tokens' first choices are
+ * settled, then the second ones with the room that is left, and so on; of an expert's choices the
+ * first tokens' are kept, and the others fill the free experts in their order. The weights are a
+ * softmax over the logits of where a token ends up. In evaluation tokens go where they want.
+ *
+ * <p>FastMoE balances workers in this way, not experts; here it is experts, so that routes do not
+ * depend on the layout. As there, a choice that was moved may meet another of its token's.
+ */
+public final class SwipeGate implements Gate {
+  private static final Scalar ZERO = moe4j.kernels.Scopes.keep(() -> new Scalar(0));
+
+  private final Shape shape;
+  private final RouterLinear linear;
+
+  /** The gate of a layer. */
+  public SwipeGate(Shape shape, ParameterScope parameters) {
+    this.shape = shape;
+    this.linear = new RouterLinear(shape, true, parameters);
+  }
+
+  @Override
+  public Routing route(Tensor hidden, Pass pass) {
+    int k = shape.topk();
+    int experts = shape.experts();
+    Tensor logits = linear.logits(hidden);
+    TopK top = TopK.of(logits, k);
+    if (!pass.isTraining()) {
+      return Routing.ofChoices(top.indices(), top.values().softmax(1), experts);
+    }
+    long quota = (hidden.size(0) * k + experts - 1) / experts;
+    Tensor room = torch.full(new long[] {experts}, new Scalar(quota), top.indices().options());
+    TensorVector columns = new TensorVector();
+    for (int j = 0; j < k; j++) {
+      Tensor settled = settle(top.indices().narrow(1, j, 1), room);
+      room = room.sub(Balance.counts(settled, experts));
+      columns.push_back(settled);
+    }
+    Tensor chosen = torch.cat(columns, 1);
+    Balance.leaveEntropy(logits.detach().softmax(1), shape.layer(), pass);
+    return Routing.ofChoices(chosen, logits.gather(1, chosen).softmax(1), experts);
+  }
+
+  /**
+   * One choice of each token, none of them without room.
+   *
+   * @param wanted int64 [T, 1]
+   * @param room int64 [E], T in all at least
+   */
+  private Tensor settle(Tensor wanted, Tensor room) {
+    Tensor rank = Routing.rank(wanted, RouteSort.of(wanted, shape.experts()));
+    Tensor own = room.index_select(0, wanted.flatten()).view(wanted.shape());
+    Tensor over = rank.ge(own);
+    Tensor kept = torch.minimum(room, Balance.counts(wanted, shape.experts()));
+    Tensor free = room.sub(kept).cumsum(0);
+    // The n-th choice that is over goes to the expert which has the n-th free place.
+    Tensor number = over.to(wanted.scalar_type()).cumsum(0).sub(new Scalar(1)).clamp_min(ZERO);
+    Tensor moved = torch.bucketize(number, free, false, true);
+    return torch.where(over, moved.clamp_max(new Scalar(shape.experts() - 1L)), wanted);
+  }
+}

@@ -1,0 +1,47 @@
+package moe4j.moe;
+
+import java.util.Map;
+import org.bytedeco.pytorch.Scalar;
+import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch;
+
+/**
+ * Tokens that no expert computes, such as padding, and what stands in the output in their place.
+ * The gate sees them as all others: its losses and capacities count them.
+ *
+ * @param values integers [..], as many as there are tokens: 0 for a token that is computed
+ * @param fills for a value what its tokens' output is: a tensor that fits a token's output, a
+ *     scalar perhaps; a value without one gives zeros
+ */
+public record TokenMask(Tensor values, Map<Integer, Tensor> fills) {
+
+  /** Copies the map. */
+  public TokenMask {
+    fills = Map.copyOf(fills);
+    if (fills.containsKey(0)) {
+      throw new IllegalArgumentException("a mask of 0 means that a token is computed: no fill");
+    }
+  }
+
+  /** Which tokens are left out: bool [T]. */
+  Tensor left() {
+    return values.flatten().ne(new Scalar(0));
+  }
+
+  /**
+   * Fills the masked tokens' outputs.
+   *
+   * @param output [T, ...], zero where a token is masked
+   */
+  Tensor fill(Tensor output) {
+    Tensor flat = values.flatten();
+    long[] shape = output.shape();
+    java.util.Arrays.fill(shape, 1, shape.length, 1);
+    Tensor filled = output;
+    for (Map.Entry<Integer, Tensor> fill : fills.entrySet()) {
+      Tensor here = flat.eq(new Scalar(fill.getKey())).view(shape);
+      filled = torch.where(here, fill.getValue().to(output.scalar_type()), filled);
+    }
+    return filled;
+  }
+}

@@ -2,13 +2,14 @@
 # What a GPU machine has to show of a change, beside the tests that run everywhere.
 #
 #   tests/gpu.sh checks DATA OUT     kernels, graphs against none, kill and resume, memory: minutes
+#   tests/gpu.sh routes DATA OUT     every gate and router: the CPU's losses, graphs against none: minutes
 #   tests/gpu.sh speed DATA OUT      step times of the models in docs/performance.md, with and without graphs
 #   tests/gpu.sh sanitize DATA OUT   the kernels' checks under compute-sanitizer, which has to be on the path
 #
 # DATA is a prefix of a .bin/.idx pair in GPT-2's tokens with several documents. OUT gets the logs; the
 # last lines printed say what failed. MOE4J names the command to run, ./moe4j otherwise.
 set -uo pipefail
-[ $# = 3 ] || { sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# = 3 ] || { sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 home=$(cd "$(dirname "$0")/.." && pwd)
 moe4j=${MOE4J:-$home/moe4j}
 part=$1 data=$2 out=$3
@@ -125,6 +126,49 @@ checks() {
     values=$(figures long "$name" | tail -n +2 | sort -u)
     [ -n "$values" ] && [ "$(wc -l <<<"$values")" = 1 ] && say "$name over 1,000 steps" "ok ($values)" ||
       say "$name over 1,000 steps" "FAILED ($(paste -sd' ' <<<"$values"))"
+  done
+}
+
+# Every way of routing: the CPU's losses in fp32, and in bf16 the same bits with graphs and without.
+routes() {
+  local kind
+  local -A routers=(
+    [naive]="--balance-strategy naive"
+    [noisy]="--balance-strategy noisy --balance-loss-weight 0.1"
+    [gshard]="--balance-strategy gshard"
+    [gshard_padded]="--balance-strategy gshard --moe-pad-expert-input-to-capacity"
+    [switch]="--balance-strategy switch --top-k 1"
+    [swipe]="--balance-strategy swipe --top-k 3"
+    [expert_choice]="--balance-strategy expert_choice"
+    [losses]="--moe-router-load-balancing-type aux_loss seq_aux_loss global_aux_loss
+      --moe-aux-loss-coeff 1e-2 1e-2 1e-2 --moe-z-loss-coeff 1e-3 --global-batch-size 12"
+    [bias]="--moe-router-score-function sigmoid --moe-router-enable-expert-bias --moe-router-num-groups 4
+      --moe-router-group-topk 2 --moe-router-topk 4 --moe-router-topk-scaling-factor 2.5"
+    [softplus]="--moe-router-score-function sqrtsoftplus --moe-aux-loss-coeff 1e-2 --moe-input-jitter-eps 0.1"
+    [forced]="--moe-router-force-load-balancing"
+    [probs]="--moe-router-pre-softmax --moe-expert-capacity-factor 1"
+    [position]="--moe-expert-capacity-factor 1 --moe-token-drop-policy position"
+    [padded]="--moe-expert-capacity-factor 1.5 --moe-pad-expert-input-to-capacity"
+    [beside]="--moe-shared-expert-intermediate-size 64 --moe-shared-expert-gate --add-expert-bias --relu"
+    [all]="--num-experts 40 --top-k 40 --squared-relu --add-expert-bias"
+  )
+  local routed="--num-experts 8 --moe-ffn-hidden-size 64"
+  local steady="--device cuda --bf16 --deterministic-mode"
+  at_most() { while [ "$(jobs -rp | wc -l)" -ge "$1" ]; do wait -n; done; }
+  for kind in "${!routers[@]}"; do
+    local flags="$small $routed ${routers[$kind]}"
+    at_most 8
+    train "cpu_$kind" $flags --num-threads 2 &
+    train "gpu_$kind" $flags --device cuda &
+    train "graph_$kind" $flags $steady &
+    train "none_$kind" $flags $steady --cuda-graph off &
+  done
+  wait
+  for kind in "${!routers[@]}"; do
+    compare "cpu_$kind" "gpu_$kind" 1e-4 12
+    compare "graph_$kind" "none_$kind" 0 12
+    grep -q 'captured the micro-step' "$out/graph_$kind.log" ||
+      say "the micro-step of $kind is captured" "FAILED ($(grep -m1 'cannot be captured' "$out/graph_$kind.log"))"
   done
 }
 

@@ -272,7 +272,7 @@ public record MoeConfig(
     List<String> warnings = new ArrayList<>();
     if (isUnbalanced()) {
       warnings.add(
-          ("WARNING: --num-experts %d%s with nothing that balances their load: a few experts may get"
+          ("--num-experts %d%s with nothing that balances their load: a few experts may get"
                   + " all tokens (--moe-aux-loss-coeff 1e-2 is usual)")
               .formatted(
                   numExperts,
@@ -280,7 +280,7 @@ public record MoeConfig(
     }
     if ("expert_choice".equals(balanceStrategy)) {
       warnings.add(
-          "WARNING: --balance-strategy expert_choice: whether an expert takes a token depends on"
+          "--balance-strategy expert_choice: whether an expert takes a token depends on"
               + " later tokens of its sequence, so the loss of a causal model is too good");
     }
     return warnings;

@@ -205,8 +205,8 @@ sanitize() {
 }
 
 case $part in
-  checks | speed | sanitize) "$part" ;;
-  *) echo "gpu.sh: checks, speed or sanitize, not '$part'" >&2; exit 2 ;;
+  checks | routes | speed | sanitize) "$part" ;;
+  *) echo "gpu.sh: checks, routes, speed or sanitize, not '$part'" >&2; exit 2 ;;
 esac
 echo "$failed failed"
 [ "$failed" = 0 ]

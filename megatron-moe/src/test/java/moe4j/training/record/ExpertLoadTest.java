@@ -3,7 +3,9 @@ package moe4j.training.record;
 import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.assertThrows;
 
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
 import org.testng.annotations.Test;
 
 public class ExpertLoadTest {
@@ -19,6 +21,19 @@ public class ExpertLoadTest {
     assertEquals(
         new ExpertLoad(List.of(skewed, balanced)).summary(),
         new ExpertLoad.Summary(2.0, Math.sqrt(1.5) / 2, 0.1));
+  }
+
+  @Test
+  public void whatAGateLeavesKeepsItsOrderAndIsACopy() {
+    Map<String, Double> losses = new LinkedHashMap<>();
+    losses.put("z_loss", 0.5);
+    losses.put("a_loss", 1.5);
+    ExpertLoad.Layer layer =
+        new ExpertLoad.Layer(0, List.of(1L), 0, losses, Map.of("entropy", 2.0));
+    losses.clear();
+    assertEquals(List.copyOf(layer.losses().keySet()), List.of("z_loss", "a_loss"));
+    assertEquals(layer.figures(), Map.of("entropy", 2.0));
+    assertThrows(UnsupportedOperationException.class, () -> layer.losses().clear());
   }
 
   @Test

@@ -1,9 +1,12 @@
 package moe4j.training.record;
 
+import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Collections;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.stream.Collectors;
 
 /**
  * What the experts of each MoE layer did over a log interval: how many (token, expert) assignments
@@ -92,6 +95,45 @@ public record ExpertLoad(List<Layer> layers) {
       long all = sum() + dropped;
       return all == 0 ? 0 : dropped / (double) all;
     }
+  }
+
+  /**
+   * Several intervals as one: what was counted is added up, what was measured is averaged where it
+   * is finite.
+   *
+   * @param loads of the same layers and experts, at least one
+   */
+  static ExpertLoad together(List<ExpertLoad> loads) {
+    List<Layer> layers = new ArrayList<>();
+    for (int l = 0; l < loads.get(0).layers().size(); l++) {
+      int index = l;
+      List<Layer> parts = loads.stream().map(load -> load.layers().get(index)).toList();
+      long[] tokens = new long[parts.get(0).tokens().size()];
+      for (Layer part : parts) {
+        for (int e = 0; e < tokens.length; e++) {
+          tokens[e] += part.tokens().get(e);
+        }
+      }
+      layers.add(
+          new Layer(
+              parts.get(0).layer(),
+              Arrays.stream(tokens).boxed().toList(),
+              parts.stream().mapToLong(Layer::dropped).sum(),
+              means(parts.stream().map(Layer::losses).toList()),
+              means(parts.stream().map(Layer::figures).toList())));
+    }
+    return new ExpertLoad(layers);
+  }
+
+  private static Map<String, Double> means(List<Map<String, Double>> parts) {
+    return parts.stream()
+        .flatMap(part -> part.entrySet().stream())
+        .filter(entry -> Double.isFinite(entry.getValue()))
+        .collect(
+            Collectors.groupingBy(
+                Map.Entry::getKey,
+                LinkedHashMap::new,
+                Collectors.averagingDouble(Map.Entry::getValue)));
   }
 
   /** A load in three figures, each the mean over the MoE layers. */

@@ -4,7 +4,6 @@ import static moe4j.training.record.PythonFormat.fixed;
 
 import java.util.ArrayList;
 import java.util.Comparator;
-import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
@@ -49,7 +48,8 @@ final class LoadFindings {
    */
   static List<String> of(List<LoadPoint> points, boolean balances) {
     int from = points.size() * 3 / 4;
-    List<ExpertLoad.Layer> layers = sum(points.subList(from, points.size()));
+    List<ExpertLoad.Layer> layers =
+        RunHistory.together(points.subList(from, points.size())).layers();
     List<String> wrong = new ArrayList<>();
     boolean uneven = false;
     for (ExpertLoad.Layer layer : layers) {
@@ -82,38 +82,6 @@ final class LoadFindings {
     boolean weighted = weights.stream().anyMatch(w -> w instanceof Number n && n.doubleValue() > 0);
     return Boolean.TRUE.equals(arguments.get("moe_router_enable_expert_bias"))
         || (types.contains("aux_loss") ? weighted : !types.equals("none"));
-  }
-
-  /** Each layer's tokens over all the points, and the means of its figures. */
-  private static List<ExpertLoad.Layer> sum(List<LoadPoint> points) {
-    List<ExpertLoad.Layer> layers = new ArrayList<>();
-    for (int l = 0; l < points.get(0).load().layers().size(); l++) {
-      int index = l;
-      List<ExpertLoad.Layer> parts =
-          points.stream().map(point -> point.load().layers().get(index)).toList();
-      int experts = parts.get(0).tokens().size();
-      layers.add(
-          new ExpertLoad.Layer(
-              parts.get(0).layer(),
-              IntStream.range(0, experts)
-                  .mapToObj(e -> parts.stream().mapToLong(part -> part.tokens().get(e)).sum())
-                  .toList(),
-              parts.stream().mapToLong(ExpertLoad.Layer::dropped).sum(),
-              Map.of(),
-              means(parts)));
-    }
-    return layers;
-  }
-
-  private static Map<String, Double> means(List<ExpertLoad.Layer> parts) {
-    return parts.stream()
-        .flatMap(part -> part.figures().entrySet().stream())
-        .filter(figure -> Double.isFinite(figure.getValue()))
-        .collect(
-            Collectors.groupingBy(
-                Map.Entry::getKey,
-                LinkedHashMap::new,
-                Collectors.averagingDouble(Map.Entry::getValue)));
   }
 
   private static List<String> uneven(ExpertLoad.Layer layer) {

@@ -184,7 +184,6 @@ final class ReportPage {
 
   private void experts(RunSummary run) throws IOException {
     List<LoadPoint> points = run.history().expertLoad();
-    int layers = points.get(0).load().layers().size();
     html.append("<h2>Expert load: ").append(escape(run.label())).append("</h2>\n");
     findings(run);
     html.append("<p>Tokens each expert took, over the mean of its layer's experts.</p>\n")
@@ -199,18 +198,20 @@ final class ReportPage {
       balance(run, "Dropped assignments", "share", ExpertLoad.Layer::droppedShare);
     }
     gate(run);
-    html.append("</div>\n<h3>By expert over time</h3><div class=\"grid small\">\n");
-    for (int l = 0; l < layers; l++) {
-      html.append("<div class=\"card\">").append(HeatMap.overTime(points, l)).append("</div>\n");
+    int experts = points.get(0).load().layers().get(0).tokens().size();
+    html.append("</div>\n<h3>Over time, by layer and expert</h3><div class=\"grid ")
+        .append(HeatMap.wide(experts) ? "three" : "small")
+        .append("\">\n");
+    for (String layer : HeatMap.overTime(points)) {
+      html.append("<div class=\"card\">").append(layer).append("</div>\n");
     }
     html.append("</div>\n");
   }
 
   /** How the load is at the end, in words. */
   private void findings(RunSummary run) {
-    List<String> sentences =
-        LoadFindings.of(
-            run.history().expertLoad(), LoadFindings.balances(run.history().config().arguments()));
+    boolean balances = LoadFindings.balances(run.history().config().arguments());
+    List<String> sentences = LoadFindings.of(run.history().expertLoad(), balances);
     html.append("<div class=\"card findings\">");
     for (String sentence : sentences) {
       html.append("<p>").append(escape(sentence)).append("</p>\n");

@@ -37,6 +37,32 @@ public class ExpertLoadTest {
   }
 
   @Test
+  public void intervalsTogether() {
+    ExpertLoad.Layer first =
+        new ExpertLoad.Layer(
+            3, List.of(6L, 2L), 1, Map.of("z_loss", 0.5), Map.of("entropy", 1.0, "early", 4.0));
+    ExpertLoad.Layer second =
+        new ExpertLoad.Layer(3, List.of(1L, 5L), 2, Map.of("z_loss", 1.0), Map.of("entropy", 2.0));
+    ExpertLoad.Layer third =
+        new ExpertLoad.Layer(
+            3, List.of(0L, 1L), 0, Map.of("z_loss", Double.NaN), Map.of("entropy", 6.0));
+    assertEquals(
+        ExpertLoad.together(
+            List.of(
+                new ExpertLoad(List.of(first)),
+                new ExpertLoad(List.of(second)),
+                new ExpertLoad(List.of(third)))),
+        new ExpertLoad(
+            List.of(
+                new ExpertLoad.Layer(
+                    3,
+                    List.of(7L, 8L),
+                    3,
+                    Map.of("z_loss", 0.75),
+                    Map.of("entropy", 3.0, "early", 4.0)))));
+  }
+
+  @Test
   public void nothingRouted() {
     ExpertLoad load = new ExpertLoad(List.of(new ExpertLoad.Layer(0, List.of(0L, 0L), 0)));
     assertEquals(load.summary(), new ExpertLoad.Summary(0, 0, 0));

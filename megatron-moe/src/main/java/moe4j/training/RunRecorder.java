@@ -7,6 +7,7 @@ import java.nio.file.Path;
 import java.time.LocalDateTime;
 import java.time.ZoneId;
 import java.util.ArrayList;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
@@ -116,6 +117,7 @@ public final class RunRecorder implements TrainingListener, Closeable {
             peak.orElse(null),
             Scopes.livePointers(),
             load == null ? null : load.summary(),
+            reading.meanFigures(),
             taken);
     LOG.info(MegatronLog.training(record, LocalDateTime.now(ZoneId.systemDefault())));
     logMemory(state.iteration(), taken);
@@ -151,20 +153,37 @@ public final class RunRecorder implements TrainingListener, Closeable {
     }
   }
 
-  private static ExpertLoad load(StepMetrics.Reading reading) {
+  /** What the experts did, null without experts. */
+  static ExpertLoad load(StepMetrics.Reading reading) {
     if (reading.loads().isEmpty()) {
       return null;
     }
-    long asked = reading.routed() / reading.loads().size();
     List<ExpertLoad.Layer> layers = new ArrayList<>();
     reading
         .loads()
         .forEach(
             (layer, rows) -> {
               long computed = rows.stream().mapToLong(Long::longValue).sum();
-              layers.add(new ExpertLoad.Layer(layer, rows, asked - computed));
+              layers.add(
+                  new ExpertLoad.Layer(
+                      layer,
+                      rows,
+                      reading.routed().getOrDefault(layer, 0L) - computed,
+                      of(layer, reading.lossesByLayer()),
+                      of(layer, reading.figures())));
             });
     return new ExpertLoad(layers);
+  }
+
+  private static Map<String, Double> of(int layer, Map<String, Map<Integer, Double>> byLayer) {
+    Map<String, Double> values = new LinkedHashMap<>();
+    byLayer.forEach(
+        (name, layers) -> {
+          if (layers.containsKey(layer)) {
+            values.put(name, layers.get(layer));
+          }
+        });
+    return values;
   }
 
   @Override

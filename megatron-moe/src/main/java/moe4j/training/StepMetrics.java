@@ -4,16 +4,13 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.Set;
 import java.util.TreeMap;
-import java.util.TreeSet;
 import moe4j.kernels.Scopes;
 import moe4j.kernels.Tensors;
 import moe4j.transformer.Pass;
 import org.bytedeco.pytorch.Device;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
-import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
@@ -29,10 +26,11 @@ public final class StepMetrics implements AutoCloseable {
   private final Tensor advanced;
   private final Tensor skipped;
   private final Tensor notFinite;
-  private final Map<String, Sum> sideLosses = new LinkedHashMap<>();
+  private final LayerSums sideLosses;
+  private final LayerSums figures;
   private final Map<Integer, Tensor> loads = new TreeMap<>();
-  private long routedInMicroBatch;
-  private long routed;
+  private final Map<Integer, Long> routedInMicroBatch = new TreeMap<>();
+  private final Map<Integer, Long> routed = new TreeMap<>();
 
   /** Sums on a device, all zero. */
   public StepMetrics(Device device, int microBatches) {
@@ -44,10 +42,9 @@ public final class StepMetrics implements AutoCloseable {
     this.advanced = scalar();
     this.skipped = scalar();
     this.notFinite = scalar();
+    this.sideLosses = new LayerSums(device);
+    this.figures = new LayerSums(device);
   }
-
-  /** A side loss over all layers and micro-batches: of the step, and of the interval's steps. */
-  private record Sum(Tensor step, Tensor interval, Set<Integer> layers) {}
 
   private Tensor scalar() {
     return Scopes.keep(() -> Tensors.zeros(ScalarType.Float, device));
@@ -58,48 +55,64 @@ public final class StepMetrics implements AutoCloseable {
    *
    * @param losses Megatron's keys in its order; the mean over the interval's advanced steps, of
    *     side losses also over layers and micro-batches; empty where no step advanced
+   * @param lossesByLayer the side losses by key and layer, each the mean over micro-batches and the
+   *     interval's advanced steps; empty where no step advanced
+   * @param figures the layers' figures by name and layer, likewise
    * @param advanced steps that changed the parameters
    * @param skipped steps that did not, their gradients not being finite
    * @param notFinite steps whose loss was not finite
    * @param loads rows each expert computed, by layer, in all steps
-   * @param routed rows that were asked for, of all layers together, in all steps
+   * @param routed rows that were asked for, by layer, in all steps
    */
   public record Reading(
       Map<String, Double> losses,
+      Map<String, Map<Integer, Double>> lossesByLayer,
+      Map<String, Map<Integer, Double>> figures,
       int advanced,
       int skipped,
       int notFinite,
       Map<Integer, List<Long>> loads,
-      long routed) {}
+      Map<Integer, Long> routed) {
+
+    /** The figures as the log line has them: the mean over the layers, by name. */
+    public Map<String, Double> meanFigures() {
+      return overLayers(figures);
+    }
+  }
+
+  private static Map<String, Double> overLayers(Map<String, Map<Integer, Double>> byLayer) {
+    Map<String, Double> means = new LinkedHashMap<>();
+    byLayer.forEach(
+        (name, values) ->
+            means.put(
+                name,
+                values.values().stream().mapToDouble(Double::doubleValue).average().getAsDouble()));
+    return means;
+  }
 
   /**
    * Adds a micro-batch's sums on the device, inside its scope. As a part of a captured graph this
    * is called once, for all the graph's replays.
    */
   public void addMicroBatch(Tensor lossSum, Tensor lossTokens, Pass pass) {
-    routedInMicroBatch = 0;
+    routedInMicroBatch.clear();
     stepLoss.add_(lossSum.detach());
     stepTokens.add_(lossTokens);
-    for (Pass.SideLoss side : pass.losses()) {
-      Sum sum =
-          sideLosses.computeIfAbsent(
-              side.name(), n -> new Sum(scalar(), scalar(), new TreeSet<>()));
-      sum.step().add_(side.value().detach());
-      sum.layers().add(side.layer());
-    }
+    sideLosses.add(pass.losses(), Pass.SideLoss::name, Pass.SideLoss::layer, Pass.SideLoss::value);
+    figures.add(pass.figures(), Pass.Figure::name, Pass.Figure::layer, Pass.Figure::value);
     for (Pass.ExpertLoad load : pass.loads()) {
       loads
           .computeIfAbsent(
               load.layer(),
               l -> Scopes.keep(() -> Tensors.zeros(ScalarType.Long, device, load.tokens().numel())))
           .add_(load.tokens());
-      routedInMicroBatch += load.routed();
+      routedInMicroBatch.merge(load.layer(), load.routed(), Long::sum);
     }
   }
 
   /** Counts on the host what each micro-batch adds, which is the same for all. */
   public void countMicroBatch() {
-    routed += routedInMicroBatch;
+    routedInMicroBatch.forEach((layer, rows) -> routed.merge(layer, rows, Long::sum));
   }
 
   /** Closes a step, after its update. */
@@ -107,12 +120,11 @@ public final class StepMetrics implements AutoCloseable {
     Scopes.run(
         () -> {
           Tensor mean = stepLoss.div(stepTokens.clamp_min(new Scalar(1.0)));
+          Tensor isSkipped = foundInf.gt(new Scalar(0));
           Tensor counts = foundInf.neg().add_(new Scalar(1.0));
-          loss.add_(unlessSkipped(mean, foundInf));
-          for (Sum side : sideLosses.values()) {
-            side.interval().add_(unlessSkipped(side.step(), foundInf));
-            side.step().zero_();
-          }
+          loss.add_(mean.masked_fill(isSkipped, new Scalar(0.0)));
+          sideLosses.endStep(isSkipped);
+          figures.endStep(isSkipped);
           advanced.add_(counts);
           skipped.add_(foundInf);
           notFinite.add_(mean.isfinite().logical_not().to(ScalarType.Float));
@@ -121,20 +133,17 @@ public final class StepMetrics implements AutoCloseable {
         });
   }
 
-  private static Tensor unlessSkipped(Tensor value, Tensor foundInf) {
-    return torch.where(foundInf.gt(new Scalar(0)), torch.zeros_like(value), value);
-  }
-
   /** Reads the sums, waiting for the device. */
   public Reading read() {
     int steps = (int) Tensors.item(advanced);
     Map<String, Double> losses = new LinkedHashMap<>();
+    Map<String, Map<Integer, Double>> lossesByLayer = Map.of();
+    Map<String, Map<Integer, Double>> figuresByLayer = Map.of();
     if (steps > 0) {
       losses.put("lm loss", Tensors.item(loss) / steps);
-      sideLosses.forEach(
-          (name, sum) ->
-              losses.put(
-                  name, Tensors.item(sum.interval()) / sum.layers().size() / microBatches / steps));
+      lossesByLayer = sideLosses.over((long) microBatches * steps);
+      figuresByLayer = figures.over((long) microBatches * steps);
+      losses.putAll(overLayers(lossesByLayer));
     }
     Map<Integer, List<Long>> tokens = new TreeMap<>();
     loads.forEach(
@@ -146,7 +155,14 @@ public final class StepMetrics implements AutoCloseable {
           tokens.put(layer, row);
         });
     return new Reading(
-        losses, steps, (int) Tensors.item(skipped), (int) Tensors.item(notFinite), tokens, routed);
+        losses,
+        lossesByLayer,
+        figuresByLayer,
+        steps,
+        (int) Tensors.item(skipped),
+        (int) Tensors.item(notFinite),
+        tokens,
+        new TreeMap<>(routed));
   }
 
   /** Begins a new interval. */
@@ -156,10 +172,11 @@ public final class StepMetrics implements AutoCloseable {
           for (Tensor sum : List.of(loss, advanced, skipped, notFinite)) {
             sum.zero_();
           }
-          sideLosses.values().forEach(side -> side.interval().zero_());
+          sideLosses.reset();
+          figures.reset();
           loads.values().forEach(Tensor::zero_);
         });
-    routed = 0;
+    routed.clear();
   }
 
   @Override
@@ -167,10 +184,8 @@ public final class StepMetrics implements AutoCloseable {
     for (Tensor sum : List.of(stepLoss, stepTokens, loss, advanced, skipped, notFinite)) {
       sum.close();
     }
-    for (Sum side : sideLosses.values()) {
-      side.step().close();
-      side.interval().close();
-    }
+    sideLosses.close();
+    figures.close();
     loads.values().forEach(Tensor::close);
   }
 }

@@ -1,10 +1,13 @@
 package moe4j.training;
 
 import static org.testng.Assert.assertEquals;
+import static org.testng.Assert.expectThrows;
 
 import java.util.List;
 import java.util.Map;
 import java.util.Random;
+import java.util.Set;
+import moe4j.kernels.Scopes;
 import moe4j.kernels.StepRandom;
 import moe4j.kernels.Tensors;
 import moe4j.testing.Seeds;
@@ -74,7 +77,7 @@ public class StepMetricsTest {
     assertEquals(reading.losses().get("lm loss"), (loss[0] + loss[1]) / 2, 1e-6);
     assertEquals(reading.losses().get("z_loss"), (side[0] + side[1]) / 2, 1e-6);
     assertEquals(reading.loads(), Map.of(1, List.of(24L, 40L), 3, List.of(24L, 40L)));
-    assertEquals(reading.routed(), 128);
+    assertEquals(reading.routed(), Map.of(1, 64L, 3, 64L));
   }
 
   @Test
@@ -90,6 +93,92 @@ public class StepMetricsTest {
     assertEquals(reading.skipped(), 0);
     assertEquals(reading.losses().get("lm loss"), 5, 1e-6);
     assertEquals(reading.losses().get("z_loss"), 7, 1e-6);
-    assertEquals(reading.routed(), 32);
+    assertEquals(reading.routed(), Map.of(1, 16L, 3, 16L));
+  }
+
+  /** Each layer's losses and figures are its own, whatever the order they are left in. */
+  @Test
+  public void whatLayersLeaveIsSummedByLayer() {
+    int steps = 3;
+    double[][] z = new double[steps * MICRO_BATCHES][LAYERS.size()];
+    double[][] entropy = new double[steps * MICRO_BATCHES][LAYERS.size()];
+    double[] extra = new double[steps * MICRO_BATCHES];
+    for (int step = 0; step < steps; step++) {
+      boolean skipped = step == 1;
+      for (int i = 0; i < MICRO_BATCHES; i++) {
+        int n = step * MICRO_BATCHES + i;
+        Pass pass = Pass.training(new StepRandom(1, 0, 0, 1));
+        for (int l = LAYERS.size() - 1; l >= 0; l--) {
+          z[n][l] = skipped ? Double.NaN : random.nextGaussian();
+          entropy[n][l] = skipped ? Double.POSITIVE_INFINITY : random.nextGaussian();
+          pass.addLoss(new Pass.SideLoss("z_loss", LAYERS.get(l), scalar(z[n][l]), 0.1));
+          pass.addFigure(new Pass.Figure("router entropy", LAYERS.get(l), scalar(entropy[n][l])));
+        }
+        // A second one of the same name and layer, and a figure of one layer only.
+        extra[n] = random.nextDouble();
+        pass.addLoss(new Pass.SideLoss("z_loss", 3, scalar(extra[n]), 0.1));
+        pass.addFigure(new Pass.Figure("spread", 3, scalar(extra[n])));
+        metrics.addMicroBatch(scalar(TOKENS), scalar(TOKENS), pass);
+        metrics.countMicroBatch();
+      }
+      metrics.endStep(scalar(skipped ? 1 : 0));
+    }
+    StepMetrics.Reading reading = metrics.read();
+    double[] zMean = new double[2];
+    double[] entropyMean = new double[2];
+    double extraMean = 0;
+    for (int n : new int[] {0, 1, 4, 5}) {
+      for (int l = 0; l < 2; l++) {
+        zMean[l] += z[n][l] / 4;
+        entropyMean[l] += entropy[n][l] / 4;
+      }
+      extraMean += extra[n] / 4;
+    }
+    assertEquals(reading.lossesByLayer().keySet(), Set.of("z_loss"));
+    Map<Integer, Double> losses = reading.lossesByLayer().get("z_loss");
+    assertEquals(losses.keySet(), Set.copyOf(LAYERS));
+    assertEquals(losses.get(1), zMean[0], 1e-6);
+    assertEquals(losses.get(3), zMean[1] + extraMean, 1e-6);
+    assertEquals(reading.losses().get("z_loss"), (zMean[0] + zMean[1] + extraMean) / 2, 1e-6);
+    assertEquals(List.copyOf(reading.figures().keySet()), List.of("router entropy", "spread"));
+    assertEquals(reading.figures().get("router entropy").get(1), entropyMean[0], 1e-6);
+    assertEquals(reading.figures().get("router entropy").get(3), entropyMean[1], 1e-6);
+    assertEquals(reading.figures().get("spread").keySet(), Set.of(3));
+    assertEquals(reading.figures().get("spread").get(3), extraMean, 1e-6);
+    Map<String, Double> means = reading.meanFigures();
+    assertEquals(means.get("router entropy"), (entropyMean[0] + entropyMean[1]) / 2, 1e-6);
+    assertEquals(means.get("spread"), extraMean, 1e-6);
+    metrics.reset();
+    assertEquals(metrics.read().figures(), Map.of());
+  }
+
+  /** A sum of some layers would be divided as if it were of all. */
+  @Test
+  public void otherLayersThanBeforeAreRefused() {
+    step(1, 1, false);
+    Pass pass = Pass.training(new StepRandom(1, 0, 0, 1));
+    pass.addLoss(new Pass.SideLoss("z_loss", 3, scalar(1), 0.1));
+    assertEquals(
+        expectThrows(
+                IllegalStateException.class,
+                () -> metrics.addMicroBatch(scalar(TOKENS), scalar(TOKENS), pass))
+            .getMessage(),
+        "layers [1, 3] left a 'z_loss' in the first micro-batch, layers [3] in this one: a layer"
+            + " leaves it in each or in none");
+  }
+
+  /** A reading holds numbers, and the sums are as many native objects however long a run is. */
+  @Test
+  public void stepsHoldNoNativeMemory() {
+    long[] live = new long[3];
+    for (int i = 0; i < live.length; i++) {
+      try (PointerScope inner = new PointerScope()) {
+        step(1, 2, false);
+        metrics.read();
+        metrics.reset();
+      }
+      live[i] = Scopes.livePointers();
+    }
+    assertEquals(live[2], live[1]);
   }
 }

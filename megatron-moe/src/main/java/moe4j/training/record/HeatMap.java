@@ -8,6 +8,7 @@ import java.io.IOException;
 import java.util.ArrayList;
 import java.util.Base64;
 import java.util.List;
+import java.util.stream.Collectors;
 import javax.imageio.ImageIO;
 import moe4j.training.record.RunHistory.LoadPoint;
 
@@ -22,13 +23,86 @@ final class HeatMap {
 
   private HeatMap() {}
 
-  /** One layer's experts (rows) over time (columns). */
-  static String overTime(List<LoadPoint> points, int layerIndex) throws IOException {
-    List<ExpertLoad.Layer> columns = new ArrayList<>();
-    for (int c = 0; c < Math.min(MOST_COLUMNS, points.size()); c++) {
-      int point = (int) ((long) points.size() * c / Math.min(MOST_COLUMNS, points.size()));
-      columns.add(points.get(point).load().layers().get(layerIndex));
+  /** Every layer's experts (rows) over time (columns), a picture each. */
+  static List<String> overTime(List<LoadPoint> points) throws IOException {
+    int columns = Math.min(MOST_COLUMNS, points.size());
+    List<LoadPoint> drawn = new ArrayList<>();
+    for (int c = 0; c < columns; c++) {
+      int from = (int) ((long) points.size() * c / columns);
+      int to = (int) ((long) points.size() * (c + 1) / columns);
+      drawn.add(
+          new LoadPoint(points.get(to - 1).at(), RunHistory.together(points.subList(from, to))));
     }
+    List<String> pictures = new ArrayList<>();
+    for (int l = 0; l < points.get(0).load().layers().size(); l++) {
+      int index = l;
+      pictures.add(
+          picture(
+              drawn.stream().map(point -> point.load().layers().get(index)).toList(),
+              drawn.stream().map(point -> point.at().step()).toList()));
+    }
+    return pictures;
+  }
+
+  /** One layer, a column a step. */
+  private static String picture(List<ExpertLoad.Layer> columns, List<Integer> steps)
+      throws IOException {
+    int layer = columns.get(0).layer();
+    int experts = columns.get(0).tokens().size();
+    int last = steps.get(steps.size() - 1);
+    int right = wide(experts) ? 392 : 292;
+    int height = Math.max(112, Math.min(512, 4 * experts));
+    int bottom = 22 + height;
+    double row = height / (double) experts;
+    StringBuilder svg = new StringBuilder();
+    svg.append(
+        ("<svg class=\"chart heat\" viewBox=\"0 0 %s %s\" role=\"img\" aria-label=\"%s\""
+                + " data-frame=\"44 22 %s %s\" data-layer=\"%s\" data-experts=\"%s\" data-steps=\"%s\">")
+            .formatted(
+                right + 8,
+                bottom + 36,
+                escape("Load of the experts of layer %s over %s steps".formatted(layer, last)),
+                right,
+                bottom,
+                layer,
+                experts,
+                steps.stream().map(String::valueOf).collect(Collectors.joining(" "))));
+    svg.append("<text class=\"title\" x=\"44\" y=\"14\">layer %s</text>".formatted(layer));
+    svg.append(
+        ("<image x=\"44\" y=\"22\" width=\"%s\" height=\"%s\" preserveAspectRatio=\"none\""
+                + " href=\"data:image/png;base64,%s\"/>")
+            .formatted(right - 44, height, png(columns)));
+    svg.append(
+        "<rect class=\"frame\" x=\"44\" y=\"22\" width=\"%s\" height=\"%s\"/>"
+            .formatted(right - 44, height));
+    for (int e = 0; e < experts; e += every(row, 20)) {
+      svg.append(text("tick", "end", 38, (int) Math.round(22 + row * (e + 0.5) + 4), e));
+    }
+    svg.append(
+        "<text class=\"label\" text-anchor=\"middle\" transform=\"translate(10 %s) rotate(-90)\">"
+            .formatted((22 + bottom) / 2));
+    svg.append("expert</text>");
+    svg.append(text("tick", "start", 44, bottom + 16, steps.get(0)));
+    svg.append(text("tick", "end", right, bottom + 16, last));
+    svg.append(text("label", "middle", (44 + right) / 2, bottom + 30, "step"));
+    return svg.append("</svg>").toString();
+  }
+
+  /** Whether so many rows need a large picture. */
+  static boolean wide(int experts) {
+    return experts > 32;
+  }
+
+  /** The least power of two at whose multiples labels have room. */
+  private static int every(double cell, double room) {
+    int every = 1;
+    while (every * cell < room) {
+      every *= 2;
+    }
+    return every;
+  }
+
+  private static String png(List<ExpertLoad.Layer> columns) throws IOException {
     int experts = columns.get(0).tokens().size();
     BufferedImage image = new BufferedImage(columns.size(), experts, BufferedImage.TYPE_INT_ARGB);
     for (int c = 0; c < columns.size(); c++) {
@@ -38,41 +112,16 @@ final class HeatMap {
     }
     ByteArrayOutputStream png = new ByteArrayOutputStream();
     ImageIO.write(image, "png", png);
-    int layer = columns.get(0).layer();
-    int last = points.get(points.size() - 1).at().step();
-    String label = "Load of the experts of layer %s over %s steps".formatted(layer, last);
-    int bottom = 22 + Math.max(112, Math.min(260, 3 * experts));
-    StringBuilder svg = new StringBuilder();
-    svg.append(
-        "<svg class=\"chart heat\" viewBox=\"0 0 300 %s\" role=\"img\" aria-label=\"%s\">"
-            .formatted(bottom + 36, escape(label)));
-    svg.append("<text class=\"title\" x=\"44\" y=\"14\">layer %s</text>".formatted(layer));
-    svg.append(
-        ("<image x=\"44\" y=\"22\" width=\"248\" height=\"%s\" preserveAspectRatio=\"none\""
-                + " href=\"data:image/png;base64,%s\"/>")
-            .formatted(bottom - 22, Base64.getEncoder().encodeToString(png.toByteArray())));
-    svg.append(
-        "<rect class=\"frame\" x=\"44\" y=\"22\" width=\"248\" height=\"%s\"/>"
-            .formatted(bottom - 22));
-    svg.append(text("tick", "end", 38, 33, "0"));
-    svg.append(text("tick", "end", 38, bottom - 1, experts - 1));
-    svg.append(
-        "<text class=\"label\" text-anchor=\"middle\" transform=\"translate(14 %s) rotate(-90)\">"
-            .formatted((22 + bottom) / 2));
-    svg.append("expert</text>");
-    svg.append(text("tick", "start", 44, bottom + 16, points.get(0).at().step()));
-    svg.append(text("tick", "end", 292, bottom + 16, last));
-    svg.append(text("label", "middle", 168, bottom + 30, "step"));
-    return svg.append("</svg>").toString();
+    return Base64.getEncoder().encodeToString(png.toByteArray());
   }
 
-  /** Layers (rows) by experts (columns), averaged over the last quarter of the points. */
+  /** Layers (rows) by experts (columns), over the last quarter of the points together. */
   static String atEnd(List<LoadPoint> points) {
-    List<LoadPoint> last = points.subList(points.size() * 3 / 4, points.size());
-    List<ExpertLoad.Layer> layers = last.get(0).load().layers();
+    List<ExpertLoad.Layer> layers =
+        RunHistory.together(points.subList(points.size() * 3 / 4, points.size())).layers();
     int experts = layers.stream().mapToInt(layer -> layer.tokens().size()).max().getAsInt();
-    double cell = Math.min(56, 840.0 / experts);
-    double height = Math.min(30, Math.max(14, cell));
+    double cell = Math.min(56, 1120.0 / experts);
+    double height = Math.min(30, Math.max(17, cell));
     int width = (int) (70 + cell * experts + 10);
     int bottom = (int) (24 + height * layers.size());
     StringBuilder svg = new StringBuilder();
@@ -87,7 +136,7 @@ final class HeatMap {
           "<text class=\"tick\" text-anchor=\"end\" x=\"58\" y=\"%s\">%s</text>"
               .formatted(PythonFormat.fixed(y + height / 2 + 4, 1), layers.get(l).layer()));
       for (int e = 0; e < layers.get(l).tokens().size(); e++) {
-        double relative = mean(last, l, e);
+        double relative = layers.get(l).relative(e);
         String value = PythonFormat.fixed(relative, 2);
         double x = 66 + cell * e;
         svg.append(
@@ -113,8 +162,7 @@ final class HeatMap {
         }
       }
     }
-    int every = (int) Math.ceil(28 / cell);
-    for (int e = 0; e < experts; e += every) {
+    for (int e = 0; e < experts; e += every(cell, 28)) {
       svg.append(
           "<text class=\"tick\" text-anchor=\"middle\" x=\"%s\" y=\"%s\">%s</text>"
               .formatted(PythonFormat.fixed(66 + cell * (e + 0.5), 1), bottom + 12, e));
@@ -128,13 +176,6 @@ final class HeatMap {
   private static String text(String style, String anchor, int x, int y, Object text) {
     return "<text class=\"%s\" text-anchor=\"%s\" x=\"%s\" y=\"%s\">%s</text>"
         .formatted(style, anchor, x, y, text);
-  }
-
-  private static double mean(List<LoadPoint> points, int layer, int expert) {
-    return points.stream()
-        .mapToDouble(point -> point.load().layers().get(layer).relative(expert))
-        .average()
-        .getAsDouble();
   }
 
   /** How full the colour is: 0 at the mean, 1 from twice and from half of it on. */

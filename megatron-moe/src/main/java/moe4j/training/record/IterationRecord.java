@@ -28,6 +28,8 @@ import java.util.Map;
  * @param peak what {@code mfu} is a share of; null with it
  * @param livePointers native objects that Java holds
  * @param experts the experts' load over the interval; null without experts
+ * @param figures what else the layers measure ({@code router entropy}), by name, in order, each the
+ *     mean over the layers and over the interval's steps that were not skipped
  * @param memory of the GPU at the interval's end; null on a CPU
  */
 public record IterationRecord(
@@ -51,14 +53,16 @@ public record IterationRecord(
     Peak peak,
     long livePointers,
     ExpertLoad.Summary experts,
+    Map<String, Double> figures,
     DeviceMemory memory) {
 
   /** The key of the language model's loss. */
   public static final String LM_LOSS = "lm loss";
 
-  /** Copies the losses in their order. */
+  /** Copies losses and figures in their order. */
   public IterationRecord {
     losses = Collections.unmodifiableMap(new LinkedHashMap<>(losses));
+    figures = Collections.unmodifiableMap(new LinkedHashMap<>(figures));
     if ((mfu == null) != (peak == null)) {
       throw new IllegalArgumentException("MFU and the peak it is a share of come together");
     }
@@ -86,6 +90,8 @@ public record IterationRecord(
       values.put("expert load CV", experts.cv());
       values.put("dropped share", experts.droppedShare());
     }
+    // A user's gate names its figures as it likes; what is Megatron's and ours stays.
+    figures.forEach(values::putIfAbsent);
     if (memory != null) {
       values.putAll(memory.values());
     }

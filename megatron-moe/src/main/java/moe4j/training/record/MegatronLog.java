@@ -72,6 +72,7 @@ public final class MegatronLog {
       put(line, "expert load CV", fixed(it.experts().cv(), 3));
       put(line, "dropped share", fixed(it.experts().droppedShare(), 4));
     }
+    it.figures().forEach((name, value) -> put(line, name, fixed(value, 3)));
   }
 
   private static void put(StringBuilder line, String key, String value) {

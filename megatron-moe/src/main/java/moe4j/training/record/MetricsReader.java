@@ -94,11 +94,14 @@ public final class MetricsReader {
   }
 
   private static Point point(JsonNode json) {
-    Map<String, Double> values = new LinkedHashMap<>();
-    json.path("values")
-        .properties()
-        .forEach(entry -> values.put(entry.getKey(), number(entry.getValue())));
-    return new Point(moment(json), values);
+    return new Point(moment(json), numbers(json.path("values")));
+  }
+
+  /** Numbers by name; none where there is no such object. */
+  private static Map<String, Double> numbers(JsonNode json) {
+    Map<String, Double> numbers = new LinkedHashMap<>();
+    json.properties().forEach(entry -> numbers.put(entry.getKey(), number(entry.getValue())));
+    return numbers;
   }
 
   private static double number(JsonNode value) {
@@ -112,7 +115,11 @@ public final class MetricsReader {
       layer.path("tokens").forEach(count -> tokens.add(count.longValue()));
       layers.add(
           new ExpertLoad.Layer(
-              layer.path("layer").asInt(), tokens, layer.path("dropped").asLong()));
+              layer.path("layer").asInt(),
+              tokens,
+              layer.path("dropped").asLong(),
+              numbers(layer.path("losses")),
+              numbers(layer.path("figures"))));
     }
     return new ExpertLoad(layers);
   }

@@ -148,7 +148,11 @@ public final class MetricsWriter implements Closeable {
     write(line);
   }
 
-  /** Records the experts' load over the log interval that ends with a step. */
+  /**
+   * Records the experts' load over the log interval that ends with a step: of each layer {@code
+   * tokens}, {@code dropped}, {@code losses} and {@code figures}, and for people also {@code cv}
+   * and {@code max_over_mean}, which follow from the tokens.
+   */
   public void expertLoad(int step, long consumedSamples, ExpertLoad load) throws IOException {
     Map<String, Object> line = line(MetricsFile.EXPERT_LOAD, step, consumedSamples);
     line.put("layers", load.layers().stream().map(MetricsWriter::layer).toList());
@@ -160,7 +164,15 @@ public final class MetricsWriter implements Closeable {
     map.put("layer", layer.layer());
     map.put("tokens", layer.tokens());
     map.put("dropped", layer.dropped());
+    map.put("cv", rounded(layer.cv()));
+    map.put("max_over_mean", rounded(layer.maxOverMean()));
+    map.put("losses", layer.losses());
+    map.put("figures", layer.figures());
     return map;
+  }
+
+  private static double rounded(double value) {
+    return Math.round(value * 1e4) / 1e4;
   }
 
   /** Records that the run ended, and why. */

@@ -184,8 +184,8 @@ final class ReportPage {
 
   private void experts(RunSummary run) throws IOException {
     List<LoadPoint> points = run.history().expertLoad();
-    int layers = points.get(0).load().layers().size();
     html.append("<h2>Expert load: ").append(escape(run.label())).append("</h2>\n");
+    findings(run);
     html.append("<p>Tokens each expert took, over the mean of its layer's experts.</p>\n")
         .append("<div class=\"scale\">half the mean<i></i>twice the mean</div>\n")
         .append("<h3>At the end, by layer and expert</h3><div class=\"card\">")
@@ -197,15 +197,55 @@ final class ReportPage {
     if (drops) {
       balance(run, "Dropped assignments", "share", ExpertLoad.Layer::droppedShare);
     }
-    html.append("</div>\n<h3>By expert over time</h3><div class=\"grid small\">\n");
-    for (int l = 0; l < layers; l++) {
-      html.append("<div class=\"card\">").append(HeatMap.overTime(points, l)).append("</div>\n");
+    gate(run);
+    int experts = points.get(0).load().layers().get(0).tokens().size();
+    html.append("</div>\n<h3>Over time, by layer and expert</h3><div class=\"grid ")
+        .append(HeatMap.wide(experts) ? "three" : "small")
+        .append("\">\n");
+    for (String layer : HeatMap.overTime(points)) {
+      html.append("<div class=\"card\">").append(layer).append("</div>\n");
     }
     html.append("</div>\n");
   }
 
-  /** A figure of each layer, thin, and their mean. */
+  /** How the load is at the end, in words. */
+  private void findings(RunSummary run) {
+    boolean balances = LoadFindings.balances(run.history().config().arguments());
+    List<String> sentences = LoadFindings.of(run.history().expertLoad(), balances);
+    html.append("<div class=\"card findings\">");
+    for (String sentence : sentences) {
+      html.append("<p>").append(escape(sentence)).append("</p>\n");
+    }
+    html.append("</div>\n");
+  }
+
+  /** What the gates measure, and the losses they leave. */
+  private void gate(RunSummary run) {
+    Set<String> figures = new LinkedHashSet<>();
+    Set<String> losses = new LinkedHashSet<>();
+    for (LoadPoint point : run.history().expertLoad()) {
+      for (ExpertLoad.Layer layer : point.load().layers()) {
+        figures.addAll(layer.figures().keySet());
+        losses.addAll(layer.losses().keySet());
+      }
+    }
+    for (String name : figures) {
+      String title = name.equals(ExpertLoad.ROUTER_ENTROPY) ? "Router entropy" : name;
+      String unit = name.equals(ExpertLoad.ROUTER_ENTROPY) ? "nats" : "";
+      chart(byLayer(run, title, unit, layer -> layer.figures().getOrDefault(name, Double.NaN)));
+    }
+    for (String name : losses) {
+      chart(byLayer(run, name, "loss", layer -> layer.losses().getOrDefault(name, Double.NaN)));
+    }
+  }
+
   private void balance(
+      RunSummary run, String title, String label, ToDoubleFunction<ExpertLoad.Layer> figure) {
+    chart(byLayer(run, title, label, figure).fromZero());
+  }
+
+  /** A figure of each layer, thin, and the mean of those that have it. */
+  private LineChart byLayer(
       RunSummary run, String title, String label, ToDoubleFunction<ExpertLoad.Layer> figure) {
     List<LoadPoint> points = run.history().expertLoad();
     List<Curve> curves = new ArrayList<>();
@@ -229,9 +269,13 @@ final class ReportPage {
             Kind.LINE,
             points,
             step,
-            point -> point.load().layers().stream().mapToDouble(figure).average().getAsDouble()));
-    LineChart chart = LineChart.all(title + ", each layer and their mean", "step", label, curves);
-    chart(chart.fromZero());
+            point ->
+                point.load().layers().stream()
+                    .mapToDouble(figure)
+                    .filter(Double::isFinite)
+                    .average()
+                    .orElse(Double.NaN)));
+    return LineChart.all(title + ", each layer and their mean", "step", label, curves);
   }
 
   private void configurations() {

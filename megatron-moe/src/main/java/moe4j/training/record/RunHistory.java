@@ -60,6 +60,11 @@ public record RunHistory(
   /** The experts' load over the log interval that ended here. */
   public record LoadPoint(Moment at, ExpertLoad load) {}
 
+  /** The load over several points, at least one. */
+  static ExpertLoad together(List<LoadPoint> points) {
+    return ExpertLoad.together(points.stream().map(LoadPoint::load).toList());
+  }
+
   /** How far the run has come. */
   public Moment last() {
     Moment last = new Moment(0, 0, 0, 0);

@@ -150,6 +150,9 @@ public final class TensorBoardWriter implements Closeable {
       scalar("moe/expert-load-cv", it.experts().cv(), it.iteration());
       scalar("moe/dropped-share", it.experts().droppedShare(), it.iteration());
     }
+    for (Map.Entry<String, Double> figure : it.figures().entrySet()) {
+      scalar("moe/" + dashed(figure.getKey()), figure.getValue(), it.iteration());
+    }
   }
 
   /** An evaluation's losses and perplexities under Megatron's tags. */
@@ -165,16 +168,32 @@ public final class TensorBoardWriter implements Closeable {
     }
   }
 
-  /** The experts' load: each layer's variation, and each expert's load over the mean. */
+  /**
+   * What the experts of each layer did: the load's figures, each expert's load over the mean as a
+   * histogram, and the layer's losses and figures.
+   */
   public void expertLoad(int step, ExpertLoad load) throws IOException {
     for (ExpertLoad.Layer layer : load.layers()) {
-      scalar("moe/expert-load-cv_layer_" + layer.layer(), layer.cv(), step);
+      String of = "_layer_" + layer.layer();
+      scalar("moe/max-mean-expert-load" + of, layer.maxOverMean(), step);
+      scalar("moe/expert-load-cv" + of, layer.cv(), step);
+      scalar("moe/dropped-share" + of, layer.droppedShare(), step);
+      for (Map.Entry<String, Double> loss : layer.losses().entrySet()) {
+        scalar("moe/" + loss.getKey() + of, loss.getValue(), step);
+      }
+      for (Map.Entry<String, Double> figure : layer.figures().entrySet()) {
+        scalar("moe/" + dashed(figure.getKey()) + of, figure.getValue(), step);
+      }
       double[] relative = new double[layer.tokens().size()];
       for (int e = 0; e < relative.length; e++) {
         relative[e] = layer.relative(e);
       }
-      histogram("moe/expert-load_layer_" + layer.layer(), relative, step);
+      histogram("moe/expert-load" + of, relative, step);
     }
+  }
+
+  private static String dashed(String name) {
+    return name.replace(' ', '-');
   }
 
   private void one(String tag, Double value, IterationRecord it) throws IOException {

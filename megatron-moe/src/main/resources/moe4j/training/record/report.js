@@ -15,6 +15,12 @@ const element = (name, attributes) => {
   for (const key in attributes) made.setAttribute(key, attributes[key]);
   return made;
 };
+const place = event => {
+  tip.style.display = 'block';
+  const flip = event.clientX + tip.offsetWidth + 24 > innerWidth;
+  tip.style.left = (flip ? event.clientX - tip.offsetWidth - 14 : event.clientX + 14) + 'px';
+  tip.style.top = Math.min(event.clientY + 14, innerHeight - tip.offsetHeight - 8) + 'px';
+};
 for (const id in charts) {
   const chart = charts[id], svg = document.getElementById(id), layer = svg.querySelector('.hover');
   const [left, top, right, bottom] = chart.frame;
@@ -43,9 +49,22 @@ for (const id in charts) {
       row.append(swatch, name, value);
       tip.append(row);
     }
-    tip.style.display = 'block';
-    const flip = event.clientX + tip.offsetWidth + 24 > innerWidth;
-    tip.style.left = (flip ? event.clientX - tip.offsetWidth - 14 : event.clientX + 14) + 'px';
-    tip.style.top = Math.min(event.clientY + 14, innerHeight - tip.offsetHeight - 8) + 'px';
+    place(event);
+  });
+}
+// Names the layer, the expert and the step below the pointer over a heat map.
+for (const svg of document.querySelectorAll('svg[data-steps]')) {
+  const [left, top, right, bottom] = svg.dataset.frame.split(' ').map(Number);
+  const steps = svg.dataset.steps.split(' ');
+  const hide = () => { tip.style.display = 'none'; };
+  svg.addEventListener('pointerleave', hide);
+  svg.addEventListener('pointermove', event => {
+    const box = svg.getBoundingClientRect(), unit = svg.viewBox.baseVal.width / box.width;
+    const x = ((event.clientX - box.left) * unit - left) / (right - left);
+    const y = ((event.clientY - box.top) * unit - top) / (bottom - top);
+    if (x < 0 || x >= 1 || y < 0 || y >= 1) return hide();
+    const expert = Math.floor(y * svg.dataset.experts), step = steps[Math.floor(x * steps.length)];
+    tip.textContent = `layer ${svg.dataset.layer}, expert ${expert}, step ${step}`;
+    place(event);
   });
 }

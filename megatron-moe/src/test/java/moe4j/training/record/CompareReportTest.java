@@ -74,6 +74,9 @@ public class CompareReportTest {
             "Learning rate",
             "Gradient norm",
             "Coefficient of variation",
+            "Router entropy, each layer and their mean",
+            "load_balancing_loss, each layer and their mean",
+            "z_loss, each layer and their mean",
             "Expert load: ")) {
       assertTrue(page.contains(heading), heading);
     }
@@ -105,9 +108,10 @@ public class CompareReportTest {
         ids.add(id);
       }
     }
-    // Six losses, five measures, two of balance; and heat maps: the end and four layers.
-    assertEquals(ids.size(), 13);
-    assertEquals(charts, 13 + 5);
+    // Six losses, five measures, two of balance, the router's entropy and two losses by layer; and
+    // heat maps: the end and four layers.
+    assertEquals(ids.size(), 16);
+    assertEquals(charts, 16 + 5);
     int from = page.indexOf("application/json\">") + "application/json\">".length();
     JsonNode data =
         new ObjectMapper().readTree(page.substring(from, page.indexOf("</script>", from)));
@@ -193,9 +197,34 @@ public class CompareReportTest {
     String page = Files.readString(report.write(directory.resolve("out")));
     assertTrue(page.contains("same (" + once.toAbsolutePath() + ")"));
     assertTrue(page.contains("Dropped assignments"));
+    assertTrue(page.contains("something is wrong in 1 of 1 layers"));
+    assertTrue(page.contains("95 of 96 experts take less than a tenth of their share"));
     assertFalse(page.contains("NaN"));
     assertFalse(page.contains("Infinity"));
     CompareReport.of(List.of(diverged)).write(directory.resolve("out"));
+  }
+
+  /** The page says of each run with experts what {@link LoadFindings} says. */
+  @Test
+  public void theLoadIsPutIntoWords() throws IOException {
+    CompareReport report = twins(400);
+    String page = Files.readString(report.write(directory.resolve("out")));
+    List<String> sentences = LoadFindings.of(report.runs().get(1).expertLoad(), true);
+    assertTrue(sentences.get(0).contains("the load is balanced"), sentences.get(0));
+    for (String sentence : sentences) {
+      assertTrue(page.contains("<p>" + Markup.escape(sentence) + "</p>"), sentence);
+    }
+    assertEquals(page.split("class=\"card findings\"", -1).length - 1, 1);
+    // A record that says nothing but the load, as older ones do.
+    Path old = directory.resolve("old");
+    try (MetricsWriter writer = MetricsWriter.create(old, MadeUpRun.config("old", 4))) {
+      writer.train(MadeUpRun.iteration(1, 1, 4, random));
+      List<Long> tokens = List.of(9L, 10L, 11L, 10L);
+      writer.expertLoad(1, 16, new ExpertLoad(List.of(new ExpertLoad.Layer(1, tokens, 0))));
+    }
+    page = Files.readString(CompareReport.of(List.of(old)).write(directory.resolve("out")));
+    assertTrue(page.contains("Up to step 1 the load is balanced"));
+    assertFalse(page.contains("Router entropy"));
   }
 
   @Test

@@ -3,7 +3,9 @@ package moe4j.training.record;
 import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.assertThrows;
 
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
 import org.testng.annotations.Test;
 
 public class ExpertLoadTest {
@@ -19,6 +21,45 @@ public class ExpertLoadTest {
     assertEquals(
         new ExpertLoad(List.of(skewed, balanced)).summary(),
         new ExpertLoad.Summary(2.0, Math.sqrt(1.5) / 2, 0.1));
+  }
+
+  @Test
+  public void whatAGateLeavesKeepsItsOrderAndIsACopy() {
+    Map<String, Double> losses = new LinkedHashMap<>();
+    losses.put("z_loss", 0.5);
+    losses.put("a_loss", 1.5);
+    ExpertLoad.Layer layer =
+        new ExpertLoad.Layer(0, List.of(1L), 0, losses, Map.of("entropy", 2.0));
+    losses.clear();
+    assertEquals(List.copyOf(layer.losses().keySet()), List.of("z_loss", "a_loss"));
+    assertEquals(layer.figures(), Map.of("entropy", 2.0));
+    assertThrows(UnsupportedOperationException.class, () -> layer.losses().clear());
+  }
+
+  @Test
+  public void intervalsTogether() {
+    ExpertLoad.Layer first =
+        new ExpertLoad.Layer(
+            3, List.of(6L, 2L), 1, Map.of("z_loss", 0.5), Map.of("entropy", 1.0, "early", 4.0));
+    ExpertLoad.Layer second =
+        new ExpertLoad.Layer(3, List.of(1L, 5L), 2, Map.of("z_loss", 1.0), Map.of("entropy", 2.0));
+    ExpertLoad.Layer third =
+        new ExpertLoad.Layer(
+            3, List.of(0L, 1L), 0, Map.of("z_loss", Double.NaN), Map.of("entropy", 6.0));
+    assertEquals(
+        ExpertLoad.together(
+            List.of(
+                new ExpertLoad(List.of(first)),
+                new ExpertLoad(List.of(second)),
+                new ExpertLoad(List.of(third)))),
+        new ExpertLoad(
+            List.of(
+                new ExpertLoad.Layer(
+                    3,
+                    List.of(7L, 8L),
+                    3,
+                    Map.of("z_loss", 0.75),
+                    Map.of("entropy", 3.0, "early", 4.0)))));
   }
 
   @Test

@@ -52,7 +52,18 @@ final class MadeUpRun {
         double balanced = 1 + 0.06 * Math.sin(e + l) + 0.04 * random.nextGaussian();
         tokens[e] = Math.max(0, Math.round(8192 * (balanced + 0.9 * skew)));
       }
-      all.add(new ExpertLoad.Layer(l, Arrays.asList(tokens), 0));
+      double decided = 1 - Math.exp(-step / 120.0);
+      double entropy = Math.log(experts) * (1 - (0.3 + 0.02 * l) * decided);
+      Map<String, Double> losses = new LinkedHashMap<>();
+      losses.put("load_balancing_loss", 1 + (0.1 + 0.05 * l) * Math.exp(-step / 150.0));
+      losses.put("z_loss", 0.3 + 0.05 * l + 0.02 * random.nextDouble());
+      all.add(
+          new ExpertLoad.Layer(
+              l,
+              Arrays.asList(tokens),
+              0,
+              losses,
+              Map.of(ExpertLoad.ROUTER_ENTROPY, entropy + 0.01 * random.nextGaussian())));
     }
     return new ExpertLoad(all);
   }
@@ -62,10 +73,12 @@ final class MadeUpRun {
     Map<String, Double> losses = new LinkedHashMap<>();
     losses.put("lm loss", loss);
     ExpertLoad.Summary summary = null;
+    Map<String, Double> figures = Map.of();
     if (experts > 0) {
       losses.put("load_balancing_loss", 1 + 0.2 * Math.exp(-step / 150.0));
       losses.put("z_loss", 0.3 + 0.1 * random.nextDouble());
       summary = load(step, 4, experts, random).summary();
+      figures = Map.of(ExpertLoad.ROUTER_ENTROPY, 0.8 * Math.log(experts));
     }
     return new IterationRecord(
         step,
@@ -88,6 +101,7 @@ final class MadeUpRun {
         null,
         1834,
         summary,
+        figures,
         null);
   }
 

@@ -21,6 +21,13 @@ public class MegatronLogTest {
     return losses;
   }
 
+  private static Map<String, Double> figures() {
+    Map<String, Double> figures = new LinkedHashMap<>();
+    figures.put("router entropy", 2.61349);
+    figures.put("spread", -0.5);
+    return figures;
+  }
+
   @Test
   public void fullLine() {
     IterationRecord it =
@@ -45,6 +52,7 @@ public class MegatronLogTest {
             new Peak("NVIDIA H200 bf16", 989.4e12),
             1834,
             new ExpertLoad.Summary(1.5, 0.25, 0.0125),
+            figures(),
             null);
     assertEquals(
         MegatronLog.training(it, NOW),
@@ -56,7 +64,42 @@ public class MegatronLogTest {
             + " number of skipped iterations:   0 | number of nan iterations:   0 |"
             + " tokens/s: 8192.0 | MFU: 41.2% of 989.4 TFLOP/s (NVIDIA H200 bf16) |"
             + " live native pointers: 1834 | max/mean expert load: 1.500 | expert load CV: 0.250 |"
-            + " dropped share: 0.0125 |");
+            + " dropped share: 0.0125 | router entropy: 2.613 | spread: -0.500 |");
+    List<String> keys = List.copyOf(it.values().keySet());
+    assertEquals(
+        keys.subList(keys.indexOf("dropped share"), keys.size()),
+        List.of("dropped share", "router entropy", "spread"));
+    assertEquals(it.values().get("router entropy"), 2.61349);
+  }
+
+  /** What a user's gate calls one of its figures takes nothing else's place. */
+  @Test
+  public void aFigureOfATakenNameReplacesNothing() {
+    IterationRecord it =
+        new IterationRecord(
+            1,
+            2,
+            3,
+            0,
+            4.5,
+            null,
+            null,
+            6,
+            losses(),
+            1.0,
+            null,
+            null,
+            null,
+            0,
+            0,
+            7.5,
+            null,
+            null,
+            8,
+            null,
+            Map.of("lm loss", 99.0),
+            null);
+    assertEquals(it.values().get("lm loss"), 10.92563);
   }
 
   /** Megatron's line has none of it; metrics.jsonl has, in bytes. */
@@ -84,6 +127,7 @@ public class MegatronLogTest {
             null,
             8,
             null,
+            Map.of(),
             new DeviceMemory(1L << 33, 3L << 33, 1L << 34, 1L << 35));
     Map<String, Number> values = it.values();
     assertEquals(values.get("memory allocated (bytes)"), 1L << 33);
@@ -98,7 +142,7 @@ public class MegatronLogTest {
     IterationRecord it =
         new IterationRecord(
             123456, 500000, 3950592, 64, 87.25, null, null, 256, nan, 65536.0, null, null, null, 1,
-            1, 0.25, null, null, 7, null, null);
+            1, 0.25, null, null, 7, null, Map.of(), null);
     assertEquals(
         MegatronLog.training(it, NOW.withNano(0)),
         " [2026-11-23 16:21:47.000000] iteration   123456/  500000 | consumed samples:      3950592 |"

@@ -87,6 +87,43 @@ public class MetricsTest {
     assertTrue(Double.isNaN(point.value("never measured")));
   }
 
+  /** What the experts do, for people with jq. */
+  @Test
+  public void aLayersLineSaysAll() throws IOException {
+    ExpertLoad.Layer layer =
+        new ExpertLoad.Layer(
+            2,
+            List.of(6L, 2L, 0L, 0L),
+            2,
+            Map.of("z_loss", 0.25),
+            Map.of("router entropy", Double.NaN));
+    try (MetricsWriter writer = MetricsWriter.create(directory, MadeUpRun.config("n", 4))) {
+      writer.expertLoad(10, 160, new ExpertLoad(List.of(layer)));
+    }
+    String line = Files.readAllLines(directory.resolve("metrics.jsonl")).get(1);
+    assertTrue(
+        line.endsWith(
+            "\"layers\":[{\"layer\":2,\"tokens\":[6,2,0,0],\"dropped\":2,\"cv\":1.2247,"
+                + "\"max_over_mean\":3.0,\"losses\":{\"z_loss\":0.25},"
+                + "\"figures\":{\"router entropy\":\"NaN\"}}]}"),
+        line);
+    assertEquals(
+        MetricsReader.read(directory).expertLoad().get(0).load(), new ExpertLoad(List.of(layer)));
+  }
+
+  @Test
+  public void aFileFromBeforeLossesByLayerIsRead() throws IOException {
+    MetricsWriter.create(directory, MadeUpRun.config("old", 4)).close();
+    Files.writeString(
+        directory.resolve("metrics.jsonl"),
+        "{\"kind\":\"expert_load\",\"step\":10,\"consumed_samples\":160,\"tokens\":40960,"
+            + "\"wall_s\":1.5,\"layers\":[{\"layer\":3,\"tokens\":[5,7],\"dropped\":1}]}\n",
+        StandardOpenOption.APPEND);
+    assertEquals(
+        MetricsReader.read(directory).expertLoad().get(0).load(),
+        new ExpertLoad(List.of(new ExpertLoad.Layer(3, List.of(5L, 7L), 1, Map.of(), Map.of()))));
+  }
+
   @Test
   public void tornLastLineIsDropped() throws IOException {
     MadeUpRun.write(directory, "torn", 4, 60, 0.5, random);

@@ -139,10 +139,7 @@ public class TensorBoardWriterTest {
       writer.validation(
           new ValidationRecord(50, 800, ValidationRecord.Set.TEST, Map.of("lm loss", 1.5)));
       writer.text("arguments", "| a | b |", 0);
-      List<String> payloads =
-          payloads(writer.file()).stream()
-              .map(payload -> new String(payload, StandardCharsets.ISO_8859_1))
-              .toList();
+      List<String> payloads = texts(writer.file());
       assertTrue(payloads.get(0).endsWith("brain.Event:2"));
       for (String tag :
           List.of(
@@ -156,10 +153,42 @@ public class TensorBoardWriterTest {
               "iteration-time",
               "lm loss test ppl",
               "moe/expert-load-cv_layer_3",
+              "moe/router-entropy" + (char) 0x15,
+              "moe/z_loss_layer_0",
               "arguments")) {
         assertTrue(payloads.stream().anyMatch(payload -> payload.contains(tag)), tag);
       }
     }
+  }
+
+  /** Tags and values of a layer, in Megatron's form. */
+  @Test
+  public void whatALayersExpertsDo() throws IOException {
+    ExpertLoad.Layer layer =
+        new ExpertLoad.Layer(
+            7,
+            List.of(6L, 2L, 0L, 0L),
+            2,
+            Map.of("load_balancing_loss", 1.25),
+            Map.of("router entropy", 0.75));
+    Clock clock = Clock.fixed(Instant.ofEpochSecond(1_700_000_000), ZoneOffset.UTC);
+    try (TensorBoardWriter writer = new TensorBoardWriter(directory.resolve("a"), clock);
+        TensorBoardWriter expected = new TensorBoardWriter(directory.resolve("b"), clock)) {
+      writer.expertLoad(30, new ExpertLoad(List.of(layer)));
+      expected.scalar("moe/max-mean-expert-load_layer_7", 3, 30);
+      expected.scalar("moe/expert-load-cv_layer_7", Math.sqrt(1.5), 30);
+      expected.scalar("moe/dropped-share_layer_7", 0.2, 30);
+      expected.scalar("moe/load_balancing_loss_layer_7", 1.25, 30);
+      expected.scalar("moe/router-entropy_layer_7", 0.75, 30);
+      expected.histogram("moe/expert-load_layer_7", new double[] {3, 1, 0, 0}, 30);
+      assertEquals(texts(writer.file()), texts(expected.file()));
+    }
+  }
+
+  private static List<String> texts(Path file) throws IOException {
+    return payloads(file).stream()
+        .map(payload -> new String(payload, StandardCharsets.ISO_8859_1))
+        .toList();
   }
 
   @Test

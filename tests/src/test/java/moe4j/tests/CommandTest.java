@@ -274,7 +274,8 @@ public class CommandTest {
                 + " live native pointers: \\d+ \\|"
                 + " max/mean expert load: \\d+\\.\\d{3} \\|"
                 + " expert load CV: \\d+\\.\\d{3} \\|"
-                + " dropped share: 0\\.0000 \\|");
+                + " dropped share: 0\\.0000 \\|"
+                + " router entropy: \\d+\\.\\d{3} \\|");
     List<String> steps = new ArrayList<>();
     for (String line : out.lines().filter(l -> l.contains("] iteration ")).toList()) {
       Matcher matcher = training.matcher(line);

@@ -74,6 +74,12 @@ final class LoadFindings {
 
   /** Whether a run's arguments ask for anything that balances the load. */
   static boolean balances(Map<String, Object> arguments) {
+    if (arguments.get("balance_strategy") instanceof String strategy) {
+      boolean loss =
+          arguments.get("balance_loss_weight") instanceof Number n && n.doubleValue() > 0;
+      boolean byLoss = List.of("noisy", "gshard", "switch").contains(strategy);
+      return !strategy.equals("naive") && (loss || !byLoss);
+    }
     Object type = arguments.get("moe_router_load_balancing_type");
     String types = type == null ? "aux_loss" : PythonFormat.str(type);
     Object weight = arguments.get("moe_aux_loss_coeff");

@@ -43,27 +43,33 @@ final class RouterLosses {
   }
 
   /**
+   * A choice of experts.
+   *
+   * @param experts int64 [T, k]
+   * @param tokens int64 [E], how often each was chosen
+   */
+  record Choice(Tensor experts, Tensor tokens) {}
+
+  /**
    * Leaves them.
    *
-   * @param chosen the plain k largest scores' experts, or null where those are not known yet
+   * @param known the plain k largest scores' experts, or null where those are not known yet
    */
-  void leave(Tensor logits, Tensor scores, Tensor chosen, Pass pass) {
+  void leave(Tensor logits, Tensor scores, Choice known, Pass pass) {
     boolean balanced = config.balance().stream().anyMatch(b -> b.coefficient() > 0);
     Tensor probabilities =
         config.score().probabilities(balanced ? logits : logits.detach(), scores);
-    Tensor plain =
-        !balanced || chosen != null ? chosen : TopK.of(scores.detach(), shape.topk()).indices();
-    Tensor tokens = balanced ? Balance.counts(plain, shape.experts()) : null;
+    Choice plain = balanced && known == null ? choice(scores) : known;
     for (BalanceLoss balance : config.balance()) {
       Tensor value =
           balance.coefficient() == 0
               ? Tensors.zeros(ScalarType.Float, logits.device())
               : switch (balance.kind()) {
-                case AUX_LOSS -> Balance.switchLoss(probabilities, tokens, shape.topk());
+                case AUX_LOSS -> Balance.switchLoss(probabilities, plain.tokens(), shape.topk());
                 case SEQ_AUX_LOSS ->
-                    Balance.sequenceLoss(probabilities, plain, pass.random().samples());
+                    Balance.sequenceLoss(probabilities, plain.experts(), pass.random().samples());
                 case GLOBAL_AUX_LOSS ->
-                    Balance.switchLoss(probabilities, ofStep(tokens), shape.topk());
+                    Balance.switchLoss(probabilities, ofStep(plain.tokens()), shape.topk());
               };
       leave(balance.kind().key(), value, balance.coefficient(), pass);
     }
@@ -74,6 +80,11 @@ final class RouterLosses {
       leave(Z_LOSS, value, config.zLoss(), pass);
     }
     Balance.leaveEntropy(probabilities, shape.layer(), pass);
+  }
+
+  private Choice choice(Tensor scores) {
+    Tensor experts = TopK.of(scores.detach(), shape.topk()).indices();
+    return new Choice(experts, Balance.counts(experts, shape.experts()));
   }
 
   private Tensor ofStep(Tensor tokens) {

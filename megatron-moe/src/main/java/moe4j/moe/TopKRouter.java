@@ -8,7 +8,6 @@ import moe4j.transformer.Pass;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;
-import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
  * Megatron's router: a linear layer, scores, the k largest, their weights. All of it in fp32; of
@@ -64,15 +63,19 @@ public final class TopKRouter implements Gate {
     TopK top = TopK.of(plain ? scores : searched, shape.topk());
     Tensor chosen = top.indices();
     Tensor weights = weights(plain ? top.values() : scores.gather(1, chosen));
+    Routing routing =
+        capacity == null
+            ? Routing.ofChoices(chosen, weights, shape.experts())
+            : capacity.route(chosen, weights, shape.experts());
     if (pass.isTraining()) {
-      losses.leave(logits, scores, plain ? chosen : null, pass);
+      Tensor asked =
+          capacity == null ? routing.tokensPerExpert() : Balance.counts(chosen, shape.experts());
+      losses.leave(logits, scores, plain ? new RouterLosses.Choice(chosen, asked) : null, pass);
       if (bias != null) {
-        bias.count(chosen);
+        bias.count(asked);
       }
     }
-    return capacity == null
-        ? Routing.ofChoices(chosen, weights, shape.experts())
-        : capacity.route(chosen, weights, shape.experts());
+    return routing;
   }
 
   private Tensor jittered(Tensor hidden, Pass pass) {
@@ -126,13 +129,11 @@ public final class TopKRouter implements Gate {
 
   /** A bias of each expert for the choice alone, which follows the load from step to step. */
   private static final class ExpertBias {
-    private final int experts;
     private final double rate;
     private final Tensor bias;
     private final Tensor load;
 
     ExpertBias(int experts, double rate, ParameterScope parameters) {
-      this.experts = experts;
       this.rate = rate;
       this.bias = parameters.buffer("expert_bias", experts);
       this.load = parameters.scratch(experts);
@@ -143,8 +144,8 @@ public final class TopKRouter implements Gate {
       return bias;
     }
 
-    void count(Tensor chosen) {
-      load.add_(Balance.counts(chosen, experts).to(ScalarType.Float));
+    void count(Tensor tokens) {
+      load.add_(tokens);
     }
 
     /** {@code bias += rate sign(mean(load) - load)}, unless the step was skipped. */

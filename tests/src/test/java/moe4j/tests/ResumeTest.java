@@ -43,6 +43,16 @@ public class ResumeTest {
           + EXPERTS
           + " --moe-ffn-hidden-size 64";
 
+  /** A buffer that follows the load, and losses that sum over a step. */
+  private static final String BIAS =
+      " --num-experts 4 --moe-ffn-hidden-size 16 --moe-router-score-function sigmoid"
+          + " --moe-router-enable-expert-bias --moe-router-load-balancing-type global_aux_loss"
+          + " seq_aux_loss --moe-aux-loss-coeff 0.01 0.01";
+
+  private static final String FORCED =
+      " --moe-router-force-load-balancing --moe-input-jitter-eps 0.1"
+          + " --moe-expert-capacity-factor 1 --moe-pad-expert-input-to-capacity";
+
   private final Random random = Seeds.random(ResumeTest.class);
   private Workspace workspace;
   private List<String> base;
@@ -77,6 +87,10 @@ public class ResumeTest {
       {"threads", "--train-iters 14 --num-threads 2" + LARGER, 14, 7},
       {"samples", "--train-samples 160 --lr-warmup-samples 20 --swiglu", 40, 20},
       {"anywhere", "--train-iters 30 --bf16" + EXPERTS, 30, 1 + random.nextInt(29)},
+      {"noisy", "--train-iters 16 --num-experts 4 --fmoefy --balance-strategy noisy", 16, 9},
+      {"gshard", "--train-iters 16 --num-experts 4 --fmoefy --balance-strategy gshard", 16, 5},
+      {"bias", "--train-iters 16" + BIAS, 16, 7},
+      {"forced", "--train-iters 16" + EXPERTS + FORCED, 16, 8},
     };
   }
 

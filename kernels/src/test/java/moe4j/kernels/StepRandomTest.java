@@ -6,6 +6,7 @@ import static org.testng.Assert.assertSame;
 import static org.testng.Assert.assertThrows;
 import static org.testng.Assert.assertTrue;
 
+import java.util.Arrays;
 import java.util.Random;
 import moe4j.testing.Seeds;
 import org.bytedeco.javacpp.PointerScope;
@@ -61,6 +62,60 @@ public class StepRandomTest {
 
   private static float[] drop(StepRandom numbers, Tensor x) {
     return Tensors.floats(numbers.dropout(x, 0.4, LAYER, OPERATION));
+  }
+
+  @Test
+  public void normalNumbersDoNotDependOnHowABatchIsCut() {
+    long seed = random.nextLong();
+    Tensor batch = torch.empty(6, 3, 5);
+    float[] whole = Tensors.floats(new StepRandom(seed, 9, 0, 6).normal(batch, LAYER, OPERATION));
+    for (int size : new int[] {1, 2, 3}) {
+      for (int from = 0; from < 6; from += size) {
+        Tensor part = Tensors.slice(batch, 0, from, from + size);
+        StepRandom numbers = new StepRandom(seed, 9, from, size);
+        assertEquals(
+            Tensors.floats(numbers.normal(part, LAYER, OPERATION)),
+            Arrays.copyOfRange(whole, from * 15, (from + size) * 15));
+      }
+    }
+    StepRandom later = new StepRandom(seed, 10, 0, 6);
+    assertNotEquals(Tensors.floats(later.normal(batch, LAYER, OPERATION)), whole);
+  }
+
+  /** The moments of N(0, 1) up to the fourth, and tails, each within six standard errors. */
+  @Test
+  public void normalNumbersAreNormal() {
+    int n = 200_000;
+    StepRandom numbers = new StepRandom(random.nextLong(), 3, 0, 2);
+    float[] draws = Tensors.floats(numbers.normal(torch.empty(2, n / 2), LAYER, OPERATION));
+    double[] moments = new double[5];
+    int beyondTwo = 0;
+    for (float draw : draws) {
+      assertTrue(Math.abs(draw) < 6, "a draw of " + draw);
+      for (int i = 1; i < moments.length; i++) {
+        moments[i] += Math.pow(draw, i) / n;
+      }
+      beyondTwo += Math.abs(draw) > 2 ? 1 : 0;
+    }
+    double error = 6 / Math.sqrt(n);
+    assertEquals(moments[1], 0, error);
+    assertEquals(moments[2], 1, error * Math.sqrt(2));
+    assertEquals(moments[3], 0, error * Math.sqrt(15));
+    assertEquals(moments[4], 3, error * Math.sqrt(96));
+    assertEquals(beyondTwo / (double) n, 0.0455, error * Math.sqrt(0.0455));
+  }
+
+  /** Of seed 1 the first draws that are the least and the largest there are. */
+  @Test
+  public void theEndsOfTheNormalNumbersAreFinite() {
+    Tensor one = torch.empty(1);
+    StepRandom least = new StepRandom(1, 0, 41841907, 1);
+    StepRandom largest = new StepRandom(1, 0, 25275781, 1);
+    assertEquals(Tensors.item(least.uniform(one, 0, 0)), 0.0);
+    assertEquals(Tensors.item(largest.uniform(one, 0, 0)), 1 - 0x1p-24);
+    double end = Tensors.item(largest.normal(one, 0, 0));
+    assertEquals(end, 5.42, 0.01);
+    assertEquals(Tensors.item(least.normal(one, 0, 0)), -end);
   }
 
   @Test

@@ -33,6 +33,7 @@ public final class KernelChecks {
         new TopKCheck(),
         new RouteSortCheck(),
         new RowGatherCheck(),
+        new GroupRowsCheck(),
         new WeightedActivationCheck(),
         new GroupedMatmulCheck());
   }

@@ -12,6 +12,7 @@ import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Set;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
@@ -283,27 +284,42 @@ public final class Flags {
 
   /** The flags that would give this record again. */
   public static List<String> commandLine(Record record) {
+    return commandLine(arguments(record));
+  }
+
+  /** The same without those that have their defaults. */
+  public static List<String> shortCommandLine(Record record) {
+    Map<String, Object> values = arguments(record);
+    for (FlagSpec spec : FlagSpec.of(record.getClass())) {
+      String name = spec.name().replace('-', '_');
+      if (!spec.flag().required() && Objects.equals(values.get(name), spec.parse(null))) {
+        values.remove(name);
+      }
+    }
+    return commandLine(values);
+  }
+
+  private static List<String> commandLine(Map<String, Object> arguments) {
     List<String> line = new ArrayList<>();
-    arguments(record)
-        .forEach(
-            (name, value) -> {
-              String flag = "--" + name.replace('_', '-');
-              if (value instanceof Boolean on) {
-                if (on) {
-                  line.add(flag);
-                }
-              } else if (value instanceof List<?> list) {
-                if (!list.isEmpty()) {
-                  line.add(flag);
-                  list.forEach(item -> line.add(item.toString()));
-                }
-              } else if (value instanceof String text && text.startsWith("-")) {
-                line.add(flag + "=" + text);
-              } else if (value != null) {
-                line.add(flag);
-                line.add(value.toString());
-              }
-            });
+    arguments.forEach(
+        (name, value) -> {
+          String flag = "--" + name.replace('_', '-');
+          if (value instanceof Boolean on) {
+            if (on) {
+              line.add(flag);
+            }
+          } else if (value instanceof List<?> list) {
+            if (!list.isEmpty()) {
+              line.add(flag);
+              list.forEach(item -> line.add(item.toString()));
+            }
+          } else if (value instanceof String text && text.startsWith("-")) {
+            line.add(flag + "=" + text);
+          } else if (value != null) {
+            line.add(flag);
+            line.add(value.toString());
+          }
+        });
     return line;
   }
 }

@@ -124,6 +124,11 @@ public record RunConfig(
     return part(configuration, "moe", MoeConfig.class);
   }
 
+  /** A checkpoint's configuration with other experts. */
+  public static ObjectNode withMoe(ObjectNode configuration, MoeConfig moe) {
+    return configuration.deepCopy().set("moe", JSON.valueToTree(moe));
+  }
+
   /** The data flags, the tokenizer's among them, out of a checkpoint's configuration. */
   public static DataFlags dataOf(JsonNode configuration) {
     return part(configuration, "data", DataFlags.class);

@@ -345,7 +345,18 @@ public class FlagsTest {
               texts());
       List<String> line = Flags.commandLine(sample);
       assertEquals(Flags.parse(Sample.class, line.toArray(String[]::new)), sample, line.toString());
+      List<String> less = Flags.shortCommandLine(sample);
+      assertEquals(Flags.parse(Sample.class, less.toArray(String[]::new)), sample, less.toString());
+      assertTrue(line.containsAll(less), less.toString());
     }
+  }
+
+  @Test
+  public void theShortCommandLineLeavesDefaultsOut() {
+    String typed = "--count 0 --bf16 --kind two --maybe-int 7 --data-path a b";
+    assertEquals(
+        String.join(" ", Flags.shortCommandLine(parse(typed + " --far -7 --share 0.5"))), typed);
+    assertEquals(Flags.shortCommandLine(parse("--count 0 --kind one")), List.of("--count", "0"));
   }
 
   private List<String> texts() {

@@ -28,7 +28,7 @@ public class BalanceTest {
       Cli.run("demo --train-iters 1 --corpus", jars(), "--output-dir", demo).ok();
       Path balanced = workspace.path("balanced");
       Path without = workspace.path("without");
-      train(demo, balanced, seed, "--moe-aux-loss-coeff 0.01");
+      train(demo, balanced, seed, "--moe-aux-loss-coeff 0.05");
       Cli.Result warned = train(demo, without, seed, "--moe-aux-loss-coeff 0");
       assertTrue(warned.out().contains("nothing that balances their load"), warned.out());
 

@@ -169,7 +169,7 @@ public final class DemoCommand implements Command {
       add(arguments, "--run-name", "%d experts, top 2".formatted(options.numExperts()));
       add(arguments, "--num-experts", options.numExperts());
       add(arguments, "--moe-ffn-hidden-size", 256);
-      add(arguments, "--moe-aux-loss-coeff", 0.01);
+      add(arguments, "--moe-aux-loss-coeff", 0.02);
     } else {
       add(arguments, "--run-name", "dense");
     }

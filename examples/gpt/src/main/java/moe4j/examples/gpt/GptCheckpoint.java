@@ -1,5 +1,6 @@
 package moe4j.examples.gpt;
 
+import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.EnumSet;
@@ -40,30 +41,48 @@ record GptCheckpoint(GptModel model, Tokenizer tokenizer, DataFlags data, long i
    */
   static GptCheckpoint load(Path directory, Device device, Consumer<String> warnings)
       throws IOException {
-    Checkpoint checkpoint =
-        new CheckpointStore(directory, -1)
-            .loadLatest(EnumSet.of(Section.MODEL), warnings)
-            .orElseThrow(
-                () -> new IOException("--load %s holds no checkpoint".formatted(directory)));
-    try (checkpoint) {
-      var configuration = checkpoint.info().configuration();
-      TransformerConfig shape = RunConfig.modelOf(configuration);
-      MoeConfig moe = RunConfig.moeOf(configuration);
-      DataFlags data = RunConfig.dataOf(configuration);
-      StoredTensor embedding = checkpoint.tensor(GptModel.WORD_EMBEDDINGS);
-      int rows = Math.toIntExact(embedding.shape().get(0));
+    try (Checkpoint checkpoint = open(directory, warnings)) {
+      DataFlags data = RunConfig.dataOf(checkpoint.info().configuration());
+      long rows = embedding(checkpoint).shape().get(0);
       Tokenizer tokenizer = GptTask.tokenizer(data);
       if (tokenizer.vocabSize() > rows) {
         throw new IllegalArgumentException(
             "the tokenizer has %d ids, but checkpoint %s has embeddings for %d: it was trained with another tokenizer"
                 .formatted(tokenizer.vocabSize(), checkpoint.directory(), rows));
       }
-      ScalarType dtype = embedding.dtype() == Dtype.BF16 ? ScalarType.BFloat16 : ScalarType.Float;
-      ParameterSet parameters = new ParameterSet(0, dtype, device);
-      GptModel model = GptTask.model(shape, moe, rows, parameters);
-      ModelState.loadModel(checkpoint, parameters);
+      GptModel model = model(checkpoint, device);
       return new GptCheckpoint(model, tokenizer, data, checkpoint.info().iteration());
     }
+  }
+
+  /**
+   * Opens the latest whole checkpoint of a directory, its model alone.
+   *
+   * @param warnings told what is broken and passed over
+   * @throws IOException where there is none: one sentence
+   */
+  static Checkpoint open(Path directory, Consumer<String> warnings) throws IOException {
+    return new CheckpointStore(directory, -1)
+        .loadLatest(EnumSet.of(Section.MODEL), warnings)
+        .orElseThrow(() -> new IOException("--load %s holds no checkpoint".formatted(directory)));
+  }
+
+  /** A checkpoint's model, in the type it was saved in. */
+  static GptModel model(Checkpoint checkpoint, Device device) throws IOException {
+    ObjectNode configuration = checkpoint.info().configuration();
+    TransformerConfig shape = RunConfig.modelOf(configuration);
+    MoeConfig moe = RunConfig.moeOf(configuration);
+    StoredTensor embedding = embedding(checkpoint);
+    int rows = Math.toIntExact(embedding.shape().get(0));
+    ScalarType dtype = embedding.dtype() == Dtype.BF16 ? ScalarType.BFloat16 : ScalarType.Float;
+    ParameterSet parameters = new ParameterSet(0, dtype, device);
+    GptModel model = GptTask.model(shape, moe, rows, parameters);
+    ModelState.loadModel(checkpoint, parameters);
+    return model;
+  }
+
+  private static StoredTensor embedding(Checkpoint checkpoint) throws IOException {
+    return checkpoint.tensor(GptModel.WORD_EMBEDDINGS);
   }
 
   @Override

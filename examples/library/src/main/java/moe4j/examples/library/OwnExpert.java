@@ -14,8 +14,8 @@ import moe4j.transformer.Pass;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;
 
-/** A gated linear unit with a norm of its own: {@code out (silu(gate n) value n), n = norm(x)}. */
 // [expert]
+/** A gated linear unit with a norm of its own: {@code out (silu(gate n) value n), n = norm(x)}. */
 public final class OwnExpert implements Expert {
   private static final double EPSILON = 1e-6;
 

@@ -13,13 +13,13 @@ import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
+// [gate]
 /**
- * A cosine router (Chi et al. 2022, eqs. 5-7): a token goes to the experts whose embeddings lie in
- * the direction of its own, both in a few dimensions d. Weights are the probabilities {@code
+ * A cosine router (Chi et al. 2022): a token goes to the experts whose embeddings lie in the
+ * direction of its own, both in a few dimensions d. Weights are the probabilities {@code
  * softmax(cos / tau)}, tau learnt. In training the choice, and not the weights, sees noise of
  * standard deviation 1 / E on the logits (Riquelme et al. 2021).
  */
-// [gate]
 public final class OwnGate implements Gate {
   /** The log's key of the loss. */
   public static final String LOSS = "cosine_loss";

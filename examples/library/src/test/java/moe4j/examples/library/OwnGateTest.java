@@ -10,6 +10,7 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.Random;
 import moe4j.config.Flags;
+import moe4j.kernels.StepRandom;
 import moe4j.kernels.Tensors;
 import moe4j.moe.Gate;
 import moe4j.moe.Moe;
@@ -163,8 +164,8 @@ public class OwnGateTest {
 
   private void assertGradient(String name, Tensor exact) {
     Tensor gradient = Testing.parameter(parameters, name).grad();
-    assertTrue(Tensors.item(gradient.norm()) > 1e-4, name);
-    assertNear(name, gradient, exact.grad());
+    assertTrue(Tensors.item(gradient.norm()) > 0, name);
+    assertClose(name, Tensors.floats(gradient), Tensors.floats(exact.grad()), 1e-4, 1);
   }
 
   private static void assertNear(String what, Tensor actual, Tensor expected) {
@@ -209,7 +210,7 @@ public class OwnGateTest {
       optimizer.setLearningRate(config.lr());
       for (int i = 0; i < losses.length; i++) {
         try (PointerScope step = new PointerScope()) {
-          Pass pass = Pass.training(new moe4j.kernels.StepRandom(1, i, 0, 8));
+          Pass pass = Pass.training(new StepRandom(1, i, 0, 8));
           Tensor loss = gpt.loss(batch, pass).mean();
           Tensor total = loss;
           assertEquals(pass.losses().size(), 2);

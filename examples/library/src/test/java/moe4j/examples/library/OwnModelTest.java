@@ -114,7 +114,7 @@ public class OwnModelTest {
   @Test(dataProvider = "layers")
   public void itLearns(String name, MoeLayerBuilder layer) {
     OwnModel model = new OwnModel(FEATURES, CLASSES, layer, parameters.root());
-    model.train(parameters, x, labels, 60);
+    model.train(parameters, x, labels, 40);
     // A linear function does not do much better than ln 3.
     assertTrue(loss(model) < 0.6, name + ": loss " + loss(model));
   }

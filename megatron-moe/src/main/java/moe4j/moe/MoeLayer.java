@@ -42,6 +42,16 @@ public final class MoeLayer implements FeedForward {
     this.shared = shared;
   }
 
+  /**
+   * A layer for a model of one's own; what the builder is not told is as usual.
+   *
+   * @param hiddenSize h
+   * @param numExperts E, in total
+   */
+  public static MoeLayerBuilder builder(int hiddenSize, int numExperts) {
+    return new MoeLayerBuilder(hiddenSize, numExperts);
+  }
+
   /** The layer that a model's flags ask for, all experts on this rank. */
   public static MoeLayer create(
       TransformerConfig model, MoeConfig moe, int layer, ParameterScope parameters) {

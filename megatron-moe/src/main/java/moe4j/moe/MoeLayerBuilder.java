@@ -1,0 +1,187 @@
+package moe4j.moe;
+
+import java.util.List;
+import java.util.function.Supplier;
+import moe4j.moe.RouterConfig.BalanceKind;
+import moe4j.moe.RouterConfig.BalanceLoss;
+import moe4j.moe.RouterConfig.Score;
+import moe4j.transformer.Activation;
+import moe4j.transformer.FeedForward;
+import moe4j.transformer.ParameterScope;
+
+/**
+ * Puts together an MoE layer for a model of one's own, all experts on this rank; what is not said
+ * is as usual. Begins with {@link MoeLayer#builder}, ends with {@link #build}, which may be called
+ * for several layers.
+ */
+public final class MoeLayerBuilder {
+  private final int hiddenSize;
+  private final int numExperts;
+  private Integer topk;
+  private Long expertHiddenSize;
+  private Activation activation;
+  private boolean expertBias;
+  private Gate.Factory gate;
+  private Experts.Factory experts;
+  private FeedForward shared;
+  private double initMethodStd = 0.02;
+  private double lossWeight = 0.01;
+  private int layer;
+
+  MoeLayerBuilder(int hiddenSize, int numExperts) {
+    refuse(hiddenSize < 1, () -> "a hidden size of %d is not positive".formatted(hiddenSize));
+    refuse(numExperts < 1, () -> "%d experts are too few for a layer".formatted(numExperts));
+    this.hiddenSize = hiddenSize;
+    this.numExperts = numExperts;
+  }
+
+  /** How many experts a token goes to, k; by default 2, or the only one. */
+  public MoeLayerBuilder topk(int topk) {
+    refuse(
+        topk < 1 || topk > numExperts,
+        () ->
+            "%d experts a token are not between 1 and the layer's %d".formatted(topk, numExperts));
+    this.topk = topk;
+    return this;
+  }
+
+  /** The hidden size of each expert, f; by default 4 h / k, so that k of them are a usual MLP. */
+  public MoeLayerBuilder expertHiddenSize(long size) {
+    refuse(size < 1, () -> "an expert's hidden size of %d is not positive".formatted(size));
+    this.expertHiddenSize = size;
+    return this;
+  }
+
+  /** What stands between an expert's two layers; by default GELU. */
+  public MoeLayerBuilder activation(Activation activation) {
+    this.activation = activation;
+    return this;
+  }
+
+  /** Gives the experts' layers biases. */
+  public MoeLayerBuilder expertBias() {
+    this.expertBias = true;
+    return this;
+  }
+
+  /**
+   * A gate other than Megatron's router. That one has the usual balance loss and weights the chosen
+   * experts by a softmax over their logits; where k is 1, by one over all.
+   */
+  public MoeLayerBuilder gate(Gate.Factory gate) {
+    this.gate = gate;
+    return this;
+  }
+
+  /** Experts other than MLPs in grouped products; another layer's too: {@code s -> those}. */
+  public MoeLayerBuilder experts(Experts.Factory experts) {
+    this.experts = experts;
+    return this;
+  }
+
+  /** Experts that are modules, made alike or by their numbers. */
+  public MoeLayerBuilder experts(Expert.Factory expert) {
+    return experts(parameters -> ModuleExperts.of(numExperts, expert, parameters));
+  }
+
+  /** Experts that are modules, as many as the layer has. */
+  public MoeLayerBuilder experts(List<Expert> experts) {
+    refuse(
+        experts.size() != numExperts,
+        () -> "a list of %d experts for a layer of %d".formatted(experts.size(), numExperts));
+    ModuleExperts modules = new ModuleExperts(experts);
+    return experts(parameters -> modules);
+  }
+
+  /** An expert that every token goes to, [T, h] to [T, h]; by default there is none. */
+  public MoeLayerBuilder shared(FeedForward shared) {
+    this.shared = shared;
+    return this;
+  }
+
+  /** The standard deviation of the gate's and the experts' initial weights; by default 0.02. */
+  public MoeLayerBuilder initMethodStd(double std) {
+    refuse(!(std >= 0), () -> "a standard deviation of %s is negative".formatted(std));
+    this.initMethodStd = std;
+    return this;
+  }
+
+  /** What the gate's balance loss counts; by default 0.01. */
+  public MoeLayerBuilder lossWeight(double weight) {
+    refuse(!(weight >= 0), () -> "a loss weight of %s is negative".formatted(weight));
+    this.lossWeight = weight;
+    return this;
+  }
+
+  /**
+   * The layer's number, by default 0: its load, losses and figures are logged by it, and its random
+   * numbers keyed. Each layer of a model has its own.
+   */
+  public MoeLayerBuilder layer(int layer) {
+    refuse(layer < 0, () -> "a layer's number of %d is negative".formatted(layer));
+    this.layer = layer;
+    return this;
+  }
+
+  /**
+   * Makes the layer.
+   *
+   * @param parameters its scope: gate and experts get {@code router} and {@code experts} below
+   * @throws IllegalArgumentException in one sentence where what was asked for does not fit together
+   */
+  public MoeLayer build(ParameterScope parameters) {
+    refuse(
+        experts != null && (expertHiddenSize != null || activation != null || expertBias),
+        () -> "expertHiddenSize, activation and expertBias have no effect on experts of one's own");
+    int k = topk == null ? Math.min(2, numExperts) : topk;
+    Gate.Shape shape = new Gate.Shape(layer, hiddenSize, numExperts, k, initMethodStd, lossWeight);
+    Experts.Factory made = experts != null ? experts : mlps(k);
+    Gate.Factory routed = gate != null ? gate : MoeLayerBuilder::router;
+    return new MoeLayer(
+        layer,
+        routed.create(shape, parameters.child("router")),
+        TokenDispatcher.local(),
+        made.create(parameters.child("experts")),
+        shared);
+  }
+
+  private static Gate router(Gate.Shape shape, ParameterScope parameters) {
+    RouterConfig config =
+        new RouterConfig(
+            shape.topk() == 1 ? Score.SOFTMAX : Score.LOGITS,
+            1,
+            1,
+            1,
+            false,
+            0,
+            0,
+            false,
+            List.of(new BalanceLoss(BalanceKind.AUX_LOSS, shape.lossWeight())),
+            null);
+    return new TopKRouter(shape, config, null, parameters);
+  }
+
+  private Experts.Factory mlps(int k) {
+    refuse(
+        expertHiddenSize == null && 4L * hiddenSize % k != 0,
+        () ->
+            "4 times the hidden size %d is no multiple of the %d experts a token goes to: give expertHiddenSize"
+                .formatted(hiddenSize, k));
+    GroupedMlp.Shape shape =
+        new GroupedMlp.Shape(
+            numExperts,
+            hiddenSize,
+            expertHiddenSize != null ? expertHiddenSize : 4L * hiddenSize / k,
+            activation != null ? activation : Activation.GELU,
+            expertBias,
+            initMethodStd,
+            initMethodStd);
+    return parameters -> new GroupedMlp(shape, parameters);
+  }
+
+  private static void refuse(boolean wrong, Supplier<String> sentence) {
+    if (wrong) {
+      throw new IllegalArgumentException(sentence.get());
+    }
+  }
+}

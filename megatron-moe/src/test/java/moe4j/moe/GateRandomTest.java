@@ -93,7 +93,7 @@ public class GateRandomTest {
       Pass pass = TestLayer.training(40);
       layer.layer.forward(x, pass);
       for (long load : Tensors.longs(pass.loads().get(0).tokens())) {
-        assertEquals(load, 250.0, 6 * Math.sqrt(250));
+        assertEquals((double) load, 250, 6 * Math.sqrt(250));
       }
       Pass evaluation = Pass.evaluation();
       layer.layer.forward(x, evaluation);

@@ -53,7 +53,7 @@ public class ModuleExpertsTest {
   private Tensor choices(int tokens, int k, int experts) {
     long[] chosen = new long[tokens * k];
     for (int t = 0; t < tokens; t++) {
-      int first = random.nextInt(experts);
+      long first = random.nextInt(experts);
       for (int j = 0; j < k; j++) {
         chosen[t * k + j] = (first + j) % experts;
       }

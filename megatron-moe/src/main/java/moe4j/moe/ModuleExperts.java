@@ -6,6 +6,7 @@ import moe4j.kernels.Tensors;
 import moe4j.kernels.cuda.CudaGraph;
 import moe4j.transformer.ParameterScope;
 import moe4j.transformer.Pass;
+import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;
 
@@ -64,9 +65,7 @@ public final class ModuleExperts implements Experts {
       start = ends[e];
     }
     if (parts.isEmpty()) {
-      // Everything was dropped: nobody says what an output would look like but the inputs.
-      inputs.forEach(x -> parts.add(new ArrayList<>()));
-      add(parts, inputs.stream().map(x -> x.narrow(0, 0, 0)).toList());
+      add(parts, none(inputs));
     }
     long behind = weight.size(0) - start;
     return parts.stream().map(part -> joined(part, behind)).toList();
@@ -96,6 +95,26 @@ public final class ModuleExperts implements Experts {
     return Tensors.longs(routing.offsets());
   }
 
+  /**
+   * The outputs where everything was dropped, [0, ...] each: what they look like the first expert
+   * says, of a row of zeros. They hang on the inputs, so that a gradient has somewhere to go.
+   */
+  private List<Tensor> none(List<Tensor> inputs) {
+    Tensor nothing = inputs.get(0).narrow(0, 0, 0).sum();
+    List<Tensor> like;
+    try (NoGradGuard guard = new NoGradGuard()) {
+      like =
+          experts.get(0).forward(inputs.stream().map(x -> zeros(x, 1)).toList(), Pass.evaluation());
+    }
+    return like.stream().map(y -> zeros(y, 0).add(nothing.to(Tensors.dtype(y)))).toList();
+  }
+
+  private static Tensor zeros(Tensor like, long rows) {
+    long[] shape = like.shape();
+    shape[0] = rows;
+    return torch.zeros(shape, like.options());
+  }
+
   private static void add(List<List<Tensor>> parts, List<Tensor> outputs) {
     if (parts.isEmpty()) {
       outputs.forEach(y -> parts.add(new ArrayList<>()));
@@ -118,9 +137,7 @@ public final class ModuleExperts implements Experts {
   /** One expert's rows behind the other's, zeros for those that are none's. */
   private static Tensor joined(List<Tensor> part, long behind) {
     if (behind > 0) {
-      long[] shape = part.get(0).shape();
-      shape[0] = behind;
-      part.add(torch.zeros(shape, part.get(0).options()));
+      part.add(zeros(part.get(0), behind));
     }
     return part.size() == 1 ? part.get(0) : torch.cat(Tensors.vector(part), 0);
   }

@@ -29,15 +29,15 @@ public record TokenMask(Tensor values, Map<Integer, Tensor> fills) {
   }
 
   /**
-   * Fills the masked tokens' outputs.
+   * Fills the masked tokens' outputs, whatever a shared expert has made of them.
    *
-   * @param output [T, ...], zero where a token is masked
+   * @param output [T, ...]
    */
   Tensor fill(Tensor output) {
     Tensor flat = values.flatten();
     long[] shape = output.shape();
     java.util.Arrays.fill(shape, 1, shape.length, 1);
-    Tensor filled = output;
+    Tensor filled = output.masked_fill(left().view(shape), new Scalar(0));
     for (Map.Entry<Integer, Tensor> fill : fills.entrySet()) {
       Tensor here = flat.eq(new Scalar(fill.getKey())).view(shape);
       filled = torch.where(here, fill.getValue().to(output.scalar_type()), filled);

@@ -12,6 +12,7 @@ import moe4j.transformer.Models;
 import moe4j.transformer.Pass;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.NoGradGuard;
+import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.testng.annotations.AfterMethod;
 import org.testng.annotations.BeforeMethod;
@@ -67,7 +68,7 @@ public class ExpertBiasTest {
           for (int i = 0; i < 2; i++) {
             Tensor x = Models.normals(random, 2, 9, 8);
             count(layer, x, load);
-            layer.layer.forward(x, TestLayer.training(step, 2 * i, 2));
+            layer.layer.forward(x, TestLayer.training(step, 2L * i, 2));
           }
           layer.layer.forward(Models.normals(random, 2, 9, 8), Pass.evaluation());
           boolean skipped = step == 2 || step == 3;
@@ -112,10 +113,11 @@ public class ExpertBiasTest {
     try (TestLayer layer = TestLayer.of(random, flags)) {
       try (NoGradGuard guard = new NoGradGuard()) {
         // A constant channel, of which the first experts make a better score.
-        Tensor constant = layer.parameter(TestLayer.ROUTER).select(1, 0);
+        Tensor router = layer.parameter(TestLayer.ROUTER).mul_(new Scalar(0.5));
+        Tensor constant = router.select(1, 0);
         float[] skew = new float[experts];
         for (int e = 0; e < experts; e++) {
-          skew[e] = 1 - e * 0.3f;
+          skew[e] = 1.5f - e * 0.5f;
         }
         constant.copy_(Tensors.of(skew));
       }
@@ -125,7 +127,7 @@ public class ExpertBiasTest {
         try (PointerScope own = new PointerScope();
             NoGradGuard guard = new NoGradGuard()) {
           Tensor x = Models.normals(random, 4, 32, 8);
-          x.select(2, 0).fill_(new org.bytedeco.pytorch.Scalar(1));
+          x.select(2, 0).fill_(new Scalar(1));
           Pass pass = TestLayer.training(step, 0, 4);
           layer.layer.forward(x, pass);
           long[] load = Tensors.longs(pass.loads().get(0).tokens());

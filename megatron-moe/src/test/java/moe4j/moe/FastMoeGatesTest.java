@@ -316,47 +316,40 @@ public class FastMoeGatesTest {
   }
 
   private void check(
-      String gate,
-      Object[] sizes,
-      String flags,
-      ScalarType dtype,
-      BruteForce.Tolerance tolerance,
-      Pass pass) {
-    String line =
-        "--balance-strategy %s --num-experts %d --top-k %d --balance-loss-weight 0.6 %s"
-            .formatted(gate, sizes[0], sizes[1], flags);
-    int h = (int) sizes[4];
-    try (TestLayer layer = new TestLayer(random, h, (int) sizes[5], line.strip(), dtype)) {
-      BruteForce.check(
-          layer,
-          random,
-          tolerance,
-          pass,
-          x -> loop(gate, layer, x, pass),
-          (int) sizes[2],
-          (int) sizes[3],
-          h);
-      // The mean over the layers that have experts.
-      pass.losses().forEach(l -> assertEquals(l.coefficient(), 0.6 / TestLayer.LAYERS, 1e-15));
-    }
+      String gate, TestLayer layer, BruteForce.Tolerance tolerance, Pass pass, long... shape) {
+    BruteForce.check(layer, random, tolerance, pass, x -> loop(gate, layer, x, pass), shape);
+    // The mean over the layers that have experts.
+    pass.losses().forEach(l -> assertEquals(l.coefficient(), 0.6 / TestLayer.LAYERS, 1e-15));
+  }
+
+  private static String line(String gate, int experts, int k, String flags) {
+    return "--balance-strategy %s --num-experts %d --top-k %d --balance-loss-weight 0.6 %s"
+        .formatted(gate, experts, k, flags)
+        .strip();
   }
 
   @Test(dataProvider = "gates")
   public void isTheLoopOverTokens(
       String gate, int experts, int k, int batch, int sequence, int h, int f, String flags) {
-    Object[] sizes = {experts, k, batch, sequence, h, f};
-    check(gate, sizes, flags, ScalarType.Float, FP32, TestLayer.training(batch));
-    check(gate, sizes, flags, ScalarType.Float, FP32, Pass.evaluation());
+    for (Pass pass : new Pass[] {TestLayer.training(batch), Pass.evaluation()}) {
+      try (TestLayer layer = new TestLayer(random, h, f, line(gate, experts, k, flags))) {
+        check(gate, layer, FP32, pass, batch, sequence, h);
+      }
+    }
+  }
+
+  @DataProvider
+  public Object[][] bf16Gates() {
+    return new Object[][] {{"naive", 2}, {"noisy", 2}, {"gshard", 2}, {"switch", 1}, {"swipe", 2}};
   }
 
   /** As the router's: each step rounds by 2^-9 at most, and gates' gradients cancel. */
-  @Test
-  public void bf16IsNear() {
-    for (Object[] gate :
-        new Object[][] {{"naive", 2}, {"noisy", 2}, {"gshard", 2}, {"switch", 1}, {"swipe", 2}}) {
-      Object[] sizes = {5, gate[1], 2, 48, 40, 48};
-      BruteForce.Tolerance tolerance = new BruteForce.Tolerance(1e-2, 1.5e-2, 1e-1);
-      check((String) gate[0], sizes, "", ScalarType.BFloat16, tolerance, TestLayer.training(2));
+  @Test(dataProvider = "bf16Gates")
+  public void bf16IsNear(String gate, int k) {
+    BruteForce.Tolerance tolerance = new BruteForce.Tolerance(1e-2, 1.5e-2, 1e-1);
+    try (TestLayer layer =
+        new TestLayer(random, 40, 48, line(gate, 5, k, ""), ScalarType.BFloat16)) {
+      check(gate, layer, tolerance, TestLayer.training(2), 2, 48, 40);
     }
   }
 

@@ -15,6 +15,7 @@ import moe4j.kernels.Tensors;
 import moe4j.testing.Seeds;
 import moe4j.transformer.Mlp;
 import moe4j.transformer.Models;
+import moe4j.transformer.Parameter;
 import moe4j.transformer.ParameterSet;
 import moe4j.transformer.Pass;
 import moe4j.transformer.TransformerConfig;
@@ -285,21 +286,30 @@ public class MoeLayerTest {
   public void equalExpertsAreTheDenseLayer() {
     int h = 16;
     int f = 12;
-    for (String activation : new String[] {"", " --swiglu"}) {
-      String flags = "--num-experts 6 --moe-router-topk 3 --disable-bias-linear";
-      try (Layer layer = new Layer(h, f, flags + activation);
+    for (String line :
+        new String[] {
+          "--disable-bias-linear",
+          "--disable-bias-linear --swiglu",
+          "--add-expert-bias",
+          "--add-expert-bias --relu"
+        }) {
+      String denseFlags = line.replace("--add-expert-bias", "").strip();
+      try (Layer layer = new Layer(h, f, "--num-experts 6 --moe-router-topk 3 " + line);
           ParameterSet parameters = Models.parameters(ScalarType.Float)) {
         TransformerConfig config =
             Models.config(
-                "--num-layers 1 --num-attention-heads 1 --seq-length 1 --disable-bias-linear"
-                    + " --hidden-size %d --ffn-hidden-size %d%s".formatted(h, f, activation));
+                ("--num-layers 1 --num-attention-heads 1 --seq-length 1"
+                        + " --hidden-size %d --ffn-hidden-size %d %s")
+                    .formatted(h, f, denseFlags)
+                    .strip());
         Mlp dense = new Mlp(config, parameters.root());
         Models.randomise(parameters, random, 0.5);
-        Tensor first = Models.parameter(parameters, "linear_fc1.weight");
-        Tensor second = Models.parameter(parameters, "linear_fc2.weight");
         try (NoGradGuard guard = new NoGradGuard()) {
-          layer.parameter(FC1).copy_(first.unsqueeze(0));
-          layer.parameter(FC2).copy_(second.unsqueeze(0));
+          for (Parameter parameter : parameters.all()) {
+            layer
+                .parameter("mlp.experts." + parameter.name())
+                .copy_(parameter.tensor().unsqueeze(0));
+          }
         }
         Tensor x = Models.normals(random, 2, 9, h).set_requires_grad(true);
         Tensor other = x.detach().clone().set_requires_grad(true);
@@ -309,8 +319,10 @@ public class MoeLayerTest {
         assertNear("output", y, expected);
         y.mul(upstream).sum().backward();
         expected.mul(upstream).sum().backward();
-        assertNear("first gradient", layer.parameter(FC1).grad().sum(0), first.grad());
-        assertNear("second gradient", layer.parameter(FC2).grad().sum(0), second.grad());
+        for (Parameter parameter : parameters.all()) {
+          Tensor gradient = layer.parameter("mlp.experts." + parameter.name()).grad();
+          assertNear(parameter.name(), gradient.sum(0), parameter.tensor().grad());
+        }
         assertNear("input's gradient", x.grad(), other.grad());
         float[] router = Tensors.floats(layer.parameter(ROUTER).grad());
         assertClose("router's gradient", router, new double[router.length], 1e-4, 1);

@@ -75,9 +75,8 @@ public record StepRandom(long seed, long step, long firstSample, long samples, T
    * @param like as for {@link #uniform}
    */
   public Tensor normal(Tensor like, int layer, int operation) {
-    // Uniform numbers are multiples of 2^-24: half of that keeps both ends finite. It is added
-    // where
-    // fp32 can hold the sum, which near 1 it cannot: 2 u - 1 + 2^-24 is exact, and odd about 0.
+    // Uniform numbers are multiples of 2^-24, and half of that keeps both ends finite. Near 1 fp32
+    // cannot hold that sum: 2 u - 1 + 2^-24 is exact, and odd about 0.
     Tensor open = uniform(like, layer, operation).mul_(new Scalar(2)).sub_(new Scalar(1));
     return open.add_(new Scalar(0x1p-24)).erfinv_().mul_(new Scalar(Math.sqrt(2)));
   }

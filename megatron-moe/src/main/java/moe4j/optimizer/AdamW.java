@@ -44,6 +44,7 @@ public final class AdamW implements AutoCloseable {
   }
 
   private final OptimizerConfig config;
+  private final ParameterSet parameters;
   private final boolean masters;
   private final List<State> states = new ArrayList<>();
   private final List<Tensor> owned = new ArrayList<>();
@@ -65,6 +66,7 @@ public final class AdamW implements AutoCloseable {
    */
   public AdamW(ParameterSet parameters, OptimizerConfig config, int microBatches) {
     this.config = config;
+    this.parameters = parameters;
     this.masters = parameters.dtype() != ScalarType.Float;
     var device = parameters.device();
     for (Parameter p : parameters.all()) {
@@ -98,6 +100,7 @@ public final class AdamW implements AutoCloseable {
             states.stream().map(s -> s.parameter().tensor()).toList(),
             summed,
             gpu && (summed || microBatches > 1));
+    setLearningRate(config.lr());
   }
 
   private List<FusedAdamW.Slot> slots() {
@@ -149,7 +152,7 @@ public final class AdamW implements AutoCloseable {
     return zeros;
   }
 
-  /** Sets the rate of the next step. */
+  /** Sets the rate of the steps from now on; before, it is the configuration's. */
   public void setLearningRate(double rate) {
     setLearningRates(rate, rate);
   }
@@ -197,10 +200,11 @@ public final class AdamW implements AutoCloseable {
     }
   }
 
-  /** Clips and updates. */
+  /** Clips and updates, and ends the step for the parts of the model that wait for it. */
   public void update() {
     try (NoGradGuard guard = new NoGradGuard()) {
       Scopes.run(fused != null ? this::fusedUpdate : this::referenceUpdate);
+      Scopes.run(() -> parameters.endStep(foundInf));
     }
   }
 

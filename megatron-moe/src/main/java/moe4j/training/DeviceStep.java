@@ -10,7 +10,6 @@ import moe4j.optimizer.AdamW;
 import moe4j.transformer.LanguageModel;
 import moe4j.transformer.Pass;
 import org.bytedeco.pytorch.Device;
-import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
@@ -90,10 +89,7 @@ final class DeviceStep implements AutoCloseable {
     Tensor losses = model.loss(buffers.batch(), pass);
     Tensor sum = losses.mul(buffers.batch().lossMask()).sum();
     Tensor tokens = buffers.batch().lossMask().sum();
-    Tensor total = sum.div(tokens.clamp_min(new Scalar(1.0)));
-    for (Pass.SideLoss side : pass.losses()) {
-      total = total.add(side.value().mul(new Scalar(side.coefficient())));
-    }
+    Tensor total = pass.total(sum.div(tokens.clamp_min(new Scalar(1.0))));
     total.mul(new Scalar(1.0 / training.microBatches())).backward();
     CustomFunction.settle();
     optimizer.accumulate();
@@ -131,14 +127,7 @@ final class DeviceStep implements AutoCloseable {
 
   private void updateAndSum() {
     optimizer.update();
-    Scopes.run(() -> endStep(optimizer.foundInf()));
     metrics.endStep(optimizer.foundInf());
-  }
-
-  private void endStep(Tensor foundInf) {
-    try (NoGradGuard guard = new NoGradGuard()) {
-      model.parameters().endStep(foundInf);
-    }
   }
 
   @Override

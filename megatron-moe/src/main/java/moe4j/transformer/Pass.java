@@ -5,6 +5,7 @@ import java.util.List;
 import moe4j.kernels.Dropout;
 import moe4j.kernels.StepRandom;
 import org.bytedeco.javacpp.PointerScope;
+import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 
 /**
@@ -103,6 +104,19 @@ public final class Pass {
   /** The losses left behind, in the layers' order. */
   public List<SideLoss> losses() {
     return losses;
+  }
+
+  /**
+   * What a backward starts from: a main loss and the losses left behind, each with its coefficient.
+   *
+   * @param loss a scalar
+   */
+  public Tensor total(Tensor loss) {
+    Tensor total = loss;
+    for (SideLoss side : losses) {
+      total = total.add(side.value().mul(new Scalar(side.coefficient())));
+    }
+    return total;
   }
 
   /** The loads left behind, in the layers' order. */

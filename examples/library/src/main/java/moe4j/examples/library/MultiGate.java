@@ -106,7 +106,7 @@ public final class MultiGate {
               Pass pass = Pass.training(new StepRandom(1, step, 0, rows));
               Tensor first = loss(0, batch.x(), batch.y1(), pass);
               Tensor second = loss(1, batch.x(), batch.y2(), pass);
-              first.add(second).backward();
+              pass.total(first.add(second)).backward();
               optimizer.accumulate();
               optimizer.step();
             });

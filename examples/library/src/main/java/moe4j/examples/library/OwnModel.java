@@ -12,7 +12,6 @@ import moe4j.transformer.Linear;
 import moe4j.transformer.ParameterScope;
 import moe4j.transformer.ParameterSet;
 import moe4j.transformer.Pass;
-import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;
 
@@ -58,20 +57,14 @@ public final class OwnModel {
   public void train(ParameterSet parameters, Tensor x, Tensor labels, int steps) {
     OptimizerConfig config = Flags.parse(OptimizerConfig.class, "--lr", "0.01");
     try (AdamW optimizer = new AdamW(parameters, config, 1)) {
-      optimizer.setLearningRate(config.lr());
       for (int step = 0; step < steps; step++) {
         StepRandom random = new StepRandom(SEED, step, 0, x.size(0));
         Scopes.run(
             () -> {
               Pass pass = Pass.training(random);
-              Tensor loss = loss(x, labels, pass);
-              for (Pass.SideLoss side : pass.losses()) {
-                loss = loss.add(side.value().mul(new Scalar(side.coefficient())));
-              }
-              loss.backward();
+              pass.total(loss(x, labels, pass)).backward();
               optimizer.accumulate();
               optimizer.step();
-              parameters.endStep(optimizer.foundInf());
             });
       }
     }

@@ -92,8 +92,8 @@ public final class Balance {
     return torch.special_entr(p).sum().mul(new Scalar(1 / tokens));
   }
 
-  /** Leaves {@link #entropy} for the log. */
-  static void leaveEntropy(Tensor probabilities, int layer, Pass pass) {
+  /** In training, leaves {@link #entropy} for the log. */
+  public static void leaveEntropy(Tensor probabilities, int layer, Pass pass) {
     if (pass.isTraining()) {
       pass.addFigure(new Pass.Figure(ENTROPY, layer, entropy(probabilities)));
     }

@@ -1,6 +1,5 @@
 package moe4j.moe;
 
-import moe4j.kernels.RouteSort;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;
@@ -70,7 +69,7 @@ public record Capacity(double factor, Policy policy, boolean padded) {
    * @return expert, -1 where dropped
    */
   public static Tensor first(Tensor expert, int experts, long rows) {
-    Tensor rank = Routing.rank(expert, RouteSort.of(expert, experts));
+    Tensor rank = Routing.rank(expert, experts);
     return expert.masked_fill(rank.ge(new Scalar(rows)), new Scalar(-1));
   }
 

@@ -1,6 +1,7 @@
 package moe4j.moe;
 
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import moe4j.kernels.Tensors;
 import moe4j.kernels.cuda.CudaGraph;
@@ -130,7 +131,7 @@ public final class ModuleExperts implements Experts {
 
   private static Tensor times(Tensor y, Tensor weight) {
     long[] shape = y.shape();
-    java.util.Arrays.fill(shape, 1, shape.length, 1);
+    Arrays.fill(shape, 1, shape.length, 1);
     return y.mul(weight.to(Tensors.dtype(y)).view(shape));
   }
 

@@ -2,8 +2,6 @@ package moe4j.moe;
 
 import java.util.List;
 import java.util.function.Supplier;
-import moe4j.moe.RouterConfig.BalanceKind;
-import moe4j.moe.RouterConfig.BalanceLoss;
 import moe4j.moe.RouterConfig.Score;
 import moe4j.transformer.Activation;
 import moe4j.transformer.FeedForward;
@@ -147,17 +145,8 @@ public final class MoeLayerBuilder {
 
   private static Gate router(Gate.Shape shape, ParameterScope parameters) {
     RouterConfig config =
-        new RouterConfig(
-            shape.topk() == 1 ? Score.SOFTMAX : Score.LOGITS,
-            1,
-            1,
-            1,
-            false,
-            0,
-            0,
-            false,
-            List.of(new BalanceLoss(BalanceKind.AUX_LOSS, shape.lossWeight())),
-            null);
+        RouterConfig.withAuxLoss(shape.lossWeight())
+            .withScore(shape.topk() == 1 ? Score.SOFTMAX : Score.LOGITS);
     return new TopKRouter(shape, config, null, parameters);
   }
 

@@ -28,7 +28,7 @@ public record Quota(double training, double evaluation, boolean padded) {
   }
 
   /** Routes choices of which each expert has at most {@code rows}. */
-  Routing route(Tensor expert, Tensor weight, int experts, long rows) {
+  public Routing route(Tensor expert, Tensor weight, int experts, long rows) {
     return padded
         ? Routing.padded(expert, weight, experts, Math.min(rows, expert.size(0)))
         : Routing.ofChoices(expert, weight, experts);

@@ -2,6 +2,7 @@ package moe4j.moe;
 
 import java.util.List;
 import org.bytedeco.pytorch.Scalar;
+import org.bytedeco.pytorch.ScalarTypeOptional;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;
 
@@ -70,16 +71,19 @@ public record RouterConfig(
       return this == SIGMOID || this == SQRTSOFTPLUS;
     }
 
+    /** Each row divided by its sum. */
+    static Tensor normalised(Tensor scores) {
+      long[] dim = {1};
+      Tensor sums = scores.sum(dim, true, new ScalarTypeOptional());
+      return scores.div(sums.add(new Scalar(1e-20)));
+    }
+
     /** P, whose rows add up to 1. */
     Tensor probabilities(Tensor logits, Tensor scores) {
       return switch (this) {
         case LOGITS -> logits.softmax(1);
         case SOFTMAX -> scores;
-        default -> {
-          long[] dim = {1};
-          var type = new org.bytedeco.pytorch.ScalarTypeOptional();
-          yield scores.div(scores.sum(dim, true, type).add(new Scalar(1e-20)));
-        }
+        default -> normalised(scores);
       };
     }
   }
@@ -125,6 +129,21 @@ public record RouterConfig(
         false,
         List.of(new BalanceLoss(BalanceKind.AUX_LOSS, coefficient)),
         null);
+  }
+
+  /** The same with other scores. */
+  public RouterConfig withScore(Score other) {
+    return new RouterConfig(
+        other,
+        scaling,
+        groups,
+        groupTopk,
+        expertBias,
+        biasUpdateRate,
+        jitter,
+        forcedBalance,
+        balance,
+        zLoss);
   }
 
   /** Copies the list. */

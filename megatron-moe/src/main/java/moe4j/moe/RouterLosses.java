@@ -6,6 +6,7 @@ import moe4j.moe.RouterConfig.BalanceKind;
 import moe4j.moe.RouterConfig.BalanceLoss;
 import moe4j.transformer.ParameterScope;
 import moe4j.transformer.Pass;
+import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
@@ -89,7 +90,7 @@ final class RouterLosses {
 
   private Tensor ofStep(Tensor tokens) {
     stepTokens.add_(tokens);
-    microBatches.add_(new org.bytedeco.pytorch.Scalar(1));
+    microBatches.add_(new Scalar(1));
     return stepTokens.div(microBatches);
   }
 

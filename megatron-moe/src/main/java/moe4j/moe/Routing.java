@@ -2,6 +2,7 @@ package moe4j.moe;
 
 import moe4j.kernels.RouteSort;
 import moe4j.kernels.RowGather;
+import moe4j.kernels.Scopes;
 import moe4j.kernels.Tensors;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
@@ -34,8 +35,8 @@ public record Routing(
     long tokens,
     long capacity) {
 
-  private static final Scalar NONE = moe4j.kernels.Scopes.keep(() -> new Scalar(-1));
-  private static final Scalar ZERO = moe4j.kernels.Scopes.keep(() -> new Scalar(0));
+  private static final Scalar NONE = Scopes.keep(() -> new Scalar(-1));
+  private static final Scalar ZERO = Scopes.keep(() -> new Scalar(0));
 
   /**
    * Groups the routes of tokens that have each chosen k experts, within an expert in the tokens'
@@ -138,8 +139,18 @@ public record Routing(
     return RowGather.spread(weight.reshape(-1, 1), order, slot.reshape(-1, 1)).view(-1);
   }
 
-  /** Which of its expert's routes, in their order, each choice is: int64 [T, k]. */
-  static Tensor rank(Tensor expert, RouteSort sorted) {
+  /**
+   * Which of its expert's choices, in the tokens' order, each choice is.
+   *
+   * @param expert int64 [T, k], each in [0, E), or -1
+   * @param experts E
+   * @return int64 [T, k], from 0; negative for -1
+   */
+  public static Tensor rank(Tensor expert, int experts) {
+    return rank(expert, RouteSort.of(expert, experts));
+  }
+
+  private static Tensor rank(Tensor expert, RouteSort sorted) {
     Tensor starts = sorted.offsets().to(ScalarType.Long).sub(sizes(sorted.offsets()));
     Tensor start = starts.index_select(0, expert.flatten().clamp_min(ZERO));
     return sorted.slot().sub(start.view(expert.shape()));
@@ -158,11 +169,5 @@ public record Routing(
     Tensor starts = ends.roll(1);
     starts.select(0, 0).zero_();
     return ends.sub(starts);
-  }
-
-  /** How often each expert is named: int64 [E]. */
-  static Tensor counts(Tensor expert, int experts) {
-    Tensor zeros = torch.zeros(new long[] {experts}, expert.options());
-    return zeros.scatter_add(0, expert, torch.ones_like(expert));
   }
 }

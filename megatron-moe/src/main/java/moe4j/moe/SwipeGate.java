@@ -1,6 +1,6 @@
 package moe4j.moe;
 
-import moe4j.kernels.RouteSort;
+import moe4j.kernels.Scopes;
 import moe4j.kernels.TopK;
 import moe4j.transformer.ParameterScope;
 import moe4j.transformer.Pass;
@@ -20,7 +20,7 @@ import org.bytedeco.pytorch.global.torch;
  * depend on the layout. As there, a choice that was moved may meet another of its token's.
  */
 public final class SwipeGate implements Gate {
-  private static final Scalar ZERO = moe4j.kernels.Scopes.keep(() -> new Scalar(0));
+  private static final Scalar ZERO = Scopes.keep(() -> new Scalar(0));
 
   private final Shape shape;
   private final RouterLinear linear;
@@ -60,7 +60,7 @@ public final class SwipeGate implements Gate {
    * @param room int64 [E], T in all at least
    */
   private Tensor settle(Tensor wanted, Tensor room) {
-    Tensor rank = Routing.rank(wanted, RouteSort.of(wanted, shape.experts()));
+    Tensor rank = Routing.rank(wanted, shape.experts());
     Tensor own = room.index_select(0, wanted.flatten()).view(wanted.shape());
     Tensor over = rank.ge(own);
     Tensor kept = torch.minimum(room, Balance.counts(wanted, shape.experts()));

@@ -1,5 +1,6 @@
 package moe4j.moe;
 
+import java.util.Arrays;
 import java.util.Map;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
@@ -36,7 +37,7 @@ public record TokenMask(Tensor values, Map<Integer, Tensor> fills) {
   Tensor fill(Tensor output) {
     Tensor flat = values.flatten();
     long[] shape = output.shape();
-    java.util.Arrays.fill(shape, 1, shape.length, 1);
+    Arrays.fill(shape, 1, shape.length, 1);
     Tensor filled = output.masked_fill(left().view(shape), new Scalar(0));
     for (Map.Entry<Integer, Tensor> fill : fills.entrySet()) {
       Tensor here = flat.eq(new Scalar(fill.getKey())).view(shape);

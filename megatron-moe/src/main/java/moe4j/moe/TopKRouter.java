@@ -117,14 +117,9 @@ public final class TopKRouter implements Gate {
     if (config.score() == RouterConfig.Score.LOGITS) {
       weights = scores.softmax(1);
     } else if (config.score().isSeparate() && shape.topk() > 1) {
-      long[] dim = {1};
-      weights = scores.div(scores.sum(dim, true, noType()).add(new Scalar(1e-20)));
+      weights = RouterConfig.Score.normalised(scores);
     }
     return config.scaling() == 1 ? weights : weights.mul(new Scalar(config.scaling()));
-  }
-
-  private static org.bytedeco.pytorch.ScalarTypeOptional noType() {
-    return new org.bytedeco.pytorch.ScalarTypeOptional();
   }
 
   /** A bias of each expert for the choice alone, which follows the load from step to step. */

@@ -276,10 +276,10 @@ public class MoeFlagsTest {
   @DataProvider
   public Object[][] warnings() {
     String unbalanced =
-        "WARNING: --num-experts 8%s with nothing that balances their load: a few experts may get"
+        "--num-experts 8%s with nothing that balances their load: a few experts may get"
             + " all tokens (--moe-aux-loss-coeff 1e-2 is usual)";
     String causal =
-        "WARNING: --balance-strategy expert_choice: whether an expert takes a token depends on"
+        "--balance-strategy expert_choice: whether an expert takes a token depends on"
             + " later tokens of its sequence, so the loss of a causal model is too good";
     String naive = unbalanced.formatted(" --balance-strategy naive");
     String noisy = unbalanced.formatted(" --balance-strategy noisy");

@@ -78,6 +78,25 @@ public class FlopCountTest {
     assertEquals(experts.of(7), FlopCount.of(model, MoeConfig.dense(), 512).of(7));
   }
 
+  /** An expert of a k-th of the dense size costs as much, and a shared one comes on top. */
+  @Test
+  public void fmoefyCostsAsMuchAsDense() {
+    TransformerConfig model =
+        Flags.parse(
+            TransformerConfig.class,
+            ("--num-layers 3 --hidden-size 48 --num-attention-heads 4 --seq-length 20 --swiglu"
+                    + " --ffn-hidden-size 120")
+                .split(" "));
+    double dense = FlopCount.of(model, MoeConfig.dense(), 512).of(7);
+    for (int k : new int[] {1, 2, 3, 4}) {
+      String[] line = ("--fmoefy --num-experts 8 --moe-router-pre-softmax --top-k " + k).split(" ");
+      assertEquals(FlopCount.of(model, MoeConfig.parse(line), 512).of(7), dense);
+    }
+    String shared = "--fmoefy --num-experts 8 --moe-shared-expert-intermediate-size 10";
+    double both = FlopCount.of(model, MoeConfig.parse(shared.split(" ")), 512).of(7);
+    assertEquals(both - dense, 7.0 * 20 * 6 * 48 * 3 * 10 * 3);
+  }
+
   @Test
   public void peaks() {
     assertEquals(

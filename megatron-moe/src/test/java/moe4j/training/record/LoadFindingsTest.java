@@ -207,5 +207,12 @@ public class LoadFindingsTest {
             Map.of(type, List.of("aux_loss", "seq_aux_loss"), weight, List.of(0, 1e-3))));
     assertTrue(LoadFindings.balances(Map.of(type, "sinkhorn", weight, 0.0)));
     assertTrue(LoadFindings.balances(Map.of(type, "none", "moe_router_enable_expert_bias", true)));
+    String gate = "balance_strategy";
+    String share = "balance_loss_weight";
+    assertFalse(LoadFindings.balances(Map.of(gate, "naive", share, 1.0)));
+    assertFalse(LoadFindings.balances(Map.of(gate, "gshard", share, 0.0)));
+    assertTrue(LoadFindings.balances(Map.of(gate, "gshard", share, 1.0)));
+    assertTrue(LoadFindings.balances(Map.of(gate, "swipe", share, 0.0)));
+    assertTrue(LoadFindings.balances(Map.of(gate, "org.example.OwnGate", share, 0.0)));
   }
 }

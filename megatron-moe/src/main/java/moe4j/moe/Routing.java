@@ -159,10 +159,4 @@ public record Routing(
     starts.select(0, 0).zero_();
     return ends.sub(starts);
   }
-
-  /** How often each expert is named: int64 [E]. */
-  static Tensor counts(Tensor expert, int experts) {
-    Tensor zeros = torch.zeros(new long[] {experts}, expert.options());
-    return zeros.scatter_add(0, expert, torch.ones_like(expert));
-  }
 }

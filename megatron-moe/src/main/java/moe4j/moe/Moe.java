@@ -24,7 +24,11 @@ public final class Moe {
             "--fmoefy", "--num-experts", "" + numExperts, "--moe-aux-loss-coeff", "0.01"));
   }
 
-  /** The same with experts and a gate of one's choice, before an optimizer is made of the model. */
+  /**
+   * The same with experts and a gate of one's choice, before an optimizer is made of the model.
+   *
+   * @throws IllegalArgumentException where such experts do not fit; the model is then what it was
+   */
   public static GptModel fmoefy(GptModel model, MoeConfig moe) {
     model.replaceFeedForward(feedForward(model.config(), moe));
     return model;
@@ -33,6 +37,10 @@ public final class Moe {
   /** What makes a model's feed-forward blocks, dense ones and those with experts. */
   public static FeedForward.Factory feedForward(TransformerConfig model, MoeConfig moe) {
     boolean[] experts = moe.moeLayers(model.numLayers());
+    if (moe.enabled()) {
+      // Refused before a layer is made, or one taken out.
+      moe.expertHiddenSize(model);
+    }
     return (layer, parameters) ->
         experts[layer]
             ? MoeLayer.create(model, moe, layer, parameters)

@@ -1,5 +1,7 @@
 package moe4j.moe;
 
+import static moe4j.moe.BruteForce.Tolerance.BF16;
+import static moe4j.moe.BruteForce.Tolerance.FP32;
 import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.assertTrue;
 
@@ -93,15 +95,7 @@ public class ExpertChoiceTest {
       int experts, int k, int batch, int sequence, int h, int f, String flags) {
     for (Pass pass : new Pass[] {TestLayer.training(batch), Pass.evaluation()}) {
       try (TestLayer layer = new TestLayer(random, h, f, line(experts, k, flags))) {
-        BruteForce.check(
-            layer,
-            random,
-            BruteForce.Tolerance.FP32,
-            pass,
-            x -> new Loop(layer, x),
-            batch,
-            sequence,
-            h);
+        BruteForce.check(layer, random, FP32, pass, x -> new Loop(layer, x), batch, sequence, h);
       }
     }
   }
@@ -112,14 +106,7 @@ public class ExpertChoiceTest {
     try (TestLayer layer =
         new TestLayer(random, 40, 48, line(5, 2, "--add-expert-bias"), ScalarType.BFloat16)) {
       BruteForce.check(
-          layer,
-          random,
-          new BruteForce.Tolerance(1e-2, 1.5e-2, 1e-1),
-          TestLayer.training(2),
-          x -> new Loop(layer, x),
-          2,
-          24,
-          40);
+          layer, random, BF16, TestLayer.training(2), x -> new Loop(layer, x), 2, 24, 40);
     }
   }
 

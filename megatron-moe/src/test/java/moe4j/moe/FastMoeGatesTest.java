@@ -1,5 +1,6 @@
 package moe4j.moe;
 
+import static moe4j.moe.BruteForce.Tolerance.BF16;
 import static moe4j.moe.BruteForce.Tolerance.FP32;
 import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.assertTrue;
@@ -343,13 +344,11 @@ public class FastMoeGatesTest {
     return new Object[][] {{"naive", 2}, {"noisy", 2}, {"gshard", 2}, {"switch", 1}, {"swipe", 2}};
   }
 
-  /** As the router's: each step rounds by 2^-9 at most, and gates' gradients cancel. */
   @Test(dataProvider = "bf16Gates")
   public void bf16IsNear(String gate, int k) {
-    BruteForce.Tolerance tolerance = new BruteForce.Tolerance(1e-2, 1.5e-2, 1e-1);
     try (TestLayer layer =
         new TestLayer(random, 40, 48, line(gate, 5, k, ""), ScalarType.BFloat16)) {
-      check(gate, layer, tolerance, TestLayer.training(2), 2, 48, 40);
+      check(gate, layer, BF16, TestLayer.training(2), 2, 48, 40);
     }
   }
 

@@ -2,6 +2,7 @@ package moe4j.moe;
 
 import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.assertFalse;
+import static org.testng.Assert.assertThrows;
 import static org.testng.Assert.assertTrue;
 
 import java.util.List;
@@ -159,6 +160,17 @@ public class FmoefyTest {
     Set<String> last = feedForward();
     first.removeIf(name -> !name.endsWith("weight"));
     assertEquals(last, first);
+    train();
+  }
+
+  @Test
+  public void aRefusalLeavesTheModelAsItWas() {
+    Set<String> before = names();
+    for (String flags : new String[] {"--fmoefy --top-k 5", "--moe-layer-freq [0]*3"}) {
+      MoeConfig moe = MoeConfig.parse(Refusals.words("--num-experts 6 " + flags));
+      assertThrows(IllegalArgumentException.class, () -> Moe.fmoefy(model, moe));
+      assertEquals(names(), before);
+    }
     train();
   }
 

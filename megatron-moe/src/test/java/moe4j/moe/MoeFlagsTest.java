@@ -1,6 +1,7 @@
 package moe4j.moe;
 
 import static org.testng.Assert.assertEquals;
+import static org.testng.Assert.assertNull;
 import static org.testng.Assert.assertTrue;
 import static org.testng.Assert.expectThrows;
 
@@ -271,6 +272,21 @@ public class MoeFlagsTest {
       assertEquals(parse(line).router().score(), score);
       assertEquals(parse(line + " --top-k 1").moeRouterTopk(), 1);
     }
+  }
+
+  @Test
+  public void capacities() {
+    assertNull(parse("--num-experts 8").capacity());
+    assertEquals(parse("--num-experts 8").quota(), new Quota(1.2, 2.4, false));
+    String factor = "--num-experts 8 --moe-expert-capacity-factor 1.5";
+    assertEquals(parse(factor).capacity(), new Capacity(1.5, Capacity.Policy.PROBS, false));
+    assertEquals(
+        parse(factor + " --moe-token-drop-policy position --moe-pad-expert-input-to-capacity")
+            .capacity(),
+        new Capacity(1.5, Capacity.Policy.POSITION, true));
+    String gshard = " --balance-strategy gshard --moe-pad-expert-input-to-capacity";
+    assertEquals(parse(factor + gshard).quota(), new Quota(1.5, 1.5, true));
+    assertEquals(parse("--num-experts 8" + gshard).quota(), new Quota(1.2, 2.4, true));
   }
 
   @DataProvider

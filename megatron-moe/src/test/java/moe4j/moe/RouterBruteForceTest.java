@@ -1,5 +1,8 @@
 package moe4j.moe;
 
+import static moe4j.moe.BruteForce.Tolerance.BF16;
+import static moe4j.moe.BruteForce.Tolerance.FP32;
+
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
@@ -274,7 +277,7 @@ public class RouterBruteForceTest {
         "--num-experts %d --moe-router-topk %d %s %s".formatted(experts, k, LOSSES, flags);
     try (TestLayer layer = new TestLayer(random, h, f, line)) {
       bias(layer);
-      check(layer, BruteForce.Tolerance.FP32, batch, sequence, h);
+      check(layer, FP32, batch, sequence, h);
     }
   }
 
@@ -300,14 +303,7 @@ public class RouterBruteForceTest {
         onePreferred(layer.parameter(TestLayer.ROUTER), 3);
         Pass pass = TestLayer.training(2);
         BruteForce.check(
-            layer,
-            random,
-            BruteForce.Tolerance.FP32,
-            pass,
-            x -> new Megatron(layer, absolute(x), pass),
-            2,
-            9,
-            6);
+            layer, random, FP32, pass, x -> new Megatron(layer, absolute(x), pass), 2, 9, 6);
       }
     }
   }
@@ -326,14 +322,13 @@ public class RouterBruteForceTest {
     }
   }
 
-  /** bf16 numbers have 8 bits: each step rounds by 2^-9 at most, and gates' gradients cancel. */
   @Test(dataProvider = "bf16Routers")
   public void bf16IsNear(int experts, int k, String flags) {
     String line =
         "--num-experts %d --moe-router-topk %d %s %s".formatted(experts, k, LOSSES, flags);
     try (TestLayer layer = new TestLayer(random, 40, 48, line, ScalarType.BFloat16)) {
       bias(layer);
-      check(layer, new BruteForce.Tolerance(1e-2, 1.5e-2, 1e-1), 2, 48, 40);
+      check(layer, BF16, 2, 48, 40);
     }
   }
 

@@ -75,6 +75,9 @@ final class MoeFlags {
             "--moe-router-load-balancing-type names %d losses, --moe-aux-loss-coeff has %d weights"
                 .formatted(types.size(), coefficients.size()));
     refuse(
+        types.equals(List.of("none")) && coefficients.stream().anyMatch(c -> c > 0),
+        "--moe-aux-loss-coeff has no effect with --moe-router-load-balancing-type none");
+    refuse(
         types.size() > 1
             && (types.contains("none") || types.stream().distinct().count() < types.size()),
         () ->

@@ -121,6 +121,10 @@ public final class MoeLayer implements FeedForward {
   private Routing route(Tensor hidden, TokenMask mask, Pass pass) {
     Routing routing = gate.route(hidden.flatten(0, -2), pass);
     if (mask != null) {
+      if (mask.values().numel() != routing.tokens()) {
+        throw new IllegalArgumentException(
+            "a mask of %d values for %d tokens".formatted(mask.values().numel(), routing.tokens()));
+      }
       routing = routing.without(mask.left());
     }
     pass.addLoad(new Pass.ExpertLoad(layer, routing.tokensPerExpert(), routing.routed()));

@@ -72,7 +72,7 @@ public final class ParameterScope {
 
   /** fp32 zeros that last from micro-batch to micro-batch and are not saved: sums over a step. */
   public Tensor scratch(long... shape) {
-    return set.scratch(shape);
+    return set.scratch(prefix, shape);
   }
 
   /**

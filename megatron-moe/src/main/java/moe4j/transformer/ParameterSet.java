@@ -26,7 +26,7 @@ public final class ParameterSet implements AutoCloseable {
   private final Device device;
   private final List<Parameter> parameters = new ArrayList<>();
   private final List<Parameter.Piece> buffers = new ArrayList<>();
-  private final List<Tensor> scratch = new ArrayList<>();
+  private final List<Parameter.Piece> scratch = new ArrayList<>();
   private final List<StepEnd> stepEnds = new ArrayList<>();
   private final Set<String> names = new LinkedHashSet<>();
 
@@ -73,6 +73,7 @@ public final class ParameterSet implements AutoCloseable {
   public void remove(String prefix) {
     parameters.removeIf(p -> gone(p.name(), prefix, p.tensor()));
     buffers.removeIf(b -> gone(b.name(), prefix, b.tensor()));
+    scratch.removeIf(s -> gone(s.name(), prefix, s.tensor()));
     stepEnds.removeIf(end -> end.prefix().startsWith(prefix));
   }
 
@@ -149,9 +150,9 @@ public final class ParameterSet implements AutoCloseable {
     return tensor;
   }
 
-  Tensor scratch(long... shape) {
+  Tensor scratch(String prefix, long... shape) {
     Tensor tensor = lasting(shape);
-    scratch.add(tensor);
+    scratch.add(new Parameter.Piece(prefix, tensor));
     return tensor;
   }
 
@@ -169,7 +170,7 @@ public final class ParameterSet implements AutoCloseable {
     parameters.clear();
     buffers.forEach(b -> b.tensor().close());
     buffers.clear();
-    scratch.forEach(Tensor::close);
+    scratch.forEach(s -> s.tensor().close());
     scratch.clear();
     stepEnds.clear();
   }

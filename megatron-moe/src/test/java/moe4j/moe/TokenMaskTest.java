@@ -182,4 +182,18 @@ public class TokenMaskTest {
             .getMessage();
     assertEquals(sentence, "a mask of 0 means that a token is computed: no fill");
   }
+
+  @Test
+  public void aMaskIsAsLongAsTheTokensAre() {
+    Gate gate = new FixedGate(Tensors.of(new long[4], 4, 1), torch.ones(4, 1), 1, 0);
+    Experts same = (dispatched, pass) -> dispatched.rows();
+    MoeLayer layer = new MoeLayer(0, gate, TokenDispatcher.local(), same);
+    TokenMask mask = new TokenMask(Tensors.of(new long[3]), Map.of());
+    String sentence =
+        expectThrows(
+                IllegalArgumentException.class,
+                () -> layer.forward(Models.normals(random, 1, 4, 2), mask, Pass.evaluation()))
+            .getMessage();
+    assertEquals(sentence, "a mask of 3 values for 4 tokens");
+  }
 }

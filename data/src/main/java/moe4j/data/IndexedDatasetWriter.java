@@ -46,9 +46,18 @@ public final class IndexedDatasetWriter implements AutoCloseable {
     if (prefix.getParent() != null) {
       Files.createDirectories(prefix.getParent());
     }
-    this.bin = FileChannel.open(binPart, CREATE, WRITE, TRUNCATE_EXISTING);
-    PartFiles.begin(binPart);
+    this.bin = open(PartFiles.begin(binPart));
     PartFiles.begin(idxPart);
+  }
+
+  /** Opens a file that is noted already: an interrupt may come as soon as it is there. */
+  private static FileChannel open(Path part) throws IOException {
+    try {
+      return FileChannel.open(part, CREATE, WRITE, TRUNCATE_EXISTING);
+    } catch (IOException e) {
+      PartFiles.named(part);
+      throw e;
+    }
   }
 
   /**

@@ -15,13 +15,13 @@ public final class PartFiles {
 
   private PartFiles() {}
 
-  /** Notes a file that is about to be written. */
+  /** Notes a file that is about to be written: before it is there. */
   static Path begin(Path part) {
     OPEN.add(part);
     return part;
   }
 
-  /** Forgets a file that has been given its name. */
+  /** Forgets a file that has been given its name, or could not be opened. */
   static void named(Path part) {
     OPEN.remove(part);
   }

@@ -1,6 +1,5 @@
 package moe4j.moe;
 
-import moe4j.kernels.Tensors;
 import moe4j.kernels.TopK;
 import moe4j.transformer.Operation;
 import moe4j.transformer.ParameterScope;
@@ -8,6 +7,7 @@ import moe4j.transformer.Pass;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;
+import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
  * Megatron's router: a linear layer, scores, the k largest, their weights. All of it in fp32; of
@@ -86,7 +86,8 @@ public final class TopKRouter implements Gate {
     Tensor draws =
         pass.random().uniform(hidden.detach(), shape.layer() + 1, Operation.GATE_NOISE.id());
     Tensor factors = draws.mul_(new Scalar(2 * epsilon)).add_(new Scalar(1 - epsilon));
-    return hidden.mul(factors.to(Tensors.dtype(hidden)));
+    // In fp32: rounded to bf16, the input would tell other experts to be the best.
+    return hidden.to(ScalarType.Float).mul(factors);
   }
 
   /** Logits drawn from N(0, 1), through which the gradient goes as if they were the router's. */

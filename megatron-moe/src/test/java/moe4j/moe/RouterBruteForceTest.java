@@ -337,6 +337,7 @@ public class RouterBruteForceTest {
     return new Object[][] {
       {6, 2, "--add-expert-bias"},
       {6, 2, "--moe-router-pre-softmax --swiglu"},
+      {8, 2, "--moe-input-jitter-eps 0.2"},
       {8, 3, "--moe-router-score-function sigmoid --moe-router-enable-expert-bias"},
       {5, 2, "--moe-expert-capacity-factor 0.8 --moe-pad-expert-input-to-capacity"},
       {5, 2, "--moe-shared-expert-intermediate-size 24 --moe-shared-expert-gate"},

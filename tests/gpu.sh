@@ -167,7 +167,7 @@ routes() {
   wait
   for kind in "${!routers[@]}"; do
     compare "cpu_$kind" "gpu_$kind" 1e-4 12
-    compare "gpu_$kind" "graph_$kind" 1e-2 12
+    compare "gpu_$kind" "graph_$kind" 2e-3 12
     compare "graph_$kind" "none_$kind" 0 12
     grep -q 'captured the micro-step' "$out/graph_$kind.log" ||
       say "the micro-step of $kind is captured" "FAILED ($(grep -m1 'cannot be captured' "$out/graph_$kind.log"))"

@@ -67,9 +67,11 @@ public final class ExpertMlp {
    */
   public static Tensor apply(
       Tensor x, Tensor weight, Weights weights, Tensor offsets, Activation activation) {
-    return new Groups(activation)
-        .apply(x, weight, weights.fc1(), weights.fc2(), offsets, weights.bias1(), weights.bias2())[
-        0];
+    Tensor[] outputs =
+        new Groups(activation)
+            .apply(
+                x, weight, weights.fc1(), weights.fc2(), offsets, weights.bias1(), weights.bias2());
+    return outputs[0];
   }
 
   /** A group's rows, and the stretch they are computed in. */

@@ -27,7 +27,8 @@ public final class Moe {
   /**
    * The same with experts and a gate of one's choice, before an optimizer is made of the model.
    *
-   * @throws IllegalArgumentException where such experts do not fit; the model is then what it was
+   * @throws IllegalArgumentException where the experts' size would be no whole number, or the
+   *     pattern of layers is another model's; the model is then what it was
    */
   public static GptModel fmoefy(GptModel model, MoeConfig moe) {
     model.replaceFeedForward(feedForward(model.config(), moe));

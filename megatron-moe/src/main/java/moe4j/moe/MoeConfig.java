@@ -286,6 +286,16 @@ public record MoeConfig(
     return warnings;
   }
 
+  /**
+   * Whether a gate evens the load; of a user's own nothing is known, so that it does.
+   *
+   * @param strategy {@code --balance-strategy}
+   * @param lossWeight {@code --balance-loss-weight}
+   */
+  public static boolean isBalanced(String strategy, double lossWeight) {
+    return Gates.isBalanced(strategy, lossWeight > 0);
+  }
+
   private boolean isUnbalanced() {
     if (!enabled() || moeRouterTopk == numExperts || moeRouterForceLoadBalancing) {
       return false;
@@ -293,6 +303,6 @@ public record MoeConfig(
     return balanceStrategy == null
         ? !moeRouterEnableExpertBias
             && router().balance().stream().noneMatch(b -> b.coefficient() > 0)
-        : !Gates.isBalanced(balanceStrategy, balanceLossWeight > 0);
+        : !isBalanced(balanceStrategy, balanceLossWeight);
   }
 }

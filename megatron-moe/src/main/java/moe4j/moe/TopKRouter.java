@@ -105,11 +105,11 @@ public final class TopKRouter implements Gate {
     Tensor best = TopK.of(grouped, shape.topk() / config.groupTopk()).values();
     Tensor values = best.sum(1).view(tokens, config.groups());
     Tensor groups = TopK.of(values, config.groupTopk()).indices();
-    Tensor allowed =
-        torch.zeros_like(values).scatter(1, groups, new Scalar(1)).eq(new Scalar(0)).unsqueeze(2);
+    Tensor taken = torch.zeros_like(values).scatter(1, groups, new Scalar(1));
+    Tensor outside = taken.eq(new Scalar(0)).unsqueeze(2);
     return scores
         .view(tokens, config.groups(), each)
-        .masked_fill(allowed, new Scalar(Double.NEGATIVE_INFINITY))
+        .masked_fill(outside, new Scalar(Double.NEGATIVE_INFINITY))
         .view(tokens, shape.experts());
   }
 

@@ -89,6 +89,21 @@ public class RunConfigTest {
     assertEquals(RunConfig.moeOf(earlier), MoeConfig.dense());
   }
 
+  /** Flags that are lists now had one value once. */
+  @Test
+  public void aCheckpointFromBeforeThereWereSeveralLosses() {
+    RunConfig run =
+        RunConfig.parse(
+            Refusals.words(
+                SMALL + " --num-experts 4 --moe-aux-loss-coeff 0.01 --moe-z-loss-coeff 0.5"));
+    ObjectNode earlier = run.toJson();
+    keep(earlier, "moe", "numExperts", "moeLayerFreq", "moeRouterTopk", "moeZLossCoeff");
+    ((ObjectNode) earlier.get("moe"))
+        .put("moeRouterLoadBalancingType", "aux_loss")
+        .put("moeAuxLossCoeff", 0.01);
+    assertEquals(RunConfig.moeOf(earlier), run.moe());
+  }
+
   private static void keep(ObjectNode configuration, String part, String... names) {
     ((ObjectNode) configuration.get(part)).retain(names);
   }

@@ -67,7 +67,8 @@ extern "C" __global__ void __launch_bounds__(1024)
 }
 
 // slot[i]: where choice i stands among all; order[slot[i]] = i, and token[slot[i]] = i / k; -1 for
-// those that name none. A warp takes consecutive choices, 32 at a time; of those that name one expert the first comes first.
+// those that name none. A warp takes consecutive choices, 32 at a time; of those that name one expert
+// the first comes first.
 extern "C" __global__ void __launch_bounds__(THREADS)
     places(const long long* __restrict__ expert, const int* __restrict__ table,
            long long* __restrict__ order, long long* __restrict__ token,

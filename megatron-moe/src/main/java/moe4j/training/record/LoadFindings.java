@@ -9,6 +9,7 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
+import moe4j.moe.MoeConfig;
 import moe4j.training.record.RunHistory.LoadPoint;
 
 /**
@@ -75,10 +76,8 @@ final class LoadFindings {
   /** Whether a run's arguments ask for anything that balances the load. */
   static boolean balances(Map<String, Object> arguments) {
     if (arguments.get("balance_strategy") instanceof String strategy) {
-      boolean loss =
-          arguments.get("balance_loss_weight") instanceof Number n && n.doubleValue() > 0;
-      boolean byLoss = List.of("noisy", "gshard", "switch").contains(strategy);
-      return !strategy.equals("naive") && (loss || !byLoss);
+      Object share = arguments.get("balance_loss_weight");
+      return MoeConfig.isBalanced(strategy, share instanceof Number n ? n.doubleValue() : 0);
     }
     Object type = arguments.get("moe_router_load_balancing_type");
     String types = type == null ? "aux_loss" : PythonFormat.str(type);

@@ -4,6 +4,8 @@ import moe4j.kernels.ExpertMlp;
 import moe4j.kernels.GroupRows;
 import moe4j.kernels.GroupedMatmul;
 import moe4j.kernels.Tensors;
+import moe4j.parallel.ExpertRange;
+import moe4j.parallel.Shard;
 import moe4j.transformer.Activation;
 import moe4j.transformer.ParameterScope;
 import moe4j.transformer.Pass;
@@ -45,15 +47,22 @@ public final class GroupedMlp implements Experts {
    * @throws IllegalArgumentException if a size is not one that grouped products take
    */
   public GroupedMlp(Shape shape, ParameterScope parameters) {
-    int experts = shape.experts();
+    ExpertRange experts = ExpertRange.all(shape.experts());
     long h = shape.hiddenSize();
     long f = shape.expertHiddenSize();
     this.activation = shape.activation();
     long inner = activation.inputs() * f;
-    Tensor fc1 = parameters.expertWeights("linear_fc1.weight", experts, shape.std(), inner, h);
-    Tensor bias1 = shape.bias() ? parameters.expertBiases("linear_fc1.bias", experts, inner) : null;
-    Tensor fc2 = parameters.expertWeights("linear_fc2.weight", experts, shape.outputStd(), h, f);
-    Tensor bias2 = shape.bias() ? parameters.expertBiases("linear_fc2.bias", experts, h) : null;
+    Tensor fc1 =
+        parameters.expertWeights("linear_fc1.weight", experts, shape.std(), Shard.WHOLE, inner, h);
+    Tensor bias1 =
+        shape.bias()
+            ? parameters.expertBiases("linear_fc1.bias", experts, Shard.WHOLE, inner)
+            : null;
+    Tensor fc2 =
+        parameters.expertWeights(
+            "linear_fc2.weight", experts, shape.outputStd(), Shard.WHOLE, h, f);
+    Tensor bias2 =
+        shape.bias() ? parameters.expertBiases("linear_fc2.bias", experts, Shard.WHOLE, h) : null;
     this.weights = new ExpertMlp.Weights(fc1, bias1, fc2, bias2);
     long multiple = ExpertMlp.takes(fc1) ? 1 : GroupedMatmul.multiple(fc1);
     if (h % multiple != 0 || f % multiple != 0) {

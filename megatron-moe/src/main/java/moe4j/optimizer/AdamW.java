@@ -7,6 +7,7 @@ import moe4j.kernels.Kernels;
 import moe4j.kernels.Scopes;
 import moe4j.kernels.TensorLists;
 import moe4j.kernels.Tensors;
+import moe4j.parallel.Groups;
 import moe4j.transformer.Parameter;
 import moe4j.transformer.ParameterSet;
 import org.bytedeco.pytorch.NoGradGuard;
@@ -120,6 +121,11 @@ public final class AdamW implements AutoCloseable {
     Tensor tensor = Scopes.keep(made);
     owned.add(tensor);
     return tensor;
+  }
+
+  /** The ranks among which the model is divided. */
+  public Groups groups() {
+    return parameters.groups();
   }
 
   /** The state of each parameter, in the parameters' order. */

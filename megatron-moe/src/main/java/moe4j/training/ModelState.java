@@ -3,13 +3,17 @@ package moe4j.training;
 import java.io.IOException;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Collections;
 import java.util.List;
+import java.util.function.Supplier;
 import moe4j.checkpoint.Checkpoint;
 import moe4j.checkpoint.Dtype;
 import moe4j.checkpoint.Slice;
 import moe4j.checkpoint.TensorSource;
 import moe4j.kernels.Tensors;
 import moe4j.optimizer.AdamW;
+import moe4j.parallel.Group;
+import moe4j.parallel.Groups;
 import moe4j.transformer.Parameter;
 import moe4j.transformer.Parameter.Piece;
 import moe4j.transformer.ParameterSet;
@@ -34,47 +38,81 @@ public final class ModelState {
 
   private ModelState() {}
 
-  /** The parameters and buffers, to be saved. */
+  /**
+   * What this rank is to save of the parameters and buffers. Of what several ranks hold alike each
+   * saves a part.
+   */
   public static List<TensorSource> model(ParameterSet parameters) {
     List<TensorSource> sources = new ArrayList<>();
+    Groups groups = parameters.groups();
+    int number = 0;
     for (Parameter parameter : parameters.all()) {
-      for (Piece piece : parameter.pieces()) {
-        sources.add(source(piece.name(), piece.tensor()));
+      if (isFor(number++, copies(parameter, groups))) {
+        for (Piece piece : parameter.pieces()) {
+          sources.add(source("", piece, parameter.tensor()));
+        }
       }
     }
-    for (Piece buffer : parameters.buffers()) {
-      sources.add(source(buffer.name(), buffer.tensor()));
+    for (Parameter.Buffer buffer : parameters.buffers()) {
+      if (isFor(number++, groups.world())) {
+        sources.add(source(buffer.name(), buffer.tensor()));
+      }
     }
     return sources;
+  }
+
+  /** The ranks that hold the same of a parameter. */
+  private static Group copies(Parameter parameter, Groups groups) {
+    if (parameter.isOfExperts()) {
+      return groups.expertData();
+    }
+    return parameter.shard().isWhole() ? groups.world() : groups.data();
+  }
+
+  private static boolean isFor(int number, Group group) {
+    return number % group.size() == group.rank();
   }
 
   /** The optimizer's state, to be saved: moments, step counter, and masters where there are any. */
   public static List<TensorSource> optimizer(AdamW optimizer) {
     List<TensorSource> sources = new ArrayList<>();
-    sources.add(source(STEP, optimizer.stepCounter()));
-    for (Piece piece : optimizerPieces(optimizer)) {
-      sources.add(source(piece.name(), piece.tensor()));
+    Groups groups = optimizer.groups();
+    if (groups.world().rank() == 0) {
+      sources.add(source(STEP, optimizer.stepCounter()));
+    }
+    int number = 0;
+    for (AdamW.State state : optimizer.states()) {
+      if (isFor(number++, copies(state.parameter(), groups))) {
+        for (Held held : held(state)) {
+          sources.add(source(held.prefix(), held.piece(), held.tensor()));
+        }
+      }
     }
     return sources;
   }
 
-  private static List<Piece> optimizerPieces(AdamW optimizer) {
-    List<Piece> pieces = new ArrayList<>();
-    for (AdamW.State state : optimizer.states()) {
-      Parameter parameter = state.parameter();
+  /** A box of a tensor of the optimizer's. */
+  private record Held(String prefix, Piece piece, Tensor tensor) {}
+
+  private static List<Held> held(AdamW.State state) {
+    List<Held> all = new ArrayList<>();
+    for (Piece piece : state.parameter().pieces()) {
       if (state.hasMaster()) {
-        add(pieces, MASTER, parameter, state.master());
+        all.add(new Held(MASTER, piece, state.master()));
       }
-      add(pieces, EXP_AVG, parameter, state.expAvg());
-      add(pieces, EXP_AVG_SQ, parameter, state.expAvgSq());
+      all.add(new Held(EXP_AVG, piece, state.expAvg()));
+      all.add(new Held(EXP_AVG_SQ, piece, state.expAvgSq()));
     }
-    return pieces;
+    return all;
   }
 
-  private static void add(List<Piece> pieces, String prefix, Parameter parameter, Tensor state) {
-    for (Piece piece : parameter.pieces(state)) {
-      pieces.add(new Piece(prefix + piece.name(), piece.tensor()));
-    }
+  private static TensorSource source(String prefix, Piece piece, Tensor like) {
+    return new TensorSource(
+        prefix + piece.name(),
+        dtype(like),
+        piece.globalShape(),
+        new Slice(piece.offset(), piece.shape()),
+        content(() -> piece.of(like.detach())));
   }
 
   private static TensorSource source(String name, Tensor tensor) {
@@ -82,11 +120,15 @@ public final class ModelState {
         name,
         dtype(tensor),
         Arrays.stream(tensor.shape()).boxed().toList(),
-        sink -> {
-          try (PointerScope scope = new PointerScope()) {
-            Tensors.bytes(tensor.detach().cpu().contiguous(), sink::write);
-          }
-        });
+        content(tensor::detach));
+  }
+
+  private static TensorSource.Content content(Supplier<Tensor> tensor) {
+    return sink -> {
+      try (PointerScope scope = new PointerScope()) {
+        Tensors.bytes(tensor.get().cpu().contiguous(), sink::write);
+      }
+    };
   }
 
   private static Dtype dtype(Tensor tensor) {
@@ -108,15 +150,13 @@ public final class ModelState {
    * @throws IOException where a parameter is missing or has another shape: one sentence
    */
   public static void loadModel(Checkpoint checkpoint, ParameterSet parameters) throws IOException {
-    try (PointerScope scope = new PointerScope()) {
-      for (Parameter parameter : parameters.all()) {
-        for (Piece piece : parameter.pieces()) {
-          load(checkpoint, piece.name(), piece.tensor());
-        }
+    for (Parameter parameter : parameters.all()) {
+      for (Piece piece : parameter.pieces()) {
+        load(checkpoint, piece.name(), piece, parameter.tensor());
       }
-      for (Piece buffer : parameters.buffers()) {
-        load(checkpoint, buffer.name(), buffer.tensor());
-      }
+    }
+    for (Parameter.Buffer buffer : parameters.buffers()) {
+      load(checkpoint, buffer.name(), whole(buffer.name(), buffer.tensor()), buffer.tensor());
     }
   }
 
@@ -125,16 +165,19 @@ public final class ModelState {
    * its parameters.
    */
   public static void loadOptimizer(Checkpoint checkpoint, AdamW optimizer) throws IOException {
-    try (PointerScope scope = new PointerScope()) {
-      load(checkpoint, STEP, optimizer.stepCounter());
-      for (Piece piece : optimizerPieces(optimizer)) {
-        boolean lacks = piece.name().startsWith(MASTER) && !checkpoint.contains(piece.name());
-        load(
-            checkpoint,
-            lacks ? piece.name().substring(MASTER.length()) : piece.name(),
-            piece.tensor());
+    load(checkpoint, STEP, whole(STEP, optimizer.stepCounter()), optimizer.stepCounter());
+    for (AdamW.State state : optimizer.states()) {
+      for (Held held : held(state)) {
+        String name = held.prefix() + held.piece().name();
+        boolean lacks = held.prefix().equals(MASTER) && !checkpoint.contains(name);
+        load(checkpoint, lacks ? held.piece().name() : name, held.piece(), held.tensor());
       }
     }
+  }
+
+  private static Piece whole(String name, Tensor tensor) {
+    List<Long> shape = Arrays.stream(tensor.shape()).boxed().toList();
+    return new Piece(name, shape, Collections.nCopies(shape.size(), 0L), shape, 0);
   }
 
   /** Sets masters to the parameters: after loading the weights alone. */
@@ -149,13 +192,13 @@ public final class ModelState {
     }
   }
 
-  private static void load(Checkpoint checkpoint, String name, Tensor target) throws IOException {
+  private static void load(Checkpoint checkpoint, String name, Piece piece, Tensor target)
+      throws IOException {
     var stored = checkpoint.tensor(name);
-    List<Long> shape = Arrays.stream(target.shape()).boxed().toList();
-    if (!stored.shape().equals(shape)) {
+    if (!stored.shape().equals(piece.globalShape())) {
       throw new IOException(
           "checkpoint %s has %s with shape %s, the model wants %s"
-              .formatted(checkpoint.directory(), name, stored.shape(), shape));
+              .formatted(checkpoint.directory(), name, stored.shape(), piece.globalShape()));
     }
     try (PointerScope scope = new PointerScope();
         NoGradGuard guard = new NoGradGuard()) {
@@ -168,13 +211,14 @@ public final class ModelState {
                     "checkpoint %s has %s in %s, neither F32 nor BF16"
                         .formatted(checkpoint.directory(), name, stored.dtype()));
           };
-      Tensor host = Tensors.zeros(type, new Device("cpu"), target.shape());
+      long[] shape = piece.shape().stream().mapToLong(Long::longValue).toArray();
+      Tensor host = Tensors.zeros(type, new Device("cpu"), shape);
       checkpoint.read(
           name,
-          Slice.whole(shape),
+          new Slice(piece.offset(), piece.shape()),
           MAX_PIECE,
           (offset, bytes) -> Tensors.window(host, offset, bytes.remaining()).put(bytes));
-      target.copy_(host);
+      piece.of(target.detach()).copy_(host);
     }
   }
 }

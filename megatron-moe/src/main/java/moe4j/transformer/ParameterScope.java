@@ -3,6 +3,9 @@ package moe4j.transformer;
 import java.util.List;
 import java.util.function.Consumer;
 import java.util.stream.IntStream;
+import moe4j.parallel.ExpertRange;
+import moe4j.parallel.Groups;
+import moe4j.parallel.Shard;
 import org.bytedeco.pytorch.Device;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
@@ -14,15 +17,40 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
 public final class ParameterScope {
   private final ParameterSet set;
   private final String prefix;
+  private final boolean partial;
 
   ParameterScope(ParameterSet set, String prefix) {
+    this(set, prefix, false);
+  }
+
+  private ParameterScope(ParameterSet set, String prefix, boolean partial) {
     this.set = set;
     this.prefix = prefix;
+    this.partial = partial;
   }
 
   /** The scope of a part: {@code child("mlp")} under {@code decoder.layers.0}. */
   public ParameterScope child(String name) {
-    return new ParameterScope(set, prefix + name + ".");
+    return new ParameterScope(set, prefix + name + ".", partial);
+  }
+
+  /**
+   * The same scope for parameters that all tensor-parallel ranks hold, but of which each computes a
+   * part of the gradient alone: what norms see of the tokens under sequence parallelism, what a
+   * router sees. The parts are summed before the update.
+   */
+  public ParameterScope partial() {
+    return new ParameterScope(set, prefix, true);
+  }
+
+  /** This one where tokens are whole on every rank, {@link #partial} where they are sliced. */
+  public ParameterScope partialWhereSliced() {
+    return groups().slicesTokens() ? partial() : this;
+  }
+
+  /** The ranks among which the model is divided. */
+  public Groups groups() {
+    return set.groups();
   }
 
   /** What the names begin with: {@code decoder.layers.0.mlp.} */
@@ -32,34 +60,59 @@ public final class ParameterScope {
 
   /** A weight from N(0, std), with weight decay. */
   public Tensor weight(String name, double std, long... shape) {
-    return set.normal(prefix + name, List.of(), std, shape);
+    return weight(name, std, Shard.WHOLE, shape);
+  }
+
+  /**
+   * This rank's part of such a weight.
+   *
+   * @param shape the whole's
+   */
+  public Tensor weight(String name, double std, Shard shard, long... shape) {
+    return set.normal(slot(name, List.of(), shard, shape), std);
   }
 
   /** A bias: zeros, no weight decay. */
   public Tensor bias(String name, long... shape) {
-    return set.constant(prefix + name, List.of(), 0, shape);
+    return bias(name, Shard.WHOLE, shape);
+  }
+
+  /**
+   * This rank's part of a bias.
+   *
+   * @param shape the whole's
+   */
+  public Tensor bias(String name, Shard shard, long... shape) {
+    return set.constant(slot(name, List.of(), shard, shape), 0);
   }
 
   /** A norm's gain: ones, no weight decay. */
   public Tensor gain(String name, long... shape) {
-    return set.constant(prefix + name, List.of(), 1, shape);
+    return set.constant(slot(name, List.of(), Shard.WHOLE, shape), 1);
   }
 
   /**
    * Weights of several experts, stacked.
    *
    * @param name such as {@code linear_fc1.weight}
-   * @param experts how many, the first dimension
-   * @param shape one expert's
-   * @return shape [experts, shape...]; in checkpoints {@code local_experts.N.name} each
+   * @param range the experts
+   * @param shard the part of each that this rank holds
+   * @param shape one whole expert's
+   * @return [experts, its part's shape...]; in checkpoints {@code local_experts.N.name} each
    */
-  public Tensor expertWeights(String name, int experts, double std, long... shape) {
-    return set.normal(prefix + name, pieces(name, experts), std, stacked(experts, shape));
+  public Tensor expertWeights(
+      String name, ExpertRange range, double std, Shard shard, long... shape) {
+    return set.normal(slot(name, pieces(name, range), shard, shape), std);
   }
 
   /** Biases of several experts, stacked as {@link #expertWeights}. */
-  public Tensor expertBiases(String name, int experts, long... shape) {
-    return set.constant(prefix + name, pieces(name, experts), 0, stacked(experts, shape));
+  public Tensor expertBiases(String name, ExpertRange range, Shard shard, long... shape) {
+    return set.constant(slot(name, pieces(name, range), shard, shape), 0);
+  }
+
+  private ParameterSet.Slot slot(
+      String name, List<String> pieces, Shard shard, long... globalShape) {
+    return new ParameterSet.Slot(prefix + name, pieces, shard, globalShape, partial);
   }
 
   /**
@@ -83,17 +136,10 @@ public final class ParameterScope {
     set.atStepEnd(prefix, body);
   }
 
-  private List<String> pieces(String name, int experts) {
-    return IntStream.range(0, experts)
+  private List<String> pieces(String name, ExpertRange range) {
+    return IntStream.range(range.first(), range.first() + range.count())
         .mapToObj(i -> prefix + "local_experts." + i + "." + name)
         .toList();
-  }
-
-  private static long[] stacked(int experts, long... shape) {
-    long[] all = new long[shape.length + 1];
-    all[0] = experts;
-    System.arraycopy(shape, 0, all, 1, shape.length);
-    return all;
   }
 
   /** The type that parameters have. */

@@ -9,6 +9,9 @@ import java.util.function.Consumer;
 import moe4j.kernels.Philox;
 import moe4j.kernels.Scopes;
 import moe4j.kernels.Tensors;
+import moe4j.parallel.Groups;
+import moe4j.parallel.Shard;
+import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Device;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
@@ -24,20 +27,54 @@ public final class ParameterSet implements AutoCloseable {
   private final long seed;
   private final ScalarType dtype;
   private final Device device;
+  private final Groups groups;
   private final List<Parameter> parameters = new ArrayList<>();
-  private final List<Parameter.Piece> buffers = new ArrayList<>();
-  private final List<Parameter.Piece> scratch = new ArrayList<>();
+  private final List<Parameter.Buffer> buffers = new ArrayList<>();
+  private final List<Parameter.Buffer> scratch = new ArrayList<>();
   private final List<StepEnd> stepEnds = new ArrayList<>();
   private final Set<String> names = new LinkedHashSet<>();
 
   /** What a part of the model does at a step's end. */
   private record StepEnd(String prefix, Consumer<Tensor> body) {}
 
-  /** An empty set; parameters will be of this type and on this device. */
+  /**
+   * What a parameter is to be.
+   *
+   * @param pieces the global names along the first dimension, or empty where there is one
+   * @param globalShape the whole's, or one whole piece's
+   * @param partial {@link Parameter#partial}
+   */
+  record Slot(String name, List<String> pieces, Shard shard, long[] globalShape, boolean partial) {
+
+    /** The shape of this rank's tensor. */
+    long[] shape() {
+      long[] each;
+      try {
+        each = shard.localShape(globalShape);
+      } catch (IllegalArgumentException e) {
+        throw new IllegalArgumentException("%s: %s".formatted(name, e.getMessage()), e);
+      }
+      if (pieces.isEmpty()) {
+        return each;
+      }
+      long[] stacked = new long[each.length + 1];
+      stacked[0] = pieces.size();
+      System.arraycopy(each, 0, stacked, 1, each.length);
+      return stacked;
+    }
+  }
+
+  /** An empty set on one rank; parameters will be of this type and on this device. */
   public ParameterSet(long seed, ScalarType dtype, Device device) {
+    this(seed, dtype, device, Groups.single());
+  }
+
+  /** An empty set that takes this rank's parts of the parameters. */
+  public ParameterSet(long seed, ScalarType dtype, Device device, Groups groups) {
     this.seed = seed;
     this.dtype = dtype;
     this.device = device;
+    this.groups = groups;
   }
 
   /** The scope of the whole model, with no prefix. */
@@ -51,7 +88,7 @@ public final class ParameterSet implements AutoCloseable {
   }
 
   /** What is saved with the parameters and not trained, fp32. */
-  public List<Parameter.Piece> buffers() {
+  public List<Parameter.Buffer> buffers() {
     return Collections.unmodifiableList(buffers);
   }
 
@@ -96,44 +133,77 @@ public final class ParameterSet implements AutoCloseable {
     return device;
   }
 
-  /** Trained elements in total. */
+  /** The ranks among which the model is divided. */
+  public Groups groups() {
+    return groups;
+  }
+
+  /** Trained elements on this rank. */
   public long elements() {
     return parameters.stream().mapToLong(p -> p.tensor().numel()).sum();
   }
 
   /** N(0, std). */
-  Tensor normal(String name, List<String> pieces, double std, long... shape) {
-    return add(
-        name,
-        true,
-        pieces,
-        shape,
-        host -> {
-          if (pieces.isEmpty()) {
-            Philox.normal(host, std, seed, Philox.stream(name), 0);
+  Tensor normal(Slot slot, double std) {
+    return add(slot, true, host -> draw(slot, host, std));
+  }
+
+  /** Fills this rank's part with what the whole has there: each run of its row-major memory. */
+  private void draw(Slot slot, Tensor host, double std) {
+    List<String> names = slot.pieces().isEmpty() ? List.of(slot.name()) : slot.pieces();
+    int dim = slot.shard().dim();
+    long[] global = slot.globalShape();
+    long inner = product(global, dim + 1, global.length);
+    long outer = slot.shard().isWhole() ? 1 : product(global, 0, dim);
+    Tensor flat = host.view(-1);
+    long at = 0;
+    for (String name : names) {
+      List<Shard.Part> parts = slot.shard().parts(global);
+      for (Shard.Part part : parts) {
+        long run =
+            slot.shard().isWhole() ? product(global, 0, global.length) : part.shape()[dim] * inner;
+        for (long o = 0; o < outer; o++) {
+          long first = slot.shard().isWhole() ? 0 : (o * global[dim] + part.offset()[dim]) * inner;
+          try (PointerScope scope = new PointerScope()) {
+            Philox.normal(flat.narrow(0, at, run), std, seed, Philox.stream(name), first);
           }
-          for (int i = 0; i < pieces.size(); i++) {
-            Philox.normal(host.select(0, i), std, seed, Philox.stream(pieces.get(i)), 0);
-          }
-        });
+          at += run;
+        }
+      }
+    }
+  }
+
+  private static long product(long[] shape, int from, int to) {
+    long product = 1;
+    for (int i = from; i < to; i++) {
+      product *= shape[i];
+    }
+    return product;
   }
 
   /** One value everywhere, and no weight decay: norms and biases. */
-  Tensor constant(String name, List<String> pieces, double value, long... shape) {
-    return add(name, false, pieces, shape, host -> host.fill_(new Scalar(value)));
+  Tensor constant(Slot slot, double value) {
+    return add(slot, false, host -> host.fill_(new Scalar(value)));
   }
 
-  private Tensor add(
-      String name, boolean decay, List<String> pieces, long[] shape, Consumer<Tensor> initialise) {
-    claim(name);
+  private Tensor add(Slot slot, boolean decay, Consumer<Tensor> initialise) {
+    claim(slot.name());
     Tensor tensor =
         Scopes.keep(
             () -> {
-              Tensor host = torch.empty(shape);
+              Tensor host = torch.empty(slot.shape());
               initialise.accept(host);
               return host.to(device, dtype).set_requires_grad(true);
             });
-    parameters.add(new Parameter(name, tensor, decay, pieces));
+    parameters.add(
+        new Parameter(
+            slot.name(),
+            tensor,
+            decay,
+            slot.pieces(),
+            slot.shard(),
+            java.util.Arrays.stream(slot.globalShape()).boxed().toList(),
+            slot.partial() && !groups.tensor().isAlone()));
     return tensor;
   }
 
@@ -146,13 +216,13 @@ public final class ParameterSet implements AutoCloseable {
   Tensor buffer(String name, long... shape) {
     claim(name);
     Tensor tensor = lasting(shape);
-    buffers.add(new Parameter.Piece(name, tensor));
+    buffers.add(new Parameter.Buffer(name, tensor));
     return tensor;
   }
 
   Tensor scratch(String prefix, long... shape) {
     Tensor tensor = lasting(shape);
-    scratch.add(new Parameter.Piece(prefix, tensor));
+    scratch.add(new Parameter.Buffer(prefix, tensor));
     return tensor;
   }
 

@@ -132,7 +132,7 @@ public class FmoefyTest {
                     + " --moe-router-load-balancing-type global_aux_loss --moe-aux-loss-coeff 0.1")));
     train();
     assertEquals(
-        parameters.buffers().stream().map(Parameter.Piece::name).toList(),
+        parameters.buffers().stream().map(Parameter.Buffer::name).toList(),
         List.of(
             "decoder.layers.0.mlp.router.expert_bias", "decoder.layers.1.mlp.router.expert_bias"));
     Set<String> first = feedForward();

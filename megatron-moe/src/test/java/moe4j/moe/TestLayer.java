@@ -78,7 +78,7 @@ final class TestLayer implements AutoCloseable {
   Tensor buffer(String name) {
     return parameters.buffers().stream()
         .filter(b -> b.name().equals(name))
-        .map(Parameter.Piece::tensor)
+        .map(Parameter.Buffer::tensor)
         .findFirst()
         .orElseThrow(() -> new AssertionError("no buffer " + name));
   }

@@ -10,6 +10,8 @@ import static org.testng.Assert.assertTrue;
 import java.util.List;
 import moe4j.kernels.Scopes;
 import moe4j.kernels.Tensors;
+import moe4j.parallel.ExpertRange;
+import moe4j.parallel.Shard;
 import moe4j.transformer.Parameter.Piece;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Device;
@@ -73,8 +75,14 @@ public class ParameterSetTest {
     try (PointerScope scope = new PointerScope();
         ParameterSet two = set(1, ScalarType.Float);
         ParameterSet five = set(1, ScalarType.Float)) {
-      Tensor few = two.root().child("experts").expertWeights("fc.weight", 2, 0.02, 3, 4);
-      Tensor many = five.root().child("experts").expertWeights("fc.weight", 5, 0.02, 3, 4);
+      Tensor few =
+          two.root()
+              .child("experts")
+              .expertWeights("fc.weight", ExpertRange.all(2), 0.02, Shard.WHOLE, 3, 4);
+      Tensor many =
+          five.root()
+              .child("experts")
+              .expertWeights("fc.weight", ExpertRange.all(5), 0.02, Shard.WHOLE, 3, 4);
       assertEquals(few.shape(), new long[] {2, 3, 4});
       assertEquals(Tensors.floats(few), Tensors.floats(Tensors.slice(many, 0, 0, 2)));
       assertNotEquals(Tensors.floats(many.select(0, 0)), Tensors.floats(many.select(0, 1)));
@@ -82,13 +90,14 @@ public class ParameterSetTest {
       assertEquals(
           pieces.stream().map(Piece::name).toList().subList(3, 5),
           List.of("experts.local_experts.3.fc.weight", "experts.local_experts.4.fc.weight"));
-      assertEquals(Tensors.floats(pieces.get(3).tensor()), Tensors.floats(many.select(0, 3)));
+      assertEquals(Tensors.floats(pieces.get(3).of(many)), Tensors.floats(many.select(0, 3)));
       try (ParameterSet plain = set(1, ScalarType.Float)) {
         assertEquals(
             weight(plain, "experts.local_experts.3", "fc.weight", 3, 4),
             Tensors.floats(many.select(0, 3)));
       }
-      Tensor biases = two.root().child("experts").expertBiases("fc.bias", 2, 3);
+      Tensor biases =
+          two.root().child("experts").expertBiases("fc.bias", ExpertRange.all(2), Shard.WHOLE, 3);
       assertEquals(Tensors.floats(biases), new float[6]);
       assertFalse(two.all().get(1).decay());
     }
@@ -131,7 +140,7 @@ public class ParameterSetTest {
     Scopes.run(
         () -> {
           set.root().weight("weight", 1, 2, 2);
-          set.root().child("experts").expertWeights("fc", 3, 1, 2, 2);
+          set.root().child("experts").expertWeights("fc", ExpertRange.all(3), 1, Shard.WHOLE, 2, 2);
         });
     assertFalse(set.all().get(0).tensor().isNull());
     assertEquals(Tensors.floats(set.all().get(0).tensor()).length, 4);

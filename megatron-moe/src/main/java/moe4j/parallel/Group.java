@@ -1,0 +1,83 @@
+package moe4j.parallel;
+
+import org.bytedeco.pytorch.Tensor;
+
+/**
+ * Ranks that communicate. Every rank of the group makes the same calls in the same order, with
+ * tensors of the same type and, but where said otherwise, of the same shape; they are contiguous.
+ * Each call begins something that its {@link Pending} waits for: until then neither input nor
+ * output may be touched. On a GPU waiting is the stream's, not the host's.
+ */
+public interface Group {
+
+  /** Something under way. */
+  @FunctionalInterface
+  interface Pending {
+    /** Nothing. */
+    Pending NONE = () -> {};
+
+    /**
+     * Waits for its end.
+     *
+     * @throws RankLostException where a rank of the group is gone or did not answer in time
+     */
+    void await();
+  }
+
+  /** How elements of all ranks become one. */
+  enum Reduction {
+    SUM,
+    MAX
+  }
+
+  /** This rank's number in the group. */
+  int rank();
+
+  /** Ranks of the group. */
+  int size();
+
+  /** Whether it is this rank alone: nothing is communicated. */
+  default boolean isAlone() {
+    return size() == 1;
+  }
+
+  /** Whether what it does can be a part of a captured CUDA graph. */
+  boolean isCapturable();
+
+  /** Reduces in place: every rank has the same bits then. */
+  Pending allReduce(Tensor tensor, Reduction reduction);
+
+  /**
+   * Puts the ranks' tensors one behind the other.
+   *
+   * @param output [size n, ...]
+   * @param input [n, ...]
+   */
+  Pending allGather(Tensor output, Tensor input);
+
+  /**
+   * Sums the ranks' tensors and leaves each rank its part.
+   *
+   * @param output [n, ...]
+   * @param input [size n, ...]; it may be overwritten
+   */
+  Pending reduceScatter(Tensor output, Tensor input);
+
+  /**
+   * Sends rows to every rank and takes rows from every rank.
+   *
+   * @param output [sum of outputRows, ...], the first rank's rows first
+   * @param input [sum of inputRows, ...], the first rank's rows first
+   * @param outputRows of each rank
+   * @param inputRows to each rank
+   */
+  Pending allToAll(Tensor output, Tensor input, long[] outputRows, long[] inputRows);
+
+  /** Has every rank end up with one's tensor. */
+  Pending broadcast(Tensor tensor, int root);
+
+  /** This rank alone. */
+  static Group alone() {
+    return SingleRank.GROUP;
+  }
+}

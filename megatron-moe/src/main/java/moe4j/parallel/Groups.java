@@ -1,0 +1,50 @@
+package moe4j.parallel;
+
+/**
+ * The groups that a rank is in. A layer is given them in its constructor; of size 1 they are
+ * nothing.
+ *
+ * @param layout the whole
+ * @param sequenceParallel whether norms and residuals have each a part of the tokens, where
+ *     matrices are shared
+ * @param world all ranks
+ * @param tensor {@link Layout#tensorRanks}
+ * @param data {@link Layout#dataRanks}
+ * @param expert {@link Layout#expertRanks}
+ * @param expertTensor {@link Layout#expertTensorRanks}
+ * @param expertBlock {@link Layout#expertBlockRanks}
+ * @param expertData {@link Layout#expertDataRanks}
+ */
+public record Groups(
+    Layout layout,
+    boolean sequenceParallel,
+    Group world,
+    Group tensor,
+    Group data,
+    Group expert,
+    Group expertTensor,
+    Group expertBlock,
+    Group expertData) {
+
+  private static final Groups SINGLE = alone();
+
+  private static Groups alone() {
+    Group one = Group.alone();
+    return new Groups(Layout.SINGLE, false, one, one, one, one, one, one, one);
+  }
+
+  /** One rank. */
+  public static Groups single() {
+    return SINGLE;
+  }
+
+  /** Where hidden states between blocks are each a part of the tokens. */
+  public boolean slicesTokens() {
+    return sequenceParallel && !tensor.isAlone();
+  }
+
+  /** Whether all that the groups do can be a part of a captured CUDA graph. */
+  public boolean isCapturable() {
+    return world.isCapturable();
+  }
+}

@@ -1,0 +1,209 @@
+package moe4j.parallel;
+
+import moe4j.kernels.CustomFunction;
+import moe4j.kernels.Tensors;
+import moe4j.parallel.Group.Reduction;
+import org.bytedeco.pytorch.Tensor;
+
+/**
+ * Communication as a part of a model. Each mapping and its gradient are each other's counterpart
+ * (Shoeybi et al. 2019, Korthikanti et al. 2022): where ranks hold copies of a tensor, each has the
+ * whole gradient of it; where each has a part of the tokens, it has the gradient of that. Sequences
+ * are cut along dimension 1 of [B, S, ...] into equal parts. With one rank all are the identity.
+ */
+public final class Mappings {
+  private Mappings() {}
+
+  /** Into a region where each rank has a part of a matrix: x as it is, gradients are summed. */
+  public static Tensor copy(Tensor x, Group group) {
+    return group.isAlone() ? x : new Copy(group).apply(x)[0];
+  }
+
+  /**
+   * Out of such a region: the ranks' parts of a sum are summed, gradients stay as they are.
+   *
+   * @param x overwritten by the sum; nothing else may need it
+   */
+  public static Tensor reduce(Tensor x, Group group) {
+    return group.isAlone() ? x : new Reduce(group).apply(x)[0];
+  }
+
+  /** {@link #copy} where ranks have parts of the sequences: [B, S/n, ...] to [B, S, ...]. */
+  public static Tensor gather(Tensor x, Group group) {
+    return group.isAlone() ? x : new Gather(group, true).apply(x)[0];
+  }
+
+  /** {@link #reduce} where ranks get parts of the sequences: [B, S, ...] to [B, S/n, ...]. */
+  public static Tensor reduceScatter(Tensor x, Group group) {
+    return group.isAlone() ? x : new ReduceScatter(group).apply(x)[0];
+  }
+
+  /** Each rank's part of the sequences of a tensor that all have: [B, S, ...] to [B, S/n, ...]. */
+  public static Tensor scatter(Tensor x, Group group) {
+    return group.isAlone() ? x : new Scatter(group).apply(x)[0];
+  }
+
+  /** Back from {@link #scatter}: [B, S/n, ...] to [B, S, ...], which all ranks go on with alike. */
+  public static Tensor unite(Tensor x, Group group) {
+    return group.isAlone() ? x : new Gather(group, false).apply(x)[0];
+  }
+
+  /** Whole sequences of the ranks' parts, without a gradient. */
+  static Tensor gathered(Tensor x, Group group) {
+    int n = group.size();
+    long[] shape = x.shape();
+    Tensor parts = Tensors.empty(Tensors.dtype(x), x.device(), with(shape, 0, n * shape[0]));
+    group.allGather(parts, x.contiguous()).await();
+    if (shape[0] == 1) {
+      return parts.view(with(shape, 1, n * shape[1]));
+    }
+    return parts.view(inserted(shape, 0, n)).transpose(0, 1).reshape(with(shape, 1, n * shape[1]));
+  }
+
+  /** The sum of the ranks' sequences, of which each gets its part; without a gradient. */
+  static Tensor scattered(Tensor x, Group group) {
+    int n = group.size();
+    long[] shape = x.shape();
+    long[] part = with(shape, 1, shape[1] / n);
+    Tensor parts = x.contiguous();
+    if (shape[0] != 1) {
+      parts = parts.view(inserted(part, 1, n)).transpose(0, 1).contiguous();
+    }
+    Tensor sum = Tensors.empty(Tensors.dtype(x), x.device(), part);
+    group.reduceScatter(sum, parts.view(with(part, 0, n * part[0]))).await();
+    return sum;
+  }
+
+  private static Tensor own(Tensor x, Group group) {
+    long each = x.size(1) / group.size();
+    return x.narrow(1, group.rank() * each, each).contiguous();
+  }
+
+  private static long[] with(long[] shape, int dim, long size) {
+    long[] changed = shape.clone();
+    changed[dim] = size;
+    return changed;
+  }
+
+  private static long[] inserted(long[] shape, int dim, long size) {
+    long[] longer = new long[shape.length + 1];
+    System.arraycopy(shape, 0, longer, 0, dim);
+    longer[dim] = size;
+    System.arraycopy(shape, dim, longer, dim + 1, shape.length - dim);
+    return longer;
+  }
+
+  private static void divisible(Tensor x, Group group) {
+    if (x.dim() < 2 || x.size(1) % group.size() != 0) {
+      throw new IllegalArgumentException(
+          "sequences of a tensor of shape %s cannot be cut into %d parts"
+              .formatted(Tensors.shape(x), group.size()));
+    }
+  }
+
+  /** A gradient is another's tensor, too: the sum gets memory of its own. */
+  private static Tensor sum(Tensor x, Group group) {
+    Tensor sum = x.clone();
+    group.allReduce(sum, Reduction.SUM).await();
+    return sum;
+  }
+
+  private static final class Copy extends CustomFunction {
+    private final Group group;
+
+    Copy(Group group) {
+      this.group = group;
+    }
+
+    @Override
+    protected Tensor[] forward(Tensor[] inputs) {
+      return new Tensor[] {inputs[0].detach()};
+    }
+
+    @Override
+    protected Tensor[] backward(Tensor[] gradients) {
+      return new Tensor[] {sum(gradients[0], group)};
+    }
+  }
+
+  private static final class Reduce extends CustomFunction {
+    private final Group group;
+
+    Reduce(Group group) {
+      this.group = group;
+    }
+
+    @Override
+    protected Tensor[] forward(Tensor[] inputs) {
+      Tensor sum = inputs[0].is_contiguous() ? inputs[0].detach() : inputs[0].contiguous();
+      group.allReduce(sum, Reduction.SUM).await();
+      return new Tensor[] {sum};
+    }
+
+    @Override
+    protected Tensor[] backward(Tensor[] gradients) {
+      return new Tensor[] {gradients[0].detach()};
+    }
+  }
+
+  private static final class Gather extends CustomFunction {
+    private final Group group;
+    private final boolean partial;
+
+    /**
+     * @param partial whether a rank's gradient of the whole is a part of a sum, and not all of it
+     */
+    Gather(Group group, boolean partial) {
+      this.group = group;
+      this.partial = partial;
+    }
+
+    @Override
+    protected Tensor[] forward(Tensor[] inputs) {
+      return new Tensor[] {gathered(inputs[0], group)};
+    }
+
+    @Override
+    protected Tensor[] backward(Tensor[] gradients) {
+      return new Tensor[] {partial ? scattered(gradients[0], group) : own(gradients[0], group)};
+    }
+  }
+
+  private static final class ReduceScatter extends CustomFunction {
+    private final Group group;
+
+    ReduceScatter(Group group) {
+      this.group = group;
+    }
+
+    @Override
+    protected Tensor[] forward(Tensor[] inputs) {
+      divisible(inputs[0], group);
+      return new Tensor[] {scattered(inputs[0], group)};
+    }
+
+    @Override
+    protected Tensor[] backward(Tensor[] gradients) {
+      return new Tensor[] {gathered(gradients[0], group)};
+    }
+  }
+
+  private static final class Scatter extends CustomFunction {
+    private final Group group;
+
+    Scatter(Group group) {
+      this.group = group;
+    }
+
+    @Override
+    protected Tensor[] forward(Tensor[] inputs) {
+      divisible(inputs[0], group);
+      return new Tensor[] {own(inputs[0], group)};
+    }
+
+    @Override
+    protected Tensor[] backward(Tensor[] gradients) {
+      return new Tensor[] {gathered(gradients[0], group)};
+    }
+  }
+}

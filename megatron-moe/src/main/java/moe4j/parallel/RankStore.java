@@ -1,0 +1,114 @@
+package moe4j.parallel;
+
+import java.nio.charset.StandardCharsets;
+import java.time.Duration;
+import moe4j.kernels.Scopes;
+import org.bytedeco.javacpp.PointerScope;
+import org.bytedeco.javacpp.SizeTPointer;
+import org.bytedeco.javacpp.chrono.Milliseconds;
+import org.bytedeco.pytorch.ByteVector;
+import org.bytedeco.pytorch.PrefixStore;
+import org.bytedeco.pytorch.Store;
+import org.bytedeco.pytorch.StringVector;
+import org.bytedeco.pytorch.TCPStore;
+import org.bytedeco.pytorch.TCPStoreOptions;
+
+/**
+ * The ranks' store of small values by name: c10d's TCPStore, of which rank 0, or torchrun's agent,
+ * is the server. A connection belongs to one thread.
+ */
+final class RankStore {
+  private final TCPStore tcp;
+  private final Store shared;
+  private final String prefix;
+
+  private RankStore(TCPStore tcp, String prefix) {
+    this.tcp = tcp;
+    // What Java makes can be handed to native code once; its native copy as often as one likes.
+    this.shared = Scopes.keep(tcp::clone);
+    this.prefix = prefix;
+  }
+
+  /**
+   * Connects.
+   *
+   * @param server whether the server is to be here
+   * @param timeout of the connection and of each wait
+   * @throws RankLostException where there is no server to be had: one sentence
+   */
+  static RankStore connect(WorldEnvironment environment, boolean server, Duration timeout) {
+    try (PointerScope scope = new PointerScope()) {
+      TCPStoreOptions options = new TCPStoreOptions();
+      options.port((short) environment.masterPort());
+      options.isServer(server);
+      options.waitWorkers(false);
+      options.numWorkers(new SizeTPointer(1).put(environment.size()));
+      options.timeout(new Milliseconds(timeout.toMillis()));
+      TCPStore tcp = Scopes.keep(() -> new TCPStore(environment.masterAddress(), options));
+      return new RankStore(
+          tcp, "%s/%d/".formatted(environment.runId(), environment.restartCount()));
+    } catch (RuntimeException e) {
+      throw new RankLostException(sentence(environment, server, timeout, e), e);
+    }
+  }
+
+  private static String sentence(
+      WorldEnvironment environment, boolean server, Duration timeout, RuntimeException e) {
+    String message = String.valueOf(e.getMessage());
+    String at = "%s:%d".formatted(environment.masterAddress(), environment.masterPort());
+    if (server) {
+      boolean used = message.contains("EADDRINUSE") || message.contains("in use");
+      return "rank 0 cannot listen on port %d (MASTER_PORT)%s"
+          .formatted(
+              environment.masterPort(),
+              used ? ": it is in use" : ": " + message.lines().findFirst().orElse(""));
+    }
+    return "rank %d has not reached %s at %s (MASTER_ADDR, MASTER_PORT) within %s s"
+        .formatted(
+            environment.rank(),
+            environment.agentStore() ? "the launcher's agent" : "rank 0",
+            at,
+            seconds(timeout));
+  }
+
+  static String seconds(Duration duration) {
+    double seconds = duration.toMillis() / 1e3;
+    return seconds == Math.rint(seconds) ? String.valueOf((long) seconds) : String.valueOf(seconds);
+  }
+
+  /** A store of c10d's for a new group; one group takes it. */
+  PrefixStore forGroup(String name) {
+    return Scopes.keep(() -> new PrefixStore(prefix + name, shared));
+  }
+
+  void set(String key, String value) {
+    try (PointerScope scope = new PointerScope()) {
+      byte[] bytes = value.getBytes(StandardCharsets.UTF_8);
+      tcp.set(prefix + key, new ByteVector(bytes));
+    }
+  }
+
+  /** Whether a key is there. */
+  boolean has(String key) {
+    try (PointerScope scope = new PointerScope()) {
+      return tcp.check(new StringVector(prefix + key));
+    }
+  }
+
+  /** A key's value, or null where it is not there. */
+  String get(String key) {
+    if (!has(key)) {
+      return null;
+    }
+    try (PointerScope scope = new PointerScope()) {
+      return new String(tcp.get(prefix + key).get(), StandardCharsets.UTF_8);
+    }
+  }
+
+  /** Counts on; returns the sum. */
+  long add(String key, long amount) {
+    try (PointerScope scope = new PointerScope()) {
+      return tcp.add(prefix + key, amount);
+    }
+  }
+}

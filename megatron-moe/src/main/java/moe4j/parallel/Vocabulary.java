@@ -1,0 +1,109 @@
+package moe4j.parallel;
+
+import moe4j.kernels.CrossEntropy;
+import moe4j.kernels.CustomFunction;
+import moe4j.kernels.Gemm;
+import moe4j.kernels.Tensors;
+import moe4j.parallel.Group.Reduction;
+import org.bytedeco.pytorch.Scalar;
+import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch;
+import org.bytedeco.pytorch.global.torch.ScalarType;
+
+/**
+ * The word embedding and the output layer, each rank with an n-th of the vocabulary's rows (Shoeybi
+ * et al. 2019, section 3).
+ */
+public final class Vocabulary {
+  private Vocabulary() {}
+
+  /**
+   * This rank's part of the tokens' embeddings: rows of zeros for tokens of other ranks' rows, so
+   * that the ranks' sum is what is looked for.
+   *
+   * @param weight [V/n, h], this rank's rows
+   * @param tokens int64 [B, S], each in [0, V)
+   * @return [B, S, h]
+   */
+  public static Tensor embedding(Tensor weight, Tensor tokens, Group group) {
+    if (group.isAlone()) {
+      return torch.embedding(weight, tokens);
+    }
+    Tensor own = own(tokens, weight.size(0), group);
+    Tensor foreign = own.lt(new Scalar(0));
+    return torch
+        .embedding(weight, own.clamp_min(new Scalar(0)))
+        .masked_fill(foreign.unsqueeze(2), new Scalar(0));
+  }
+
+  /** Numbers among this rank's rows; negative for those of others. */
+  private static Tensor own(Tensor tokens, long rows, Group group) {
+    Tensor own = tokens.sub(new Scalar(group.rank() * rows));
+    return own.masked_fill(own.ge(new Scalar(rows)), new Scalar(-1));
+  }
+
+  /**
+   * The output layer and the loss of its logits, as {@link CrossEntropy#linear}: the logits of
+   * other ranks' rows stay with them.
+   *
+   * @param hidden [T, h], the same on every rank; each rank's gradient of it is a part of a sum
+   * @param weight [V/n, h], this rank's rows
+   * @param labels int64 [T], each in [0, V)
+   * @return fp32 [T], the same on every rank
+   */
+  public static Tensor loss(Tensor hidden, Tensor weight, Tensor labels, Group group) {
+    return group.isAlone()
+        ? CrossEntropy.linear(hidden, weight, labels)
+        : new Loss(group).apply(Gemm.linear(hidden, weight, null), labels)[0];
+  }
+
+  /** {@code logsumexp(x) - x[label]} of logits that are spread over ranks. */
+  private static final class Loss extends CustomFunction {
+    private final Group group;
+    private Tensor probabilities;
+    private Tensor own;
+    private ScalarType dtype;
+
+    Loss(Group group) {
+      this.group = group;
+    }
+
+    @Override
+    protected Tensor[] forward(Tensor[] inputs) {
+      dtype = Tensors.dtype(inputs[0]);
+      Tensor logits = inputs[0].to(ScalarType.Float);
+      Tensor mine = own(inputs[1], logits.size(1), group).unsqueeze(1);
+      own = save(mine);
+      Tensor largest = logits.amax(new long[] {1}, true).contiguous();
+      group.allReduce(largest, Reduction.MAX).await();
+      Tensor shifted = logits.sub(largest);
+      Tensor label =
+          shifted
+              .gather(1, mine.clamp_min(new Scalar(0)))
+              .masked_fill(mine.lt(new Scalar(0)), new Scalar(0));
+      Tensor exponentials = shifted.exp_();
+      // Both sums travel together.
+      Tensor sums =
+          torch
+              .cat(
+                  new org.bytedeco.pytorch.TensorVector(
+                      exponentials.sum(
+                          new long[] {1}, true, new org.bytedeco.pytorch.ScalarTypeOptional()),
+                      label),
+                  1)
+              .contiguous();
+      group.allReduce(sums, Reduction.SUM).await();
+      Tensor sum = sums.narrow(1, 0, 1);
+      probabilities = save(exponentials.div_(sum));
+      return new Tensor[] {sum.log().sub(sums.narrow(1, 1, 1)).squeeze(1)};
+    }
+
+    @Override
+    protected Tensor[] backward(Tensor[] gradients) {
+      Tensor gradient = probabilities;
+      Tensor ones = own.ge(new Scalar(0)).to(ScalarType.Float).neg();
+      gradient.scatter_add_(1, own.clamp_min(new Scalar(0)), ones);
+      return new Tensor[] {gradient.mul_(gradients[0].unsqueeze(1)).to(dtype), null};
+    }
+  }
+}

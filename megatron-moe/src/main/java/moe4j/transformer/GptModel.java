@@ -105,7 +105,8 @@ public final class GptModel implements LanguageModel, AutoCloseable {
   @Override
   public Tensor loss(Batch batch, Pass pass) {
     Tensor hidden = hidden(batch, pass);
-    Tensor whole = slices.isAlone() ? Mappings.copy(hidden, tensor) : Mappings.gather(hidden, slices);
+    Tensor whole =
+        slices.isAlone() ? Mappings.copy(hidden, tensor) : Mappings.gather(hidden, slices);
     return Vocabulary.loss(whole.flatten(0, 1), outputWeight, batch.labels().flatten(), tensor)
         .view(batch.labels().shape());
   }

@@ -3,8 +3,8 @@ package moe4j.transformer;
 import org.bytedeco.pytorch.Tensor;
 
 /**
- * The dense feed-forward block: {@code fc2(act(fc1(x)))}, each tensor-parallel rank with its part of
- * the hidden channels.
+ * The dense feed-forward block: {@code fc2(act(fc1(x)))}, each tensor-parallel rank with its part
+ * of the hidden channels.
  */
 public final class Mlp implements FeedForward {
   private final Linear fc1;

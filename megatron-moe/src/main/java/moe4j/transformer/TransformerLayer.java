@@ -26,8 +26,7 @@ public final class TransformerLayer {
     ParameterScope norms = parameters.partialWhereSliced();
     this.inputNorm = new Norm(config, norms.child("input_layernorm"), config.hiddenSize());
     this.attention = new Attention(config, layer, parameters.child("self_attention"));
-    this.feedForwardNorm =
-        new Norm(config, norms.child("pre_mlp_layernorm"), config.hiddenSize());
+    this.feedForwardNorm = new Norm(config, norms.child("pre_mlp_layernorm"), config.hiddenSize());
     this.feedForward = feedForward.create(layer, parameters.child("mlp"));
   }
 

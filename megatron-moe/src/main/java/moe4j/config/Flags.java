@@ -83,10 +83,17 @@ public final class Flags {
   /** What a command line gave. */
   public static final class Parsed {
     private final Map<Class<?>, Record> records = new LinkedHashMap<>();
+    private final Set<String> typed;
     private final List<String> positional;
 
-    private Parsed(List<String> positional) {
+    private Parsed(Set<String> typed, List<String> positional) {
+      this.typed = typed;
       this.positional = positional;
+    }
+
+    /** Whether a flag was given. */
+    public boolean isTyped(String flag) {
+      return typed.contains(flag);
     }
 
     /** The record of a type that the flags were made of. */
@@ -122,12 +129,12 @@ public final class Flags {
    */
   public Parsed parse(String... args) {
     CommandLine line = commandLine(args);
-    Parsed parsed = new Parsed(line.getArgList());
     // A flag that stands twice counts where it stands last, lists too: Commons CLI would join them.
     Map<String, List<String>> typed = new HashMap<>();
     for (Option option : line.getOptions()) {
       typed.put(option.getLongOpt(), option.getValuesList());
     }
+    Parsed parsed = new Parsed(Set.copyOf(typed.keySet()), line.getArgList());
     Map<String, Object> values = new HashMap<>();
     specs.forEach((name, spec) -> values.put(name, spec.parse(typed.get(name))));
     for (Class<? extends Record> type : types) {

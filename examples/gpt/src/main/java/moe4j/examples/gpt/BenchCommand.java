@@ -76,7 +76,7 @@ public final class BenchCommand implements Command {
           "what can be timed is gpt, not '%s'".formatted(String.join(" ", parsed.positional())));
     }
     int warmup = parsed.get(Options.class).warmupSteps();
-    RunConfig config = RunConfig.of(parsed);
+    RunConfig config = RunConfig.of(parsed, 1);
     int steps = config.training().steps();
     int interval = config.logging().logInterval();
     if (steps / interval <= (warmup + interval - 1) / interval) {

@@ -98,6 +98,11 @@ public final class Pretraining {
     } catch (RankLostException e) {
       throw e;
     } catch (IOException | RuntimeException | Error e) {
+      for (Throwable cause = e.getCause(); cause != null; cause = cause.getCause()) {
+        if (cause instanceof RankLostException lost) {
+          throw lost;
+        }
+      }
       // The others wait for this rank somewhere: they are to know why it does not come.
       String message = e.getMessage() == null ? e.toString() : e.getMessage();
       world.leaveLastWords(message.lines().findFirst().orElse(""));
@@ -262,8 +267,12 @@ public final class Pretraining {
     }
 
     @Override
-    public List<byte[]> exchange(byte[] own) {
-      return world.exchange(own);
+    public List<byte[]> exchange(byte[] own) throws IOException {
+      try {
+        return world.exchange(own);
+      } catch (RankLostException e) {
+        throw new IOException(e.getMessage(), e);
+      }
     }
   }
 

@@ -58,8 +58,27 @@ public final class Main {
       out.print(list(commands));
       return args.length == 0 ? 2 : 0;
     }
-    Command command =
-        commands.stream().filter(c -> c.name().equals(args[0])).findFirst().orElse(null);
+    Command command = null;
+    int words = 0;
+    // A name of two words, such as "bench gpt", comes first.
+    for (int n = Math.min(2, args.length); n > 0 && command == null; n--) {
+      String typed = String.join(" ", Arrays.copyOf(args, n));
+      command = commands.stream().filter(c -> c.name().equals(typed)).findFirst().orElse(null);
+      words = n;
+    }
+    List<String> seconds =
+        commands.stream()
+            .map(Command::name)
+            .filter(name -> name.startsWith(args[0] + " "))
+            .map(name -> name.substring(args[0].length() + 1))
+            .toList();
+    if (command == null && !seconds.isEmpty()) {
+      String typed = args.length == 1 || args[1].startsWith("-") ? "" : ", not '" + args[1] + "'";
+      err.printf(
+          "moe4j %s: what stands behind it is %s%s%n",
+          args[0], String.join(" or ", seconds), typed);
+      return 2;
+    }
     if (command == null) {
       List<String> names = commands.stream().map(Command::name).toList();
       err.printf(
@@ -68,7 +87,7 @@ public final class Main {
       err.print(list(commands));
       return 2;
     }
-    String[] rest = Arrays.copyOfRange(args, 1, args.length);
+    String[] rest = Arrays.copyOfRange(args, words, args.length);
     if (Arrays.asList(rest).contains("--help")) {
       out.printf(
           "moe4j %s [flags]%s%n%s%n%n%s",

@@ -61,8 +61,19 @@ public final class ComputeDevice implements AutoCloseable {
     if (environment.isAlone() || !config.training().device().equals("cuda")) {
       return false;
     }
-    int gpus = Cuda.count();
     boolean nccl = config.parallel().distributedBackend().equals("nccl");
+    choose(nccl, environment);
+    return nccl;
+  }
+
+  /**
+   * Gives each process of a machine a GPU of its own, or has several share one.
+   *
+   * @param nccl whether NCCL is to connect them, which takes a GPU a process
+   * @throws IllegalArgumentException in one sentence, where there are too few
+   */
+  public static void choose(boolean nccl, WorldEnvironment environment) {
+    int gpus = Cuda.count();
     if (nccl && environment.localSize() > gpus) {
       throw new IllegalArgumentException(
           ("--distributed-backend nccl takes a GPU a process: %d processes on this machine, %d GPUs"
@@ -70,7 +81,6 @@ public final class ComputeDevice implements AutoCloseable {
               .formatted(environment.localSize(), gpus));
     }
     Cuda.use(environment.localRank() % gpus);
-    return nccl;
   }
 
   /** Opens a run's device and sets how it computes. */

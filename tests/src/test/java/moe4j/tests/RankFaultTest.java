@@ -229,7 +229,8 @@ public class RankFaultTest {
   }
 
   public void aRankNeverStarts() throws IOException, InterruptedException {
-    List<String> line = Cli.with(base, "--train-iters 3 --distributed-timeout-minutes 0.1");
+    List<String> line =
+        Cli.with(base, "--train-iters 3 --global-batch-size 8 --distributed-timeout-minutes 0.1");
     try (Started started =
         new Started("missing", 4, ManyRuns.freePort(), List.of(line, line))) {
       started.failed(0, "rank 0: ranks 2, 3 of 4 have not joined within 6 s");

@@ -96,8 +96,8 @@ public final class Checkpoint implements Closeable {
     }
   }
 
-  static Manifest readManifest(Path directory) throws IOException {
-    return Manifest.parse(directory.resolve(Manifest.FILE_NAME), readText(directory));
+  static Manifest.Head readHead(Path directory) throws IOException {
+    return Manifest.parseHead(directory.resolve(Manifest.FILE_NAME), readText(directory));
   }
 
   private static byte[] readText(Path directory) throws IOException {

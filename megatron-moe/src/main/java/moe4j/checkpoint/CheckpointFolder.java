@@ -49,18 +49,18 @@ final class CheckpointFolder {
     return directory.resolveSibling(directory.getFileName() + ".replaced");
   }
 
-  /** A checkpoint's directory; {@code manifest} is null where {@code problem} says why. */
-  record Found(long iteration, Path directory, Manifest manifest, String problem) {
+  /** A checkpoint's directory; {@code head} is null where {@code problem} says why. */
+  record Found(long iteration, Path directory, Manifest.Head head, String problem) {
     static Found at(long iteration, Path directory) {
       try {
-        return new Found(iteration, directory, Checkpoint.readManifest(directory), null);
+        return new Found(iteration, directory, Checkpoint.readHead(directory), null);
       } catch (IOException e) {
         return new Found(iteration, directory, null, e.getMessage());
       }
     }
 
     boolean hasItsFiles() throws IOException {
-      for (Manifest.FileEntry file : manifest.files()) {
+      for (Manifest.FileEntry file : head.files()) {
         Path path = directory.resolve(file.name());
         if (!Files.exists(path) || Files.size(path) != file.bytes()) {
           return false;
@@ -70,7 +70,7 @@ final class CheckpointFolder {
     }
 
     Instant created() {
-      return manifest == null ? Instant.MIN : manifest.createdAt();
+      return head == null ? Instant.MIN : head.createdAt();
     }
   }
 
@@ -148,9 +148,9 @@ final class CheckpointFolder {
     }
     int kept = 0;
     for (Found found : list()) {
-      if (found.manifest != null && kept < mostRecentK && found.hasItsFiles()) {
+      if (found.head != null && kept < mostRecentK && found.hasItsFiles()) {
         kept++;
-      } else if (found.manifest != null && kept > 0) {
+      } else if (found.head != null && kept > 0) {
         // First out of sight: half a checkpoint under its own name would look like a broken one.
         Path discarded = temporary(found.directory);
         Disk.move(found.directory, discarded);

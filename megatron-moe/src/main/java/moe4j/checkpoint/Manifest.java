@@ -94,6 +94,18 @@ public record Manifest(
   /** What is read first of a manifest: whether the rest of it can be read. */
   private record Version(int formatVersion) {}
 
+  /** What a listing reads of a manifest: all but the run and the pieces, of which are millions. */
+  record Head(String created, List<FileEntry> files) {
+    Head {
+      files = List.copyOf(files);
+      check(created, files);
+    }
+
+    Instant createdAt() {
+      return Instant.parse(created);
+    }
+  }
+
   /**
    * Checks that the parts fit together.
    *
@@ -103,6 +115,12 @@ public record Manifest(
   public Manifest {
     files = List.copyOf(files);
     tensors = Collections.unmodifiableMap(new TreeMap<>(tensors));
+    Set<String> names = check(created, files);
+    tensors.forEach((name, tensor) -> check(name, tensor, names));
+  }
+
+  /** Checks the time and the files, and returns the files' names. */
+  private static Set<String> check(String created, List<FileEntry> files) {
     try {
       Instant.parse(created);
     } catch (DateTimeParseException e) {
@@ -114,7 +132,7 @@ public record Manifest(
         throw new IllegalArgumentException("file '" + file.name + "' is named wrongly or twice");
       }
     }
-    tensors.forEach((name, tensor) -> check(name, tensor, names));
+    return names;
   }
 
   private static void check(String name, TensorEntry tensor, Set<String> files) {
@@ -173,10 +191,6 @@ public record Manifest(
     return new Manifest(FORMAT_VERSION, created.toString(), run, files, tensors);
   }
 
-  Instant createdAt() {
-    return Instant.parse(created);
-  }
-
   /** The manifest as its file holds it. */
   byte[] toBytes() {
     try {
@@ -198,6 +212,15 @@ public record Manifest(
    * @throws IOException where it is torn, altered, or of a newer version
    */
   static Manifest parse(Path file, byte[] bytes) throws IOException {
+    return parse(file, bytes, Manifest.class);
+  }
+
+  /** Parses the head alone; all of the text is still checked against its checksum. */
+  static Head parseHead(Path file, byte[] bytes) throws IOException {
+    return parse(file, bytes, Head.class);
+  }
+
+  private static <T> T parse(Path file, byte[] bytes, Class<T> type) throws IOException {
     String text = new String(bytes, StandardCharsets.UTF_8);
     int end = text.lastIndexOf(CHECKSUM);
     if (end < 0 || !text.substring(end).equals(ending(text.substring(0, end)))) {
@@ -213,7 +236,7 @@ public record Manifest(
                 "%s has format version %d; this moe4j reads 1 to %d",
                 file, version, FORMAT_VERSION));
       }
-      return JSON.readValue(text, Manifest.class);
+      return JSON.readValue(text, type);
     } catch (JsonProcessingException e) {
       String why = e.getCause() == null ? e.getOriginalMessage() : e.getCause().getMessage();
       throw new IOException(file + " is no manifest of a checkpoint: " + why, e);

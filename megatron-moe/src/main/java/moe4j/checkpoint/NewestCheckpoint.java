@@ -46,13 +46,13 @@ final class NewestCheckpoint {
     // The list is read anew each time: a run that saves meanwhile may replace what was in it.
     List<CheckpointFolder.Found> found = folder.list();
     for (CheckpointFolder.Found broken : found) {
-      if (broken.manifest() == null && tried.add(broken.directory())) {
+      if (broken.head() == null && tried.add(broken.directory())) {
         report(broken.directory(), broken.problem());
       }
     }
     tracked = folder.tracked();
     for (CheckpointFolder.Found each : found) {
-      if (each.manifest() != null && tried.add(each.directory())) {
+      if (each.head() != null && tried.add(each.directory())) {
         return Optional.of(each.directory());
       }
     }

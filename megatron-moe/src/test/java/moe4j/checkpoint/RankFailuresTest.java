@@ -224,6 +224,9 @@ public class RankFailuresTest {
         boolean committed = at >= 3;
         Path directory = root.resolve("iter_0000200");
         assertEquals(Files.exists(directory), committed, dying + " at " + at);
+        // Who knows whether somebody is still writing: until the next save nobody deletes it.
+        Path begun = CheckpointFolder.temporary(directory);
+        assertEquals(Files.exists(begun), !committed, dying + " at " + at);
         shared.assertLatest(committed ? 200 : 100, 2);
         Disk.deleteTree(directory);
         shared.save(50, size);

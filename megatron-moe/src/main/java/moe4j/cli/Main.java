@@ -69,7 +69,7 @@ public final class Main {
       return 2;
     }
     String[] rest = Arrays.copyOfRange(args, 1, args.length);
-    if (Arrays.asList(rest).contains("--help")) {
+    if (command.flags().askForHelp(rest)) {
       out.printf(
           "moe4j %s [flags]%s%n%s%n%n%s",
           command.name(),

@@ -15,6 +15,7 @@ import java.util.ServiceLoader;
 import moe4j.config.Flags;
 import moe4j.config.Nearest;
 import moe4j.data.PartFiles;
+import moe4j.parallel.RankLostException;
 import moe4j.training.TrainingDivergedException;
 import org.apache.logging.log4j.LogManager;
 import org.apache.logging.log4j.Logger;
@@ -88,7 +89,7 @@ public final class Main {
       return 2;
     }
     String[] rest = Arrays.copyOfRange(args, words, args.length);
-    if (Arrays.asList(rest).contains("--help")) {
+    if (command.flags().askForHelp(rest)) {
       out.printf(
           "moe4j %s [flags]%s%n%s%n%n%s",
           command.name(),
@@ -108,6 +109,10 @@ public final class Main {
       LOG.debug("refused", e);
       err.printf("moe4j %s: %s%n", command.name(), firstLine(e.getMessage()));
       return 2;
+    } catch (RankLostException e) {
+      LOG.debug("failed", e);
+      err.printf("moe4j %s: %s%n", command.name(), firstLine(e.getMessage()));
+      return 1;
     } catch (TrainingDivergedException e) {
       err.printf("moe4j %s: %s%n", command.name(), e.getMessage());
       return 1;

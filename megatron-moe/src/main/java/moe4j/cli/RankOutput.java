@@ -14,6 +14,9 @@ final class RankOutput {
   /** How the one sentence begins that a command of moe4j fails with. */
   private static final String OURS = "moe4j ";
 
+  /** How the line begins that Gloo prints for each group of each rank. */
+  private static final String GLOO = "[Gloo] Rank ";
+
   /** A longer line is cut, so that a rank that never ends its line does not fill the memory. */
   private static final int LONGEST_LINE = 1 << 20;
 
@@ -78,6 +81,9 @@ final class RankOutput {
     byte[] bytes = line.toByteArray();
     line.reset();
     String text = new String(bytes, StandardCharsets.UTF_8).strip();
+    if (text.startsWith(GLOO)) {
+      return;
+    }
     if (text.startsWith(OURS)) {
       lastOfOurs = text;
     } else if (!text.isEmpty()) {

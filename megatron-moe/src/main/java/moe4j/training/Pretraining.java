@@ -156,9 +156,16 @@ public final class Pretraining {
     }
   }
 
-  /** Index files are made by one process of a machine; the others find them there. */
+  /**
+   * Index files are made by one process; the others find them there, or where file systems are not
+   * shared, one of each machine makes them.
+   */
   private static Trainer.Datasets datasets(World world, Task task) throws IOException {
-    Trainer.Datasets datasets = world.environment().localRank() == 0 ? task.datasets() : null;
+    Trainer.Datasets datasets = world.rank() == 0 ? task.datasets() : null;
+    world.barrier();
+    if (datasets == null && world.environment().localRank() == 0) {
+      datasets = task.datasets();
+    }
     world.barrier();
     return datasets == null ? task.datasets() : datasets;
   }

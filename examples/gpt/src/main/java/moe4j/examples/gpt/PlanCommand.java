@@ -151,7 +151,7 @@ public final class PlanCommand implements Command {
       Planner.Reason reason = plan.commonest();
       return reason == null
           ? "there is no layout to try"
-          : "none of %d layouts is possible, %d for this reason: %s"
+          : "no layout is possible of the %d tried, %d for this reason: %s"
               .formatted(plan.impossible(), reason.layouts(), reason.sentence());
     }
     Candidate smallest = plan.tooLarge().get(0);

@@ -8,7 +8,7 @@ import moe4j.training.record.Precision;
  * A kind of GPU, as the data sheets have it.
  *
  * @param name as {@code --gpu} takes it
- * @param memory bytes that CUDA reports in all
+ * @param memory bytes that CUDA reports in all, roughly
  * @param bandwidth of its memory, bytes a second
  * @param intraNode bytes a second that it sends to the others of its node
  * @param interNode bytes a second that it sends to other nodes
@@ -26,10 +26,10 @@ public record Gpu(
   private static final double OF_LINK = 0.8;
 
   /**
-   * Memory is what CUDA reports for the card of that name (80 GB for A100 and H100, 141 for H200,
-   * 180 for B200), bandwidth and NVLink are the data sheets', NVLink one way: half of the sum that
-   * they print. Networks are those of NVIDIA's DGX machines, an adapter a GPU: 200 Gbit/s for A100,
-   * 400 for the others.
+   * Memory is roughly what CUDA reports for a card of that name (80 GB for A100 and H100, 141 for
+   * H200, 180 for B200), bandwidth and NVLink are the data sheets', NVLink one way: half of the sum
+   * that they print. Networks are those of NVIDIA's DGX machines, an adapter a GPU: 200 Gbit/s for
+   * A100, 400 for the others.
    */
   private static final List<Gpu> KNOWN =
       List.of(

@@ -54,7 +54,7 @@ public class PlanCommandTest {
           sum(head, row, "params", "grads", "optim", "activ", "other"),
           0.3);
       double step = number(head, row, "ms/step");
-      assertEquals(step, sum(head, row, "compute", "tp", "ep", "dp", "update"), 0.3);
+      assertEquals(step, sum(head, row, "compute", "tp-comm", "ep-comm", "dp-comm", "update"), 0.3);
       assertEquals(number(head, row, "tokens/s"), 512 * 1024e3 / step, 2e-3 * 512 * 1024e3 / step);
       assertTrue(step >= before);
       before = step;

@@ -104,11 +104,8 @@ public final class GptModel implements LanguageModel, AutoCloseable {
 
   @Override
   public Tensor loss(Batch batch, Pass pass) {
-    Tensor hidden = hidden(batch, pass);
-    Tensor whole =
-        slices.isAlone() ? Mappings.copy(hidden, tensor) : Mappings.gather(hidden, slices);
-    return Vocabulary.loss(whole.flatten(0, 1), outputWeight, batch.labels().flatten(), tensor)
-        .view(batch.labels().shape());
+    return Vocabulary.loss(
+        hidden(batch, pass), outputWeight, batch.labels(), tensor, !slices.isAlone());
   }
 
   /** The logits of each token's successor, [B, S, V], in the model's type; of a whole model. */

@@ -84,29 +84,36 @@ public final class Linear {
    */
   public Delta withoutBias(Tensor x) {
     return bias != null && Kernels.take(x)
-        ? new Delta(summed(Gemm.linear(entering(x), weight, null)), bias)
+        ? new Delta(summed(product(x, null)), bias)
         : new Delta(forward(x), null);
   }
 
   /** {@link QkvProjection#apply} with this layer's weight and bias. */
   public QkvProjection.Parts heads(Tensor x, QkvProjection.Heads heads) {
-    return QkvProjection.apply(entering(x), weight, bias, heads);
+    if (cut == Cut.OUTPUTS && slices) {
+      return QkvProjection.split(product(x, bias), heads);
+    }
+    return QkvProjection.apply(
+        cut == Cut.OUTPUTS ? Mappings.copy(x, group) : x, weight, bias, heads);
   }
 
   /** [..., in] to [..., out]; where ranks share the layer, [B, S, ...]. */
   public Tensor forward(Tensor x) {
     if (cut != Cut.INPUTS) {
-      return Gemm.linear(entering(x), weight, bias);
+      return product(x, bias);
     }
     Tensor y = summed(Gemm.linear(x, weight, null));
     return bias == null ? y : y.add(bias);
   }
 
-  private Tensor entering(Tensor x) {
+  /** The product with this rank's weight, of all tokens. */
+  private Tensor product(Tensor x, Tensor added) {
     if (cut != Cut.OUTPUTS) {
-      return x;
+      return Gemm.linear(x, weight, added);
     }
-    return slices ? Mappings.gather(x, group) : Mappings.copy(x, group);
+    return slices
+        ? Mappings.gatherLinear(x, weight, added, group)
+        : Gemm.linear(Mappings.copy(x, group), weight, added);
   }
 
   private Tensor summed(Tensor y) {

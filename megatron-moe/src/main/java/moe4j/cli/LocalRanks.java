@@ -21,6 +21,9 @@ final class LocalRanks {
   /** What a rank's last words may take to come through the pipe once it has ended. */
   private static final long LAST_WORDS_MILLISECONDS = 1000;
 
+  /** A terminal sends Ctrl-C to all at once: the ranks may have ended before we hear of it. */
+  private static final long LATE_SIGNAL_MILLISECONDS = 200;
+
   private static final Map<Integer, String> SIGNALS =
       Map.ofEntries(
           Map.entry(1, "SIGHUP"),
@@ -60,7 +63,7 @@ final class LocalRanks {
    *
    * @param failed the rank that ended first with another code than 0; null for none
    * @param lastLine what that rank last had to say; may be empty
-   * @param signal the first signal that was passed on; null for none
+   * @param signal the first signal that came; null for none
    * @param over whether all processes are gone
    */
   record Outcome(Ended failed, String lastLine, String signal, boolean over) {
@@ -190,6 +193,13 @@ final class LocalRanks {
     }
     for (RankOutput output : errors) {
       output.await(LAST_WORDS_MILLISECONDS);
+    }
+    if (signal == null
+        && failed != null
+        && failed.code() > 128
+        && events.poll(LATE_SIGNAL_MILLISECONDS, TimeUnit.MILLISECONDS)
+            instanceof Signalled signalled) {
+      signal = signalled.name();
     }
     return new Outcome(failed, lastLine, signal, over);
   }

@@ -15,6 +15,7 @@ final class ActivationMemory {
   private final Choices choices;
   private final double tokens;
   private final double local;
+  private final double own;
   private final double tp;
   private final double h;
   private final double e;
@@ -26,6 +27,7 @@ final class ActivationMemory {
     this.choices = choices;
     this.tokens = (double) layout.microBatch() * config.seqLength();
     this.local = layout.localTokens(model);
+    this.own = layout.routedTokens(model);
     this.tp = layout.tp();
     this.h = config.hiddenSize();
     this.e = model.bytes();
@@ -107,12 +109,12 @@ final class ActivationMemory {
 
   /** Logits and what the losses keep of the scores, fp32; places and weights of the routes. */
   private double router() {
-    return local * (2 * 4 * model.experts() + 32 * model.topk());
+    return own * (2 * 4 * model.experts() + 32 * model.topk());
   }
 
   /** Rows of this rank's experts: {@code R = T k ETP} of the local tokens, times the load. */
   double rows() {
-    return local * model.topk() * layout.etp() * model.load(layout.ep(), choices.imbalance());
+    return own * model.topk() * layout.etp() * model.load(layout.ep(), choices.imbalance());
   }
 
   /** Their input, and what lies before and behind the activation; it is weighted, so it stays. */
@@ -145,7 +147,7 @@ final class ActivationMemory {
       double inner = (i + 1) * model.expertHidden() / layout.etp();
       double routed = rows() * (2 * h + inner) * e;
       boolean moves = layout.ep() * layout.etp() > 1;
-      most = Math.max(most, routed + (moves ? 2 * local * model.topk() * h * e : 0));
+      most = Math.max(most, routed + (moves ? 2 * own * model.topk() * h * e : 0));
     }
     return most;
   }

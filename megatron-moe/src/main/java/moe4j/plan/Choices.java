@@ -4,19 +4,15 @@ package moe4j.plan;
  * What is the same for all layouts that are compared.
  *
  * @param overlapGradReduce reduce gradients bucket by bucket while the backward goes on
- * @param overlapParamGather gather the distributed optimizer's parameters during the next forward
  * @param imbalance rows of the fullest expert rank over the mean
  */
-public record Choices(boolean overlapGradReduce, boolean overlapParamGather, double imbalance) {
+public record Choices(boolean overlapGradReduce, double imbalance) {
 
   /** Refuses what is no imbalance. */
   public Choices {
     if (!(imbalance >= 1)) {
       throw new IllegalArgumentException(
           "--load-imbalance %s: the fullest rank has the mean at least".formatted(imbalance));
-    }
-    if (overlapParamGather && !overlapGradReduce) {
-      throw new IllegalArgumentException("--overlap-param-gather needs --overlap-grad-reduce");
     }
   }
 

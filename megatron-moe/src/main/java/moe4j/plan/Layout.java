@@ -56,6 +56,11 @@ public record Layout(
     return sequenceParallel ? tokens / tp : tokens;
   }
 
+  /** Tokens of a micro-batch that a rank routes: with shared matrices each routes a part. */
+  public long routedTokens(ModelShape model) {
+    return (long) microBatch * model.config().seqLength() / tp;
+  }
+
   /** Consecutive ranks that share each matrix. */
   public Group tensorGroup() {
     return new Group(tp, 1);
@@ -143,13 +148,7 @@ public record Layout(
               "--moe-ffn-hidden-size %d over --expert-tensor-parallel-size %d is %d, grouped products need multiples of %d"
                   .formatted(model.expertHidden(), etp, model.expertHidden() / etp, multiple)));
     }
-    if (tp > 1 && !sequenceParallel) {
-      found.add(
-          new Refusal(
-              "sequence-parallel",
-              "--num-experts %d with --tensor-model-parallel-size %d needs --sequence-parallel: else each of its ranks would send the same tokens"
-                  .formatted(model.experts(), tp)));
-    }
+    divides(found, "seq-length", model.config().seqLength(), "--tensor-model-parallel-size", tp);
   }
 
   private static void divides(
@@ -163,7 +162,7 @@ public record Layout(
 
   /** What is typed for it, Megatron's defaults left out. */
   public List<String> flags(
-      boolean experts, boolean overlapGradReduce, boolean overlapParamGather) {
+      boolean experts, boolean overlapGradReduce) {
     List<String> line = new ArrayList<>();
     if (tp > 1) {
       line.addAll(List.of("--tensor-model-parallel-size", String.valueOf(tp)));
@@ -182,9 +181,6 @@ public record Layout(
     }
     if (overlapGradReduce && dp() > 1) {
       line.add("--overlap-grad-reduce");
-    }
-    if (overlapParamGather && distributedOptimizer) {
-      line.add("--overlap-param-gather");
     }
     line.addAll(List.of("--micro-batch-size", String.valueOf(microBatch)));
     line.addAll(List.of("--global-batch-size", String.valueOf(globalBatch)));

@@ -35,6 +35,7 @@ public record StepWork(
     private final double bandwidth;
     private final double tokens;
     private final double local;
+    private final double own;
     private final double rows;
     private final double h;
     private final double tp;
@@ -49,6 +50,7 @@ public record StepWork(
       this.bandwidth = Calibration.BANDWIDTH * gpu.bandwidth();
       this.tokens = (double) layout.microBatch() * config.seqLength();
       this.local = layout.localTokens(model);
+      this.own = layout.routedTokens(model);
       this.rows = new ActivationMemory(model, layout, choices).rows();
       this.h = config.hiddenSize();
       this.tp = layout.tp();
@@ -121,7 +123,7 @@ public record StepWork(
 
     /** A layer's router: its products, and some dozen passes over scores in fp32. */
     private double router() {
-      double scores = local * model.experts();
+      double scores = own * model.experts();
       return 6 * scores * h / (Calibration.ROUTER * peak) + 12 * 4 * scores / bandwidth;
     }
 
@@ -149,11 +151,11 @@ public record StepWork(
               + 2 * tokens * model.vocabulary() / tp;
       if (model.moeLayers() > 0) {
         double f = (double) model.expertHidden() / layout.etp();
-        double routed = local * model.topk();
+        double routed = own * model.topk();
         boolean moves = layout.ep() * layout.etp() > 1;
         elements +=
             model.moeLayers()
-                * (rows * between * f + 4 * (routed + local) * h + (moves ? 4 * rows * h : 0));
+                * (rows * between * f + 4 * (routed + own) * h + (moves ? 4 * rows * h : 0));
       }
       return elements * e + accumulation();
     }

@@ -47,7 +47,7 @@ public record TimeEstimate(
     double gather = traffic.gather();
     double exposed =
         traffic.exposed(reduce, choices.reducesInBackward(layout) ? pass * 2 / 3 : 0)
-            + traffic.exposed(gather, choices.overlapParamGather() ? pass / 3 : 0);
+            + traffic.exposed(gather, 0);
     return new TimeEstimate(
         work,
         m * tensor + traffic.wholeParameters(),

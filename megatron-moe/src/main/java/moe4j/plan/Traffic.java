@@ -51,7 +51,10 @@ final class Traffic {
     double loss = 3 * cluster.reduce(group, 4 * tokens);
     return layout.sequenceParallel()
         ? (5 * blocks + 5) * cluster.gather(group, hidden()) + loss
-        : (2 * blocks + 2) * cluster.reduce(group, hidden()) + loss;
+        : (2 * blocks + 2) * cluster.reduce(group, hidden())
+            // Experts get a part of the tokens from each rank, whose outputs and gradients unite.
+            + 2 * model.moeLayers() * cluster.gather(group, hidden())
+            + loss;
   }
 
   /** A step's sum, over the TP group, of whole parameters' gradients that see some tokens each. */
@@ -63,7 +66,7 @@ final class Traffic {
 
   /** Bytes of the rows that a rank's tokens are to experts, {@code k T h e}: one way. */
   double routed() {
-    return (double) model.topk() * layout.localTokens(model) * config.hiddenSize() * model.bytes();
+    return (double) model.topk() * layout.routedTokens(model) * config.hiddenSize() * model.bytes();
   }
 
   /**

@@ -57,7 +57,7 @@ public class MemoryEstimateTest {
     double n = 124_475_904;
     assertEquals(memory(GPT2, Plans.layout(1, 1, 1, 1, false, 8, 32)).gradients(), (4 + 2) * n);
     assertEquals(memory(GPT2, Plans.layout(2, 1, 1, 1, false, 8, 16)).gradients(), (4 + 2) * n);
-    Choices overlap = new Choices(true, false, 1);
+    Choices overlap = new Choices(true, 1);
     MemoryEstimate early = MemoryEstimate.of(GPT2, Plans.layout(2, 1, 1, 1, false, 8, 16), overlap);
     assertEquals(early.gradients(), 4 * n);
     ModelShape fp32 = Plans.fp32(GPT2);
@@ -112,7 +112,7 @@ public class MemoryEstimateTest {
     Layout spread = Plans.layout(8, 1, 8, 1, false, 1, 8);
     assertTrue(
         memory(MIXTRAL, spread).total()
-            < MemoryEstimate.of(MIXTRAL, spread, new Choices(false, false, 1.2)).total());
+            < MemoryEstimate.of(MIXTRAL, spread, new Choices(false, 1.2)).total());
   }
 
   private static void assertLess(ToDoubleFunction<Layout> of, Layout less, Layout more) {

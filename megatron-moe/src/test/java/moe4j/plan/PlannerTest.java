@@ -14,7 +14,7 @@ import org.testng.annotations.Test;
 
 public class PlannerTest {
   private static final ModelShape MIXTRAL = Plans.model(Plans.MIXTRAL, "--num-experts 8", 32000);
-  private static final Choices CHOICES = new Choices(true, true, 1.1);
+  private static final Choices CHOICES = new Choices(true, 1.1);
 
   private static Planner.Space space(int batch, Integer... microBatches) {
     return new Planner.Space(batch, List.of(microBatches), true, null, null, null);
@@ -82,11 +82,6 @@ public class PlannerTest {
         experts,
         layout(2, 1, false, 1, 2, 1, 4),
         "--moe-ffn-hidden-size 24 over --expert-tensor-parallel-size 2 is 12, grouped products need multiples of 8"
-      },
-      {
-        experts,
-        layout(2, 2, false, 1, 1, 1, 4),
-        "--num-experts 6 with --tensor-model-parallel-size 2 needs --sequence-parallel: else each of its ranks would send the same tokens"
       },
     };
   }
@@ -169,12 +164,12 @@ public class PlannerTest {
   public void flags() {
     Layout layout = Plans.layout(64, 4, 8, 1, true, 2, 256);
     assertEquals(
-        String.join(" ", layout.flags(true, true, false)),
+        String.join(" ", layout.flags(true, true)),
         "--tensor-model-parallel-size 4 --sequence-parallel --expert-model-parallel-size 8"
             + " --expert-tensor-parallel-size 1 --use-distributed-optimizer --overlap-grad-reduce"
             + " --micro-batch-size 2 --global-batch-size 256");
     assertEquals(
-        String.join(" ", Plans.single(32).flags(false, true, true)),
+        String.join(" ", Plans.single(32).flags(false, true)),
         "--micro-batch-size 32 --global-batch-size 32");
   }
 
@@ -194,7 +189,7 @@ public class PlannerTest {
     assertEquals(
         sentence(() -> Gpu.named("h300")), "--gpu takes h200, h100, a100, b200, not 'h300'");
     assertEquals(
-        sentence(() -> new Choices(false, false, 0.9)),
+        sentence(() -> new Choices(false, 0.9)),
         "--load-imbalance 0.9: the fullest rank has the mean at least");
     assertEquals(sentence(() -> space(8, 0)), "--micro-batch-size 0 is not positive");
   }

@@ -25,7 +25,7 @@ final class Plans {
           + " --position-embedding-type rope --normalization RMSNorm --disable-bias-linear"
           + " --untie-embeddings-and-output-weights";
 
-  static final Choices BALANCED = new Choices(false, false, 1);
+  static final Choices BALANCED = new Choices(false, 1);
 
   private Plans() {}
 

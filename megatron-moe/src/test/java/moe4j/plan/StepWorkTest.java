@@ -46,7 +46,7 @@ public class StepWorkTest {
   @Test
   public void imbalanceIsOfTheExperts() {
     ModelShape model = Plans.model(Plans.MIXTRAL, "--num-experts 8", 32000);
-    Choices uneven = new Choices(false, false, 1.5);
+    Choices uneven = new Choices(false, 1.5);
     Layout alone = Plans.layout(8, 1, 1, 1, false, 1, 8);
     Layout spread = Plans.layout(8, 1, 8, 1, false, 1, 8);
     assertEquals(

@@ -65,7 +65,7 @@ public class TrafficTest {
     double sent = 33_554_432e-9 * 3 / 4;
     double gathered = 33_554_432e-9;
     assertEquals(split.exchange(), 4 * 32 * (sent + gathered), 1e-9);
-    Choices uneven = new Choices(false, false, 1.5);
+    Choices uneven = new Choices(false, 1.5);
     Layout layout = Plans.layout(8, 1, 8, 1, false, 1, 8);
     assertEquals(
         new Traffic(MIXTRAL, layout, uneven, Plans.gigabytes(8)).exchange(),
@@ -91,7 +91,7 @@ public class TrafficTest {
   @Test
   public void overlapHidesAllButTheLastBucket() {
     Layout layout = Plans.layout(8, 1, 1, 1, false, 1, 8);
-    Choices overlap = new Choices(true, false, 1);
+    Choices overlap = new Choices(true, 1);
     Traffic traffic = new Traffic(DENSE, layout, overlap, Plans.gigabytes(8));
     double buckets = Math.ceil(ParameterCount.of(DENSE, 1, 1, 1).rank() / 40e6);
     assertEquals(traffic.exposed(3, 0), 3.0);

@@ -63,10 +63,6 @@ public final class PlanCommand implements Command {
       @Flag(help = "tensor parallelism without sequence parallelism") boolean noSequenceParallel,
       @Flag(help = "reduce gradients while the backward goes on") boolean overlapGradReduce,
       @Flag(
-              help = "gather the distributed optimizer's parameters while the forward goes on",
-              needs = "overlap-grad-reduce")
-          boolean overlapParamGather,
-      @Flag(
               help = "rows of the fullest expert rank over the mean, where nothing is dropped",
               value = "1.1")
           double loadImbalance,
@@ -130,7 +126,7 @@ public final class PlanCommand implements Command {
     Cluster cluster = options.cluster();
     Choices choices =
         new Choices(
-            options.overlapGradReduce(), options.overlapParamGather(), options.loadImbalance());
+            options.overlapGradReduce(), options.loadImbalance());
     Planner.Plan plan = new Planner(model, cluster, choices).plan(options.space());
     if (plan.fitting().isEmpty()) {
       throw new IllegalArgumentException(nothing(plan, cluster));
@@ -200,7 +196,7 @@ public final class PlanCommand implements Command {
     line.addAll(
         best.layout()
             .flags(
-                model.moeLayers() > 0, choices.overlapGradReduce(), choices.overlapParamGather()));
+                model.moeLayers() > 0, choices.overlapGradReduce()));
     return "the first as flags, before those for data and learning rate:\n"
         + String.join(" ", line.stream().map(PlanCommand::quoted).toList());
   }

@@ -110,18 +110,7 @@ public class PlanCommandTest {
         "no layout is possible of the 14 tried, 14 for this reason: --global-batch-size 12 is no"
             + " multiple of --micro-batch-size 1 times 8 data parallel ranks"
       },
-      {
-        GPT2
-            + " --world-size 8 --global-batch-size 8 --num-experts 4 --no-sequence-parallel"
-            + " --tensor-model-parallel-size 2",
-        "no layout is possible of .* --num-experts 4 with --tensor-model-parallel-size 2 needs"
-            + " --sequence-parallel: .*"
-      },
       {GPT2 + " --world-size 8 --global-batch-size 8 --top 0", "--top 0 is not positive"},
-      {
-        GPT2 + " --world-size 8 --global-batch-size 8 --overlap-param-gather",
-        "--overlap-param-gather needs --overlap-grad-reduce"
-      },
       {GPT2 + " --world-size 8", "--global-batch-size is required"},
     };
   }

@@ -44,6 +44,71 @@ public record Slice(List<Long> offset, List<Long> shape) {
   }
 
   /**
+   * The boxes that make up a range of a tensor's elements in row-major order: what a rank holds
+   * whose share of a tensor was cut from its flat memory. Their row-major contents, one after the
+   * other, are the range.
+   *
+   * @param shape the tensor's
+   * @param from the first element's row-major index
+   * @param to the index after the last one's
+   * @return at most 2 d - 1 boxes for d dimensions (one for a scalar), in order; none where the
+   *     range is empty
+   * @throws IllegalArgumentException where the range is not one of the tensor's
+   */
+  public static List<Slice> ofRange(List<Long> shape, long from, long to) {
+    long volume = whole(shape).volume();
+    if (from < 0 || to < from || to > volume) {
+      throw new IllegalArgumentException(
+          String.format(
+              "a tensor of shape %s has %d elements: none from %d to %d", shape, volume, from, to));
+    }
+    List<Slice> boxes = new ArrayList<>();
+    addRange(whole(shape), 0, volume, from, to, boxes);
+    return boxes;
+  }
+
+  /**
+   * Adds the boxes of a range of a block, which has size 1 in the dimensions before {@code d} and
+   * all of the tensor in the others: {@code volume} elements.
+   */
+  private static void addRange(
+      Slice block, int d, long volume, long from, long to, List<Slice> boxes) {
+    if (from == to) {
+      return;
+    }
+    if (from == 0 && to == volume) {
+      boxes.add(block);
+      return;
+    }
+    long row = volume / block.shape.get(d);
+    long first = from / row;
+    long last = to / row;
+    if (first == last) {
+      addRange(block.rows(d, first, 1), d + 1, row, from % row, to % row, boxes);
+      return;
+    }
+    if (from % row != 0) {
+      addRange(block.rows(d, first, 1), d + 1, row, from % row, row, boxes);
+      first++;
+    }
+    if (first < last) {
+      boxes.add(block.rows(d, first, last - first));
+    }
+    if (to % row != 0) {
+      addRange(block.rows(d, last, 1), d + 1, row, 0, to % row, boxes);
+    }
+  }
+
+  /** The part of it from {@code at} on, {@code count} long in dimension {@code d}. */
+  private Slice rows(int d, long at, long count) {
+    List<Long> start = new ArrayList<>(offset);
+    List<Long> size = new ArrayList<>(shape);
+    start.set(d, offset.get(d) + at);
+    size.set(d, count);
+    return new Slice(start, size);
+  }
+
+  /**
    * Elements it holds.
    *
    * @throws ArithmeticException where that is no 64-bit number
@@ -114,11 +179,7 @@ public record Slice(List<Long> offset, List<Long> shape) {
     long row = volume / shape.get(d);
     long rows = Math.max(1, maxElements / row);
     for (long at = 0; at < shape.get(d); at += rows) {
-      List<Long> start = new ArrayList<>(offset);
-      List<Long> size = new ArrayList<>(shape);
-      start.set(d, offset.get(d) + at);
-      size.set(d, Math.min(rows, shape.get(d) - at));
-      new Slice(start, size).cut(maxElements, out);
+      rows(d, at, Math.min(rows, shape.get(d) - at)).cut(maxElements, out);
     }
   }
 

@@ -10,6 +10,7 @@ import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
 import java.util.Random;
+import java.util.stream.IntStream;
 import moe4j.testing.Seeds;
 import org.testng.annotations.Test;
 
@@ -68,6 +69,45 @@ public class SliceTest {
   @Test
   public void chunksAreAsLargeAsRowsAllow() {
     assertEquals(Slice.whole(List.of(10L, 100L)).chunks(350).size(), 4);
+  }
+
+  @Test
+  public void aRangesBoxesAreTheRange() {
+    for (int round = 0; round < 2000; round++) {
+      List<Long> shape = Samples.shape(random);
+      int volume = (int) Slice.whole(shape).volume();
+      // Often at an end, where heads, tails and whole tensors are.
+      int from = random.nextInt(3) == 0 ? 0 : random.nextInt(volume + 1);
+      int to = random.nextInt(3) == 0 ? volume : from + random.nextInt(volume - from + 1);
+      List<Slice> boxes = Slice.ofRange(shape, from, to);
+      assertTrue(boxes.size() <= Math.max(1, 2 * shape.size() - 1), boxes.toString());
+      List<Integer> joined = new ArrayList<>();
+      for (Slice box : boxes) {
+        assertTrue(box.isInside(shape) && box.volume() > 0, box + " of " + shape);
+        joined.addAll(Samples.elements(shape, box));
+      }
+      List<Integer> range = IntStream.range(from, to).boxed().toList();
+      assertEquals(joined, range, boxes + " of " + shape);
+    }
+  }
+
+  @Test
+  public void aRangeIsAsFewBoxesAsItCanBe() {
+    List<Long> shape = List.of(4L, 1L, 5L);
+    assertEquals(Slice.ofRange(List.of(), 0, 1), List.of(Slice.whole(List.of())));
+    assertEquals(Slice.ofRange(List.of(), 1, 1), List.of());
+    assertEquals(Slice.ofRange(shape, 0, 20), List.of(Slice.whole(shape)));
+    assertEquals(
+        Slice.ofRange(shape, 5, 15), List.of(Slice.of(new long[] {1, 0, 0}, new long[] {2, 1, 5})));
+    assertEquals(
+        Slice.ofRange(shape, 3, 16),
+        List.of(
+            Slice.of(new long[] {0, 0, 3}, new long[] {1, 1, 2}),
+            Slice.of(new long[] {1, 0, 0}, new long[] {2, 1, 5}),
+            Slice.of(new long[] {3, 0, 0}, new long[] {1, 1, 1})));
+    for (long[] range : new long[][] {{-1, 3}, {3, 2}, {0, 21}}) {
+      assertThrows(IllegalArgumentException.class, () -> Slice.ofRange(shape, range[0], range[1]));
+    }
   }
 
   @Test

@@ -1,7 +1,6 @@
 package moe4j.training;
 
 import java.io.IOException;
-import java.util.List;
 import moe4j.data.MegatronSampler;
 import moe4j.data.SampleDataset;
 import moe4j.kernels.Tensors;
@@ -9,8 +8,6 @@ import moe4j.optimizer.AdamW;
 import moe4j.optimizer.LearningRate;
 import moe4j.training.TrainingListener.EvaluationPart;
 import moe4j.transformer.LanguageModel;
-import org.bytedeco.pytorch.Tensor;
-import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
  * The training loop: micro-batches in, steps, log lines, evaluations and checkpoints out. A step
@@ -255,7 +252,7 @@ public final class Trainer implements AutoCloseable {
             timedNanos / 1e9,
             schedule.at(state.scheduledSamples()),
             skipped ? null : Tensors.item(optimizer.gradientNorm()),
-            config.logging().logParamsNorm() ? parametersNorm() : null,
+            config.logging().logParamsNorm() ? optimizer.parametersNorm() : null,
             config.logging().logNumZerosInGrad()
                 ? (long) Tensors.item(optimizer.gradientZeros())
                 : null));
@@ -263,13 +260,6 @@ public final class Trainer implements AutoCloseable {
     timedNanos = 0;
     if (reset) {
       metrics.reset();
-    }
-  }
-
-  private double parametersNorm() {
-    try (var scope = new org.bytedeco.javacpp.PointerScope()) {
-      List<Tensor> masters = optimizer.states().stream().map(s -> s.master().detach()).toList();
-      return Tensors.item(moe4j.kernels.TensorLists.norm(masters).to(ScalarType.Double));
     }
   }
 

@@ -112,8 +112,7 @@ public final class ModelState {
       return boxes;
     }
     long at = first - from;
-    for (Slice box :
-        Slice.ofRange(piece.shape(), first - piece.start(), end - piece.start())) {
+    for (Slice box : Slice.ofRange(piece.shape(), first - piece.start(), end - piece.start())) {
       List<Long> offset = new ArrayList<>();
       for (int d = 0; d < box.offset().size(); d++) {
         offset.add(piece.offset().get(d) + box.offset().get(d));

@@ -131,8 +131,7 @@ public class DividedAdamWTest {
           double[] norms = new double[steps];
           double[] zeros = new double[steps];
           for (int step = 0; step < steps; step++) {
-            DividedModel.microBatchesOfAll(
-                optimizer, one.parameters(), way.layout(), step, draw);
+            DividedModel.microBatchesOfAll(optimizer, one.parameters(), way.layout(), step, draw);
             optimizer.step();
             norms[step] = one.norm();
             zeros[step] = Tensors.item(optimizer.gradientZeros());
@@ -160,10 +159,7 @@ public class DividedAdamWTest {
   }
 
   private static void check(
-      String what,
-      Rank rank,
-      Function<AdamW.State, Tensor> actual,
-      Map<String, float[]> whole) {
+      String what, Rank rank, Function<AdamW.State, Tensor> actual, Map<String, float[]> whole) {
     for (AdamW.State state : rank.optimizer().states()) {
       Scopes.run(
           () ->
@@ -236,8 +232,7 @@ public class DividedAdamWTest {
   /** Each rank holds about its share of the state, and no element is held twice. */
   @Test
   public void stateIsDivided() {
-    Way way =
-        new Way(new Layout(4, 1, 1, 1), ScalarType.BFloat16, "--use-distributed-optimizer");
+    Way way = new Way(new Layout(4, 1, 1, 1), ScalarType.BFloat16, "--use-distributed-optimizer");
     Map<Integer, Long> held = new ConcurrentHashMap<>();
     Map<Integer, Integer> cut = new ConcurrentHashMap<>();
     long[] all = new long[1];
@@ -391,9 +386,7 @@ public class DividedAdamWTest {
   public void bucketsBeginInOneOrder() {
     Way way =
         new Way(
-            new Layout(2, 1, 1, 1),
-            ScalarType.Float,
-            "--ddp-bucket-size 1 --overlap-grad-reduce");
+            new Layout(2, 1, 1, 1), ScalarType.Float, "--ddp-bucket-size 1 --overlap-grad-reduce");
     onRanks(
         way,
         "--adam-beta1 0 --clip-grad 0",
@@ -440,9 +433,7 @@ public class DividedAdamWTest {
   public void aSecondGradientIsRefused() {
     Way way =
         new Way(
-            new Layout(2, 1, 1, 1),
-            ScalarType.Float,
-            "--ddp-bucket-size 1 --overlap-grad-reduce");
+            new Layout(2, 1, 1, 1), ScalarType.Float, "--ddp-bucket-size 1 --overlap-grad-reduce");
     onRanks(
         way,
         "",

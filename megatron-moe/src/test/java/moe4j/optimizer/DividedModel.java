@@ -95,8 +95,7 @@ public final class DividedModel {
   }
 
   /** Tensors by their global names, of one rank that has all of each. */
-  public static Map<String, float[]> byName(
-      AdamW whole, Function<AdamW.State, Tensor> tensor) {
+  public static Map<String, float[]> byName(AdamW whole, Function<AdamW.State, Tensor> tensor) {
     Map<String, float[]> all = new HashMap<>();
     for (AdamW.State state : whole.states()) {
       for (Piece piece : state.parameter().pieces()) {
@@ -183,10 +182,7 @@ public final class DividedModel {
                 parameters,
                 (parameter, piece) ->
                     draw.of(
-                        piece.name(),
-                        source(parameter, parameters.groups()),
-                        number,
-                        size(piece)));
+                        piece.name(), source(parameter, parameters.groups()), number, size(piece)));
             optimizer.accumulate();
           });
     }

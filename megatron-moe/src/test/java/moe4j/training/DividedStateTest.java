@@ -146,8 +146,7 @@ public class DividedStateTest {
   }
 
   /** What one rank has, by global name; of the optimizer with a prefix. */
-  private static void collect(
-      AdamW optimizer, ParameterSet parameters, Map<String, float[]> all) {
+  private static void collect(AdamW optimizer, ParameterSet parameters, Map<String, float[]> all) {
     for (AdamW.State state : optimizer.states()) {
       for (Piece piece : state.parameter().pieces()) {
         Scopes.run(
@@ -165,7 +164,8 @@ public class DividedStateTest {
     }
   }
 
-  private static float[] part(Parameter p, AdamW.State state, String prefix, Map<String, float[]> all) {
+  private static float[] part(
+      Parameter p, AdamW.State state, String prefix, Map<String, float[]> all) {
     try (PointerScope scope = new PointerScope();
         NoGradGuard guard = new NoGradGuard()) {
       Map<String, Tensor> whole = new HashMap<>();

@@ -81,7 +81,7 @@ final class GradientReducer implements StepGradients {
   /** Takes a model's gradients over; with a distributed optimizer it moves the parameters. */
   GradientReducer(ParameterSet set, ParallelConfig config) {
     Groups groups = set.groups();
-    this.parameters = set.all();
+    this.parameters = List.copyOf(set.all());
     this.world = groups.world();
     this.distributed = config.useDistributedOptimizer();
     this.overlap = config.overlapGradReduce();
@@ -202,11 +202,6 @@ final class GradientReducer implements StepGradients {
   /** Whether the last micro-batch's backward is another piece of work than the others'. */
   boolean overlaps() {
     return overlap;
-  }
-
-  /** The buckets' number. */
-  int buckets() {
-    return buckets.size();
   }
 
   @Override

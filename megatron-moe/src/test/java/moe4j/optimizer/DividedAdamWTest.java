@@ -14,10 +14,12 @@ import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.CyclicBarrier;
 import java.util.function.Function;
+import java.util.function.UnaryOperator;
 import moe4j.kernels.Scopes;
 import moe4j.kernels.Tensors;
 import moe4j.optimizer.DividedModel.Draw;
 import moe4j.optimizer.DividedModel.Way;
+import moe4j.parallel.Group;
 import moe4j.parallel.Groups;
 import moe4j.parallel.Layout;
 import moe4j.parallel.ThreadRanks;
@@ -92,10 +94,15 @@ public class DividedAdamWTest {
   }
 
   private static void onRanks(Way way, String flags, Body body) {
+    onRanks(way, flags, groups -> groups, body);
+  }
+
+  private static void onRanks(Way way, String flags, UnaryOperator<Groups> through, Body body) {
     ThreadRanks.run(
         way.layout(),
         false,
-        groups -> {
+        plain -> {
+          Groups groups = through.apply(plain);
           try (ParameterSet parameters = DividedModel.parameters(groups, way.dtype())) {
             DividedModel.randomise(parameters);
             try (AdamW optimizer =
@@ -379,6 +386,107 @@ public class DividedAdamWTest {
             assertFalse(parameter.tensor().grad().defined());
           }
         });
+  }
+
+  /** A group that tells how many elements it is asked to sum. */
+  private record Told(Group group, List<Long> sums) implements Group {
+    @Override
+    public int rank() {
+      return group.rank();
+    }
+
+    @Override
+    public int size() {
+      return group.size();
+    }
+
+    @Override
+    public boolean isCapturable() {
+      return group.isCapturable();
+    }
+
+    @Override
+    public Pending allReduce(Tensor tensor, Reduction reduction) {
+      sums.add(tensor.numel());
+      return group.allReduce(tensor, reduction);
+    }
+
+    @Override
+    public Pending allGather(Tensor output, Tensor input) {
+      return group.allGather(output, input);
+    }
+
+    @Override
+    public Pending reduceScatter(Tensor output, Tensor input) {
+      sums.add(input.numel());
+      return group.reduceScatter(output, input);
+    }
+
+    @Override
+    public Pending allToAll(Tensor output, Tensor input, long[] outputRows, long[] inputRows) {
+      return group.allToAll(output, input, outputRows, inputRows);
+    }
+
+    @Override
+    public Pending broadcast(Tensor tensor, int root) {
+      return group.broadcast(tensor, root);
+    }
+  }
+
+  @DataProvider
+  public Object[][] reductions() {
+    return new Object[][] {
+      {"", false},
+      {"--use-distributed-optimizer", false},
+      {"--ddp-bucket-size 150 --overlap-grad-reduce", true},
+      {"--use-distributed-optimizer --ddp-bucket-size 150 --overlap-grad-reduce", true},
+    };
+  }
+
+  /** Overlapping, buckets begin in the last backward and in none before it. */
+  @Test(dataProvider = "reductions")
+  public void sumsBeginWhereTheyShould(String reduction, boolean overlap) {
+    Way way = new Way(new Layout(2, 1, 1, 1), ScalarType.Float, reduction);
+    Map<Integer, List<Long>> order = new ConcurrentHashMap<>();
+    onRanks(
+        way,
+        "",
+        g -> {
+          List<Long> sums = new ArrayList<>();
+          order.put(g.world().rank(), sums);
+          return new Groups(
+              g.layout(),
+              g.sequenceParallel(),
+              g.world(),
+              g.tensor(),
+              new Told(g.data(), sums),
+              g.expert(),
+              g.expertTensor(),
+              g.expertBlock(),
+              new Told(g.expertData(), sums));
+        },
+        rank -> {
+          List<Long> sums = order.get(rank.groups().world().rank());
+          for (boolean last : new boolean[] {false, true}) {
+            rank.optimizer().beforeBackward(last);
+            Scopes.run(
+                () -> {
+                  Tensor loss = null;
+                  for (Parameter parameter : rank.parameters().all()) {
+                    Tensor sum = parameter.tensor().sum();
+                    loss = loss == null ? sum : loss.add(sum);
+                  }
+                  loss.backward();
+                });
+            assertEquals(!sums.isEmpty(), overlap && last);
+            rank.optimizer().accumulate();
+          }
+          int begun = sums.size();
+          rank.optimizer().step();
+          assertEquals(sums.size() == begun, overlap);
+          assertTrue(overlap ? begun > 4 : sums.size() == 2, sums.toString());
+        });
+    assertEquals(order.get(1), order.get(0));
   }
 
   /** Another order of hooks on every rank is the same order of sums. */

@@ -30,7 +30,7 @@ public final class AddNorm {
    * @param residual [..., h]
    * @param delta [..., h]
    * @param bias [h], or null
-   * @param drop the dropout of what is added
+   * @param drop the dropout of what is added, which may be of a part of each sample
    * @param weight the norm's, [h]
    * @param normBias [h], or null: an RMSNorm
    */
@@ -131,10 +131,7 @@ public final class AddNorm {
       check(residual, delta, bias, normBias);
       adds = delta != null;
       Dropout.Draws fresh = drop.draws(residual);
-      draws =
-          fresh.position() == null
-              ? fresh
-              : new Dropout.Draws(save(fresh.position()), fresh.perSample());
+      draws = fresh.position() == null ? fresh : fresh.at(save(fresh.position()));
       Tensor total = adds ? Launch.empty(residual) : residual;
       Tensor normed = Launch.empty(residual);
       sum = save(total);
@@ -164,6 +161,8 @@ public final class AddNorm {
               drop.seed(),
               draws.position(),
               draws.perSample(),
+              draws.part(),
+              draws.parts(),
               drop.layer(),
               drop.operation(),
               (float) drop.p(),
@@ -208,6 +207,8 @@ public final class AddNorm {
               drop.seed(),
               draws.position(),
               draws.perSample(),
+              draws.part(),
+              draws.parts(),
               drop.layer(),
               drop.operation(),
               (float) drop.p(),
@@ -246,7 +247,7 @@ public final class AddNorm {
       boolean registers =
           channels % 8 == 0
               && channels <= Layout.LONGEST
-              && draws.inFours()
+              && draws.inBlocks()
               && Launch.aligned(tensors);
       return registers ? Layout.of(channels) : null;
     }
@@ -255,6 +256,9 @@ public final class AddNorm {
       List<String> defines = new ArrayList<>();
       defines.add("ADD=" + (adds ? 1 : 0));
       defines.add("DROP=" + (drop.isNone() ? 0 : 1));
+      if (!drop.isNone()) {
+        defines.add(draws.define());
+      }
       if (layout != null) {
         defines.addAll(layout.defines());
       }

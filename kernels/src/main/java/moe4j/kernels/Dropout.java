@@ -35,7 +35,8 @@ public record Dropout(StepRandom random, double p, int layer, int operation) {
   /**
    * Drops.
    *
-   * @param x any shape, the samples' elements in order
+   * @param x any shape, the samples' elements in order, or of each sample the part's that {@code
+   *     random} is for
    * @return in the same type; x itself where p is 0
    */
   public Tensor apply(Tensor x) {
@@ -53,7 +54,12 @@ public record Dropout(StepRandom random, double p, int layer, int operation) {
   static Tensor uniform(StepRandom random, Tensor like, int layer, int operation) {
     Draws draws = new Dropout(random, 0, layer, operation).draws(like);
     Tensor out = Tensors.empty(ScalarType.Float, like.device(), like.shape());
-    Launch.kernel(SOURCE, "uniform_draws", ScalarType.Float, "ALIGNED=" + (draws.inFours() ? 1 : 0))
+    Launch.kernel(
+            SOURCE,
+            "uniform_draws",
+            ScalarType.Float,
+            "ALIGNED=" + (draws.inBlocks() ? 1 : 0),
+            draws.define())
         .launch(
             blocks(out),
             256,
@@ -63,6 +69,8 @@ public record Dropout(StepRandom random, double p, int layer, int operation) {
             random.seed(),
             draws.position,
             draws.perSample,
+            draws.part,
+            draws.parts,
             layer,
             operation);
     return out;
@@ -72,20 +80,45 @@ public record Dropout(StepRandom random, double p, int layer, int operation) {
    * The draws for a tensor's elements, as kernels take them.
    *
    * @param position int64 [2] on the GPU, or null where nothing is drawn
-   * @param perSample elements of a sample
+   * @param perSample elements of a sample that the tensor has: of its part alone
+   * @param part which of a sample's parts those are
+   * @param parts how many there are
    */
-  record Draws(Tensor position, long perSample) {
-    /** Whether a block of four draws never straddles two samples' first elements. */
-    boolean inFours() {
-      return perSample % 4 == 0;
+  record Draws(Tensor position, long perSample, int part, int parts) {
+    /** Whether nothing is drawn for other elements between those of two samples. */
+    private boolean whole() {
+      return parts == 1;
+    }
+
+    /**
+     * Whether eight neighbours, the first's place in the tensor a multiple of eight, always have
+     * two blocks of four draws, one behind the other. Whole samples of a multiple of four elements
+     * do; eight elements around the ends of two samples' parts would not be neighbours among all.
+     */
+    boolean inBlocks() {
+      return perSample % (whole() ? 4 : 8) == 0;
+    }
+
+    /** What our sources are told: whole samples keep to the shorter way. */
+    String define() {
+      return "PART=" + (whole() ? 0 : 1);
+    }
+
+    /** The same draws with their position in other hands. */
+    Draws at(Tensor held) {
+      return new Draws(held, perSample, part, parts);
     }
   }
 
   /** The draws for {@code like}'s elements. */
   Draws draws(Tensor like) {
     return random == null
-        ? new Draws(null, 0)
-        : new Draws(random.positionOn(like.device()), random.perSample(like, layer, operation));
+        ? new Draws(null, 0, 0, 1)
+        : new Draws(
+            random.positionOn(like.device()),
+            random.perSample(like, layer, operation),
+            random.part(),
+            random.parts());
   }
 
   /** The key of the draws. */
@@ -113,7 +146,7 @@ public record Dropout(StepRandom random, double p, int layer, int operation) {
     @Override
     protected Tensor[] forward(Tensor[] inputs) {
       Draws fresh = drop.draws(inputs[0]);
-      draws = new Draws(save(fresh.position), fresh.perSample);
+      draws = fresh.at(save(fresh.position));
       return new Tensor[] {launch(inputs[0].contiguous())};
     }
 
@@ -124,8 +157,9 @@ public record Dropout(StepRandom random, double p, int layer, int operation) {
 
     private Tensor launch(Tensor x) {
       Tensor y = Launch.empty(x);
-      boolean aligned = draws.inFours() && Launch.aligned(x, y);
-      Launch.kernel(SOURCE, "dropout", Tensors.dtype(x), "ALIGNED=" + (aligned ? 1 : 0))
+      boolean aligned = draws.inBlocks() && Launch.aligned(x, y);
+      Launch.kernel(
+              SOURCE, "dropout", Tensors.dtype(x), "ALIGNED=" + (aligned ? 1 : 0), draws.define())
           .launch(
               blocks(x),
               256,
@@ -136,6 +170,8 @@ public record Dropout(StepRandom random, double p, int layer, int operation) {
               drop.seed(),
               draws.position,
               draws.perSample,
+              draws.part,
+              draws.parts,
               drop.layer,
               drop.operation,
               (float) drop.p,

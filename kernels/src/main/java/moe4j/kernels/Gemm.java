@@ -33,19 +33,19 @@ public final class Gemm {
   }
 
   /** {@link #linear} of rows, [T, in], for a function with a gradient of its own. */
-  static Tensor product(Tensor x, Tensor weight, Tensor bias) {
+  public static Tensor product(Tensor x, Tensor weight, Tensor bias) {
     return OneDnn.takes(x, weight)
         ? OneDnn.linear(x, weight, bias)
         : torch.linear(x, weight, Tensors.optional(bias));
   }
 
   /** {@code g w}, the gradient of {@link #product}'s x for that of its result, [T, out]. */
-  static Tensor inputGradient(Tensor g, Tensor weight) {
+  public static Tensor inputGradient(Tensor g, Tensor weight) {
     return OneDnn.takes(g, weight) ? OneDnn.inputGradient(g, weight) : g.mm(weight);
   }
 
   /** {@code g^T x} and, where there is a bias, the sum of g's rows: the parameters' gradients. */
-  static List<Tensor> weightGradients(Tensor g, Tensor x, Tensor weight, boolean bias) {
+  public static List<Tensor> weightGradients(Tensor g, Tensor x, Tensor weight, boolean bias) {
     if (OneDnn.takes(g, weight)) {
       return OneDnn.weightGradients(g, x, weight, bias);
     }

@@ -71,15 +71,29 @@ public final class Philox {
    * @param first the global index of its first element
    */
   public static void uniform(Tensor t, long key, long stream, long first) {
-    fill(
-        t,
-        first,
-        (index, out) -> {
-          block(key, index, stream, out.draws);
-          for (int i = 0; i < 4; i++) {
-            out.values[i] = uniform(out.draws[i]);
-          }
-        });
+    fill(t, first, t.numel(), t.numel(), uniforms(key, stream));
+  }
+
+  /**
+   * Fills a contiguous fp32 host tensor with uniform draws in [0, 1) for runs of neighbours that
+   * lie apart: element i has the global index {@code first + i / run * stride + i % run}.
+   *
+   * @param first the global index of its first element
+   * @param run neighbours
+   * @param stride from a run's first element to the next run's
+   */
+  static void uniform(Tensor t, long key, long stream, long first, long run, long stride) {
+    // Runs that touch are one: a block of four across two of them is then drawn once.
+    fill(t, first, run == stride ? t.numel() : run, stride, uniforms(key, stream));
+  }
+
+  private static Block uniforms(long key, long stream) {
+    return (index, out) -> {
+      block(key, index, stream, out.draws);
+      for (int i = 0; i < 4; i++) {
+        out.values[i] = uniform(out.draws[i]);
+      }
+    };
   }
 
   /**
@@ -91,6 +105,8 @@ public final class Philox {
     fill(
         t,
         first,
+        t.numel(),
+        t.numel(),
         (index, out) -> {
           block(key, index, stream, out.draws);
           for (int i = 0; i < 4; i += 2) {
@@ -112,7 +128,8 @@ public final class Philox {
     void draw(long index, Four out);
   }
 
-  private static void fill(Tensor t, long first, Block block) {
+  /** Fills runs as {@link #uniform(Tensor, long, long, long, long, long)} places them. */
+  private static void fill(Tensor t, long first, long run, long stride, Block block) {
     try (PointerScope scope = new PointerScope()) {
       FloatPointer memory = new FloatPointer(t.data_ptr());
       long size = t.numel();
@@ -125,19 +142,28 @@ public final class Philox {
                 int length = (int) Math.min(CHUNK, size - from);
                 try (PointerScope piece = new PointerScope()) {
                   FloatPointer part = new FloatPointer(memory).position(from).limit(from + length);
-                  fill(part.asBuffer(), length, first + from, block);
+                  FloatBuffer out = part.asBuffer();
+                  Four four = new Four();
+                  for (int i = 0; i < length; ) {
+                    long at = (from + i) % run;
+                    int end = (int) Math.min(length, i + run - at);
+                    long index = first + (from + i) / run * stride + at;
+                    fill(out, i, end, index, block, four);
+                    i = end;
+                  }
                 }
               });
     }
   }
 
-  private static void fill(FloatBuffer out, int length, long first, Block block) {
-    Four four = new Four();
+  /** Fills {@code out} from {@code begin} to before {@code end} with the draws from an index on. */
+  private static void fill(
+      FloatBuffer out, int begin, int end, long first, Block block, Four four) {
     long index = Math.floorDiv(first, 4);
     int skip = Math.floorMod(first, 4);
-    for (int i = 0; i < length; index++, skip = 0) {
+    for (int i = begin; i < end; index++, skip = 0) {
       block.draw(index, four);
-      for (int lane = skip; lane < 4 && i < length; lane++, i++) {
+      for (int lane = skip; lane < 4 && i < end; lane++, i++) {
         out.put(i, four.values[lane]);
       }
     }

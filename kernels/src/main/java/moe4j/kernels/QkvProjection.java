@@ -54,8 +54,18 @@ public final class QkvProjection {
       Tensor[] parts = new Projection(heads).apply(rows, weight, bias);
       return parts(parts[0], parts[1], parts[2], outer, heads);
     }
+    return split(Gemm.linear(x, weight, bias), heads);
+  }
+
+  /**
+   * The same of what was projected by other means.
+   *
+   * @param projected [..., g (p + 2) d]
+   */
+  public static Parts split(Tensor projected, Heads heads) {
+    long[] outer = Arrays.copyOf(projected.shape(), Math.toIntExact(projected.dim() - 1));
     TensorVector parts =
-        Gemm.linear(x, weight, bias)
+        projected
             .view(shape(outer, heads.groups(), heads.headsPerGroup() + 2, heads.channels()))
             .split(new long[] {heads.headsPerGroup(), 1, 1}, -2);
     return parts(parts.get(0), parts.get(1), parts.get(2), outer, heads);

@@ -12,6 +12,9 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  * it does not depend on how a batch is cut into micro-batches, nor on what was drawn before it, nor
  * on the device; libtorch's generator has no part in a step.
  *
+ * <p>A rank may hold a part of each sample alone, some of its tokens or of its attention's heads:
+ * {@link #part(int, int)} draws for those what is drawn for them among the whole.
+ *
  * <p>On a GPU the numbers come from a kernel of ours in every case: no operation of libtorch's
  * reads a position there without waiting for it.
  *
@@ -21,8 +24,23 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  * @param samples the micro-batch's samples
  * @param position int64 [2] on the GPU, the step and the first sample, read when the kernels run
  *     and in place of the numbers here; null where the numbers here count
+ * @param part which of the parts that a sample's elements are cut into, from 0
+ * @param parts how many there are, of the same size; 1 is the whole
  */
-public record StepRandom(long seed, long step, long firstSample, long samples, Tensor position) {
+public record StepRandom(
+    long seed, long step, long firstSample, long samples, Tensor position, int part, int parts) {
+
+  /** Refuses a part that there is not. */
+  public StepRandom {
+    if (part < 0 || part >= parts) {
+      throw new IllegalArgumentException("part %d of a sample's %d".formatted(part, parts));
+    }
+  }
+
+  /** The random numbers of a micro-batch of whole samples. */
+  public StepRandom(long seed, long step, long firstSample, long samples, Tensor position) {
+    this(seed, step, firstSample, samples, position, 0, 1);
+  }
 
   /** The random numbers of a micro-batch whose place is known to the host. */
   public StepRandom(long seed, long step, long firstSample, long samples) {
@@ -48,9 +66,37 @@ public record StepRandom(long seed, long step, long firstSample, long samples, T
   }
 
   /**
+   * The draws for a contiguous part of each sample, of {@code count} of one size: where a tensor of
+   * {@code [samples, ...]} with L elements a sample is the index-th part of all, local element e of
+   * sample s has the global index (firstSample + s) L count + index L + e. So with sequence
+   * parallelism (tokens) and tensor parallelism (heads) a rank draws what one process would have
+   * drawn for its elements. A part of a part is a part of the whole: one of parts() count.
+   *
+   * @param index from 0
+   * @param count 1 for what this is
+   * @throws IllegalArgumentException if there is no such part
+   */
+  public StepRandom part(int index, int count) {
+    if (index < 0 || index >= count) {
+      throw new IllegalArgumentException("part %d of %d".formatted(index, count));
+    }
+    return count == 1
+        ? this
+        : new StepRandom(
+            seed,
+            step,
+            firstSample,
+            samples,
+            position,
+            Math.addExact(Math.multiplyExact(part, count), index),
+            Math.multiplyExact(parts, count));
+  }
+
+  /**
    * Uniform numbers in [0, 1), fp32, on {@code like}'s device.
    *
-   * @param like gives the shape; its elements are the samples' in order, the same number for each
+   * @param like gives the shape; its elements are the samples' in order, or of each sample this
+   *     part's, the same number for each
    * @param layer the layer's global number, below 2^16
    * @param operation which of the layer's draws, below 2^16
    */
@@ -64,7 +110,8 @@ public record StepRandom(long seed, long step, long firstSample, long samples, T
     }
     Tensor host = torch.empty(like.shape());
     long stream = (step & 0xffffffffL) | ((long) layer << 32) | ((long) operation << 48);
-    Philox.uniform(host, seed, stream, perSample * firstSample);
+    long global = perSample * parts;
+    Philox.uniform(host, seed, stream, global * firstSample + perSample * part, perSample, global);
     return host;
   }
 
@@ -84,13 +131,13 @@ public record StepRandom(long seed, long step, long firstSample, long samples, T
   /**
    * Inverted dropout: zeroes each element with probability {@code p} and divides the rest by 1 - p.
    *
-   * @param x any shape, the samples' elements in order
+   * @param x any shape, the samples' elements in order, or of each sample this part's
    */
   public Tensor dropout(Tensor x, double p, int layer, int operation) {
     return new Dropout(this, p, layer, operation).apply(x);
   }
 
-  /** A sample's elements. */
+  /** A sample's elements in {@code like}: in this part, not in all. */
   long perSample(Tensor like, int layer, int operation) {
     long size = like.numel();
     if (size % samples != 0 || layer >>> 16 != 0 || operation >>> 16 != 0) {

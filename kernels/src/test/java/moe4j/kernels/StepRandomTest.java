@@ -6,7 +6,9 @@ import static org.testng.Assert.assertSame;
 import static org.testng.Assert.assertThrows;
 import static org.testng.Assert.assertTrue;
 
+import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.List;
 import java.util.Random;
 import moe4j.testing.Seeds;
 import org.bytedeco.javacpp.PointerScope;
@@ -15,6 +17,7 @@ import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 import org.testng.annotations.AfterMethod;
 import org.testng.annotations.BeforeMethod;
+import org.testng.annotations.DataProvider;
 import org.testng.annotations.Test;
 
 public class StepRandomTest {
@@ -80,6 +83,101 @@ public class StepRandomTest {
     }
     StepRandom later = new StepRandom(seed, 10, 0, 6);
     assertNotEquals(Tensors.floats(later.normal(batch, LAYER, OPERATION)), whole);
+  }
+
+  /** Samples, rows of a part, elements of a row, parts. */
+  @DataProvider
+  public Object[][] cuts() {
+    Random sizes = Seeds.random(StepRandomTest.class);
+    List<Object[]> cuts = new ArrayList<>();
+    // Blocks of four within a part, across parts' ends, and several to a block.
+    cuts.add(new Object[] {3, 2, 8, 4});
+    cuts.add(new Object[] {3, 3, 4, 2});
+    cuts.add(new Object[] {5, 1, 1, 3});
+    cuts.add(new Object[] {1, 7, 5, 6});
+    cuts.add(new Object[] {4, 3, 7, 1});
+    // More than a worker fills at a time: in one part, and in all samples'.
+    cuts.add(new Object[] {2, 70_001, 1, 2});
+    cuts.add(new Object[] {1500, 9, 5, 2});
+    for (int i = 0; i < 20; i++) {
+      cuts.add(
+          new Object[] {
+            1 + sizes.nextInt(6), 1 + sizes.nextInt(9), 1 + sizes.nextInt(13), 1 + sizes.nextInt(6)
+          });
+    }
+    return cuts.toArray(Object[][]::new);
+  }
+
+  @Test(dataProvider = "cuts")
+  public void partsAreThoseOfTheWhole(int samples, int rows, int channels, int count) {
+    StepRandom whole =
+        new StepRandom(random.nextLong(), random.nextInt(99), random.nextInt(9), samples);
+    Tensor batch = normals(samples, (long) rows * count, channels);
+    Tensor uniform = whole.uniform(batch, LAYER, OPERATION);
+    Tensor normal = whole.normal(batch, LAYER, OPERATION);
+    Tensor dropped = whole.dropout(batch, 0.4, LAYER, OPERATION);
+    for (int i = 0; i < count; i++) {
+      StepRandom part = whole.part(i, count);
+      Tensor own = rows(batch, i, rows);
+      assertSameBits(part.uniform(own, LAYER, OPERATION), rows(uniform, i, rows));
+      assertSameBits(part.normal(own, LAYER, OPERATION), rows(normal, i, rows));
+      assertSameBits(part.dropout(own, 0.4, LAYER, OPERATION), rows(dropped, i, rows));
+    }
+  }
+
+  /** The rows of a part of so many. */
+  private static Tensor rows(Tensor t, long part, long rows) {
+    return Tensors.slice(t, 1, part * rows, (part + 1) * rows).contiguous();
+  }
+
+  private static void assertSameBits(Tensor actual, Tensor expected) {
+    assertEquals(actual.shape(), expected.shape());
+    assertTrue(Arrays.equals(Tensors.floats(actual), Tensors.floats(expected)));
+  }
+
+  /** The place of a draw, as its definition has it. */
+  @Test
+  public void aPartsDrawsAreThoseOfTheirGlobalIndices() {
+    long seed = random.nextLong();
+    StepRandom part = new StepRandom(seed, 7, 5, 3).part(1, 4);
+    float[] values = Tensors.floats(part.uniform(torch.empty(3, 6), LAYER, OPERATION));
+    int[] draws = new int[4];
+    for (int s = 0; s < 3; s++) {
+      for (int e = 0; e < 6; e++) {
+        int index = (5 + s) * 6 * 4 + 6 + e;
+        Philox.block(seed, index / 4, 7L | (long) LAYER << 32 | (long) OPERATION << 48, draws);
+        assertEquals(values[s * 6 + e], Philox.uniform(draws[index % 4]));
+      }
+    }
+  }
+
+  @Test
+  public void aPartsGradientIsDroppedAlike() {
+    StepRandom whole = new StepRandom(random.nextLong(), 0, 2, 4);
+    Tensor upstream = normals(4, 6, 5);
+    Tensor x = normals(4, 6, 5).set_requires_grad(true);
+    whole.dropout(x, 0.3, LAYER, OPERATION).mul(upstream).sum().backward();
+    for (int i = 0; i < 3; i++) {
+      Tensor own = rows(x.detach(), i, 2).set_requires_grad(true);
+      Tensor y = whole.part(i, 3).dropout(own, 0.3, LAYER, OPERATION);
+      y.mul(rows(upstream, i, 2)).sum().backward();
+      assertSameBits(own.grad(), rows(x.grad(), i, 2));
+    }
+  }
+
+  @Test
+  public void aPartOfAPartIsAPartOfTheWhole() {
+    StepRandom whole = new StepRandom(random.nextLong(), 4, 1, 2);
+    assertEquals(whole.part(1, 2).part(2, 3), whole.part(5, 6));
+    assertEquals(whole.part(1, 2).part(0, 3), whole.part(3, 6));
+    assertSame(whole.part(0, 1), whole);
+    StepRandom half = whole.part(1, 2);
+    assertSame(half.part(0, 1), half);
+    for (int[] no : new int[][] {{-1, 2}, {2, 2}, {1, 1}, {0, 0}, {0, -1}}) {
+      assertThrows(IllegalArgumentException.class, () -> whole.part(no[0], no[1]));
+      assertThrows(
+          IllegalArgumentException.class, () -> new StepRandom(1, 0, 0, 1, null, no[0], no[1]));
+    }
   }
 
   /** The moments of N(0, 1) up to the fourth, and tails, each within six standard errors. */

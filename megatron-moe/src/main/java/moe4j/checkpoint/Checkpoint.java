@@ -4,80 +4,180 @@ import java.io.Closeable;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.FileSystemException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Collection;
+import java.util.Comparator;
 import java.util.HashMap;
+import java.util.List;
 import java.util.Map;
+import java.util.PriorityQueue;
 import java.util.Set;
+import java.util.TreeSet;
+import java.util.concurrent.atomic.AtomicReference;
 
 /**
  * A checkpoint that was found complete and whole, open for reading. Threads may share it.
  *
  * <p>Opening reads each wanted file once from end to end to verify its checksum, before a byte of
  * it is used: so a corrupt checkpoint is known while the one before it can still be taken instead,
- * at the cost of one more pass over the files (which also brings them into the page cache).
+ * at the cost of one more pass over the files (which also brings them into the page cache). Ranks
+ * that open it together verify a share of the files each, and tell each other.
+ *
+ * <p>The files that this process verified stay open, and with them readable if the checkpoint is
+ * deleted meanwhile; others are opened when something in them is first asked for. A thousand ranks
+ * thus do not hold a thousand files open each.
  */
 public final class Checkpoint implements Closeable {
   private final Path directory;
   private final Manifest manifest;
-  private final Map<String, SafeTensorsReader> files = new HashMap<>();
 
-  private Checkpoint(Path directory, Manifest manifest) {
+  /** The files of the opened sections. */
+  private final Map<String, Manifest.FileEntry> entries = new HashMap<>();
+
+  private final Map<String, SafeTensorsReader> files = new HashMap<>();
+  private boolean closed;
+
+  private Checkpoint(Path directory, Manifest manifest, Set<Section> sections) {
     this.directory = directory;
     this.manifest = manifest;
+    for (Manifest.FileEntry entry : manifest.files()) {
+      if (sections.contains(entry.section())) {
+        entries.put(entry.name(), entry);
+      }
+    }
   }
 
   /**
-   * Opens a checkpoint's directory and verifies it.
+   * Opens a checkpoint's directory and verifies it, on all ranks together.
    *
    * @param sections the sections to verify and to read
    * @throws IOException where anything is missing, truncated, corrupt or contradicts the manifest:
-   *     one sentence that names the file
+   *     one sentence that names the file, the same on all ranks
    */
-  static Checkpoint open(Path directory, Set<Section> sections) throws IOException {
-    Checkpoint checkpoint = new Checkpoint(directory, readManifest(directory));
+  static Checkpoint open(Path directory, Set<Section> sections, Agreement agreement)
+      throws IOException {
+    AtomicReference<Checkpoint> own = new AtomicReference<>();
     try {
-      checkpoint.openFiles(sections);
-      return checkpoint;
-    } catch (IOException | RuntimeException e) {
-      checkpoint.close();
+      List<byte[]> read =
+          agreement.all(
+              () -> {
+                byte[] text = readText(directory);
+                Manifest manifest = Manifest.parse(directory.resolve(Manifest.FILE_NAME), text);
+                own.set(new Checkpoint(directory, manifest, sections));
+                own.get().verifyShare(agreement.rank(), agreement.size());
+                return (new TreeSet<>(sections) + " by a manifest of " + Checksum.of(text))
+                    .getBytes(StandardCharsets.UTF_8);
+              });
+      checkSame(directory, read);
+      return own.get();
+    } catch (IOException | RuntimeException | Error e) {
+      if (own.get() != null) {
+        own.get().close();
+      }
       throw e;
     }
   }
 
-  static Manifest readManifest(Path directory) throws IOException {
+  /** Ranks that read different manifests would divide different files among themselves. */
+  private static void checkSame(Path directory, List<byte[]> read) throws IOException {
+    String first = new String(read.get(0), StandardCharsets.UTF_8);
+    for (int rank = 1; rank < read.size(); rank++) {
+      String other = new String(read.get(rank), StandardCharsets.UTF_8);
+      if (!other.equals(first)) {
+        throw new IOException(
+            String.format(
+                "%s is not the same to all ranks: rank 0 opens %s, rank %d %s",
+                directory, first, rank, other));
+      }
+    }
+  }
+
+  static Manifest.Head readHead(Path directory) throws IOException {
+    return Manifest.parseHead(directory.resolve(Manifest.FILE_NAME), readText(directory));
+  }
+
+  private static byte[] readText(Path directory) throws IOException {
     Path file = directory.resolve(Manifest.FILE_NAME);
     try {
-      return Manifest.parse(file, Files.readAllBytes(file));
+      return Files.readAllBytes(file);
     } catch (FileSystemException e) {
       throw new IOException("cannot read " + file + ": " + Disk.reason(e), e);
     }
   }
 
-  private void openFiles(Set<Section> sections) throws IOException {
-    for (Manifest.FileEntry entry : manifest.files()) {
-      if (sections.contains(entry.section())) {
-        SafeTensorsReader reader = SafeTensorsReader.open(directory.resolve(entry.name()));
-        files.put(entry.name(), reader);
-        if (reader.size() != entry.bytes()) {
-          throw corrupt(entry.name(), "it has " + reader.size() + " bytes, not " + entry.bytes());
-        }
-        String checksum = reader.checksum();
-        if (!checksum.equals(entry.checksum())) {
-          throw corrupt(entry.name(), "its checksum is " + checksum + ", not " + entry.checksum());
-        }
+  /**
+   * The files that a rank verifies: each goes, the largest first, to whoever has the fewest bytes.
+   * All ranks come to the same division, and none has more than another by more than a file.
+   */
+  static Set<String> share(Collection<Manifest.FileEntry> files, int rank, int size) {
+    record Load(int rank, long bytes) {}
+    PriorityQueue<Load> loads =
+        new PriorityQueue<>(Comparator.comparingLong(Load::bytes).thenComparingInt(Load::rank));
+    for (int each = 0; each < size; each++) {
+      loads.add(new Load(each, 0));
+    }
+    List<Manifest.FileEntry> largestFirst = new ArrayList<>(files);
+    largestFirst.sort(
+        Comparator.comparingLong(Manifest.FileEntry::bytes)
+            .reversed()
+            .thenComparing(Manifest.FileEntry::name));
+    Set<String> share = new TreeSet<>();
+    for (Manifest.FileEntry file : largestFirst) {
+      Load least = loads.remove();
+      if (least.rank == rank) {
+        share.add(file.name());
+      }
+      loads.add(new Load(least.rank, least.bytes + file.bytes()));
+    }
+    return share;
+  }
+
+  private void verifyShare(int rank, int size) throws IOException {
+    Set<String> share = share(entries.values(), rank, size);
+    for (String name : share) {
+      String checksum = file(name).checksum();
+      if (!checksum.equals(entries.get(name).checksum())) {
+        throw corrupt(
+            name, "its checksum is " + checksum + ", not " + entries.get(name).checksum());
       }
     }
     for (Map.Entry<String, Manifest.TensorEntry> tensor : manifest.tensors().entrySet()) {
       for (Manifest.Piece piece : tensor.getValue().pieces()) {
-        SafeTensorsReader reader = files.get(piece.file());
-        StoredTensor expected =
-            new StoredTensor(piece.key(), tensor.getValue().dtype(), piece.slice().shape());
-        if (reader != null && !expected.equals(reader.tensors().get(piece.key()))) {
-          throw corrupt(piece.file(), "it does not hold " + expected + " of " + tensor.getKey());
+        if (share.contains(piece.file())) {
+          reader(tensor.getKey(), piece);
         }
       }
+    }
+  }
+
+  /** A file, opened where it is not yet. */
+  private SafeTensorsReader file(String name) throws IOException {
+    synchronized (files) {
+      if (closed) {
+        throw new IOException("checkpoint " + directory + " is closed");
+      }
+      SafeTensorsReader reader = files.get(name);
+      if (reader == null) {
+        reader = SafeTensorsReader.open(directory.resolve(name));
+        if (reader.size() != entries.get(name).bytes()) {
+          reader.close();
+          throw corrupt(
+              name, "it has " + reader.size() + " bytes, not " + entries.get(name).bytes());
+        }
+        files.put(name, reader);
+      }
+      return reader;
+    }
+  }
+
+  /** Files held open. */
+  int openFiles() {
+    synchronized (files) {
+      return files.size();
     }
   }
 
@@ -168,19 +268,28 @@ public final class Checkpoint implements Closeable {
     return entry;
   }
 
-  private SafeTensorsReader reader(String name, Manifest.Piece piece) {
-    SafeTensorsReader reader = files.get(piece.file());
-    if (reader == null) {
+  /** The file of a tensor's piece, which holds what the manifest says. */
+  private SafeTensorsReader reader(String name, Manifest.Piece piece) throws IOException {
+    if (!entries.containsKey(piece.file())) {
       throw new IllegalArgumentException(
           "tensor " + name + " is in " + piece.file() + ", a section that was not opened");
+    }
+    SafeTensorsReader reader = file(piece.file());
+    StoredTensor expected =
+        new StoredTensor(piece.key(), entry(name).dtype(), piece.slice().shape());
+    if (!expected.equals(reader.tensors().get(piece.key()))) {
+      throw corrupt(piece.file(), "it does not hold " + expected + " of " + name);
     }
     return reader;
   }
 
   @Override
   public void close() throws IOException {
-    for (SafeTensorsReader reader : files.values()) {
-      reader.close();
+    synchronized (files) {
+      closed = true;
+      for (SafeTensorsReader reader : files.values()) {
+        reader.close();
+      }
     }
   }
 }

@@ -3,25 +3,14 @@ package moe4j.checkpoint;
 import java.io.IOException;
 import java.nio.channels.WritableByteChannel;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.FileSystemException;
 import java.nio.file.Files;
-import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
-import java.time.Instant;
-import java.time.temporal.ChronoUnit;
 import java.util.ArrayList;
-import java.util.Comparator;
-import java.util.HashSet;
 import java.util.List;
-import java.util.Locale;
 import java.util.Optional;
-import java.util.OptionalLong;
 import java.util.Set;
 import java.util.function.Consumer;
 import java.util.function.UnaryOperator;
-import java.util.regex.Matcher;
-import java.util.regex.Pattern;
-import java.util.stream.Stream;
 
 /**
  * A directory of checkpoints. A save either happens in full or leaves what was there; a load takes
@@ -31,16 +20,18 @@ import java.util.stream.Stream;
  * iteration: a run taken up again from an earlier checkpoint overtakes the ones it left behind. The
  * tracker file is for people and scripts; a save that dies just before writing it costs nothing.
  *
- * <p>One process saves into a directory at a time; any number may read.
+ * <p>One process saves into a directory at a time, or the {@link Ranks} of one run together, each
+ * with files of its own on a file system that all of them share; any number may read. What ranks do
+ * together succeeds on all of them or fails on all of them with the same sentence, which names the
+ * rank that it failed on. Where a rank is gone, the others fail as soon as they hear of it, and
+ * what was being saved is left unnamed for the next save to clear up.
  */
 public final class CheckpointStore {
-  static final String TRACKER = "latest_checkpointed_iteration.txt";
-
-  private static final Pattern DIRECTORY = Pattern.compile("iter_(\\d{7,18})");
-
   private final Path root;
   private final int mostRecentK;
+  private final Agreement agreement;
   private final UnaryOperator<WritableByteChannel> wrapper;
+  private final CheckpointFolder folder;
 
   /**
    * A store; nothing is created before the first save.
@@ -49,22 +40,37 @@ public final class CheckpointStore {
    * @throws IllegalArgumentException where it is 0 or below -1
    */
   public CheckpointStore(Path root, int mostRecentK) {
-    this(root, mostRecentK, UnaryOperator.identity());
+    this(root, mostRecentK, Ranks.alone());
+  }
+
+  /**
+   * A store that ranks save into and load from together: all call {@link #save}, {@link
+   * #loadLatest} and {@link #load} alike, at the same place.
+   *
+   * @param mostRecentK how many checkpoints to keep; -1 keeps all; rank 0's counts
+   * @throws IllegalArgumentException where it is 0 or below -1
+   */
+  public CheckpointStore(Path root, int mostRecentK, Ranks ranks) {
+    this(root, mostRecentK, ranks, UnaryOperator.identity());
   }
 
   /** With something between the writers and their files: a test's disk that runs full. */
-  CheckpointStore(Path root, int mostRecentK, UnaryOperator<WritableByteChannel> wrapper) {
+  CheckpointStore(
+      Path root, int mostRecentK, Ranks ranks, UnaryOperator<WritableByteChannel> wrapper) {
     if (mostRecentK == 0 || mostRecentK < -1) {
       throw new IllegalArgumentException(
           "--most-recent-k is " + mostRecentK + "; it is a positive number, or -1 to keep all");
     }
     this.root = root;
     this.mostRecentK = mostRecentK;
+    this.agreement = new Agreement(ranks);
     this.wrapper = wrapper;
+    this.folder = new CheckpointFolder(root);
   }
 
   /**
-   * Finds out at the start whether saving will work: creates the directory and a file in it.
+   * Finds out at the start whether saving will work: creates the directory and a file in it. Any
+   * rank may ask, by itself.
    *
    * @throws IOException where it does not: one sentence with the path and the reason
    */
@@ -86,26 +92,26 @@ public final class CheckpointStore {
    * Saves a checkpoint. When this returns it is on the disk under its final name, and those beyond
    * the most recent k are gone.
    *
+   * <p>Of several ranks each gives the tensors and the parts of tensors that it holds, and writes
+   * them into a file of its own for each section that it holds anything of. Together they give
+   * every element once: what several ranks hold alike, one of them gives.
+   *
+   * @param info the same on all ranks; rank 0's is kept
    * @param optimizer empty where its state is not to be saved
    * @return its directory
    * @throws IOException where that fails: one sentence. The checkpoints before it are then
    *     untouched
-   * @throws IllegalArgumentException where the tensors given do not make up whole tensors
+   * @throws IllegalArgumentException where the tensors that a process by itself gives do not make
+   *     up whole tensors; among several ranks that is an {@code IOException} on all of them, as is
+   *     everything that a {@link TensorSource} throws
    */
   public Path save(CheckpointInfo info, List<TensorSource> model, List<TensorSource> optimizer)
       throws IOException {
-    Path directory = root.resolve(name(info.iteration()));
+    Path directory = root.resolve(CheckpointFolder.name(info.iteration()));
     try {
-      Disk.createDirectories(root);
-      tidy();
-      try (CheckpointWriter writer = new CheckpointWriter(directory, wrapper)) {
-        List<Manifest.Shard> shards = new ArrayList<>();
-        shards.add(writer.write(Section.MODEL, 0, 1, model));
-        if (!optimizer.isEmpty()) {
-          shards.add(writer.write(Section.OPTIMIZER, 0, 1, optimizer));
-        }
-        writer.commit(timeOfSave(), info, shards);
-      }
+      write(directory, info, model, optimizer);
+    } catch (Agreement.LostRanksException e) {
+      throw lost("saving checkpoint " + directory, e);
     } catch (IOException e) {
       throw new IOException(
           String.format(
@@ -114,10 +120,17 @@ public final class CheckpointStore {
           e);
     }
     try {
-      Disk.replace(
-          root.resolve(TRACKER), (info.iteration() + "\n").getBytes(StandardCharsets.US_ASCII));
-      tidy();
-      prune();
+      agreement.all(
+          () -> {
+            if (agreement.isFirst()) {
+              folder.track(info.iteration());
+              folder.tidy();
+              folder.prune(mostRecentK);
+            }
+            return Agreement.NOTHING;
+          });
+    } catch (Agreement.LostRanksException e) {
+      throw lost("tidying up after saving checkpoint " + directory, e);
     } catch (IOException e) {
       throw new IOException(
           String.format(
@@ -128,59 +141,158 @@ public final class CheckpointStore {
     return directory;
   }
 
+  /** Writes all files and renames their directory, or leaves nothing. */
+  private void write(
+      Path directory, CheckpointInfo info, List<TensorSource> model, List<TensorSource> optimizer)
+      throws IOException {
+    CheckpointWriter writer = new CheckpointWriter(directory, wrapper);
+    try {
+      begin(writer, directory.getFileName().toString());
+      List<byte[]> told =
+          agreement.all(
+              () -> {
+                writer.join();
+                return Shard.encode(writeShards(writer, model, optimizer));
+              });
+      // Pieces that do not fit are no fault of rank 0, who finds out: they name their files.
+      agreement.first(
+          () -> {
+            List<Shard> shards = new ArrayList<>();
+            for (byte[] each : told) {
+              shards.addAll(Shard.decode(each));
+            }
+            writer.prepare(Manifest.of(folder.timeOfSave(), info, shards));
+            return Agreement.NOTHING;
+          });
+      agreement.all(
+          () -> {
+            if (agreement.isFirst()) {
+              writer.commit();
+            }
+            return Agreement.NOTHING;
+          });
+    } catch (Agreement.LostRanksException e) {
+      // Somebody may still be writing: the next save clears up.
+      throw e;
+    } catch (IOException | RuntimeException | Error e) {
+      discard(writer, e);
+      throw e;
+    }
+  }
+
+  private void begin(CheckpointWriter writer, String name) throws IOException {
+    List<byte[]> names =
+        agreement.all(
+            () -> {
+              if (agreement.isFirst()) {
+                Disk.createDirectories(root);
+                folder.tidy();
+                writer.create();
+              }
+              return name.getBytes(StandardCharsets.UTF_8);
+            });
+    String first = new String(names.get(0), StandardCharsets.UTF_8);
+    for (int rank = 1; rank < names.size(); rank++) {
+      String other = new String(names.get(rank), StandardCharsets.UTF_8);
+      if (!other.equals(first)) {
+        throw new IOException("rank " + rank + " saves " + other + " where rank 0 saves " + first);
+      }
+    }
+  }
+
+  private List<Shard> writeShards(
+      CheckpointWriter writer, List<TensorSource> model, List<TensorSource> optimizer)
+      throws IOException {
+    List<Shard> shards = new ArrayList<>();
+    // A model without a tensor is a file without one, where no other rank has any.
+    if (!model.isEmpty() || agreement.size() == 1) {
+      shards.add(writer.write(Section.MODEL, agreement.rank(), agreement.size(), model));
+    }
+    if (!optimizer.isEmpty()) {
+      shards.add(writer.write(Section.OPTIMIZER, agreement.rank(), agreement.size(), optimizer));
+    }
+    return shards;
+  }
+
+  private void discard(CheckpointWriter writer, Throwable failure) {
+    if (agreement.isFirst()) {
+      try {
+        writer.discard();
+      } catch (IOException e) {
+        failure.addSuppressed(e);
+      }
+    }
+  }
+
+  private static IOException lost(String during, Agreement.LostRanksException e) {
+    return new IOException("lost the other ranks while " + during + ": " + e.getMessage(), e);
+  }
+
   /**
-   * Opens the newest checkpoint that is whole.
+   * Opens the newest checkpoint that is whole: the same one on all ranks. Each verifies its share
+   * of the files, and what one finds broken all of them pass over.
    *
-   * @param sections what is to be read; the rest is not verified
+   * @param sections what is to be read, the same on all ranks; the rest is not verified
    * @param warnings told, a sentence each, of all that is broken or contradictory and of a fall
-   *     back to an earlier checkpoint
+   *     back to an earlier checkpoint; of several ranks, rank 0's alone
    * @return empty where there never was a checkpoint
    * @throws IOException where there are checkpoints and none can be used
    */
   public Optional<Checkpoint> loadLatest(Set<Section> sections, Consumer<String> warnings)
       throws IOException {
-    Set<Path> tried = new HashSet<>();
-    List<String> problems = new ArrayList<>();
-    warnAboutLeftovers(warnings);
-    // The list is read anew each time: a run that saves meanwhile may replace what was in it.
-    for (List<Found> found = list(); ; found = list()) {
-      for (Found broken : found) {
-        if (broken.manifest == null && tried.add(broken.directory)) {
-          report(broken.directory, broken.problem, problems, warnings);
+    NewestCheckpoint search = new NewestCheckpoint(root, folder, warnings);
+    try {
+      while (true) {
+        byte[] name =
+            agreement.first(
+                () -> search.next().map(CheckpointStore::told).orElse(Agreement.NOTHING));
+        if (name.length == 0) {
+          return Optional.empty();
+        }
+        Path directory = root.resolve(new String(name, StandardCharsets.UTF_8));
+        try {
+          Checkpoint checkpoint = Checkpoint.open(directory, sections, agreement);
+          if (agreement.isFirst()) {
+            search.use(directory, checkpoint.info().iteration());
+          }
+          return Optional.of(checkpoint);
+        } catch (Agreement.LostRanksException e) {
+          throw e;
+        } catch (IOException e) {
+          if (agreement.isFirst()) {
+            search.report(directory, e.getMessage());
+          }
         }
       }
-      Optional<Found> newest =
-          found.stream()
-              .filter(f -> f.manifest != null && !tried.contains(f.directory))
-              .findFirst();
-      if (newest.isEmpty()) {
-        return none(problems);
-      }
-      Path directory = newest.get().directory;
-      try {
-        Checkpoint checkpoint = Checkpoint.open(directory, sections);
-        if (!problems.isEmpty()) {
-          warnings.accept("using checkpoint " + directory + " instead");
-        }
-        warnAboutTracker(checkpoint, warnings);
-        return Optional.of(checkpoint);
-      } catch (IOException e) {
-        tried.add(directory);
-        report(directory, e.getMessage(), problems, warnings);
-      }
+    } catch (Agreement.LostRanksException e) {
+      throw lost("loading a checkpoint from " + root, e);
     }
   }
 
   /**
-   * Opens one checkpoint.
+   * Opens one checkpoint, on all ranks.
    *
    * @throws IOException where it does not exist or is not whole
    */
   public Checkpoint load(long iteration, Set<Section> sections) throws IOException {
-    List<Found> found = list();
-    for (Found each : found) {
-      if (each.iteration == iteration) {
-        return Checkpoint.open(each.directory, sections);
+    try {
+      byte[] name = agreement.first(() -> told(find(iteration)));
+      return Checkpoint.open(
+          root.resolve(new String(name, StandardCharsets.UTF_8)), sections, agreement);
+    } catch (Agreement.LostRanksException e) {
+      throw lost("loading a checkpoint from " + root, e);
+    }
+  }
+
+  private static byte[] told(Path directory) {
+    return directory.getFileName().toString().getBytes(StandardCharsets.UTF_8);
+  }
+
+  private Path find(long iteration) throws IOException {
+    List<CheckpointFolder.Found> found = folder.list();
+    for (CheckpointFolder.Found each : found) {
+      if (each.iteration() == iteration) {
+        return each.directory();
       }
     }
     throw new IOException(
@@ -191,179 +303,6 @@ public final class CheckpointStore {
 
   /** The iterations that there are checkpoints of, ascending, whole or not. */
   public List<Long> iterations() throws IOException {
-    return list().stream().map(Found::iteration).sorted().toList();
-  }
-
-  static Path temporary(Path directory) {
-    return directory.resolveSibling(directory.getFileName() + ".tmp");
-  }
-
-  /** Where a checkpoint waits while another of its iteration takes its place. */
-  static Path replaced(Path directory) {
-    return directory.resolveSibling(directory.getFileName() + ".replaced");
-  }
-
-  private static String name(long iteration) {
-    return String.format(Locale.ROOT, "iter_%07d", iteration);
-  }
-
-  /** A checkpoint's directory; {@code manifest} is null where {@code problem} says why. */
-  private record Found(long iteration, Path directory, Manifest manifest, String problem) {
-    static Found at(long iteration, Path directory) {
-      try {
-        return new Found(iteration, directory, Checkpoint.readManifest(directory), null);
-      } catch (IOException e) {
-        return new Found(iteration, directory, null, e.getMessage());
-      }
-    }
-
-    boolean hasItsFiles() throws IOException {
-      for (Manifest.FileEntry file : manifest.files()) {
-        Path path = directory.resolve(file.name());
-        if (!Files.exists(path) || Files.size(path) != file.bytes()) {
-          return false;
-        }
-      }
-      return true;
-    }
-
-    Instant created() {
-      return manifest == null ? Instant.MIN : manifest.createdAt();
-    }
-  }
-
-  /** All checkpoints, last saved first, those without a readable manifest at the end. */
-  private List<Found> list() throws IOException {
-    Set<String> names = new HashSet<>(names());
-    List<Found> found = new ArrayList<>();
-    for (String name : names) {
-      Matcher matcher = DIRECTORY.matcher(name.replaceFirst("\\.replaced$", ""));
-      // A replaced one counts where the rename that should have followed did not happen.
-      if (matcher.matches() && (matcher.group().equals(name) || !names.contains(matcher.group()))) {
-        found.add(Found.at(Long.parseLong(matcher.group(1)), root.resolve(name)));
-      }
-    }
-    found.sort(Comparator.comparing(Found::created).thenComparing(Found::iteration).reversed());
-    return found;
-  }
-
-  private List<String> names() throws IOException {
-    try (Stream<Path> paths = Files.list(root)) {
-      return paths.map(path -> path.getFileName().toString()).sorted().toList();
-    } catch (NoSuchFileException e) {
-      return List.of();
-    } catch (FileSystemException e) {
-      throw new IOException("cannot read checkpoints from " + root + ": " + Disk.reason(e), e);
-    }
-  }
-
-  /** Removes what a save left half done, and what it replaced. */
-  private void tidy() throws IOException {
-    List<String> names = names();
-    for (String name : names) {
-      if (isLeftover(name)) {
-        Disk.deleteTree(root.resolve(name));
-      } else if (name.endsWith(".replaced")) {
-        String original = name.substring(0, name.length() - ".replaced".length());
-        if (names.contains(original)) {
-          Disk.deleteTree(root.resolve(name));
-        } else {
-          Disk.move(root.resolve(name), root.resolve(original));
-        }
-      }
-    }
-  }
-
-  private static boolean isLeftover(String name) {
-    return name.endsWith(".tmp")
-        && DIRECTORY.matcher(name.substring(0, name.length() - ".tmp".length())).matches();
-  }
-
-  /** Now, and after every checkpoint here, whatever became of the clock. */
-  private Instant timeOfSave() throws IOException {
-    Instant time = Instant.now();
-    for (Found found : list()) {
-      if (!found.created().isBefore(time)) {
-        time = found.created().plus(1, ChronoUnit.MICROS);
-      }
-    }
-    return time;
-  }
-
-  /** Deletes all but the last saved; what it cannot read it does not judge, and leaves. */
-  private void prune() throws IOException {
-    if (mostRecentK < 0) {
-      return;
-    }
-    int kept = 0;
-    for (Found found : list()) {
-      if (found.manifest != null && kept < mostRecentK && found.hasItsFiles()) {
-        kept++;
-      } else if (found.manifest != null && kept > 0) {
-        // First out of sight: half a checkpoint under its own name would look like a broken one.
-        Path discarded = temporary(found.directory);
-        Disk.move(found.directory, discarded);
-        Disk.deleteTree(discarded);
-      }
-    }
-  }
-
-  private static void report(
-      Path directory, String problem, List<String> problems, Consumer<String> warnings) {
-    // One that was pruned while we looked is not broken.
-    if (Files.isDirectory(directory)) {
-      problems.add(problem);
-      warnings.accept("checkpoint " + directory + " cannot be used: " + problem);
-    }
-  }
-
-  private Optional<Checkpoint> none(List<String> problems) throws IOException {
-    if (!problems.isEmpty()) {
-      throw new IOException(
-          "no checkpoint in " + root + " can be used: " + String.join("; ", problems));
-    }
-    Path tracker = root.resolve(TRACKER);
-    if (Files.exists(tracker)) {
-      throw new IOException(
-          tracker + " says that there are checkpoints, but " + root + " has none");
-    }
-    return Optional.empty();
-  }
-
-  private void warnAboutLeftovers(Consumer<String> warnings) throws IOException {
-    for (String name : names()) {
-      if (isLeftover(name)) {
-        warnings.accept(
-            "passing over "
-                + root.resolve(name)
-                + ": a checkpoint that was not written to its end");
-      }
-    }
-  }
-
-  private void warnAboutTracker(Checkpoint checkpoint, Consumer<String> warnings)
-      throws IOException {
-    OptionalLong tracked = tracked();
-    long iteration = checkpoint.info().iteration();
-    if (tracked.isEmpty()) {
-      warnings.accept(
-          root.resolve(TRACKER)
-              + " is missing or no number; using the checkpoint saved last, "
-              + checkpoint.directory());
-    } else if (tracked.getAsLong() != iteration) {
-      warnings.accept(
-          String.format(
-              "%s says %d; using the whole checkpoint saved last, %s",
-              root.resolve(TRACKER), tracked.getAsLong(), checkpoint.directory()));
-    }
-  }
-
-  private OptionalLong tracked() throws IOException {
-    Path tracker = root.resolve(TRACKER);
-    if (!Files.exists(tracker)) {
-      return OptionalLong.empty();
-    }
-    String text = new String(Files.readAllBytes(tracker), StandardCharsets.ISO_8859_1).strip();
-    return text.matches("\\d{1,18}") ? OptionalLong.of(Long.parseLong(text)) : OptionalLong.empty();
+    return folder.list().stream().map(CheckpointFolder.Found::iteration).sorted().toList();
   }
 }

@@ -4,7 +4,6 @@ import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.core.util.DefaultIndenter;
 import com.fasterxml.jackson.core.util.DefaultPrettyPrinter;
 import com.fasterxml.jackson.databind.DeserializationFeature;
-import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.json.JsonMapper;
 import java.io.IOException;
@@ -15,9 +14,12 @@ import java.time.Instant;
 import java.time.format.DateTimeParseException;
 import java.util.ArrayList;
 import java.util.Collections;
-import java.util.LinkedHashMap;
+import java.util.HashMap;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
+import java.util.Set;
 import java.util.TreeMap;
 
 /**
@@ -89,6 +91,21 @@ public record Manifest(
    */
   public record Piece(String file, String key, Slice slice) {}
 
+  /** What is read first of a manifest: whether the rest of it can be read. */
+  private record Version(int formatVersion) {}
+
+  /** What a listing reads of a manifest: all but the run and the pieces, of which are millions. */
+  record Head(String created, List<FileEntry> files) {
+    Head {
+      files = List.copyOf(files);
+      check(created, files);
+    }
+
+    Instant createdAt() {
+      return Instant.parse(created);
+    }
+  }
+
   /**
    * Checks that the parts fit together.
    *
@@ -98,35 +115,46 @@ public record Manifest(
   public Manifest {
     files = List.copyOf(files);
     tensors = Collections.unmodifiableMap(new TreeMap<>(tensors));
+    Set<String> names = check(created, files);
+    tensors.forEach((name, tensor) -> check(name, tensor, names));
+  }
+
+  /** Checks the time and the files, and returns the files' names. */
+  private static Set<String> check(String created, List<FileEntry> files) {
     try {
       Instant.parse(created);
     } catch (DateTimeParseException e) {
       throw new IllegalArgumentException("'" + created + "' is no time", e);
     }
-    List<String> names = files.stream().map(FileEntry::name).toList();
-    for (String name : names) {
-      if (!name.matches("[A-Za-z0-9_][A-Za-z0-9._-]*") || Collections.frequency(names, name) > 1) {
-        throw new IllegalArgumentException("file '" + name + "' is named wrongly or twice");
+    Set<String> names = new HashSet<>();
+    for (FileEntry file : files) {
+      if (!file.name.matches("[A-Za-z0-9_][A-Za-z0-9._-]*") || !names.add(file.name)) {
+        throw new IllegalArgumentException("file '" + file.name + "' is named wrongly or twice");
       }
     }
-    tensors.forEach((name, tensor) -> check(name, tensor, names));
+    return names;
   }
 
-  private static void check(String name, TensorEntry tensor, List<String> files) {
+  private static void check(String name, TensorEntry tensor, Set<String> files) {
     new StoredTensor(name, tensor.dtype, tensor.shape);
-    long held = 0;
-    for (int i = 0; i < tensor.pieces.size(); i++) {
-      Piece piece = tensor.pieces.get(i);
+    for (Piece piece : tensor.pieces) {
       if (!files.contains(piece.file) || !piece.slice.isInside(tensor.shape)) {
         throw new IllegalArgumentException(
             "tensor " + name + " of shape " + tensor.shape + " cannot have the piece " + piece);
       }
-      for (Piece other : tensor.pieces.subList(0, i)) {
-        if (piece.slice.intersect(other.slice).isPresent()) {
-          throw new IllegalArgumentException(
-              "tensor " + name + " has overlapping pieces: " + other + " and " + piece);
-        }
-      }
+    }
+    Optional<List<Integer>> overlap =
+        Tiling.overlap(tensor.pieces.stream().map(Piece::slice).toList());
+    if (overlap.isPresent()) {
+      throw new IllegalArgumentException(
+          String.format(
+              "tensor %s has overlapping pieces: %s and %s",
+              name,
+              tensor.pieces.get(overlap.get().get(0)),
+              tensor.pieces.get(overlap.get().get(1))));
+    }
+    long held = 0;
+    for (Piece piece : tensor.pieces) {
       held += piece.slice.volume();
     }
     long volume = Slice.whole(tensor.shape).volume();
@@ -136,35 +164,31 @@ public record Manifest(
     }
   }
 
-  /** A file that was written, and the tensors or parts of tensors in it. */
-  record Shard(FileEntry file, List<TensorSource> tensors) {}
-
   /** The manifest of these files. */
   static Manifest of(Instant created, CheckpointInfo run, List<Shard> shards) {
-    Map<String, TensorEntry> tensors = new LinkedHashMap<>();
+    Map<String, Shard.Part> first = new HashMap<>();
+    Map<String, List<Piece>> pieces = new HashMap<>();
     for (Shard shard : shards) {
-      for (TensorSource source : shard.tensors) {
-        TensorEntry known = tensors.get(source.name());
-        List<Piece> pieces = new ArrayList<>();
-        if (known != null) {
-          if (known.dtype != source.dtype() || !known.shape.equals(source.globalShape())) {
-            throw new IllegalArgumentException(
-                String.format(
-                    "tensor %s is saved both as %s %s and as %s %s",
-                    source.name(), known.dtype, known.shape, source.dtype(), source.globalShape()));
-          }
-          pieces.addAll(known.pieces);
+      for (Shard.Part part : shard.parts()) {
+        Shard.Part known = first.putIfAbsent(part.name(), part);
+        if (known != null
+            && (known.dtype() != part.dtype() || !known.shape().equals(part.shape()))) {
+          throw new IllegalArgumentException(
+              String.format(
+                  "tensor %s is saved both as %s %s and as %s %s",
+                  part.name(), known.dtype(), known.shape(), part.dtype(), part.shape()));
         }
-        pieces.add(new Piece(shard.file.name(), source.stored().name(), source.slice()));
-        tensors.put(source.name(), new TensorEntry(source.dtype(), source.globalShape(), pieces));
+        pieces
+            .computeIfAbsent(part.name(), name -> new ArrayList<>())
+            .add(new Piece(shard.file().name(), part.key(), part.slice()));
       }
     }
+    Map<String, TensorEntry> tensors = new HashMap<>();
+    first.forEach(
+        (name, part) ->
+            tensors.put(name, new TensorEntry(part.dtype(), part.shape(), pieces.get(name))));
     List<FileEntry> files = shards.stream().map(Shard::file).toList();
     return new Manifest(FORMAT_VERSION, created.toString(), run, files, tensors);
-  }
-
-  Instant createdAt() {
-    return Instant.parse(created);
   }
 
   /** The manifest as its file holds it. */
@@ -188,6 +212,15 @@ public record Manifest(
    * @throws IOException where it is torn, altered, or of a newer version
    */
   static Manifest parse(Path file, byte[] bytes) throws IOException {
+    return parse(file, bytes, Manifest.class);
+  }
+
+  /** Parses the head alone; all of the text is still checked against its checksum. */
+  static Head parseHead(Path file, byte[] bytes) throws IOException {
+    return parse(file, bytes, Head.class);
+  }
+
+  private static <T> T parse(Path file, byte[] bytes, Class<T> type) throws IOException {
     String text = new String(bytes, StandardCharsets.UTF_8);
     int end = text.lastIndexOf(CHECKSUM);
     if (end < 0 || !text.substring(end).equals(ending(text.substring(0, end)))) {
@@ -195,15 +228,15 @@ public record Manifest(
           file + " is torn or altered: it does not end with the checksum of its text");
     }
     try {
-      JsonNode root = JSON.readTree(text);
-      int version = root.path("formatVersion").asInt();
+      // Never as a tree: of a thousand ranks' pieces that would be gigabytes.
+      int version = JSON.readValue(text, Version.class).formatVersion;
       if (version < 1 || version > FORMAT_VERSION) {
         throw new IOException(
             String.format(
                 "%s has format version %d; this moe4j reads 1 to %d",
                 file, version, FORMAT_VERSION));
       }
-      return JSON.treeToValue(root, Manifest.class);
+      return JSON.readValue(text, type);
     } catch (JsonProcessingException e) {
       String why = e.getCause() == null ? e.getOriginalMessage() : e.getCause().getMessage();
       throw new IOException(file + " is no manifest of a checkpoint: " + why, e);

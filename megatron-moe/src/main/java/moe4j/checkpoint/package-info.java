@@ -16,6 +16,9 @@
  * that wrote. Optimizer state is named by its parameter, as in {@code
  * optimizer.state.exp_avg.<parameter>}.
  *
+ * <p>Several ranks that save together write a file each, {@code model_00003-of-00016.safetensors},
+ * and one manifest; {@link moe4j.checkpoint.Ranks} is all that they ask of what connects them.
+ *
  * <p>Tensor bytes are little-endian and row-major, as safetensors has them.
  */
 package moe4j.checkpoint;

@@ -7,7 +7,7 @@ import moe4j.config.Flags;
  * entry point knows none of them.
  */
 public interface Command {
-  /** The word it is called by. */
+  /** The word it is called by, or two with a space between. */
   String name();
 
   /** What it does, in one line. */

@@ -15,6 +15,7 @@ import java.util.ServiceLoader;
 import moe4j.config.Flags;
 import moe4j.config.Nearest;
 import moe4j.data.PartFiles;
+import moe4j.parallel.RankLostException;
 import moe4j.training.TrainingDivergedException;
 import org.apache.logging.log4j.LogManager;
 import org.apache.logging.log4j.Logger;
@@ -58,8 +59,27 @@ public final class Main {
       out.print(list(commands));
       return args.length == 0 ? 2 : 0;
     }
-    Command command =
-        commands.stream().filter(c -> c.name().equals(args[0])).findFirst().orElse(null);
+    Command command = null;
+    int words = 0;
+    // A name of two words, such as "bench gpt", comes first.
+    for (int n = Math.min(2, args.length); n > 0 && command == null; n--) {
+      String typed = String.join(" ", Arrays.copyOf(args, n));
+      command = commands.stream().filter(c -> c.name().equals(typed)).findFirst().orElse(null);
+      words = n;
+    }
+    List<String> seconds =
+        commands.stream()
+            .map(Command::name)
+            .filter(name -> name.startsWith(args[0] + " "))
+            .map(name -> name.substring(args[0].length() + 1))
+            .toList();
+    if (command == null && !seconds.isEmpty()) {
+      String typed = args.length == 1 || args[1].startsWith("-") ? "" : ", not '" + args[1] + "'";
+      err.printf(
+          "moe4j %s: what stands behind it is %s%s%n",
+          args[0], String.join(" or ", seconds), typed);
+      return 2;
+    }
     if (command == null) {
       List<String> names = commands.stream().map(Command::name).toList();
       err.printf(
@@ -68,8 +88,8 @@ public final class Main {
       err.print(list(commands));
       return 2;
     }
-    String[] rest = Arrays.copyOfRange(args, 1, args.length);
-    if (Arrays.asList(rest).contains("--help")) {
+    String[] rest = Arrays.copyOfRange(args, words, args.length);
+    if (command.flags().askForHelp(rest)) {
       out.printf(
           "moe4j %s [flags]%s%n%s%n%n%s",
           command.name(),
@@ -89,6 +109,10 @@ public final class Main {
       LOG.debug("refused", e);
       err.printf("moe4j %s: %s%n", command.name(), firstLine(e.getMessage()));
       return 2;
+    } catch (RankLostException e) {
+      LOG.debug("failed", e);
+      err.printf("moe4j %s: %s%n", command.name(), firstLine(e.getMessage()));
+      return 1;
     } catch (TrainingDivergedException e) {
       err.printf("moe4j %s: %s%n", command.name(), e.getMessage());
       return 1;

@@ -8,8 +8,8 @@ import java.lang.annotation.Target;
 /**
  * Makes a record component a command-line flag. Component types: {@code int}, {@code long}, {@code
  * double}, {@code boolean} (present or not), {@code String}, the numbers' boxes (null, as a string,
- * where the flag is absent and has no default), {@code List<String>} and {@code List<Double>}
- * (empty where absent; a default's words stand between spaces).
+ * where the flag is absent and has no default), {@code List<String>}, {@code List<Integer>} and
+ * {@code List<Double>} (empty where absent; a default's words stand between spaces).
  */
 @Target(ElementType.RECORD_COMPONENT)
 @Retention(RetentionPolicy.RUNTIME)

@@ -31,9 +31,11 @@ public final class Flags {
 
   private final List<Class<? extends Record>> types;
   private final Map<String, FlagSpec> specs = new LinkedHashMap<>();
+  private final boolean beforeCommand;
 
-  private Flags(List<Class<? extends Record>> types) {
+  private Flags(List<Class<? extends Record>> types, boolean beforeCommand) {
     this.types = types;
+    this.beforeCommand = beforeCommand;
     for (Class<? extends Record> type : types) {
       for (FlagSpec spec : FlagSpec.of(type)) {
         if (specs.put(spec.name(), spec) != null) {
@@ -52,7 +54,16 @@ public final class Flags {
 
   /** The flags of some records together; no name may stand in two of them. */
   public static Flags of(List<Class<? extends Record>> types) {
-    return new Flags(List.copyOf(types));
+    return new Flags(List.copyOf(types), false);
+  }
+
+  /**
+   * The same flags where another program's command line stands behind them: from {@code --} on, or
+   * from the first word that is neither a flag nor a flag's value, all words are {@linkplain
+   * Parsed#positional() positional}, with dashes or without.
+   */
+  public Flags beforeCommand() {
+    return new Flags(types, true);
   }
 
   /** The flags of some records together; no name may stand in two of them. */
@@ -83,10 +94,17 @@ public final class Flags {
   /** What a command line gave. */
   public static final class Parsed {
     private final Map<Class<?>, Record> records = new LinkedHashMap<>();
+    private final Set<String> typed;
     private final List<String> positional;
 
-    private Parsed(List<String> positional) {
+    private Parsed(Set<String> typed, List<String> positional) {
+      this.typed = typed;
       this.positional = positional;
+    }
+
+    /** Whether a flag was given. */
+    public boolean isTyped(String flag) {
+      return typed.contains(flag);
     }
 
     /** The record of a type that the flags were made of. */
@@ -122,12 +140,12 @@ public final class Flags {
    */
   public Parsed parse(String... args) {
     CommandLine line = commandLine(args);
-    Parsed parsed = new Parsed(line.getArgList());
     // A flag that stands twice counts where it stands last, lists too: Commons CLI would join them.
     Map<String, List<String>> typed = new HashMap<>();
     for (Option option : line.getOptions()) {
       typed.put(option.getLongOpt(), option.getValuesList());
     }
+    Parsed parsed = new Parsed(Set.copyOf(typed.keySet()), line.getArgList());
     Map<String, Object> values = new HashMap<>();
     specs.forEach((name, spec) -> values.put(name, spec.parse(typed.get(name))));
     for (Class<? extends Record> type : types) {
@@ -144,12 +162,40 @@ public final class Flags {
     return parsed;
   }
 
+  /** Whether {@code --help} is typed: as a flag of ours, not as a word behind {@code --}. */
+  public boolean askForHelp(String... args) {
+    return Arrays.stream(marked(args))
+        .takeWhile(arg -> !arg.equals("--"))
+        .anyMatch("--help"::equals);
+  }
+
   /** Every flag's name. */
   Set<String> names() {
     return specs.keySet();
   }
 
-  private CommandLine commandLine(String[] args) {
+  /** The words with {@code --} before another program's, where it is not typed. */
+  private String[] marked(String[] args) {
+    if (!beforeCommand) {
+      return args;
+    }
+    List<String> words = new ArrayList<>(Arrays.asList(args));
+    for (int i = 0; i < words.size() && !words.get(i).equals("--"); i++) {
+      Matcher flag = FLAG.matcher(words.get(i));
+      if (!flag.matches()) {
+        words.add(i, "--");
+        break;
+      }
+      FlagSpec spec = specs.get(flag.group(2));
+      if (spec != null && !spec.isSwitch() && words.get(i).indexOf('=') < 0) {
+        i++;
+      }
+    }
+    return words.toArray(new String[0]);
+  }
+
+  private CommandLine commandLine(String[] typed) {
+    String[] args = marked(typed);
     refuseUnknown(args);
     Options options = new Options();
     for (FlagSpec spec : specs.values()) {

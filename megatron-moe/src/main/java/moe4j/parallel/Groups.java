@@ -43,6 +43,11 @@ public record Groups(
     return sequenceParallel && !tensor.isAlone();
   }
 
+  /** The ranks that have each a part of a micro-batch's tokens between blocks. */
+  public Group tokenSlices() {
+    return slicesTokens() ? tensor : Group.alone();
+  }
+
   /** Whether all that the groups do can be a part of a captured CUDA graph. */
   public boolean isCapturable() {
     return world.isCapturable();

@@ -12,6 +12,8 @@ import java.util.stream.Collectors;
 final class Liveness implements AutoCloseable {
   private static final Duration BEAT = Duration.ofMillis(500);
 
+  private static final String WORDS_KEY = "last words";
+
   /** After so long without a beat a rank is taken for gone. */
   private static final Duration SILENCE = Duration.ofMillis(3000);
 
@@ -22,6 +24,9 @@ final class Liveness implements AutoCloseable {
   private final RankStore store;
   private final Thread beat;
   private volatile boolean ended;
+
+  /** What the first rank that failed by itself has said; kept, as the store may go with it. */
+  private volatile String heard;
 
   /** Begins to beat. */
   Liveness(WorldEnvironment environment, Duration timeout) {
@@ -41,6 +46,9 @@ final class Liveness implements AutoCloseable {
     try {
       while (!ended) {
         own.add(alive(environment.rank()), 1);
+        if (heard == null) {
+          heard = own.get(WORDS_KEY);
+        }
         Thread.sleep(BEAT.toMillis());
       }
     } catch (InterruptedException e) {
@@ -55,14 +63,18 @@ final class Liveness implements AutoCloseable {
     return "alive/" + rank;
   }
 
-  private static String words(int rank) {
-    return "failed/" + rank;
-  }
-
-  /** Leaves last words, for the others to repeat. */
+  /**
+   * Leaves last words, for the others to repeat. Rank 0 stays until they have heard them: it may
+   * hold the store.
+   */
   synchronized void leave(String sentence) {
     try {
-      store.set(words(environment.rank()), sentence);
+      if (store.add("failures", 1) == 1) {
+        store.set(WORDS_KEY, "rank %d failed: %s".formatted(environment.rank(), sentence));
+        if (environment.rank() == 0) {
+          pause(3 * BEAT.toMillis());
+        }
+      }
     } catch (RuntimeException e) {
       // Nobody is there to read them.
       ended = true;
@@ -94,6 +106,9 @@ final class Liveness implements AutoCloseable {
       }
       return new RankLostException("rank %d: %s".formatted(environment.rank(), sentence), failure);
     } catch (RuntimeException storeGone) {
+      if (heard != null) {
+        return new RankLostException("rank %d: %s".formatted(environment.rank(), heard), failure);
+      }
       String holder = environment.agentStore() ? "the launcher's agent" : "rank 0";
       return new RankLostException(
           "rank %d: %s is gone: it does not answer any more".formatted(environment.rank(), holder),
@@ -104,13 +119,11 @@ final class Liveness implements AutoCloseable {
   /** What a rank that failed by itself has said, or null. */
   private String lastWords(long until) {
     do {
-      for (int r = 0; r < environment.size(); r++) {
-        if (r != environment.rank()) {
-          String sentence = store.get(words(r));
-          if (sentence != null) {
-            return "rank %d failed: %s".formatted(r, sentence);
-          }
-        }
+      if (heard == null) {
+        heard = store.get(WORDS_KEY);
+      }
+      if (heard != null) {
+        return heard;
       }
       pause(100);
     } while (System.nanoTime() < until);

@@ -1,6 +1,8 @@
 package moe4j.parallel;
 
+import java.util.List;
 import moe4j.kernels.CustomFunction;
+import moe4j.kernels.Gemm;
 import moe4j.kernels.Tensors;
 import moe4j.parallel.Group.Reduction;
 import org.bytedeco.pytorch.Tensor;
@@ -33,6 +35,20 @@ public final class Mappings {
     return group.isAlone() ? x : new Gather(group, true).apply(x)[0];
   }
 
+  /**
+   * A linear layer behind {@link #gather}: whole sequences are kept by nobody, but gathered once
+   * more for the weight's gradient, while that of x is computed; and while that is summed and
+   * scattered the weight's is.
+   *
+   * @param x [B, S/n, in]
+   * @param weight [out, in], this rank's outputs
+   * @param bias [out], or null
+   * @return [B, S, out]
+   */
+  public static Tensor gatherLinear(Tensor x, Tensor weight, Tensor bias, Group group) {
+    return new GatherLinear(group).apply(x, weight, bias)[0];
+  }
+
   /** {@link #reduce} where ranks get parts of the sequences: [B, S, ...] to [B, S/n, ...]. */
   public static Tensor reduceScatter(Tensor x, Group group) {
     return group.isAlone() ? x : new ReduceScatter(group).apply(x)[0];
@@ -48,20 +64,42 @@ public final class Mappings {
     return group.isAlone() ? x : new Gather(group, false).apply(x)[0];
   }
 
+  /** Something that is on its way. */
+  interface Later {
+    /** Waits for it. */
+    Tensor get();
+  }
+
   /** Whole sequences of the ranks' parts, without a gradient. */
   static Tensor gathered(Tensor x, Group group) {
+    return gatheredLater(x, group).get();
+  }
+
+  /** Begins to gather. */
+  static Later gatheredLater(Tensor x, Group group) {
     int n = group.size();
     long[] shape = x.shape();
     Tensor parts = Tensors.empty(Tensors.dtype(x), x.device(), with(shape, 0, n * shape[0]));
-    group.allGather(parts, x.contiguous()).await();
-    if (shape[0] == 1) {
-      return parts.view(with(shape, 1, n * shape[1]));
-    }
-    return parts.view(inserted(shape, 0, n)).transpose(0, 1).reshape(with(shape, 1, n * shape[1]));
+    Group.Pending pending = group.allGather(parts, x.contiguous());
+    return () -> {
+      pending.await();
+      if (shape[0] == 1) {
+        return parts.view(with(shape, 1, n * shape[1]));
+      }
+      return parts
+          .view(inserted(shape, 0, n))
+          .transpose(0, 1)
+          .reshape(with(shape, 1, n * shape[1]));
+    };
   }
 
   /** The sum of the ranks' sequences, of which each gets its part; without a gradient. */
   static Tensor scattered(Tensor x, Group group) {
+    return scatteredLater(x, group).get();
+  }
+
+  /** Begins to sum and scatter. */
+  static Later scatteredLater(Tensor x, Group group) {
     int n = group.size();
     long[] shape = x.shape();
     long[] part = with(shape, 1, shape[1] / n);
@@ -70,8 +108,11 @@ public final class Mappings {
       parts = parts.view(inserted(part, 1, n)).transpose(0, 1).contiguous();
     }
     Tensor sum = Tensors.empty(Tensors.dtype(x), x.device(), part);
-    group.reduceScatter(sum, parts.view(with(part, 0, n * part[0]))).await();
-    return sum;
+    Group.Pending pending = group.reduceScatter(sum, parts.view(with(part, 0, n * part[0])));
+    return () -> {
+      pending.await();
+      return sum;
+    };
   }
 
   private static Tensor own(Tensor x, Group group) {
@@ -166,6 +207,44 @@ public final class Mappings {
     @Override
     protected Tensor[] backward(Tensor[] gradients) {
       return new Tensor[] {partial ? scattered(gradients[0], group) : own(gradients[0], group)};
+    }
+  }
+
+  private static final class GatherLinear extends CustomFunction {
+    private final Group group;
+    private Tensor x;
+    private Tensor weight;
+
+    GatherLinear(Group group) {
+      this.group = group;
+    }
+
+    @Override
+    protected Tensor[] forward(Tensor[] inputs) {
+      x = save(inputs[0]);
+      weight = save(inputs[1]);
+      Tensor whole = gathered(inputs[0], group);
+      Tensor y = Gemm.product(whole.flatten(0, 1), inputs[1], inputs[2]);
+      return new Tensor[] {y.view(with(whole.shape(), 2, y.size(1)))};
+    }
+
+    @Override
+    protected Tensor[] backward(Tensor[] gradients) {
+      Tensor g = gradients[0].flatten(0, 1);
+      Later whole = gatheredLater(x, group);
+      Later dx = null;
+      if (needsGradient(0)) {
+        Tensor partial = Gemm.inputGradient(g, weight);
+        long[] shape = gradients[0].shape();
+        dx = scatteredLater(partial.view(with(shape, 2, weight.size(1))), group);
+      }
+      List<Tensor> parameters =
+          Gemm.weightGradients(g, whole.get().flatten(0, 1), weight, needsGradient(2));
+      return new Tensor[] {
+        dx == null ? null : dx.get(),
+        needsGradient(1) ? parameters.get(0) : null,
+        needsGradient(2) ? parameters.get(1) : null
+      };
     }
   }
 

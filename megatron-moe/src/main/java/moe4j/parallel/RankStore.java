@@ -2,6 +2,10 @@ package moe4j.parallel;
 
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
 import moe4j.kernels.Scopes;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.javacpp.SizeTPointer;
@@ -18,6 +22,9 @@ import org.bytedeco.pytorch.TCPStoreOptions;
  * is the server. A connection belongs to one thread.
  */
 final class RankStore {
+  /** What the native side gets beyond its own time. */
+  private static final long GRACE_MS = 1000;
+
   private final TCPStore tcp;
   private final Store shared;
   private final String prefix;
@@ -37,6 +44,35 @@ final class RankStore {
    * @throws RankLostException where there is no server to be had: one sentence
    */
   static RankStore connect(WorldEnvironment environment, boolean server, Duration timeout) {
+    // On a thread of its own: with another server at that port the native call would never end.
+    CompletableFuture<TCPStore> store = new CompletableFuture<>();
+    Thread thread =
+        new Thread(
+            () -> {
+              try {
+                store.complete(open(environment, server, timeout));
+              } catch (RuntimeException | Error e) {
+                store.completeExceptionally(e);
+              }
+            },
+            "store");
+    thread.setDaemon(true);
+    thread.start();
+    try {
+      return new RankStore(
+          store.get(timeout.toMillis() + GRACE_MS, TimeUnit.MILLISECONDS),
+          "%s/%d/".formatted(environment.runId(), environment.restartCount()));
+    } catch (ExecutionException e) {
+      throw new RankLostException(sentence(environment, server, timeout, e.getCause()), e);
+    } catch (TimeoutException e) {
+      throw new RankLostException(sentence(environment, server, timeout, e), e);
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      throw new IllegalStateException("interrupted while connecting to the other ranks", e);
+    }
+  }
+
+  private static TCPStore open(WorldEnvironment environment, boolean server, Duration timeout) {
     try (PointerScope scope = new PointerScope()) {
       TCPStoreOptions options = new TCPStoreOptions();
       options.port((short) environment.masterPort());
@@ -44,16 +80,12 @@ final class RankStore {
       options.waitWorkers(false);
       options.numWorkers(new SizeTPointer(1).put(environment.size()));
       options.timeout(new Milliseconds(timeout.toMillis()));
-      TCPStore tcp = Scopes.keep(() -> new TCPStore(environment.masterAddress(), options));
-      return new RankStore(
-          tcp, "%s/%d/".formatted(environment.runId(), environment.restartCount()));
-    } catch (RuntimeException e) {
-      throw new RankLostException(sentence(environment, server, timeout, e), e);
+      return Scopes.keep(() -> new TCPStore(environment.masterAddress(), options));
     }
   }
 
   private static String sentence(
-      WorldEnvironment environment, boolean server, Duration timeout, RuntimeException e) {
+      WorldEnvironment environment, boolean server, Duration timeout, Throwable e) {
     String message = String.valueOf(e.getMessage());
     String at = "%s:%d".formatted(environment.masterAddress(), environment.masterPort());
     if (server) {

@@ -46,15 +46,23 @@ public final class Vocabulary {
    * The output layer and the loss of its logits, as {@link CrossEntropy#linear}: the logits of
    * other ranks' rows stay with them.
    *
-   * @param hidden [T, h], the same on every rank; each rank's gradient of it is a part of a sum
+   * @param hidden [B, S, h], the same on every rank; or [B, S/n, h], this rank's part of the tokens
    * @param weight [V/n, h], this rank's rows
-   * @param labels int64 [T], each in [0, V)
-   * @return fp32 [T], the same on every rank
+   * @param labels int64 [B, S], each in [0, V)
+   * @param sliced whether ranks have parts of the tokens
+   * @return fp32 [B, S], the same on every rank
    */
-  public static Tensor loss(Tensor hidden, Tensor weight, Tensor labels, Group group) {
-    return group.isAlone()
-        ? CrossEntropy.linear(hidden, weight, labels)
-        : new Loss(group).apply(Gemm.linear(hidden, weight, null), labels)[0];
+  public static Tensor loss(
+      Tensor hidden, Tensor weight, Tensor labels, Group group, boolean sliced) {
+    Tensor flat = labels.flatten();
+    if (group.isAlone()) {
+      return CrossEntropy.linear(hidden.flatten(0, 1), weight, flat).view(labels.shape());
+    }
+    Tensor logits =
+        sliced
+            ? Mappings.gatherLinear(hidden, weight, null, group)
+            : Gemm.linear(Mappings.copy(hidden, group), weight, null);
+    return new Loss(group).apply(logits.flatten(0, 1), flat)[0].view(labels.shape());
   }
 
   /** {@code logsumexp(x) - x[label]} of logits that are spread over ranks. */

@@ -153,18 +153,25 @@ public final class World implements AutoCloseable {
         group("expert_data", layout.expertDataRanks(r), nccl));
   }
 
-  /** A new group of some ranks; all of them make it, as their next. */
+  /** A new group of some ranks, this one among them; all of them make it, as their next. */
   Group group(String name, List<Integer> ranks, boolean nccl) {
-    // Every rank counts the groups that are made, its own or not, so that names are the same.
-    String unique = "%s_%d/%d".formatted(name, made++, ranks.get(0));
     if (ranks.size() == 1) {
+      // It counts all the same, so that names are the same on every rank.
+      made++;
       return Group.alone();
     }
+    return new C10dGroup(
+        backend(name, ranks, nccl), ranks.indexOf(rank()), ranks.size(), nccl, this::diagnose);
+  }
+
+  /** The same as c10d has it. */
+  Backend backend(String name, List<Integer> ranks, boolean nccl) {
+    String unique = "%s_%d/%d".formatted(name, made++, ranks.get(0));
     int own = ranks.indexOf(rank());
     try {
       Backend backend = nccl ? nccl(unique, own, ranks.size()) : gloo(unique, own, ranks.size());
       held.add(backend);
-      return new C10dGroup(backend, own, ranks.size(), nccl, this::diagnose);
+      return backend;
     } catch (RuntimeException e) {
       throw diagnose(e);
     }

@@ -5,6 +5,7 @@ import moe4j.kernels.Kernels;
 import moe4j.kernels.Scopes;
 import moe4j.kernels.cuda.Cuda;
 import moe4j.kernels.cuda.CudaStream;
+import moe4j.parallel.WorldEnvironment;
 import org.bytedeco.pytorch.AutogradState;
 import org.bytedeco.pytorch.Device;
 import org.bytedeco.pytorch.global.torch;
@@ -48,6 +49,38 @@ public final class ComputeDevice implements AutoCloseable {
     if (name.equals("cuda") && !Cuda.isAvailable()) {
       throw new IllegalArgumentException("--device cuda: " + Cuda.unavailableReason());
     }
+  }
+
+  /**
+   * Gives each process of a machine a GPU of its own, where that is what the run computes on.
+   *
+   * @return whether NCCL is to connect them
+   * @throws IllegalArgumentException in one sentence, where there are too few
+   */
+  static boolean choose(RunConfig config, WorldEnvironment environment) {
+    if (environment.isAlone() || !config.training().device().equals("cuda")) {
+      return false;
+    }
+    boolean nccl = config.parallel().distributedBackend().equals("nccl");
+    choose(nccl, environment);
+    return nccl;
+  }
+
+  /**
+   * Gives each process of a machine a GPU of its own, or has several share one.
+   *
+   * @param nccl whether NCCL is to connect them, which takes a GPU a process
+   * @throws IllegalArgumentException in one sentence, where there are too few
+   */
+  public static void choose(boolean nccl, WorldEnvironment environment) {
+    int gpus = Cuda.count();
+    if (nccl && environment.localSize() > gpus) {
+      throw new IllegalArgumentException(
+          ("--distributed-backend nccl takes a GPU a process: %d processes on this machine, %d GPUs"
+                  + " (--distributed-backend gloo lets processes share one)")
+              .formatted(environment.localSize(), gpus));
+    }
+    Cuda.use(environment.localRank() % gpus);
   }
 
   /** Opens a run's device and sets how it computes. */

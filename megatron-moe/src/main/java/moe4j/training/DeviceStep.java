@@ -7,6 +7,7 @@ import moe4j.kernels.Scopes;
 import moe4j.kernels.StepRandom;
 import moe4j.kernels.Tensors;
 import moe4j.optimizer.AdamW;
+import moe4j.parallel.Groups;
 import moe4j.transformer.LanguageModel;
 import moe4j.transformer.Pass;
 import org.bytedeco.pytorch.Device;
@@ -25,6 +26,7 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  */
 final class DeviceStep implements AutoCloseable {
   private final TrainingConfig training;
+  private final Groups groups;
   private final LanguageModel model;
   private final AdamW optimizer;
   private final StepMetrics metrics;
@@ -47,6 +49,7 @@ final class DeviceStep implements AutoCloseable {
       BatchBuffers buffers,
       Consumer<String> say) {
     this.training = training;
+    this.groups = model.parameters().groups();
     this.model = model;
     this.optimizer = optimizer;
     this.metrics = metrics;
@@ -76,18 +79,20 @@ final class DeviceStep implements AutoCloseable {
    * Takes a micro-batch.
    *
    * @param step the step's number, from 0
-   * @param index the micro-batch's, within the step
+   * @param index the micro-batch's, within this rank's of the step
    */
   void microBatch(HostBatch host, int step, int index) {
     buffers.load(host);
     long rows = training.microBatchSize();
+    // As the sampler deals them out: a micro-batch to each data-parallel rank in turn.
+    long first = (index * (long) groups.data().size() + groups.data().rank()) * rows;
     if (place == null) {
-      random = new StepRandom(training.seed(), step, index * rows, rows);
+      random = new StepRandom(training.seed(), step, first, rows);
     } else {
       Scopes.run(
           () -> {
             place.select(0, 0).fill_(new Scalar((long) step));
-            place.select(0, 1).fill_(new Scalar(index * rows));
+            place.select(0, 1).fill_(new Scalar(first));
           });
       random = StepRandom.onDevice(training.seed(), place, rows);
     }

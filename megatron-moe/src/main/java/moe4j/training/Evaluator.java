@@ -4,6 +4,7 @@ import moe4j.data.MegatronSampler;
 import moe4j.data.SampleDataset;
 import moe4j.kernels.Scopes;
 import moe4j.kernels.Tensors;
+import moe4j.parallel.Group;
 import moe4j.transformer.Batch;
 import moe4j.transformer.LanguageModel;
 import moe4j.transformer.Pass;
@@ -16,6 +17,7 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
 public final class Evaluator implements AutoCloseable {
   private final LanguageModel model;
   private final BatchBuffers buffers;
+  private final Group data;
   private final RepeatedWork.Piece piece;
   private final Tensor sum;
   private final Tensor count;
@@ -29,6 +31,7 @@ public final class Evaluator implements AutoCloseable {
   Evaluator(LanguageModel model, BatchBuffers buffers, RepeatedWork work) {
     this.model = model;
     this.buffers = buffers;
+    this.data = model.parameters().groups().data();
     Device device = buffers.form().device();
     this.sum = Scopes.keep(() -> Tensors.zeros(ScalarType.Double, device));
     this.count = Scopes.keep(() -> Tensors.zeros(ScalarType.Double, device));
@@ -45,21 +48,26 @@ public final class Evaluator implements AutoCloseable {
   }
 
   /**
-   * The mean loss over the tokens that count.
+   * The mean loss over the tokens that count. Data-parallel ranks take turns, a batch each, and all
+   * get the same mean.
    *
    * @param first the first sample's number; samples are taken in order
-   * @param samples how many, a multiple of the buffers' rows
+   * @param samples how many, a multiple of the buffers' rows, times the ranks
    */
   public double loss(SampleDataset dataset, long first, long samples) {
     int rows = buffers.form().rows();
-    MegatronSampler sampler = new MegatronSampler("evaluation", dataset.size(), first, rows, 0, 1);
+    MegatronSampler sampler = 
+        new MegatronSampler(
+            "evaluation", dataset.size(), first, rows, data.rank(), data.size());
     sum.zero_();
     count.zero_();
     try (BatchLoader loader = new BatchLoader(dataset, sampler, buffers.form())) {
-      for (long done = 0; done < samples; done += rows) {
+      for (long done = 0; done < samples; done += (long) rows * data.size()) {
         buffers.load(loader.next());
         piece.run();
       }
+      data.allReduce(sum, Group.Reduction.SUM).await();
+      data.allReduce(count, Group.Reduction.SUM).await();
       return Tensors.item(sum) / Math.max(1, Tensors.item(count));
     }
   }

@@ -3,6 +3,7 @@ package moe4j.training;
 import java.util.concurrent.TimeUnit;
 import java.util.function.BooleanSupplier;
 import java.util.function.LongSupplier;
+import moe4j.parallel.World;
 
 /** When a run stops before its last step: on SIGTERM, after a time, at a step. */
 final class ExitConditions {
@@ -24,13 +25,19 @@ final class ExitConditions {
     this.begin = nanoTime.getAsLong();
   }
 
-  /** Why the run stops behind a step, or null where it goes on. */
-  String reason(int iteration) {
-    if (terminated.getAsBoolean()) {
-      return "SIGTERM";
-    }
+  /**
+   * Why the run stops behind a step, or null where it goes on. All ranks ask and get the same: where
+   * one is to stop, or its clock says so, all do.
+   */
+  String reason(int iteration, World world) {
     Integer minutes = training.exitDurationInMins();
-    if (minutes != null && nanoTime.getAsLong() - begin > TimeUnit.MINUTES.toNanos(minutes)) {
+    boolean over =
+        minutes != null && nanoTime.getAsLong() - begin > TimeUnit.MINUTES.toNanos(minutes);
+    long[] any = world.max(terminated.getAsBoolean() ? world.rank() + 1 : 0, over ? 1 : 0);
+    if (any[0] > 0) {
+      return world.isAlone() ? "SIGTERM" : "SIGTERM to rank " + (any[0] - 1);
+    }
+    if (any[1] > 0) {
       return "--exit-duration-in-mins " + minutes;
     }
     Integer interval = training.exitInterval();

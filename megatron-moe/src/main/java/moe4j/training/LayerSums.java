@@ -9,6 +9,7 @@ import java.util.function.Function;
 import java.util.function.ToIntFunction;
 import moe4j.kernels.Scopes;
 import moe4j.kernels.Tensors;
+import moe4j.parallel.Group;
 import org.bytedeco.pytorch.Device;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
@@ -22,13 +23,18 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  */
 final class LayerSums implements AutoCloseable {
   private final Device device;
+  private final Group data;
   private final Map<String, Sum> sums = new LinkedHashMap<>();
 
   /** Over all micro-batches: of the step, and of the interval's steps. */
   private record Sum(List<Integer> layers, Tensor step, Tensor interval) {}
 
-  LayerSums(Device device) {
+  /**
+   * @param data the ranks over which the sums are, too
+   */
+  LayerSums(Device device, Group data) {
     this.device = device;
+    this.data = data;
   }
 
   /**
@@ -75,12 +81,16 @@ final class LayerSums implements AutoCloseable {
     }
   }
 
-  /** The interval's sums over a count, by name and layer; waits for the device. */
+  /**
+   * The interval's sums over a count, by name and layer; waits for the device. All ranks call it.
+   *
+   * @param count of all ranks together
+   */
   Map<String, Map<Integer, Double>> over(long count) {
     Map<String, Map<Integer, Double>> means = new LinkedHashMap<>();
     sums.forEach(
         (name, sum) -> {
-          float[] values = Tensors.floats(sum.interval());
+          float[] values = Tensors.floats(StepMetrics.over(data, sum.interval()));
           Map<Integer, Double> byLayer = new TreeMap<>();
           for (int i = 0; i < values.length; i++) {
             byLayer.put(sum.layers().get(i), values[i] / (double) count);

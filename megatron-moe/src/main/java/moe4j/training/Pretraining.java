@@ -2,14 +2,22 @@ package moe4j.training;
 
 import java.io.IOException;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.TreeMap;
 import moe4j.checkpoint.CheckpointStore;
+import moe4j.checkpoint.Ranks;
 import moe4j.config.BuildInfo;
 import moe4j.kernels.NativeLibraries;
 import moe4j.kernels.cuda.Cuda;
 import moe4j.optimizer.AdamW;
+import moe4j.parallel.Groups;
+import moe4j.parallel.Layout;
+import moe4j.parallel.RankLostException;
+import moe4j.parallel.World;
+import moe4j.parallel.WorldEnvironment;
 import moe4j.training.record.DeviceMemory;
 import moe4j.training.record.FlopCount;
 import moe4j.training.record.MegatronLog;
@@ -17,8 +25,10 @@ import moe4j.training.record.ValidationRecord;
 import moe4j.transformer.LanguageModel;
 import moe4j.transformer.Parameter;
 import moe4j.transformer.ParameterSet;
+import org.apache.logging.log4j.Level;
 import org.apache.logging.log4j.LogManager;
 import org.apache.logging.log4j.Logger;
+import org.apache.logging.log4j.core.config.Configurator;
 import org.bytedeco.pytorch.Device;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
@@ -51,40 +61,135 @@ public final class Pretraining {
   public record Outcome(TrainState state, Trainer.End end, ValidationRecord validation) {}
 
   /**
-   * Runs.
+   * Joins the processes of a run; only rank 0 tells the console what is no error.
+   *
+   * @throws RankLostException where one does not come: one sentence that names it
+   */
+  public static World join(RunConfig config, WorldEnvironment environment) {
+    if (environment.rank() > 0 && !LOG.isDebugEnabled()) {
+      Configurator.setRootLevel(Level.WARN);
+    }
+    double minutes = config.parallel().distributedTimeoutMinutes();
+    return World.open(environment, Duration.ofMillis(Math.round(minutes * 60_000)));
+  }
+
+  /**
+   * Runs in one process.
    *
    * @param watcher is told beside the record, or null
    */
   public static Outcome run(
       RunConfig config, Task task, ShutdownSignal signal, TrainingListener watcher)
       throws IOException {
+    return run(World.alone(), config, task, signal, watcher);
+  }
+
+  /**
+   * Runs as one of a world's processes, all of which do.
+   *
+   * @param watcher is told beside the record, or null
+   * @throws RankLostException where another process is gone
+   */
+  public static Outcome run(
+      World world, RunConfig config, Task task, ShutdownSignal signal, TrainingListener watcher)
+      throws IOException {
+    try {
+      return runRank(world, config, task, signal, watcher);
+    } catch (RankLostException e) {
+      throw e;
+    } catch (IOException | RuntimeException | Error e) {
+      for (Throwable cause = e.getCause(); cause != null; cause = cause.getCause()) {
+        if (cause instanceof RankLostException lost) {
+          throw lost;
+        }
+      }
+      // The others wait for this rank somewhere: they are to know why it does not come.
+      String message = e.getMessage() == null ? e.toString() : e.getMessage();
+      world.leaveLastWords(message.lines().findFirst().orElse(""));
+      throw e;
+    }
+  }
+
+  private static Outcome runRank(
+      World world, RunConfig config, Task task, ShutdownSignal signal, TrainingListener watcher)
+      throws IOException {
+    Layout layout = config.parallel().layout(world.size());
+    Divisions.checkBatch(config.training(), layout.data());
+    Agreement.check(world, config.arguments());
     ComputeDevice.check(config.training().device());
+    boolean nccl = ComputeDevice.choose(config, world.environment());
     CheckpointConfig checkpoint = config.checkpoint();
     if (checkpoint.save() != null) {
       CheckpointStore.checkWritable(Path.of(checkpoint.save()));
     }
-    Integer threads = config.training().numThreads();
-    NativeLibraries.setThreads(threads == null ? NativeLibraries.defaultThreads() : threads);
-    MegatronLog.arguments(config.arguments()).forEach(LOG::info);
+    NativeLibraries.setThreads(threads(config.training(), world.environment()));
+    Map<String, Object> arguments = new TreeMap<>(config.arguments());
+    arguments.put("world_size", world.size());
+    arguments.put("data_parallel_size", layout.data());
+    MegatronLog.arguments(arguments).forEach(LOG::info);
     config.moe().warnings().forEach(LOG::warn);
+    config.parallel().warnings(layout).forEach(LOG::warn);
     int padded = config.model().paddedVocabulary(task.vocabulary());
     LOG.info(MegatronLog.paddedVocabulary(task.vocabulary(), padded));
-    Trainer.Datasets datasets = task.datasets();
+    Divisions.checkVocabulary(padded, config.model(), config.parallel());
+    Trainer.Datasets datasets = datasets(world, task);
     ScalarType dtype = config.training().bf16() ? ScalarType.BFloat16 : ScalarType.Float;
+    Groups groups = world.groups(layout, config.parallel().sequenceParallel(), nccl);
     try (ComputeDevice device = ComputeDevice.open(config.training());
         ParameterSet parameters =
-            new ParameterSet(config.training().seed(), dtype, device.device())) {
+            new ParameterSet(config.training().seed(), dtype, device.device(), groups)) {
       LanguageModel model = task.model(padded, parameters);
-      LOG.info(MegatronLog.parameters(0, 0, parameters.elements()));
-      int microBatches = config.training().microBatches();
-      try (AdamW optimizer = new AdamW(parameters, config.optimizer(), microBatches)) {
-        TrainState from = RunCheckpoints.load(config, parameters, optimizer, LOG::info);
-        return train(config, model, optimizer, datasets, from, padded, signal, watcher);
+      LOG.info(MegatronLog.parameters(groups.tensor().rank(), 0, parameters.elements()));
+      int microBatches = config.training().microBatches() / layout.data();
+      try (AdamW optimizer =
+          new AdamW(parameters, config.optimizer(), microBatches, config.parallel())) {
+        TrainState from =
+            RunCheckpoints.load(
+                config,
+                loadFrom(world, checkpoint),
+                new WorldRanks(world),
+                parameters,
+                optimizer,
+                LOG::info);
+        return train(world, config, model, optimizer, datasets, from, padded, signal, watcher);
       }
     }
   }
 
+  /**
+   * Index files are made by one process; the others find them there, or where file systems are not
+   * shared, one of each machine makes them.
+   */
+  private static Trainer.Datasets datasets(World world, Task task) throws IOException {
+    Trainer.Datasets datasets = world.rank() == 0 ? task.datasets() : null;
+    world.barrier();
+    if (datasets == null && world.environment().localRank() == 0) {
+      datasets = task.datasets();
+    }
+    world.barrier();
+    return datasets == null ? task.datasets() : datasets;
+  }
+
+  /** A run that its launcher has started again goes on from where it has saved, if it has. */
+  private static String loadFrom(World world, CheckpointConfig checkpoint) throws IOException {
+    String save = checkpoint.save();
+    boolean again = world.environment().restartCount() > 0 && save != null;
+    boolean has = again && !new CheckpointStore(Path.of(save), -1).iterations().isEmpty();
+    return world.max(has ? 1 : 0)[0] > 0 ? save : checkpoint.load();
+  }
+
+  /** What the flag says, or what OpenMP is told, or this process's share of the cores. */
+  private static int threads(TrainingConfig training, WorldEnvironment environment) {
+    if (training.numThreads() != null) {
+      return training.numThreads();
+    }
+    int threads = NativeLibraries.defaultThreads();
+    boolean told = System.getenv("OMP_NUM_THREADS") != null;
+    return told ? threads : Math.max(1, threads / environment.localSize());
+  }
+
   private static Outcome train(
+      World world,
       RunConfig config,
       LanguageModel model,
       AdamW optimizer,
@@ -97,7 +202,10 @@ public final class Pretraining {
     ParameterSet parameters = model.parameters();
     String save = config.checkpoint().save();
     CheckpointStore store =
-        save == null ? null : new CheckpointStore(Path.of(save), config.checkpoint().mostRecentK());
+        save == null
+            ? null
+            : new CheckpointStore(
+                Path.of(save), config.checkpoint().mostRecentK(), new WorldRanks(world));
     Trainer.Saver saver =
         store == null
             ? null
@@ -110,16 +218,35 @@ public final class Pretraining {
                     optimizer,
                     BuildInfo.version(),
                     BuildInfo.commit());
+    if (world.rank() > 0) {
+      // One rank's record is enough: all have the same losses.
+      try (Trainer trainer =
+          new Trainer(
+              world,
+              config,
+              model,
+              optimizer,
+              datasets,
+              from,
+              TrainingListener.all(List.of()),
+              saver,
+              signal)) {
+        Trainer.End end = trainer.train();
+        return new Outcome(trainer.state(), end, null);
+      }
+    }
     try (RunRecorder recorder =
             new RunRecorder(
                 config,
-                about(config, parameters),
+                about(world, config, parameters),
                 FlopCount.of(config.model(), config.moe(), paddedVocabulary),
+                world.size(),
                 Optional.of(DevicePeak.of(parameters.dtype(), parameters.device())),
                 () -> memory(parameters.device()),
                 from);
         Trainer trainer =
             new Trainer(
+                world,
                 config,
                 model,
                 optimizer,
@@ -134,12 +261,45 @@ public final class Pretraining {
     }
   }
 
-  private static moe4j.training.record.RunConfig about(RunConfig config, ParameterSet parameters) {
-    long total = parameters.elements();
+  /** The ranks of a world, as checkpoints know them. */
+  private record WorldRanks(World world) implements Ranks {
+    @Override
+    public int rank() {
+      return world.rank();
+    }
+
+    @Override
+    public int size() {
+      return world.size();
+    }
+
+    @Override
+    public List<byte[]> exchange(byte[] own) throws IOException {
+      try {
+        return world.exchange(own);
+      } catch (RankLostException e) {
+        throw new IOException(e.getMessage(), e);
+      }
+    }
+  }
+
+  /** Elements of a parameter on all ranks together, each counted once. */
+  private static long elements(Parameter parameter, Layout layout) {
+    long each = parameter.globalShape().stream().reduce(1L, (a, b) -> a * b);
+    if (parameter.pieceNames().isEmpty()) {
+      return each * (parameter.isOfExperts() ? layout.expert() : 1);
+    }
+    return each * parameter.pieceNames().size() * layout.expert();
+  }
+
+  private static moe4j.training.record.RunConfig about(
+      World world, RunConfig config, ParameterSet parameters) {
+    Layout layout = parameters.groups().layout();
+    long total = parameters.all().stream().mapToLong(p -> elements(p, layout)).sum();
     long experts =
         parameters.all().stream()
             .filter(Parameter::isOfExperts)
-            .mapToLong(p -> p.tensor().numel())
+            .mapToLong(p -> elements(p, layout))
             .sum();
     long active =
         experts == 0
@@ -159,6 +319,8 @@ public final class Pretraining {
         Map.of(
             "device", config.training().device(),
             "threads", String.valueOf(NativeLibraries.threads()),
+            "processes", String.valueOf(world.size()),
+            "layout", layout.toString(),
             "java", Runtime.version().toString(),
             "commit", BuildInfo.commit(),
             "version", BuildInfo.version()));

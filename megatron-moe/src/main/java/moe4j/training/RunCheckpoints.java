@@ -14,6 +14,7 @@ import java.util.function.Consumer;
 import moe4j.checkpoint.Checkpoint;
 import moe4j.checkpoint.CheckpointInfo;
 import moe4j.checkpoint.CheckpointStore;
+import moe4j.checkpoint.Ranks;
 import moe4j.checkpoint.Section;
 import moe4j.config.Flags;
 import moe4j.moe.MoeConfig;
@@ -48,7 +49,7 @@ public final class RunCheckpoints {
 
   private RunCheckpoints() {}
 
-  /** Saves a run. */
+  /** Saves a run: each rank its part. */
   public static String save(
       RunConfig config,
       CheckpointStore store,
@@ -83,8 +84,10 @@ public final class RunCheckpoints {
   }
 
   /**
-   * Loads {@code --load}'s latest checkpoint into a run's model and optimizer, where there is one.
+   * Loads the latest checkpoint into a run's model and optimizer, where there is one: each rank its
+   * part.
    *
+   * @param directory {@code --load}, or where a run that is started again has saved; or null
    * @param warnings told what is broken and passed over
    * @return where the run stands then
    * @throws IOException where there are checkpoints and none can be used, or one is asked for and
@@ -92,23 +95,29 @@ public final class RunCheckpoints {
    * @throws IllegalArgumentException where the checkpoint is of another model: one sentence
    */
   public static TrainState load(
-      RunConfig config, ParameterSet parameters, AdamW optimizer, Consumer<String> warnings)
+      RunConfig config,
+      String directory,
+      Ranks ranks,
+      ParameterSet parameters,
+      AdamW optimizer,
+      Consumer<String> warnings)
       throws IOException {
     CheckpointConfig flags = config.checkpoint();
-    if (flags.load() == null) {
+    if (directory == null) {
       return TrainState.start();
     }
-    boolean weightsOnly = flags.finetune() || flags.noLoadOptim();
+    boolean again = !directory.equals(flags.load());
+    boolean weightsOnly = !again && (flags.finetune() || flags.noLoadOptim());
     Optional<Checkpoint> found =
-        new CheckpointStore(Path.of(flags.load()), -1)
+        new CheckpointStore(Path.of(directory), -1, ranks)
             .loadLatest(
                 weightsOnly ? EnumSet.of(Section.MODEL) : EnumSet.allOf(Section.class), warnings);
     if (found.isEmpty()) {
       if (flags.exitOnMissingCheckpoint() || flags.finetune()) {
-        throw new IOException("--load %s holds no checkpoint".formatted(flags.load()));
+        throw new IOException("--load %s holds no checkpoint".formatted(directory));
       }
       warnings.accept(
-          "WARNING: --load %s holds no checkpoint: starting from nothing".formatted(flags.load()));
+          "WARNING: --load %s holds no checkpoint: starting from nothing".formatted(directory));
       return TrainState.start();
     }
     try (Checkpoint checkpoint = found.get()) {
@@ -128,7 +137,7 @@ public final class RunCheckpoints {
       warnings.accept(
           "loaded checkpoint %s of iteration %d"
               .formatted(checkpoint.directory(), info.iteration()));
-      if (flags.finetune()) {
+      if (!again && flags.finetune()) {
         return TrainState.start();
       }
       if (info.seed() != config.training().seed()) {
@@ -163,7 +172,7 @@ public final class RunCheckpoints {
     for (Parameter parameter : parameters.all()) {
       if (parameter.name().equals(GptModel.WORD_EMBEDDINGS)) {
         long saved = checkpoint.tensor(parameter.name()).shape().get(0);
-        long wanted = parameter.tensor().size(0);
+        long wanted = parameter.globalShape().get(0);
         if (saved != wanted) {
           throw new IllegalArgumentException(
               ("checkpoint %s has word embeddings for a padded vocabulary of %d, and this one is"

@@ -13,6 +13,7 @@ import moe4j.config.Flags;
 import moe4j.moe.MoeConfig;
 import moe4j.optimizer.LearningRate;
 import moe4j.optimizer.OptimizerConfig;
+import moe4j.parallel.ParallelConfig;
 import moe4j.transformer.TransformerConfig;
 
 /**
@@ -26,7 +27,8 @@ public record RunConfig(
     TrainingConfig training,
     DataFlags data,
     CheckpointConfig checkpoint,
-    LoggingConfig logging) {
+    LoggingConfig logging,
+    ParallelConfig parallel) {
 
   private static final ObjectMapper JSON =
       JsonMapper.builder()
@@ -42,6 +44,7 @@ public record RunConfig(
     }
     LearningRate schedule = schedule(optimizer, training);
     schedule.at(0);
+    Divisions.check(model, moe, training, parallel);
   }
 
   private static final List<Class<? extends Record>> PARTS =
@@ -52,7 +55,8 @@ public record RunConfig(
           TrainingConfig.class,
           DataFlags.class,
           CheckpointConfig.class,
-          LoggingConfig.class);
+          LoggingConfig.class,
+          ParallelConfig.class);
 
   /** The flags of a pretraining command. */
   public static Flags flags() {
@@ -66,21 +70,38 @@ public record RunConfig(
     return Flags.of(types);
   }
 
-  /** A run from its command line. */
+  /** A run of one process from its command line. */
   public static RunConfig parse(String... args) {
-    return of(flags().parse(args).withoutPositional());
+    return parse(1, args);
   }
 
-  /** A run from its parsed flags. */
-  public static RunConfig of(Flags.Parsed parsed) {
+  /** A run of so many processes from its command line, which is the same for all of them. */
+  public static RunConfig parse(int processes, String... args) {
+    return of(flags().parse(args).withoutPositional(), processes);
+  }
+
+  /**
+   * A run of so many processes from its parsed flags.
+   *
+   * @throws IllegalArgumentException where it cannot be divided among them: one sentence
+   */
+  public static RunConfig of(Flags.Parsed parsed, int processes) {
+    ParallelConfig parallel = parsed.get(ParallelConfig.class);
+    TrainingConfig training = parsed.get(TrainingConfig.class);
+    int data = parallel.layout(processes).data();
+    if (!parsed.isTyped("global-batch-size")) {
+      training = training.withGlobalBatch(training.microBatchSize() * data);
+    }
+    Divisions.checkBatch(training, data);
     return new RunConfig(
         parsed.get(TransformerConfig.class),
         parsed.get(MoeConfig.class),
         parsed.get(OptimizerConfig.class),
-        parsed.get(TrainingConfig.class),
+        training,
         parsed.get(DataFlags.class),
         parsed.get(CheckpointConfig.class),
-        parsed.get(LoggingConfig.class));
+        parsed.get(LoggingConfig.class),
+        parallel);
   }
 
   private static LearningRate schedule(OptimizerConfig optimizer, TrainingConfig training) {
@@ -94,7 +115,7 @@ public record RunConfig(
   }
 
   private List<Record> parts() {
-    return List.of(model, moe, optimizer, training, data, checkpoint, logging);
+    return List.of(model, moe, optimizer, training, data, checkpoint, logging, parallel);
   }
 
   /** Every argument by Megatron's name, sorted, defaults filled in. */

@@ -31,6 +31,7 @@ public final class RunRecorder implements TrainingListener, Closeable {
 
   private final RunConfig config;
   private final FlopCount flops;
+  private final int processes;
   private final Optional<Peak> peak;
   private final Supplier<DeviceMemory> memory;
   private final MetricsWriter metrics;
@@ -42,6 +43,7 @@ public final class RunRecorder implements TrainingListener, Closeable {
    * Begins or continues a record.
    *
    * @param about what the run is
+   * @param processes among which the model's operations are divided
    * @param peak what MFU is a share of
    * @param memory tells the GPU's memory, or null on a CPU
    * @param from where the run stands: later records of an earlier session are dropped
@@ -51,12 +53,14 @@ public final class RunRecorder implements TrainingListener, Closeable {
       RunConfig config,
       moe4j.training.record.RunConfig about,
       FlopCount flops,
+      int processes,
       Optional<Peak> peak,
       Supplier<DeviceMemory> memory,
       TrainState from)
       throws IOException {
     this.config = config;
     this.flops = flops;
+    this.processes = processes;
     this.peak = peak;
     this.memory = memory;
     Path metricsDir = metricsDirectory(config);
@@ -92,7 +96,7 @@ public final class RunRecorder implements TrainingListener, Closeable {
     StepMetrics.Reading reading = interval.reading();
     int batch = config.training().globalBatchSize();
     double seconds = interval.seconds() / interval.timed();
-    double rate = flops.of(batch) / seconds;
+    double rate = flops.of(batch) / seconds / processes;
     ExpertLoad load = load(reading);
     DeviceMemory taken = memory.get();
     IterationRecord record =

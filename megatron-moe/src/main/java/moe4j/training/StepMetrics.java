@@ -7,10 +7,14 @@ import java.util.Map;
 import java.util.TreeMap;
 import moe4j.kernels.Scopes;
 import moe4j.kernels.Tensors;
+import moe4j.parallel.Group;
 import moe4j.transformer.Pass;
+import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Device;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.TensorVector;
+import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
@@ -19,6 +23,7 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  */
 public final class StepMetrics implements AutoCloseable {
   private final Device device;
+  private final Group data;
   private final int microBatches;
   private final Tensor stepLoss;
   private final Tensor stepTokens;
@@ -32,9 +37,19 @@ public final class StepMetrics implements AutoCloseable {
   private final Map<Integer, Long> routedInMicroBatch = new TreeMap<>();
   private final Map<Integer, Long> routed = new TreeMap<>();
 
-  /** Sums on a device, all zero. */
+  /** Sums on a device of one rank, all zero. */
   public StepMetrics(Device device, int microBatches) {
+    this(device, microBatches, Group.alone());
+  }
+
+  /**
+   * The same of several ranks that have different samples: what is read is over all of them.
+   *
+   * @param microBatches a step, of all ranks together
+   */
+  StepMetrics(Device device, int microBatches, Group data) {
     this.device = device;
+    this.data = data;
     this.microBatches = microBatches;
     this.stepLoss = scalar();
     this.stepTokens = scalar();
@@ -42,8 +57,8 @@ public final class StepMetrics implements AutoCloseable {
     this.advanced = scalar();
     this.skipped = scalar();
     this.notFinite = scalar();
-    this.sideLosses = new LayerSums(device);
-    this.figures = new LayerSums(device);
+    this.sideLosses = new LayerSums(device, data);
+    this.figures = new LayerSums(device, data);
   }
 
   private Tensor scalar() {
@@ -119,7 +134,9 @@ public final class StepMetrics implements AutoCloseable {
   public void endStep(Tensor foundInf) {
     Scopes.run(
         () -> {
-          Tensor mean = stepLoss.div(stepTokens.clamp_min(new Scalar(1.0)));
+          Tensor sums = torch.stack(new TensorVector(stepLoss, stepTokens));
+          data.allReduce(sums, Group.Reduction.SUM).await();
+          Tensor mean = sums.select(0, 0).div(sums.select(0, 1).clamp_min(new Scalar(1.0)));
           Tensor isSkipped = foundInf.gt(new Scalar(0));
           Tensor counts = foundInf.neg().add_(new Scalar(1.0));
           loss.add_(mean.masked_fill(isSkipped, new Scalar(0.0)));
@@ -133,8 +150,24 @@ public final class StepMetrics implements AutoCloseable {
         });
   }
 
-  /** Reads the sums, waiting for the device. */
+  /** A sum over ranks, too: another tensor where there are several. */
+  static Tensor over(Group ranks, Tensor sum) {
+    if (ranks.isAlone()) {
+      return sum;
+    }
+    Tensor all = sum.clone();
+    ranks.allReduce(all, Group.Reduction.SUM).await();
+    return all;
+  }
+
+  /** Reads the sums, waiting for the device; all ranks do. */
   public Reading read() {
+    try (PointerScope scope = new PointerScope()) {
+      return readAll();
+    }
+  }
+
+  private Reading readAll() {
     int steps = (int) Tensors.item(advanced);
     Map<String, Double> losses = new LinkedHashMap<>();
     Map<String, Map<Integer, Double>> lossesByLayer = Map.of();
@@ -149,11 +182,13 @@ public final class StepMetrics implements AutoCloseable {
     loads.forEach(
         (layer, sum) -> {
           List<Long> row = new ArrayList<>();
-          for (long count : Tensors.longs(sum)) {
+          for (long count : Tensors.longs(over(data, sum))) {
             row.add(count);
           }
           tokens.put(layer, row);
         });
+    Map<Integer, Long> asked = new TreeMap<>();
+    routed.forEach((layer, rows) -> asked.put(layer, rows * data.size()));
     return new Reading(
         losses,
         lossesByLayer,
@@ -162,7 +197,7 @@ public final class StepMetrics implements AutoCloseable {
         (int) Tensors.item(skipped),
         (int) Tensors.item(notFinite),
         tokens,
-        new TreeMap<>(routed));
+        asked);
   }
 
   /** Begins a new interval. */

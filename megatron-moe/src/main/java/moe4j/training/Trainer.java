@@ -6,6 +6,8 @@ import moe4j.data.SampleDataset;
 import moe4j.kernels.Tensors;
 import moe4j.optimizer.AdamW;
 import moe4j.optimizer.LearningRate;
+import moe4j.parallel.Group;
+import moe4j.parallel.World;
 import moe4j.training.TrainingListener.EvaluationPart;
 import moe4j.transformer.LanguageModel;
 
@@ -71,6 +73,8 @@ public final class Trainer implements AutoCloseable {
     STOPPED
   }
 
+  private final World world;
+  private final Group data;
   private final RunConfig config;
   private final TrainingConfig training;
   private final AdamW optimizer;
@@ -92,11 +96,12 @@ public final class Trainer implements AutoCloseable {
   private long timedNanos;
 
   /**
-   * A run that is about to go on from {@code state}.
+   * A run that is about to go on from {@code state}; of several processes each has one.
    *
    * @param saver saves checkpoints, or null where none are kept
    */
   public Trainer(
+      World world,
       RunConfig config,
       LanguageModel model,
       AdamW optimizer,
@@ -105,6 +110,8 @@ public final class Trainer implements AutoCloseable {
       TrainingListener listener,
       Saver saver,
       ShutdownSignal signal) {
+    this.world = world;
+    this.data = model.parameters().groups().data();
     this.config = config;
     this.training = config.training();
     this.optimizer = optimizer;
@@ -127,7 +134,7 @@ public final class Trainer implements AutoCloseable {
     if (config.logging().logNumZerosInGrad()) {
       optimizer.countZeros();
     }
-    this.metrics = new StepMetrics(device, training.microBatches());
+    this.metrics = new StepMetrics(device, training.microBatches(), data);
     // Before the step is captured: CUPTI has to know of the graphs' kernels.
     this.profile = StepProfile.of(config.logging(), listener::say);
     this.deviceStep = new DeviceStep(training, model, optimizer, metrics, buffers, listener::say);
@@ -158,8 +165,8 @@ public final class Trainer implements AutoCloseable {
               datasets.train().size(),
               state.consumedTrainSamples(),
               training.microBatchSize(),
-              0,
-              1);
+              data.rank(),
+              data.size());
       try (BatchLoader loader = new BatchLoader(datasets.train(), sampler, buffers.form())) {
         end = loop(loader, steps);
       }
@@ -197,7 +204,7 @@ public final class Trainer implements AutoCloseable {
       if (divides(config.checkpoint().saveInterval())) {
         save();
       }
-      String reason = exit.reason(state.iteration());
+      String reason = exit.reason(state.iteration(), world);
       if (reason != null && state.iteration() < steps) {
         listener.say("stopping at iteration %d: %s".formatted(state.iteration(), reason));
         return End.STOPPED;
@@ -212,7 +219,8 @@ public final class Trainer implements AutoCloseable {
 
   private void step(BatchLoader loader) {
     profile.beforeStep(state.iteration());
-    for (int i = 0; i < training.microBatches(); i++) {
+    int microBatches = training.microBatches() / data.size();
+    for (int i = 0; i < microBatches; i++) {
       deviceStep.microBatch(loader.next(), state.iteration(), i);
     }
     long scheduled = state.scheduledSamples();

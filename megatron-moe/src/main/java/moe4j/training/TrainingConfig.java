@@ -5,7 +5,10 @@ import moe4j.config.Flag;
 /** How long, in what pieces and on what a model is trained, by Megatron's flags. */
 public record TrainingConfig(
     @Flag(help = "sequences a micro-batch", required = true) int microBatchSize,
-    @Flag(help = "sequences a step", otherwise = "micro-batch-size") Integer globalBatchSize,
+    @Flag(
+            help = "sequences a step",
+            otherwise = "micro-batch-size, times the data-parallel processes")
+        Integer globalBatchSize,
     @Flag(help = "steps to train for") Integer trainIters,
     @Flag(help = "sequences to train for") Long trainSamples,
     @Flag(help = "seed of initial weights, data order and dropout", value = "1234") int seed,
@@ -107,9 +110,31 @@ public record TrainingConfig(
     return device.equals("cuda") && cudaGraph.equals("on");
   }
 
-  /** Micro-batches a step. */
+  /** Micro-batches a step, of all data-parallel processes together. */
   public int microBatches() {
     return globalBatchSize / microBatchSize;
+  }
+
+  /** The same with another number of samples a step. */
+  TrainingConfig withGlobalBatch(int samples) {
+    return new TrainingConfig(
+        microBatchSize,
+        samples,
+        trainIters,
+        trainSamples,
+        seed,
+        bf16,
+        evalIters,
+        evalInterval,
+        exitInterval,
+        exitDurationInMins,
+        noCheckForNanInLossAndGrad,
+        device,
+        cudaGraph,
+        attentionBackend,
+        deterministicMode,
+        noFusedKernels,
+        numThreads);
   }
 
   /** Steps to train for, by either flag. */

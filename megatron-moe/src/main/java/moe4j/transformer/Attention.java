@@ -3,6 +3,7 @@ package moe4j.transformer;
 import moe4j.kernels.QkvProjection;
 import moe4j.kernels.ScaledDotProductAttention;
 import moe4j.kernels.Tensors;
+import moe4j.parallel.Group;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;
@@ -11,10 +12,12 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
 /**
  * Causal self-attention (Vaswani et al. 2017), with query groups (Ainslie et al. 2023), through
  * libtorch's {@code scaled_dot_product_attention}. Queries, keys and values are one projection in
- * Megatron's order: for each group its heads' queries, its key, its value.
+ * Megatron's order: for each group its heads' queries, its key, its value. Each tensor-parallel
+ * rank has its part of the groups.
  */
 public final class Attention {
   private final int layer;
+  private final Group tensor;
   private final long groups;
   private final long headsPerGroup;
   private final long channels;
@@ -27,27 +30,31 @@ public final class Attention {
   /** The attention of a layer, with the scope {@code decoder.layers.N.self_attention}. */
   public Attention(TransformerConfig config, int layer, ParameterScope parameters) {
     this.layer = layer;
-    this.groups = config.queryGroups();
-    this.headsPerGroup = config.numAttentionHeads() / groups;
+    this.tensor = parameters.groups().tensor();
+    this.groups = config.queryGroups() / tensor.size();
+    this.headsPerGroup = config.numAttentionHeads() / config.queryGroups();
     this.channels = config.kvChannels();
     this.dropout = config.attentionDropout();
     this.qkv =
-        new Linear(
+        Linear.byOutputs(
             parameters.child("linear_qkv"),
             config.hiddenSize(),
             config.queryChannels() + 2L * config.keyChannels(),
+            1,
             config.initMethodStd(),
             config.bias() || config.addQkvBias());
     this.projection =
-        new Linear(
+        Linear.byInputs(
             parameters.child("linear_proj"),
             config.queryChannels(),
             config.hiddenSize(),
             Initial.outputStd(config),
             config.bias());
     boolean norms = config.qkLayernorm();
-    this.queryNorm = norms ? new Norm(config, parameters.child("q_layernorm"), channels) : null;
-    this.keyNorm = norms ? new Norm(config, parameters.child("k_layernorm"), channels) : null;
+    // Each rank's heads give a part of the gradient.
+    ParameterScope shared = parameters.partial();
+    this.queryNorm = norms ? new Norm(config, shared.child("q_layernorm"), channels) : null;
+    this.keyNorm = norms ? new Norm(config, shared.child("k_layernorm"), channels) : null;
   }
 
   /**
@@ -69,13 +76,13 @@ public final class Attention {
     return projection.withoutBias(mixed(hidden, context, pass));
   }
 
-  /** The heads' values, weighted: [B, S, h] to [B, S, n d]. */
+  /** This rank's heads' values, weighted: [B, S, h] to [B, S, n d]. */
   private Tensor mixed(Tensor hidden, Context context, Pass pass) {
-    long batch = hidden.size(0);
-    long sequence = hidden.size(1);
     QkvProjection.Parts parts =
         qkv.heads(hidden, new QkvProjection.Heads(groups, headsPerGroup, channels));
     Tensor query = parts.query();
+    long batch = query.size(0);
+    long sequence = query.size(1);
     Tensor key = parts.key();
     Tensor value = parts.value();
     if (queryNorm != null) {
@@ -131,6 +138,8 @@ public final class Attention {
             .masked_fill(hidden, new Scalar(Float.NEGATIVE_INFINITY))
             .softmax(-1)
             .to(Tensors.dtype(query));
-    return pass.dropout(weights, dropout, layer + 1, Operation.ATTENTION_WEIGHTS).matmul(value);
+    return pass.dropout(dropout, layer + 1, Operation.ATTENTION_WEIGHTS, tensor)
+        .apply(weights)
+        .matmul(value);
   }
 }

@@ -2,16 +2,20 @@ package moe4j.transformer;
 
 import java.util.ArrayList;
 import java.util.List;
-import moe4j.kernels.CrossEntropy;
 import moe4j.kernels.Gemm;
 import moe4j.kernels.Scopes;
+import moe4j.parallel.Group;
+import moe4j.parallel.Mappings;
+import moe4j.parallel.Shard;
+import moe4j.parallel.Vocabulary;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
  * A GPT, dense or with experts: embeddings, layers, a last norm and the output layer (Radford et
- * al. 2019; in Megatron's order and names).
+ * al. 2019; in Megatron's order and names). Of a model that is divided among ranks this is one
+ * rank's part, as the parameter set's groups say.
  */
 public final class GptModel implements LanguageModel, AutoCloseable {
   /** The global name of the word embedding, [V, h]. */
@@ -19,6 +23,8 @@ public final class GptModel implements LanguageModel, AutoCloseable {
 
   private final TransformerConfig config;
   private final ParameterSet parameters;
+  private final Group tensor;
+  private final Group slices;
   private final Tensor wordEmbeddings;
   private final Tensor positionEmbeddings;
   private final RotaryEmbedding rotary;
@@ -40,14 +46,19 @@ public final class GptModel implements LanguageModel, AutoCloseable {
       ParameterSet parameters) {
     this.config = config;
     this.parameters = parameters;
+    this.tensor = parameters.groups().tensor();
+    this.slices = parameters.groups().tokenSlices();
     ParameterScope root = parameters.root();
     long h = config.hiddenSize();
     double std = config.initMethodStd();
+    Shard rows = Shard.of(tensor, 0);
     ParameterScope embedding = root.child("embedding");
-    this.wordEmbeddings = embedding.weight("word_embeddings.weight", std, vocabulary, h);
+    this.wordEmbeddings = embedding.weight("word_embeddings.weight", std, rows, vocabulary, h);
     this.positionEmbeddings =
         config.positionEmbeddingType().equals("learned_absolute")
-            ? embedding.weight("position_embeddings.weight", std, config.maxPositionEmbeddings(), h)
+            ? embedding
+                .partialWhereSliced()
+                .weight("position_embeddings.weight", std, config.maxPositionEmbeddings(), h)
             : null;
     this.rotary =
         config.positionEmbeddingType().equals("rope")
@@ -57,10 +68,10 @@ public final class GptModel implements LanguageModel, AutoCloseable {
     for (int i = 0; i < config.numLayers(); i++) {
       layers.add(new TransformerLayer(config, i, feedForward, decoder.child("layers." + i)));
     }
-    this.finalNorm = new Norm(config, decoder.child("final_layernorm"), h);
+    this.finalNorm = new Norm(config, decoder.partialWhereSliced().child("final_layernorm"), h);
     this.outputWeight =
         config.untieEmbeddingsAndOutputWeights()
-            ? root.weight("output_layer.weight", std, vocabulary, h)
+            ? root.weight("output_layer.weight", std, rows, vocabulary, h)
             : wordEmbeddings;
   }
 
@@ -93,22 +104,24 @@ public final class GptModel implements LanguageModel, AutoCloseable {
 
   @Override
   public Tensor loss(Batch batch, Pass pass) {
-    Tensor rows = hidden(batch, pass).flatten(0, 1);
-    return CrossEntropy.linear(rows, outputWeight, batch.labels().flatten())
-        .view(batch.labels().shape());
+    return Vocabulary.loss(
+        hidden(batch, pass), outputWeight, batch.labels(), tensor, !slices.isAlone());
   }
 
-  /** The logits of each token's successor, [B, S, V], in the model's type. */
+  /** The logits of each token's successor, [B, S, V], in the model's type; of a whole model. */
   public Tensor logits(Batch batch, Pass pass) {
     return project(hidden(batch, pass));
   }
 
-  /** The output layer: [..., h] to [..., V]. */
+  /** The output layer: [..., h] to [..., V]; of a whole model. */
   public Tensor project(Tensor hidden) {
+    if (!tensor.isAlone()) {
+      throw new IllegalStateException("this rank has a part of the vocabulary's logits only");
+    }
     return Gemm.linear(hidden, outputWeight, null);
   }
 
-  /** The last layer's normalised output, [B, S, h]. */
+  /** The last layer's normalised output, [B, S, h], S this rank's part where tokens are sliced. */
   public Tensor hidden(Batch batch, Pass pass) {
     Residual residual = Residual.of(embed(batch, pass));
     Attention.Context context = context(batch);
@@ -131,15 +144,19 @@ public final class GptModel implements LanguageModel, AutoCloseable {
           "a sequence of %d tokens, --max-position-embeddings is %d"
               .formatted(sequence, config.maxPositionEmbeddings()));
     }
-    Tensor words = torch.embedding(wordEmbeddings, batch.tokens());
+    Tensor own = Vocabulary.embedding(wordEmbeddings, batch.tokens(), tensor);
+    Tensor words =
+        slices.isAlone() ? Mappings.reduce(own, tensor) : Mappings.reduceScatter(own, slices);
     if (positionEmbeddings != null) {
+      long each = sequence / slices.size();
+      long first = slices.rank() * each;
       Tensor places =
           batch.positions() == null
-              ? positionEmbeddings.narrow(0, 0, sequence)
-              : torch.embedding(positionEmbeddings, batch.positions());
+              ? positionEmbeddings.narrow(0, first, each)
+              : torch.embedding(positionEmbeddings, batch.positions().narrow(1, first, each));
       words = words.add(places);
     }
-    return pass.dropout(words, config.hiddenDropout(), 0, Operation.EMBEDDING);
+    return pass.dropout(config.hiddenDropout(), 0, Operation.EMBEDDING, slices).apply(words);
   }
 
   private Attention.Context context(Batch batch) {

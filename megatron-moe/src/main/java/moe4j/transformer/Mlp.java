@@ -2,7 +2,10 @@ package moe4j.transformer;
 
 import org.bytedeco.pytorch.Tensor;
 
-/** The dense feed-forward block: {@code fc2(act(fc1(x)))}. */
+/**
+ * The dense feed-forward block: {@code fc2(act(fc1(x)))}, each tensor-parallel rank with its part
+ * of the hidden channels.
+ */
 public final class Mlp implements FeedForward {
   private final Linear fc1;
   private final Linear fc2;
@@ -19,14 +22,16 @@ public final class Mlp implements FeedForward {
     long f = hiddenSize;
     this.activation = Activation.of(config);
     this.fc1 =
-        new Linear(
+        Linear.byOutputs(
             parameters.child("linear_fc1"),
             h,
             activation.inputs() * f,
+            activation.inputs(),
             config.initMethodStd(),
             config.bias());
     this.fc2 =
-        new Linear(parameters.child("linear_fc2"), f, h, Initial.outputStd(config), config.bias());
+        Linear.byInputs(
+            parameters.child("linear_fc2"), f, h, Initial.outputStd(config), config.bias());
   }
 
   @Override

@@ -4,6 +4,7 @@ import java.util.ArrayList;
 import java.util.List;
 import moe4j.kernels.Dropout;
 import moe4j.kernels.StepRandom;
+import moe4j.parallel.Group;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
@@ -84,6 +85,16 @@ public final class Pass {
   /** The dropout of a training pass, none else, for a kernel that drops in passing. */
   public Dropout dropout(double p, int layer, Operation operation) {
     return random == null ? Dropout.NONE : new Dropout(random, p, layer, operation.id());
+  }
+
+  /**
+   * {@link #dropout(double, int, Operation)} of a tensor of which each rank of a group has an n-th:
+   * of each sample one contiguous part, in the ranks' order.
+   */
+  public Dropout dropout(double p, int layer, Operation operation, Group parts) {
+    return random == null
+        ? Dropout.NONE
+        : new Dropout(random.part(parts.rank(), parts.size()), p, layer, operation.id());
   }
 
   /** Leaves a loss behind; it joins the gradient with its coefficient. */

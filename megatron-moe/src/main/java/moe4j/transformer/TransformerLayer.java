@@ -2,11 +2,13 @@ package moe4j.transformer;
 
 import moe4j.kernels.AddNorm;
 import moe4j.kernels.Dropout;
+import moe4j.parallel.Group;
 
 /** A pre-norm layer: {@code h = x + attention(norm(x))}, {@code y = h + feedForward(norm(h))}. */
 public final class TransformerLayer {
   private final int layer;
   private final double dropout;
+  private final Group slices;
   private final Norm inputNorm;
   private final Attention attention;
   private final Norm feedForwardNorm;
@@ -20,10 +22,11 @@ public final class TransformerLayer {
       ParameterScope parameters) {
     this.layer = layer;
     this.dropout = config.hiddenDropout();
-    this.inputNorm = new Norm(config, parameters.child("input_layernorm"), config.hiddenSize());
+    this.slices = parameters.groups().tokenSlices();
+    ParameterScope norms = parameters.partialWhereSliced();
+    this.inputNorm = new Norm(config, norms.child("input_layernorm"), config.hiddenSize());
     this.attention = new Attention(config, layer, parameters.child("self_attention"));
-    this.feedForwardNorm =
-        new Norm(config, parameters.child("pre_mlp_layernorm"), config.hiddenSize());
+    this.feedForwardNorm = new Norm(config, norms.child("pre_mlp_layernorm"), config.hiddenSize());
     this.feedForward = feedForward.create(layer, parameters.child("mlp"));
   }
 
@@ -33,7 +36,7 @@ public final class TransformerLayer {
   }
 
   /**
-   * [B, S, h] to [B, S, h].
+   * [B, S, h] to [B, S, h], S being this rank's part of the tokens where they are sliced.
    *
    * @param x the stream, and what the layer before adds to it
    * @return the stream, and what this layer's feed-forward block adds to it
@@ -49,6 +52,6 @@ public final class TransformerLayer {
   }
 
   private Dropout drop(Operation operation, Pass pass) {
-    return pass.dropout(dropout, layer + 1, operation);
+    return pass.dropout(dropout, layer + 1, operation, slices);
   }
 }

@@ -8,7 +8,6 @@ import static org.testng.Assert.expectThrows;
 
 import java.io.IOException;
 import java.nio.ByteBuffer;
-import java.nio.channels.WritableByteChannel;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Instant;
@@ -64,7 +63,7 @@ public class CheckpointStoreTest {
     assertEquals(directory, root.resolve("iter_0000100"));
     assertEquals(names(root), List.of("iter_0000100", "latest_checkpointed_iteration.txt"));
     assertEquals(names(directory), List.of("manifest.json", MODEL, OPTIMIZER));
-    assertEquals(Files.readString(root.resolve(CheckpointStore.TRACKER)), "100\n");
+    assertEquals(Files.readString(root.resolve(CheckpointFolder.TRACKER)), "100\n");
     try (Checkpoint checkpoint = latest(ALL)) {
       assertEquals(checkpoint.info().toString(), info.toString());
       assertEquals(checkpoint.directory(), directory);
@@ -198,7 +197,7 @@ public class CheckpointStoreTest {
 
     // Before the rename, with more and more of its files.
     Files.createDirectory(torn);
-    Files.writeString(root.resolve(CheckpointStore.TRACKER), "100");
+    Files.writeString(root.resolve(CheckpointFolder.TRACKER), "100");
     for (String name : List.of(MODEL, OPTIMIZER, Manifest.FILE_NAME)) {
       Files.move(whole.resolve(name), torn.resolve(name));
       Path hidden = Files.move(whole, root.resolve("hidden"));
@@ -212,7 +211,7 @@ public class CheckpointStoreTest {
     Files.delete(whole);
     Files.move(torn, whole);
     assertLatest(200);
-    assertTrue(warnings.get(0).contains(CheckpointStore.TRACKER + " says 100"), warnings.get(0));
+    assertTrue(warnings.get(0).contains(CheckpointFolder.TRACKER + " says 100"), warnings.get(0));
 
     // The next save clears up.
     Files.createDirectory(torn);
@@ -227,7 +226,7 @@ public class CheckpointStoreTest {
   public void aTrackerIsNotNeeded() throws IOException {
     save(100, -1);
     save(200, -1);
-    Path tracker = root.resolve(CheckpointStore.TRACKER);
+    Path tracker = root.resolve(CheckpointFolder.TRACKER);
     for (String text : List.of("", "release", "300", "-1", "99999999999999999999")) {
       Files.writeString(tracker, text);
       assertLatest(200);
@@ -327,7 +326,7 @@ public class CheckpointStoreTest {
     save(100, 1);
     model.forEach(each -> random.nextBytes(each.bytes()));
     Path directory = save(100, 1);
-    assertEquals(names(root), List.of("iter_0000100", CheckpointStore.TRACKER));
+    assertEquals(names(root), List.of("iter_0000100", CheckpointFolder.TRACKER));
     try (Checkpoint checkpoint = latest(ALL)) {
       verify(checkpoint, model);
     }
@@ -353,7 +352,8 @@ public class CheckpointStoreTest {
             + Files.size(root.resolve("iter_0000100").resolve(OPTIMIZER));
     for (long room = 0; room < size; room += 1 + random.nextInt(100)) {
       long[] left = {room};
-      CheckpointStore full = new CheckpointStore(root, 1, file -> limited(file, left));
+      CheckpointStore full =
+          new CheckpointStore(root, 1, Ranks.alone(), file -> Samples.limited(file, left));
       IOException failure =
           expectThrows(
               IOException.class,
@@ -364,7 +364,7 @@ public class CheckpointStoreTest {
           "checkpoint "
               + root.resolve("iter_0000200")
               + " was not saved: No space left on device; the checkpoints before it are untouched");
-      assertEquals(names(root), List.of("iter_0000100", CheckpointStore.TRACKER));
+      assertEquals(names(root), List.of("iter_0000100", CheckpointFolder.TRACKER));
     }
     assertLatest(100);
     assertEquals(warnings, List.of());
@@ -389,7 +389,7 @@ public class CheckpointStoreTest {
     assertThrows(
         IllegalArgumentException.class,
         () -> store(1).save(Samples.info(200), List.of(half), List.of()));
-    assertEquals(names(root), List.of("iter_0000100", CheckpointStore.TRACKER));
+    assertEquals(names(root), List.of("iter_0000100", CheckpointFolder.TRACKER));
     assertLatest(100);
   }
 
@@ -417,26 +417,27 @@ public class CheckpointStoreTest {
     Samples.Filled matrix = Samples.filled(random, "w", Dtype.BF16, List.of(9L, 7L));
     Samples.Filled shared = Samples.filled(random, "norm", Dtype.F32, List.of(7L));
     Path directory = root.resolve("iter_0000100");
-    try (CheckpointWriter writer = new CheckpointWriter(directory, file -> file)) {
-      Manifest.Shard left =
-          writer.write(
-              Section.MODEL,
-              0,
-              2,
-              List.of(
-                  matrix.source(Slice.of(new long[] {0, 0}, new long[] {2, 4})),
-                  matrix.source(Slice.of(new long[] {2, 0}, new long[] {7, 4})),
-                  shared.source()));
-      Manifest.Shard right =
-          writer.write(
-              Section.MODEL,
-              1,
-              2,
-              List.of(
-                  matrix.source(Slice.of(new long[] {5, 4}, new long[] {4, 3})),
-                  matrix.source(Slice.of(new long[] {0, 4}, new long[] {5, 3}))));
-      writer.commit(Instant.now(), Samples.info(100), List.of(left, right));
-    }
+    CheckpointWriter writer = new CheckpointWriter(directory, file -> file);
+    writer.create();
+    Shard left =
+        writer.write(
+            Section.MODEL,
+            0,
+            2,
+            List.of(
+                matrix.source(Slice.of(new long[] {0, 0}, new long[] {2, 4})),
+                matrix.source(Slice.of(new long[] {2, 0}, new long[] {7, 4})),
+                shared.source()));
+    Shard right =
+        writer.write(
+            Section.MODEL,
+            1,
+            2,
+            List.of(
+                matrix.source(Slice.of(new long[] {5, 4}, new long[] {4, 3})),
+                matrix.source(Slice.of(new long[] {0, 4}, new long[] {5, 3}))));
+    writer.prepare(Manifest.of(Instant.now(), Samples.info(100), List.of(left, right)));
+    writer.commit();
     assertEquals(
         names(directory),
         List.of(
@@ -546,31 +547,5 @@ public class CheckpointStoreTest {
     try (Stream<Path> paths = Files.list(directory)) {
       return paths.map(path -> path.getFileName().toString()).sorted().toList();
     }
-  }
-
-  private static WritableByteChannel limited(WritableByteChannel file, long[] left) {
-    return new WritableByteChannel() {
-      @Override
-      public int write(ByteBuffer bytes) throws IOException {
-        int room = (int) Math.min(left[0], bytes.remaining());
-        if (room == 0) {
-          throw new IOException("No space left on device");
-        }
-        int written = file.write(bytes.slice(bytes.position(), room));
-        bytes.position(bytes.position() + written);
-        left[0] -= written;
-        return written;
-      }
-
-      @Override
-      public boolean isOpen() {
-        return file.isOpen();
-      }
-
-      @Override
-      public void close() throws IOException {
-        file.close();
-      }
-    };
   }
 }

@@ -4,6 +4,7 @@ import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.io.IOException;
 import java.nio.ByteBuffer;
+import java.nio.channels.WritableByteChannel;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -152,5 +153,32 @@ final class Samples {
         Files.copy(path, to.resolve(from.relativize(path).toString()));
       }
     }
+  }
+
+  /** A disk with so many bytes left. */
+  static WritableByteChannel limited(WritableByteChannel file, long[] left) {
+    return new WritableByteChannel() {
+      @Override
+      public int write(ByteBuffer bytes) throws IOException {
+        int room = (int) Math.min(left[0], bytes.remaining());
+        if (room == 0) {
+          throw new IOException("No space left on device");
+        }
+        int written = file.write(bytes.slice(bytes.position(), room));
+        bytes.position(bytes.position() + written);
+        left[0] -= written;
+        return written;
+      }
+
+      @Override
+      public boolean isOpen() {
+        return file.isOpen();
+      }
+
+      @Override
+      public void close() throws IOException {
+        file.close();
+      }
+    };
   }
 }

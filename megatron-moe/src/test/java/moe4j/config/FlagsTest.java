@@ -1,6 +1,7 @@
 package moe4j.config;
 
 import static org.testng.Assert.assertEquals;
+import static org.testng.Assert.assertFalse;
 import static org.testng.Assert.assertThrows;
 import static org.testng.Assert.assertTrue;
 
@@ -272,6 +273,29 @@ public class FlagsTest {
     assertEquals(parsed.get(Other.class), new Other(true, 5));
     assertEquals(parsed.positional(), List.of("run1", "run2", "--count"));
     assertThrows(IllegalStateException.class, () -> Flags.of(Sample.class, Clash.class));
+  }
+
+  /** What stands behind belongs to another program, whatever it looks like. */
+  @Test
+  public void flagsBeforeACommand() {
+    Flags flags = Flags.of(Other.class).beforeCommand();
+    List<String> command = List.of("sh", "-c", "echo 'a b'", "--x-size", "9", "--", "--help", "");
+    for (String line : List.of("--x-size 5 --last --", "--x-size 5 --last", "--last --x-size=5")) {
+      List<String> words = new ArrayList<>(Arrays.asList(Refusals.words(line)));
+      words.addAll(command);
+      Flags.Parsed parsed = flags.parse(words.toArray(new String[0]));
+      assertEquals(parsed.get(Other.class), new Other(true, 5), line);
+      assertEquals(parsed.positional(), command, line);
+      assertFalse(flags.askForHelp(words.toArray(new String[0])), line);
+    }
+    assertEquals(flags.parse("--", "--last").positional(), List.of("--last"));
+    assertEquals(flags.parse("--last").positional(), List.of());
+    assertEquals(Refusals.of(flags, "--lasst sh"), "unknown flag --lasst; did you mean --last?");
+    assertEquals(Refusals.of(flags, "--x-size -- sh"), "--x-size needs a value behind it");
+    assertEquals(Refusals.of(flags, "--x-size"), "--x-size needs a value behind it");
+    assertTrue(flags.askForHelp("--x-size", "5", "--help"));
+    assertTrue(Flags.of(Other.class).askForHelp("run", "--help"));
+    assertFalse(Flags.of(Other.class).askForHelp("--", "--help"));
   }
 
   @Test

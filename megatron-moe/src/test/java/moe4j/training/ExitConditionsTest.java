@@ -6,6 +6,7 @@ import static org.testng.Assert.assertNull;
 import java.util.concurrent.TimeUnit;
 import moe4j.config.Flags;
 import moe4j.config.Refusals;
+import moe4j.parallel.World;
 import org.testng.annotations.BeforeMethod;
 import org.testng.annotations.Test;
 
@@ -32,12 +33,12 @@ public class ExitConditionsTest {
   @Test
   public void stopsAfterMinutes() {
     ExitConditions exit = conditions("--exit-duration-in-mins 2");
-    assertNull(exit.reason(1));
+    assertNull(exit.reason(1, World.alone()));
     now += TimeUnit.MINUTES.toNanos(2);
-    assertNull(exit.reason(2));
+    assertNull(exit.reason(2, World.alone()));
     now++;
-    assertEquals(exit.reason(3), "--exit-duration-in-mins 2");
-    assertEquals(exit.reason(4), "--exit-duration-in-mins 2");
+    assertEquals(exit.reason(3, World.alone()), "--exit-duration-in-mins 2");
+    assertEquals(exit.reason(4, World.alone()), "--exit-duration-in-mins 2");
   }
 
   /** More nanoseconds than a long has. */
@@ -45,31 +46,31 @@ public class ExitConditionsTest {
   public void manyMinutesNeverPass() {
     ExitConditions exit = conditions("--exit-duration-in-mins 2147483647");
     now += TimeUnit.DAYS.toNanos(1000);
-    assertNull(exit.reason(1));
+    assertNull(exit.reason(1, World.alone()));
   }
 
   @Test
   public void stopsAtSteps() {
     ExitConditions exit = conditions("--exit-interval 3");
-    assertNull(exit.reason(2));
-    assertEquals(exit.reason(3), "--exit-interval 3");
-    assertNull(exit.reason(4));
-    assertEquals(exit.reason(6), "--exit-interval 3");
+    assertNull(exit.reason(2, World.alone()));
+    assertEquals(exit.reason(3, World.alone()), "--exit-interval 3");
+    assertNull(exit.reason(4, World.alone()));
+    assertEquals(exit.reason(6, World.alone()), "--exit-interval 3");
   }
 
   @Test
   public void stopsOnSigterm() {
     ExitConditions exit = conditions("--exit-interval 3");
-    assertNull(exit.reason(1));
+    assertNull(exit.reason(1, World.alone()));
     terminated = true;
-    assertEquals(exit.reason(2), "SIGTERM");
-    assertEquals(exit.reason(3), "SIGTERM");
+    assertEquals(exit.reason(2, World.alone()), "SIGTERM");
+    assertEquals(exit.reason(3, World.alone()), "SIGTERM");
   }
 
   @Test
   public void goesOnWithoutConditions() {
     ExitConditions exit = conditions("");
     now += TimeUnit.DAYS.toNanos(1000);
-    assertNull(exit.reason(99));
+    assertNull(exit.reason(99, World.alone()));
   }
 }

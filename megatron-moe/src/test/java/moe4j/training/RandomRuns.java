@@ -6,6 +6,7 @@ import java.util.Random;
 import java.util.function.Supplier;
 import moe4j.moe.MoeConfig;
 import moe4j.optimizer.OptimizerConfig;
+import moe4j.parallel.ParallelConfig;
 import moe4j.transformer.TransformerConfig;
 
 /** Configurations of runs, drawn at random among those that are allowed. */
@@ -36,7 +37,8 @@ final class RandomRuns {
             maybe(this::path),
             false,
             10,
-            12));
+            12),
+        ParallelConfig.single());
   }
 
   private TransformerConfig model() {

@@ -128,8 +128,8 @@ public class BadInputTest {
   public Object[][] benches() {
     return new Object[][] {
       {"", "--warmup-steps 1", "gpt"},
-      {"bert", "--warmup-steps 1", "gpt, not 'bert'"},
-      {"gpt gpt", "--warmup-steps 1", "gpt, not 'gpt gpt'"},
+      {"bert", "--warmup-steps 1", "comm or gpt, not 'bert'"},
+      {"gpt gpt", "--warmup-steps 1", "'gpt' stands behind no flag"},
       {"gpt", "--seed 1", "--train-iters 4", "--log-interval 1", "--warmup-steps 10"},
       {"gpt", "--warmup-steps 4", "--train-iters 4", "--log-interval 1", "--warmup-steps 4"},
       {
@@ -183,7 +183,7 @@ public class BadInputTest {
       {"preprocess --output-prefix x --tokenizer-type ByteTokenizer", "--input is required"},
       {"pretrain-gpt --lr 1", "is required"},
       {"pretrain-gpt", "is required"},
-      {"bench", "is required"},
+      {"bench", "comm or gpt"},
       {"bench gpt", "is required"},
       {"doctor --what", "--what"},
       {"demo --train-iters 0", "--train-iters 0"},

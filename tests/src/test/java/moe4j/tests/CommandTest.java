@@ -22,6 +22,7 @@ import moe4j.cli.Command;
 import moe4j.moe.MoeConfig;
 import moe4j.testing.Seeds;
 import moe4j.training.RunConfig;
+import moe4j.transformer.TransformerConfig;
 import org.testng.annotations.AfterClass;
 import org.testng.annotations.BeforeClass;
 import org.testng.annotations.DataProvider;
@@ -170,13 +171,16 @@ public class CommandTest {
   @Test(dataProvider = "commands")
   public void helpListsEveryFlag(String name, Command command) {
     List<RecordComponent> flags = new ArrayList<>();
-    if (name.equals("pretrain-gpt") || name.equals("bench")) {
+    if (name.equals("pretrain-gpt") || name.equals("bench gpt")) {
       for (RecordComponent part : RunConfig.class.getRecordComponents()) {
         flags.addAll(List.of(part.getType().getRecordComponents()));
       }
       assertTrue(flags.size() > 80, flags.size() + " flags");
     }
-    if (name.equals("upcycle")) {
+    if (name.equals("plan")) {
+      flags.addAll(List.of(TransformerConfig.class.getRecordComponents()));
+    }
+    if (name.equals("upcycle") || name.equals("plan")) {
       flags.addAll(List.of(MoeConfig.class.getRecordComponents()));
     }
     for (Class<?> type : command.getClass().getDeclaredClasses()) {

@@ -73,6 +73,17 @@ public final class Cuda {
     return Cuda.class.getResource(natives + System.mapLibraryName("jnitorch_cuda")) != null;
   }
 
+  /** How many GPUs there are. */
+  public static int count() {
+    return torch_cuda.device_count();
+  }
+
+  /** Makes one of several GPUs the one at hand: before anything is computed. */
+  public static void use(int number) {
+    torch_cuda.set_device((byte) number);
+    properties = null;
+  }
+
   /** The GPU's name, such as {@code NVIDIA H100 80GB HBM3}. */
   public static String name() {
     return properties().name;

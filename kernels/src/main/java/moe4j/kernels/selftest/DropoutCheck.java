@@ -12,7 +12,8 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
  * Random numbers and dropout: bit for bit what the CPU draws, for micro-batches whose elements
- * begin anywhere in a block of four draws, with the position on the host and on the device.
+ * begin anywhere in a block of four draws, with the position on the host and on the device; and for
+ * parts of samples what is drawn for them in the whole.
  */
 final class DropoutCheck implements KernelCheck {
   private static final int LAYER = 5;
@@ -31,6 +32,15 @@ final class DropoutCheck implements KernelCheck {
         Scopes.run(() -> draws(on, shape, first));
         for (Type type : Type.values()) {
           Scopes.run(() -> dropout(on, type, shape, first));
+        }
+      }
+    }
+    // Parts of multiples of eight elements, of four, and of neither; a tensor's end within eight.
+    for (int[] cut : new int[][] {{4, 12, 64, 3}, {5, 3, 4, 4}, {3, 1, 7, 2}, {2, 513, 1, 5}}) {
+      long[] shape = {cut[0], (long) cut[1] * cut[3], cut[2]};
+      for (long first : new long[] {0, 3}) {
+        for (Type type : Type.values()) {
+          Scopes.run(() -> parts(on, type, shape, cut[3], first));
         }
       }
     }
@@ -62,6 +72,39 @@ final class DropoutCheck implements KernelCheck {
     String what = "draws %s from sample %d".formatted(Tensors.shape(like), first);
     on.same(what, host.uniform(there, LAYER, OPERATION), wanted);
     on.same(what + " by position", actual(on, host).uniform(there, LAYER, OPERATION), wanted);
+  }
+
+  /** The parts' draws, results and gradients are rows of the whole's. */
+  private static void parts(Comparison on, Type type, long[] shape, int count, long first) {
+    StepRandom host = expected(on, shape, first);
+    StepRandom there = actual(on, host);
+    Tensor draws = host.uniform(torch.empty(shape), LAYER, OPERATION);
+    Tensor x = on.normal(type.dtype(), shape);
+    Tensor upstream = on.normal(type.dtype(), shape);
+    Leaves whole = Leaves.on(on, type.dtype(), x);
+    Dropout drop = new Dropout(there, 0.3, LAYER, OPERATION);
+    Tensor y = whole.backward(upstream, t -> drop.apply(t[0]));
+    long rows = shape[1] / count;
+    for (int i = 0; i < count; i++) {
+      String what =
+          "part %d of %d, dropout %s %s from sample %d"
+              .formatted(i, count, type, Tensors.shape(x), first);
+      Tensor like = rows(draws, i, rows).to(on.device(), ScalarType.Float);
+      Tensor wanted = rows(draws, i, rows);
+      StepRandom part = there.part(i, count);
+      on.same(what + ": draws", host.part(i, count).uniform(like, LAYER, OPERATION), wanted);
+      on.same(what + ": draws by position", part.uniform(like, LAYER, OPERATION), wanted);
+      Leaves leaves = Leaves.on(on, type.dtype(), rows(x, i, rows));
+      Dropout dropPart = new Dropout(part, 0.3, LAYER, OPERATION);
+      Tensor own = leaves.backward(rows(upstream, i, rows), t -> dropPart.apply(t[0]));
+      on.same(what, own, rows(y, i, rows));
+      on.same(what + ": gradient", leaves.gradient(0), rows(whole.gradient(0), i, rows));
+    }
+  }
+
+  /** The rows of a part of so many. */
+  private static Tensor rows(Tensor t, long part, long rows) {
+    return Tensors.slice(t, 1, part * rows, (part + 1) * rows).contiguous();
   }
 
   private static void dropout(Comparison on, Type type, long[] shape, long first) {

@@ -4,6 +4,7 @@ import moe4j.kernels.AddNorm;
 import moe4j.kernels.Dropout;
 import moe4j.kernels.Scopes;
 import moe4j.kernels.StepRandom;
+import moe4j.kernels.Tensors;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;
@@ -11,7 +12,7 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
  * The residual stream's addition and norm, LayerNorm and RMSNorm, with all that may be absent there
- * and absent.
+ * and absent; and of a part of each sample, as of the whole.
  */
 final class NormCheck implements KernelCheck {
   private static final double EPSILON = 1e-5;
@@ -83,6 +84,11 @@ final class NormCheck implements KernelCheck {
         check(on, new Case(type, h, 9, true, true, true, 0.2, false, true));
         check(on, new Case(type, h, 9, true, true, true, 0.2, true, false));
       }
+      // Of rows that are kept in registers, and of others.
+      for (int[] size : new int[][] {{768, 6}, {8192, 2}, {776, 8}, {100, 4}, {7, 12}}) {
+        Case c = new Case(type, size[0], size[1], true, true, true, 0.2, true, true);
+        Scopes.run(() -> parts(on, c, 2));
+      }
     }
   }
 
@@ -131,6 +137,70 @@ final class NormCheck implements KernelCheck {
         gradient(on, c, i, actual.gradient(i), expected.gradient(i));
       }
     }
+  }
+
+  /** Parts of each sample, of which each drops what the whole drops there. */
+  private static void parts(Comparison on, Case c, int count) {
+    ScalarType dtype = c.type.dtype();
+    long[] shape = {3, c.sequence, c.h};
+    Tensor[] inputs = {
+      on.normal(dtype, shape),
+      on.normal(dtype, shape),
+      on.normal(dtype, c.h),
+      on.normal(dtype, c.h),
+      on.normal(dtype, c.h)
+    };
+    Tensor[] upstream = {on.normal(dtype, shape), on.normal(dtype, shape)};
+    StepRandom random = new StepRandom(on.seed(), 11, 5, 3);
+    Leaves whole = Leaves.on(on, dtype, inputs);
+    Tensor[] wanted = whole.backward(upstream, t -> dropped(t, random, c.p));
+    long rows = c.sequence / count;
+    Tensor[] sums = new Tensor[3];
+    for (int i = 0; i < count; i++) {
+      StepRandom part = random.part(i, count);
+      Leaves leaves =
+          Leaves.on(
+              on,
+              dtype,
+              rows(inputs[0], i, rows),
+              rows(inputs[1], i, rows),
+              inputs[2],
+              inputs[3],
+              inputs[4]);
+      Tensor[] own = {rows(upstream[0], i, rows), rows(upstream[1], i, rows)};
+      Tensor[] results = leaves.backward(own, t -> dropped(t, part, c.p));
+      String what = "part %d of %d, %s".formatted(i, count, c);
+      on.close(what + ": sum", results[0], rows(wanted[0], i, rows), c.type.bound());
+      on.close(what + ": normed", results[1], rows(wanted[1], i, rows), c.type.bound());
+      for (int j = 0; j < 2; j++) {
+        Tensor gradient = rows(whole.gradient(j), i, rows);
+        on.close(what + ": gradient of " + NAMES[j], leaves.gradient(j), gradient, c.type.bound());
+      }
+      Tensor kept = rows(whole.gradient(1), i, rows).ne(new Scalar(0));
+      on.same(what + ": kept", leaves.gradient(1).ne(new Scalar(0)), kept);
+      for (int j = 0; j < 3; j++) {
+        Tensor gradient = leaves.gradient(2 + j).cpu().to(ScalarType.Double);
+        sums[j] = i == 0 ? gradient : sums[j].add(gradient);
+      }
+    }
+    for (int j = 0; j < 3; j++) {
+      on.close(
+          "parts of %s: gradient of %s".formatted(c, NAMES[2 + j]),
+          sums[j],
+          whole.gradient(2 + j),
+          gradientBound(on, c.type));
+    }
+  }
+
+  private static Tensor[] dropped(Tensor[] t, StepRandom random, double p) {
+    Dropout drop = new Dropout(random, p, 2, 3);
+    AddNorm.Result result = AddNorm.apply(t[0], t[1], t[2], drop, t[3], t[4], EPSILON);
+    return new Tensor[] {result.sum(), result.normed()};
+  }
+
+  /** The rows of a part of so many. */
+  private static Tensor rows(Tensor t, long part, long rows) {
+    return Tensors.slice(t, 1, part * rows, (part + 1) * rows).contiguous();
   }
 
   /** A leaf that has no part in what is used has no gradient, or zeros. */

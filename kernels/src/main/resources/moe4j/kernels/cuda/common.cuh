@@ -122,33 +122,60 @@ template <typename Value> __device__ __forceinline__ void store(Value* p, const 
 }
 
 // Where a step's draws come from (StepRandom.java): position holds the step and the micro-batch's
-// first sample in memory, so that a replayed graph draws anew.
+// first sample in memory, so that a replayed graph draws anew. PART: of each sample only one of some
+// parts of the same size is here.
+#ifndef PART
+#define PART 0
+#endif
 struct Draws {
   u64 key;
   u64 stream;
   u64 first;
+#if PART
+  u64 here;       // elements of a sample
+  u64 elsewhere;  // its other parts'
+#endif
 };
 
-__device__ __forceinline__ Draws draws_of(
-    u64 key, const long long* position, long long per_sample, int layer, int operation) {
+// per_sample: a sample's elements here. part, parts: which of its parts they are, of how many; 0 of
+// 1 without PART.
+__device__ __forceinline__ Draws draws_of(u64 key, const long long* position, long long per_sample,
+    int part, int parts, int layer, int operation) {
   Draws d;
   d.key = key;
   d.stream = stream_of((u64)position[0], (u64)layer, (u64)operation);
+#if PART
+  d.here = (u64)per_sample;
+  d.elsewhere = d.here * (u64)(parts - 1);
+  d.first = d.here * ((u64)parts * (u64)position[1] + (u64)part);
+#else
   d.first = (u64)(per_sample * position[1]);
+#endif
   return d;
+}
+
+// The global index of the micro-batch's element i: from one sample to the next the other parts lie
+// in between.
+__device__ __forceinline__ u64 index_of(const Draws& d, u64 i) {
+#if PART
+  return d.first + i + i / d.here * d.elsewhere;
+#else
+  return d.first + i;
+#endif
 }
 
 // The draw of element i of the micro-batch.
 __device__ __forceinline__ float draw(const Draws& d, u64 i) {
-  const u64 index = d.first + i;
+  const u64 index = index_of(d, i);
   const uint4 four = philox(d.key, index >> 2, d.stream);
   const u32 lane = (u32)index & 3;
   return uniform(lane == 0 ? four.x : lane == 1 ? four.y : lane == 2 ? four.z : four.w);
 }
 
-// The draws of eight neighbours: a sample has a multiple of four elements, and so has i.
+// The draws of eight neighbours: i is a multiple of eight, and so, with PART, are a sample's elements
+// here, so that the eight are one sample's; without, those are a multiple of four.
 __device__ __forceinline__ void draw8(const Draws& d, u64 i, float (&u)[8]) {
-  const u64 block = (d.first + i) >> 2;
+  const u64 block = index_of(d, i) >> 2;
 #pragma unroll
   for (int k = 0; k < 2; k++) {
     const uint4 four = philox(d.key, block + k, d.stream);

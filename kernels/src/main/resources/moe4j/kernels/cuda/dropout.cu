@@ -3,9 +3,11 @@
 #include "common.cuh"
 
 // compile: -DTYPE=bf16 -DALIGNED=1
+// compile: -DTYPE=bf16 -DALIGNED=1 -DPART=1
 // compile: -DTYPE=float -DALIGNED=0
-// TYPE: the elements' type. ALIGNED: a sample has a multiple of four elements, addresses are
-// multiples of 16 bytes.
+// compile: -DTYPE=float -DALIGNED=0 -DPART=1
+// TYPE: the elements' type. ALIGNED: a sample has a multiple of four elements, or of eight with PART
+// (common.cuh), and addresses are multiples of 16 bytes.
 #ifndef TYPE
 #define TYPE bf16
 #endif
@@ -28,11 +30,11 @@ __device__ __forceinline__ void draw_all(
 // out [size], in [0, 1).
 extern "C" __global__ void __launch_bounds__(256) uniform_draws(
     float* __restrict__ out, long long size, u64 key, const long long* position,
-    long long per_sample, int layer, int operation) {
+    long long per_sample, int part, int parts, int layer, int operation) {
   const long long i = ((long long)blockIdx.x * 256 + threadIdx.x) * 8;
   if (i >= size) return;
   float u[8];
-  draw_all(draws_of(key, position, per_sample, layer, operation), i, size, u);
+  draw_all(draws_of(key, position, per_sample, part, parts, layer, operation), i, size, u);
   if (ALIGNED && i + 8 <= size) {
     store8(out + i, u);
   } else {
@@ -46,7 +48,7 @@ extern "C" __global__ void __launch_bounds__(256) uniform_draws(
 // y = x scale where the draw is at least p, else x times 0; scale is rounded to the type first.
 extern "C" __global__ void __launch_bounds__(256) dropout(
     const T* __restrict__ x, T* __restrict__ y, long long size, u64 key, const long long* position,
-    long long per_sample, int layer, int operation, float p, float scale) {
+    long long per_sample, int part, int parts, int layer, int operation, float p, float scale) {
   const long long i = ((long long)blockIdx.x * 256 + threadIdx.x) * 8;
   if (i >= size) return;
   const bool whole = ALIGNED && i + 8 <= size;
@@ -60,7 +62,7 @@ extern "C" __global__ void __launch_bounds__(256) dropout(
     }
   }
   float u[8];
-  draw_all(draws_of(key, position, per_sample, layer, operation), i, size, u);
+  draw_all(draws_of(key, position, per_sample, part, parts, layer, operation), i, size, u);
   const float kept = to_float(from_float<T>(scale));
 #pragma unroll
   for (int k = 0; k < 8; k++) v[k] *= u[k] >= p ? kept : 0.0f;

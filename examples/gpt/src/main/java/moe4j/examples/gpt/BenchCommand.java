@@ -10,6 +10,8 @@ import moe4j.config.Flag;
 import moe4j.config.Flags;
 import moe4j.kernels.Scopes;
 import moe4j.kernels.cuda.Cuda;
+import moe4j.parallel.World;
+import moe4j.parallel.WorldEnvironment;
 import moe4j.training.ComputeDevice;
 import moe4j.training.DevicePeak;
 import moe4j.training.Pretraining;
@@ -51,17 +53,12 @@ public final class BenchCommand implements Command {
 
   @Override
   public String name() {
-    return "bench";
+    return "bench gpt";
   }
 
   @Override
   public String summary() {
     return "time training steps, with the flags of pretrain-gpt; a figure a log interval";
-  }
-
-  @Override
-  public String positional() {
-    return "gpt";
   }
 
   @Override
@@ -71,12 +68,9 @@ public final class BenchCommand implements Command {
 
   @Override
   public int run(Flags.Parsed parsed) throws IOException {
-    if (!parsed.positional().equals(List.of("gpt"))) {
-      throw new IllegalArgumentException(
-          "what can be timed is gpt, not '%s'".formatted(String.join(" ", parsed.positional())));
-    }
     int warmup = parsed.get(Options.class).warmupSteps();
-    RunConfig config = RunConfig.of(parsed);
+    WorldEnvironment environment = WorldEnvironment.of(System.getenv());
+    RunConfig config = RunConfig.of(parsed, environment.size());
     int steps = config.training().steps();
     int interval = config.logging().logInterval();
     if (steps / interval <= (warmup + interval - 1) / interval) {
@@ -84,43 +78,59 @@ public final class BenchCommand implements Command {
           "--train-iters %d leaves no whole --log-interval %d behind --warmup-steps %d"
               .formatted(steps, interval, warmup));
     }
+    boolean compare = parsed.get(Options.class).compareCudaGraph();
     ShutdownSignal signal = ShutdownSignal.install();
-    if (!config.training().device().equals("cuda")) {
-      StepTimes times = new StepTimes(warmup);
-      Pretraining.run(config, new GptTask(config), signal, times);
-      System.out.println(
-          times.summary((long) config.training().globalBatchSize() * config.model().seqLength()));
-      return 0;
-    }
-    ComputeDevice.check(config.training().device());
-    if (!parsed.get(Options.class).compareCudaGraph()) {
-      print(List.of(onGpu("cuda", config, warmup, signal)));
-      return 0;
-    }
-    BenchResult graph = onGpu("cuda graph on", with(config, "on"), warmup, signal);
-    BenchResult eager = onGpu("cuda graph off", with(config, "off"), warmup, signal);
-    print(List.of(graph, eager));
-    if (graph.times().figures() > 0 && eager.times().figures() > 0) {
-      System.out.println(graph.against(eager));
+    try (World world = Pretraining.join(config, environment)) {
+      bench(world, config, warmup, compare, signal);
     }
     return 0;
   }
 
+  /** Times a run; rank 0 says what came of it. */
+  private static void bench(
+      World world, RunConfig config, int warmup, boolean compare, ShutdownSignal signal)
+      throws IOException {
+    if (!config.training().device().equals("cuda")) {
+      StepTimes times = new StepTimes(warmup);
+      Pretraining.run(world, config, new GptTask(config), signal, times);
+      if (world.rank() == 0) {
+        System.out.println(
+            times.summary((long) config.training().globalBatchSize() * config.model().seqLength()));
+      }
+      return;
+    }
+    ComputeDevice.check(config.training().device());
+    if (!compare) {
+      print(world, List.of(onGpu(world, "cuda", config, warmup, signal)));
+      return;
+    }
+    int processes = world.size();
+    BenchResult graph =
+        onGpu(world, "cuda graph on", with(config, "on", processes), warmup, signal);
+    BenchResult eager =
+        onGpu(world, "cuda graph off", with(config, "off", processes), warmup, signal);
+    print(world, List.of(graph, eager));
+    if (graph.times().figures() > 0 && eager.times().figures() > 0) {
+      System.out.println(graph.against(eager));
+    }
+  }
+
   /** The same run with or without captured graphs: of a flag that stands twice the last counts. */
-  private static RunConfig with(RunConfig config, String cudaGraph) {
+  private static RunConfig with(RunConfig config, String cudaGraph, int processes) {
     List<String> line = new ArrayList<>(config.commandLine());
     line.addAll(List.of("--cuda-graph", cudaGraph));
-    return RunConfig.parse(line.toArray(String[]::new));
+    return RunConfig.parse(processes, line.toArray(String[]::new));
   }
 
   /** A run from nothing: the memory that an earlier one held is given back before. */
-  private static BenchResult onGpu(String name, RunConfig config, int warmup, ShutdownSignal signal)
+  private static BenchResult onGpu(
+      World world, String name, RunConfig config, int warmup, ShutdownSignal signal)
       throws IOException {
     Cuda.emptyCache();
     Cuda.resetPeaks();
     GptTask task = new GptTask(config);
     StepTimes times = new StepTimes(warmup);
-    Pretraining.run(config, task, signal, times);
+    Pretraining.run(world, config, task, signal, times);
     Cuda.Memory memory = Cuda.memory();
     int batch = config.training().globalBatchSize();
     int padded = config.model().paddedVocabulary(task.vocabulary());
@@ -130,13 +140,16 @@ public final class BenchCommand implements Command {
         name,
         times,
         (long) batch * config.model().seqLength(),
-        FlopCount.of(config.model(), config.moe(), padded).of(batch),
+        FlopCount.of(config.model(), config.moe(), padded).of(batch) / world.size(),
         DevicePeak.of(dtype, device),
         memory.maxAllocated(),
         memory.maxReserved());
   }
 
-  private static void print(List<BenchResult> results) {
+  private static void print(World world, List<BenchResult> results) {
+    if (world.rank() > 0) {
+      return;
+    }
     System.out.printf("%s, commit %s%n", Cuda.name(), BuildInfo.commit());
     results.forEach(System.out::println);
   }

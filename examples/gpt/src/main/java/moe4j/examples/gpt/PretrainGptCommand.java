@@ -3,6 +3,8 @@ package moe4j.examples.gpt;
 import java.io.IOException;
 import moe4j.cli.Command;
 import moe4j.config.Flags;
+import moe4j.parallel.World;
+import moe4j.parallel.WorldEnvironment;
 import moe4j.training.Pretraining;
 import moe4j.training.RunConfig;
 import moe4j.training.ShutdownSignal;
@@ -39,9 +41,13 @@ public final class PretrainGptCommand implements Command {
 
   @Override
   public int run(Flags.Parsed parsed) throws IOException {
-    RunConfig config = RunConfig.of(parsed);
-    Pretraining.Outcome outcome =
-        Pretraining.run(config, new GptTask(config), ShutdownSignal.install(), null);
+    WorldEnvironment environment = WorldEnvironment.of(System.getenv());
+    RunConfig config = RunConfig.of(parsed, environment.size());
+    ShutdownSignal signal = ShutdownSignal.install();
+    Pretraining.Outcome outcome;
+    try (World world = Pretraining.join(config, environment)) {
+      outcome = Pretraining.run(world, config, new GptTask(config), signal, null);
+    }
     if (outcome.end() == Trainer.End.STOPPED && config.checkpoint().save() == null) {
       LOG.warn(
           "stopped at iteration {} without --save: nothing of what was learnt is kept",

@@ -1,0 +1,100 @@
+package moe4j.checkpoint;
+
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Optional;
+import java.util.OptionalLong;
+import java.util.Set;
+import java.util.function.Consumer;
+
+/**
+ * The search for the newest checkpoint that is whole: one candidate after the other, with a warning
+ * for each that is passed over. Rank 0 conducts it for all.
+ */
+final class NewestCheckpoint {
+  private final Path root;
+  private final CheckpointFolder folder;
+  private final Consumer<String> warnings;
+  private final Set<Path> tried = new HashSet<>();
+  private final List<String> problems = new ArrayList<>();
+  private OptionalLong tracked = OptionalLong.empty();
+  private boolean begun;
+
+  NewestCheckpoint(Path root, CheckpointFolder folder, Consumer<String> warnings) {
+    this.root = root;
+    this.folder = folder;
+    this.warnings = warnings;
+  }
+
+  /**
+   * The next directory to try; empty where there never was a checkpoint.
+   *
+   * @throws IOException where there are checkpoints and all have been tried
+   */
+  Optional<Path> next() throws IOException {
+    if (!begun) {
+      begun = true;
+      for (Path leftover : folder.leftovers()) {
+        warnings.accept(
+            "passing over " + leftover + ": a checkpoint that was not written to its end");
+      }
+    }
+    // The list is read anew each time: a run that saves meanwhile may replace what was in it.
+    List<CheckpointFolder.Found> found = folder.list();
+    for (CheckpointFolder.Found broken : found) {
+      if (broken.head() == null && tried.add(broken.directory())) {
+        report(broken.directory(), broken.problem());
+      }
+    }
+    tracked = folder.tracked();
+    for (CheckpointFolder.Found each : found) {
+      if (each.head() != null && tried.add(each.directory())) {
+        return Optional.of(each.directory());
+      }
+    }
+    return none();
+  }
+
+  private Optional<Path> none() throws IOException {
+    if (!problems.isEmpty()) {
+      throw new IOException(
+          "no checkpoint in " + root + " can be used: " + String.join("; ", problems));
+    }
+    if (Files.exists(folder.tracker())) {
+      throw new IOException(
+          folder.tracker() + " says that there are checkpoints, but " + root + " has none");
+    }
+    return Optional.empty();
+  }
+
+  /** The directory tried last cannot be used. */
+  void report(Path directory, String problem) {
+    // One that was pruned while we looked is not broken.
+    if (Files.isDirectory(directory)) {
+      problems.add(problem);
+      warnings.accept("checkpoint " + directory + " cannot be used: " + problem);
+    }
+  }
+
+  /** The directory tried last is the one. */
+  void use(Path directory, long iteration) {
+    if (!problems.isEmpty()) {
+      warnings.accept("using checkpoint " + directory + " instead");
+    }
+    if (tracked.isEmpty()) {
+      warnings.accept(
+          folder.tracker()
+              + " is missing or no number; using the checkpoint saved last, "
+              + directory);
+    } else if (tracked.getAsLong() != iteration) {
+      warnings.accept(
+          String.format(
+              "%s says %d; using the whole checkpoint saved last, %s",
+              folder.tracker(), tracked.getAsLong(), directory));
+    }
+  }
+}

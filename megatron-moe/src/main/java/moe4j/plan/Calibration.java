@@ -1,0 +1,72 @@
+package moe4j.plan;
+
+/**
+ * What a GPU reaches of its peaks, from the steps of GPT-2 in bf16 on one H200 that {@code
+ * docs/performance.md} takes apart; {@code docs/plan.md} says which figure gives which constant.
+ * Other kinds of GPU are taken to reach the same shares, which nobody has measured here.
+ */
+final class Calibration {
+  /** Share of the data sheet's bandwidth that AdamW reaches: 3.85 of 4.8 TB/s. */
+  static final double BANDWIDTH = 0.8;
+
+  /** Share of the peak that large products come to. */
+  private static final double PRODUCT = 0.8;
+
+  /** Width of a matrix at which its product comes to half of that. */
+  private static final double HALF_WIDTH = 200;
+
+  /** Share of the peak of the output layer's products: 7.6 TFLOP in some 10 ms. */
+  private static final double OUTPUT = 0.77;
+
+  /**
+   * Share of the peak of grouped products, their weights' traffic not counted: 11.1 TFLOP in 23.1
+   * ms less 4.2 for reading the weights twice and writing their gradients once.
+   */
+  private static final double GROUPED = 0.594;
+
+  /** The narrower side of the output layer and of the experts that these were measured with. */
+  private static final double MEASURED_WIDTH = 768;
+
+  /** Share of the peak of attention over long sequences with wide heads. */
+  private static final double ATTENTION = 0.414;
+
+  /** Channels of a head whose products take as long as the exponentials of their scores. */
+  private static final double HEAD = 64;
+
+  /** Queries that a kernel takes at a time, so that half a square more than the mask leaves. */
+  private static final double TILE = 128;
+
+  /** Share of the peak of the router's products: 0.17 TFLOP in 1 ms. */
+  static final double ROUTER = 0.18;
+
+  /** Seconds that a layer's kernels wait for each other, in a captured graph. */
+  static final double GAPS = 1e-4;
+
+  /** Passes over attention's weights where they are dropped out, forward and backward; assumed. */
+  static final double DROPOUT_PASSES = 10;
+
+  private Calibration() {}
+
+  /** Of a dense product with a weight [out, in]: {@code 0.8 w / (w + 200)}, w the narrower side. */
+  static double product(double in, double out) {
+    double width = Math.min(in, out);
+    return PRODUCT * width / (width + HALF_WIDTH);
+  }
+
+  /** Of the output layer's, which is as long as the vocabulary; narrow ones fall off likewise. */
+  static double output(double in, double out) {
+    double width = Math.min(MEASURED_WIDTH, Math.min(in, out));
+    return OUTPUT * product(width, width) / product(MEASURED_WIDTH, MEASURED_WIDTH);
+  }
+
+  /** Of a grouped product; narrower ones than were measured fall off as dense ones do. */
+  static double grouped(double in, double out) {
+    double width = Math.min(MEASURED_WIDTH, Math.min(in, out));
+    return GROUPED * product(width, width) / product(MEASURED_WIDTH, MEASURED_WIDTH);
+  }
+
+  /** Of attention, d channels a head and S tokens a sequence, the mask's half not counted. */
+  static double attention(double d, double sequence) {
+    return ATTENTION * d / (d + HEAD) * sequence / (sequence + TILE);
+  }
+}

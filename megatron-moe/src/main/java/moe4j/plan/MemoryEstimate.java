@@ -1,0 +1,70 @@
+package moe4j.plan;
+
+import java.util.stream.Stream;
+
+/**
+ * Bytes of the fullest rank. The backward makes gradients while it lets activations go, but what
+ * the allocator reserves comes to their sum, as measured; so they are added.
+ *
+ * @param parameters in the model's type
+ * @param gradients as a backward leaves them and, where several are added up, their fp32 sums
+ * @param optimizer fp32 masters and two moments, or this rank's part of them
+ * @param activations that one micro-batch keeps, the logits among them
+ * @param buffers what a backward works in, and buckets on their way
+ * @param constant CUDA's context, libraries, kernels and communicators; not libtorch's
+ */
+public record MemoryEstimate(
+    double parameters,
+    double gradients,
+    double optimizer,
+    double activations,
+    double buffers,
+    double constant) {
+
+  /** Assumed for the context, cuBLAS, cuDNN and our kernels. */
+  private static final double CONTEXT = Gpu.GIB;
+
+  /** Assumed for NCCL's buffers of a communicator. */
+  private static final double COMMUNICATOR = 0.25 * Gpu.GIB;
+
+  /** The estimate for a layout that nothing {@link Layout#refusal refuses}. */
+  public static MemoryEstimate of(ModelShape model, Layout layout, Choices choices) {
+    ParameterCount count = ParameterCount.of(model, layout.tp(), layout.ep(), layout.etp());
+    int e = model.bytes();
+    boolean early = choices.reducesInBackward(layout);
+    double bucket = Math.min(Choices.bucket(layout), (double) count.rank());
+    double left = early && model.bf16() ? 0 : (double) e * count.rank();
+    double sums = Choices.sums(model, layout) ? 4.0 * count.rank() : 0;
+    double shards = layout.distributedOptimizer() ? layout.dp() : 1;
+    double expertShards = layout.distributedOptimizer() ? layout.edp() : 1;
+    double each = model.bf16() ? 12 : 8;
+    ActivationMemory activations = new ActivationMemory(model, layout, choices);
+    return new MemoryEstimate(
+        (double) e * count.rank(),
+        left + sums,
+        each * (count.dense() / shards + count.experts() / expertShards),
+        activations.kept() + activations.logits(),
+        activations.working() + (early ? 2 * bucket * e : 0),
+        CONTEXT + communicators(model, layout) * COMMUNICATOR);
+  }
+
+  private static long communicators(ModelShape model, Layout layout) {
+    Stream<Group> dense = Stream.of(layout.tensorGroup(), layout.dataGroup());
+    Stream<Group> experts =
+        Stream.of(layout.expertGroup(), layout.expertTensorGroup(), layout.expertDataGroup());
+    return Stream.concat(dense, model.moeLayers() > 0 ? experts : Stream.of())
+        .filter(group -> !group.isAlone())
+        .distinct()
+        .count();
+  }
+
+  /** What libtorch's allocator is to reserve: all but the constant. */
+  public double reserved() {
+    return parameters + gradients + optimizer + activations + buffers;
+  }
+
+  /** All of it. */
+  public double total() {
+    return reserved() + constant;
+  }
+}

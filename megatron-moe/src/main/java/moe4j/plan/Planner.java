@@ -1,0 +1,152 @@
+package moe4j.plan;
+
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.stream.IntStream;
+
+/** Tries the layouts of a model on a cluster. */
+public final class Planner {
+  private final ModelShape model;
+  private final Cluster cluster;
+  private final Choices choices;
+
+  /** A planner of one model. */
+  public Planner(ModelShape model, Cluster cluster, Choices choices) {
+    this.model = model;
+    this.cluster = cluster;
+    this.choices = choices;
+  }
+
+  /**
+   * What is to be tried.
+   *
+   * @param globalBatch sequences of a step
+   * @param microBatches the sizes of micro-batches
+   * @param sequenceParallel whether tensor parallelism comes with it
+   * @param tp the only size to try, or null for all that divide the world
+   * @param ep the same of experts
+   * @param etp the same of each expert, or null for 1 and TP
+   */
+  public record Space(
+      int globalBatch,
+      List<Integer> microBatches,
+      boolean sequenceParallel,
+      Integer tp,
+      Integer ep,
+      Integer etp) {
+
+    /** Refuses what is no size. */
+    public Space {
+      microBatches = List.copyOf(microBatches);
+      positive("global-batch-size", globalBatch);
+      microBatches.forEach(size -> positive("micro-batch-size", size));
+      positive("tensor-model-parallel-size", tp);
+      positive("expert-model-parallel-size", ep);
+      positive("expert-tensor-parallel-size", etp);
+    }
+
+    private static void positive(String flag, Integer value) {
+      if (value != null && value < 1) {
+        throw new IllegalArgumentException("--%s %d is not positive".formatted(flag, value));
+      }
+    }
+  }
+
+  /** A layout that can be, and what it comes to. */
+  public record Candidate(Layout layout, MemoryEstimate memory, TimeEstimate time) {}
+
+  /**
+   * What came of it.
+   *
+   * @param fitting layouts that fit, the fastest first
+   * @param tooLarge layouts that do not, the one that lacks least first
+   * @param impossible how many layouts cannot be
+   * @param commonest why most of those cannot, and how many; null where all can
+   */
+  public record Plan(
+      List<Candidate> fitting, List<Candidate> tooLarge, int impossible, Reason commonest) {}
+
+  /**
+   * A reason by one example.
+   *
+   * @param layouts that it is true of
+   */
+  public record Reason(String sentence, int layouts) {}
+
+  /** The estimates of one layout that can be. */
+  public Candidate estimate(Layout layout) {
+    return new Candidate(
+        layout,
+        MemoryEstimate.of(model, layout, choices),
+        TimeEstimate.of(model, layout, choices, cluster));
+  }
+
+  /** Tries all of a space. */
+  public Plan plan(Space space) {
+    List<Candidate> fitting = new ArrayList<>();
+    List<Candidate> tooLarge = new ArrayList<>();
+    Map<String, List<String>> impossible = new HashMap<>();
+    for (Layout layout : layouts(space)) {
+      Optional<Layout.Refusal> refusal = layout.refusal(model);
+      if (refusal.isPresent()) {
+        impossible
+            .computeIfAbsent(refusal.get().kind(), kind -> new ArrayList<>())
+            .add(refusal.get().sentence());
+        continue;
+      }
+      Candidate candidate = estimate(layout);
+      boolean fits = candidate.memory().total() <= cluster.usable();
+      (fits ? fitting : tooLarge).add(candidate);
+    }
+    fitting.sort(
+        Comparator.comparingDouble((Candidate c) -> c.time().seconds())
+            .thenComparingDouble(c -> c.memory().total()));
+    tooLarge.sort(Comparator.comparingDouble(c -> c.memory().total()));
+    Reason commonest =
+        impossible.values().stream()
+            .max(Comparator.comparingInt(List::size))
+            .map(sentences -> new Reason(sentences.get(0), sentences.size()))
+            .orElse(null);
+    return new Plan(
+        List.copyOf(fitting),
+        List.copyOf(tooLarge),
+        impossible.values().stream().mapToInt(List::size).sum(),
+        commonest);
+  }
+
+  private List<Layout> layouts(Space space) {
+    List<Layout> layouts = new ArrayList<>();
+    int world = cluster.worldSize();
+    boolean experts = model.moeLayers() > 0;
+    for (int tp : sizes(space.tp(), world)) {
+      for (int ep : experts ? sizes(space.ep(), world) : List.of(1)) {
+        for (int etp : experts ? expertTensorSizes(space.etp(), tp) : List.of(1)) {
+          for (int microBatch : space.microBatches()) {
+            boolean sequence = space.sequenceParallel() && tp > 1;
+            int batch = space.globalBatch();
+            layouts.add(new Layout(world, tp, sequence, ep, etp, false, microBatch, batch));
+            // Of one data parallel rank the optimizer has no parts.
+            if (tp < world) {
+              layouts.add(new Layout(world, tp, sequence, ep, etp, true, microBatch, batch));
+            }
+          }
+        }
+      }
+    }
+    return layouts;
+  }
+
+  private static List<Integer> sizes(Integer only, int world) {
+    return only != null
+        ? List.of(only)
+        : IntStream.rangeClosed(1, world).filter(n -> world % n == 0).boxed().toList();
+  }
+
+  private static List<Integer> expertTensorSizes(Integer only, int tp) {
+    return only != null ? List.of(only) : tp == 1 ? List.of(1) : List.of(1, tp);
+  }
+}

@@ -1,0 +1,106 @@
+package moe4j.plan;
+
+import java.util.Comparator;
+import java.util.LinkedHashMap;
+import java.util.Map;
+import moe4j.training.record.FlopCount;
+
+/**
+ * Seconds of a step: {@code M (work + tensor + exchange) + exposed + optimizer} for M
+ * micro-batches. The fullest expert rank holds up all others.
+ *
+ * @param work of all micro-batches
+ * @param tensor tensor parallel collectives, all of which the computation waits for
+ * @param exchange the experts' all-to-alls and, where an expert is split, its rows' gathers
+ * @param reduction gradients' reduction and the distributed optimizer's gather, all of it
+ * @param exposed what of that nothing else hides
+ * @param optimizer the update, the gradients' norm and their zeroing
+ * @param flops of the model's step, as Megatron counts them
+ */
+public record TimeEstimate(
+    StepWork work,
+    double tensor,
+    double exchange,
+    double reduction,
+    double exposed,
+    double optimizer,
+    double flops) {
+
+  /** The estimate for a layout that nothing {@link Layout#refusal refuses}. */
+  public static TimeEstimate of(ModelShape model, Layout layout, Choices choices, Cluster cluster) {
+    int m = layout.microBatches();
+    StepWork once = StepWork.of(model, layout, choices, cluster.gpu());
+    StepWork work =
+        new StepWork(
+            m * once.products(),
+            m * once.grouped(),
+            m * once.attention(),
+            m * once.memory(),
+            m * once.gaps(),
+            m * once.flops());
+    Traffic traffic = new Traffic(model, layout, choices, cluster);
+    double tensor = traffic.tensor();
+    double exchange = traffic.exchange();
+    double pass = once.seconds() + tensor + exchange;
+    // A backward is two of a micro-batch's three thirds; the last one alone hides the reduction.
+    double reduce = traffic.reduce();
+    double gather = traffic.gather();
+    double exposed =
+        traffic.exposed(reduce, choices.reducesInBackward(layout) ? pass * 2 / 3 : 0)
+            + traffic.exposed(gather, choices.overlapParamGather() ? pass / 3 : 0);
+    return new TimeEstimate(
+        work,
+        m * tensor + traffic.wholeParameters(),
+        m * exchange,
+        reduce + gather,
+        exposed,
+        optimizer(model, layout, cluster.gpu()),
+        FlopCount.of(model.config(), model.moe(), model.vocabulary()).of(layout.globalBatch()));
+  }
+
+  /**
+   * The update at the memory's bandwidth: master and moments read and written (24 bytes), the bf16
+   * parameter written (2), gradients read twice, for the norm, and once (2 each, or 4 where they
+   * are sums, which are zeroed as well).
+   */
+  private static double optimizer(ModelShape model, Layout layout, Gpu gpu) {
+    ParameterCount count = ParameterCount.of(model, layout.tp(), layout.ep(), layout.etp());
+    boolean sums = Choices.sums(model, layout);
+    boolean kept = layout.dp() > 1 || layout.microBatches() > 1;
+    double gradient = sums || !model.bf16() ? 4 : 2;
+    double each = 24 + (model.bf16() ? 2 : 0) + 2 * gradient;
+    boolean sharded = layout.distributedOptimizer();
+    double updated =
+        count.dense() / (sharded ? layout.dp() : 1.0)
+            + count.experts() / (sharded ? layout.edp() : 1.0);
+    double zeroed = kept ? gradient * count.rank() : 0;
+    return (each * updated + zeroed) / (Calibration.BANDWIDTH * gpu.bandwidth());
+  }
+
+  /** All of it. */
+  public double seconds() {
+    return work.seconds() + tensor + exchange + exposed + optimizer;
+  }
+
+  /** Model FLOPs utilisation of the whole cluster, in percent. */
+  public double utilisation(ModelShape model, Cluster cluster) {
+    double rate = flops / seconds() / cluster.worldSize();
+    return 100 * rate / cluster.gpu().peak(model.bf16());
+  }
+
+  /** The part of the step that is the longest, in words. */
+  public String bound() {
+    Map<String, Double> parts = new LinkedHashMap<>();
+    parts.put("products", work.products() + work.grouped() + work.attention());
+    parts.put("memory", work.memory());
+    parts.put("launches", work.gaps());
+    parts.put("tensor parallel", tensor);
+    parts.put("expert exchange", exchange);
+    parts.put("gradients", exposed);
+    parts.put("optimizer", optimizer);
+    return parts.entrySet().stream()
+        .max(Comparator.comparingDouble(Map.Entry::getValue))
+        .orElseThrow()
+        .getKey();
+  }
+}

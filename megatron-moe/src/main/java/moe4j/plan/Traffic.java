@@ -1,0 +1,123 @@
+package moe4j.plan;
+
+import moe4j.transformer.TransformerConfig;
+
+/** Seconds that a rank's collectives take, by what they are for. */
+final class Traffic {
+  private final ModelShape model;
+  private final TransformerConfig config;
+  private final Layout layout;
+  private final Cluster cluster;
+  private final ParameterCount count;
+  private final double load;
+  private final double buckets;
+
+  Traffic(ModelShape model, Layout layout, Choices choices, Cluster cluster) {
+    this.model = model;
+    this.config = model.config();
+    this.layout = layout;
+    this.cluster = cluster;
+    this.count = ParameterCount.of(model, layout.tp(), layout.ep(), layout.etp());
+    this.load = model.load(layout.ep(), choices.imbalance());
+    // Without overlap all gradients go in one.
+    this.buckets =
+        choices.reducesInBackward(layout) ? Math.ceil(count.rank() / Choices.bucket(layout)) : 1;
+  }
+
+  /**
+   * Bytes of a micro-batch's hidden states, {@code T h e}: what a tensor parallel group passes on.
+   */
+  double hidden() {
+    return (double) layout.microBatch() * config.seqLength() * config.hiddenSize() * model.bytes();
+  }
+
+  /**
+   * A micro-batch's tensor parallel collectives. A block that is split (attention, a dense
+   * feed-forward block, a shared expert) all-reduces its output forward and its input's gradient
+   * backward; with sequence parallelism it gathers and scatters each way, and gathers its input
+   * once more for the weights' gradients. So do the embedding (no input's gradient) and the output
+   * layer (no output); the loss reduces three numbers a token.
+   */
+  double tensor() {
+    if (layout.tp() == 1) {
+      return 0;
+    }
+    int blocks =
+        config.numLayers()
+            + model.denseLayers()
+            + (model.sharedHidden() > 0 ? model.moeLayers() : 0);
+    Group group = layout.tensorGroup();
+    double tokens = (double) layout.microBatch() * config.seqLength();
+    double loss = 3 * cluster.reduce(group, 4 * tokens);
+    return layout.sequenceParallel()
+        ? (5 * blocks + 5) * cluster.gather(group, hidden()) + loss
+        : (2 * blocks + 2) * cluster.reduce(group, hidden()) + loss;
+  }
+
+  /** A step's sum, over the TP group, of whole parameters' gradients that see some tokens each. */
+  double wholeParameters() {
+    return layout.sequenceParallel() && layout.tp() > 1
+        ? cluster.reduce(layout.tensorGroup(), 4.0 * count.whole())
+        : 0;
+  }
+
+  /** Bytes of the rows that a rank's tokens are to experts, {@code k T h e}: one way. */
+  double routed() {
+    return (double) model.topk() * layout.localTokens(model) * config.hiddenSize() * model.bytes();
+  }
+
+  /**
+   * A micro-batch's ways to the experts and back, forward and backward: four all-to-alls of {@code
+   * k T h e (EP - 1) / EP} bytes a layer, the fullest rank's; and as many gathers or
+   * reduce-scatters over ranks that share an expert.
+   */
+  double exchange() {
+    double once = 0;
+    if (layout.ep() > 1) {
+      once += cluster.exchange(layout.expertGroup(), load * routed());
+    }
+    if (layout.etp() > 1) {
+      once += cluster.gather(layout.expertTensorGroup(), load * layout.etp() * routed());
+    }
+    return 4 * model.moeLayers() * once;
+  }
+
+  /**
+   * A step's reduction of gradients, fp32: of the dense model's over the data parallel ranks, of
+   * the experts' over theirs; to the parts of a distributed optimizer, or to all.
+   */
+  double reduce() {
+    return reduce(layout.dataGroup(), count.dense())
+        + reduce(layout.expertDataGroup(), count.experts());
+  }
+
+  private double reduce(Group group, long parameters) {
+    if (group.isAlone() || parameters == 0) {
+      return 0;
+    }
+    double part = 4.0 * parameters / buckets;
+    return buckets
+        * (layout.distributedOptimizer()
+            ? cluster.gather(group, part)
+            : cluster.reduce(group, part));
+  }
+
+  /** A step's gather of the parameters that a distributed optimizer has updated. */
+  double gather() {
+    return layout.distributedOptimizer()
+        ? gather(layout.dataGroup(), count.dense())
+            + gather(layout.expertDataGroup(), count.experts())
+        : 0;
+  }
+
+  private double gather(Group group, long parameters) {
+    return group.isAlone() || parameters == 0
+        ? 0
+        : buckets * cluster.gather(group, (double) model.bytes() * parameters / buckets);
+  }
+
+  /** What a computation of so many seconds does not hide: the last bucket at least. */
+  double exposed(double seconds, double beside) {
+    return beside == 0 ? seconds : Math.max(seconds - beside, seconds / buckets);
+  }
+}

@@ -1,0 +1,63 @@
+package moe4j.plan;
+
+import moe4j.config.Flags;
+import moe4j.config.Refusals;
+import moe4j.moe.MoeConfig;
+import moe4j.transformer.TransformerConfig;
+
+/** Models and clusters that plans are tried on. */
+final class Plans {
+  /** GPT-2 124M of docs/performance.md. */
+  static final String GPT2 =
+      "--num-layers 12 --hidden-size 768 --num-attention-heads 12 --seq-length 1024";
+
+  /** GPT-2 350M of the same. */
+  static final String GPT2_MEDIUM =
+      "--num-layers 24 --hidden-size 1024 --num-attention-heads 16 --seq-length 1024";
+
+  /** The experts of the same. */
+  static final String EXPERTS = "--num-experts 96 --moe-ffn-hidden-size 1536";
+
+  /** Mixtral 8x7B's shape, its experts apart. */
+  static final String MIXTRAL =
+      "--num-layers 32 --hidden-size 4096 --num-attention-heads 32 --group-query-attention"
+          + " --num-query-groups 8 --ffn-hidden-size 14336 --swiglu --seq-length 4096"
+          + " --position-embedding-type rope --normalization RMSNorm --disable-bias-linear"
+          + " --untie-embeddings-and-output-weights";
+
+  static final Choices BALANCED = new Choices(false, false, 1);
+
+  private Plans() {}
+
+  /** GPT-2's vocabulary, padded; bf16. */
+  static ModelShape gpt2(String flags, String moe) {
+    return model(flags, moe, 50304);
+  }
+
+  static ModelShape model(String flags, String moe, int vocabulary) {
+    return new ModelShape(
+        Flags.parse(TransformerConfig.class, Refusals.words(flags)),
+        MoeConfig.parse(Refusals.words(moe)),
+        vocabulary,
+        true);
+  }
+
+  static ModelShape fp32(ModelShape model) {
+    return new ModelShape(model.config(), model.moe(), model.vocabulary(), false);
+  }
+
+  static Layout single(int batch) {
+    return layout(1, 1, 1, 1, false, batch, batch);
+  }
+
+  /** With sequence parallelism where there is tensor parallelism. */
+  static Layout layout(
+      int world, int tp, int ep, int etp, boolean distributed, int microBatch, int batch) {
+    return new Layout(world, tp, tp > 1, ep, etp, distributed, microBatch, batch);
+  }
+
+  /** Nodes of eight whose links pass 1 GB/s without delay, so that seconds are GB. */
+  static Cluster gigabytes(int world) {
+    return new Cluster(Gpu.named("h200"), world, 8, 1e9, 1e9, 0);
+  }
+}

@@ -32,6 +32,7 @@ final class DeviceStep implements AutoCloseable {
   private final StepMetrics metrics;
   private final BatchBuffers buffers;
   private final RepeatedWork work;
+  private final int microBatches;
   private final RepeatedWork.Piece microStep;
   private final RepeatedWork.Piece lastMicroStep;
   private final RepeatedWork.Piece update;
@@ -57,10 +58,10 @@ final class DeviceStep implements AutoCloseable {
     this.say = say;
     Device device = buffers.form().device();
     this.work = training.capturesGraphs() ? RepeatedWork.captured(say) : RepeatedWork.eager();
+    this.microBatches = training.microBatches() / groups.data().size();
     boolean differs = optimizer.lastMicroBatchDiffers();
     this.lastMicroStep = microStep(differs ? "last micro-step" : "micro-step", true);
-    this.microStep =
-        differs && training.microBatches() > 1 ? microStep("micro-step", false) : lastMicroStep;
+    this.microStep = differs && microBatches > 1 ? microStep("micro-step", false) : lastMicroStep;
     this.update = work.piece("update", this::updateAndSum, () -> {});
     this.place =
         device.is_cuda() ? Scopes.keep(() -> Tensors.zeros(ScalarType.Long, device, 2)) : null;
@@ -96,7 +97,7 @@ final class DeviceStep implements AutoCloseable {
           });
       random = StepRandom.onDevice(training.seed(), place, rows);
     }
-    (index == training.microBatches() - 1 ? lastMicroStep : microStep).run();
+    (index == microBatches - 1 ? lastMicroStep : microStep).run();
     metrics.countMicroBatch();
   }
 

@@ -1,6 +1,8 @@
 package moe4j.training;
 
 import java.io.IOException;
+import java.util.List;
+import java.util.stream.Collectors;
 import moe4j.data.MegatronSampler;
 import moe4j.data.SampleDataset;
 import moe4j.kernels.Tensors;
@@ -242,11 +244,21 @@ public final class Trainer implements AutoCloseable {
       state = state.skipped(training.globalBatchSize());
       if (!training.noCheckForNanInLossAndGrad()) {
         throw new TrainingDivergedException(
-            ("iteration %d: the loss or a gradient is not finite; its update was not made"
+            ("iteration %d: the loss or a gradient is not finite%s; its update was not made"
                     + " (--no-check-for-nan-in-loss-and-grad passes over such iterations)")
-                .formatted(iteration));
+                .formatted(iteration, where()));
       }
     }
+  }
+
+  /** The ranks that a skipped step's NaN or infinity came from, where there are several. */
+  private String where() {
+    List<Integer> ranks = world.isAlone() ? List.of() : optimizer.nonFiniteRanks();
+    if (ranks.isEmpty()) {
+      return "";
+    }
+    return (ranks.size() == 1 ? " on rank " : " on ranks ")
+        + ranks.stream().map(String::valueOf).collect(Collectors.joining(", "));
   }
 
   private void report(boolean reset) {

@@ -226,7 +226,8 @@ public abstract class CustomFunction {
         });
   }
 
-  private interface Body {
+  /** What a hook does. */
+  interface Body {
     /** A gradient for a gradient; the result carries a reference of its own. */
     Tensor call(Tensor gradient);
   }
@@ -265,7 +266,8 @@ public abstract class CustomFunction {
     tensor.register_hook(hook);
   }
 
-  private static final class Hook extends TensorTensorHook {
+  /** A hook whose result is let go of when libtorch has its own reference. */
+  static final class Hook extends TensorTensorHook {
     private final Body body;
 
     Hook(Body body) {

@@ -57,6 +57,10 @@ public final class FusedAdamW implements AutoCloseable {
   private final long[] sizes;
   private final long[] table;
   private final int chunks;
+
+  /** By slot, the chunks up to its end. */
+  private final int[] chunkEnds;
+
   private final Tensor deviceTable;
   private final Tensor deviceChunks;
   private final Tensor partials;
@@ -79,6 +83,7 @@ public final class FusedAdamW implements AutoCloseable {
     this.epsilon = epsilon;
     this.clipGrad = clipGrad;
     this.sizes = new long[slots.size()];
+    this.chunkEnds = new int[slots.size()];
     this.table = new long[slots.size() * WORDS];
     List<Long> parts = new ArrayList<>();
     for (int i = 0; i < sizes.length; i++) {
@@ -86,6 +91,7 @@ public final class FusedAdamW implements AutoCloseable {
       for (long chunk = 0; chunk * CHUNK < sizes[i]; chunk++) {
         parts.add((long) i << 32 | chunk);
       }
+      chunkEnds[i] = parts.size();
     }
     this.chunks = parts.size();
     Device device = slots.get(0).parameter().device();
@@ -166,19 +172,51 @@ public final class FusedAdamW implements AutoCloseable {
    * @param foundInf fp32, a scalar: 1 where the last step was skipped, and then where this one was
    */
   public void step(Tensor rates, Tensor step, Tensor norm, Tensor foundInf) {
+    sumChunks(chunks);
+    finish(partials, chunks, rates, step, norm, foundInf);
+  }
+
+  /**
+   * The sum of squares of the gradients of the first slots: fp64, a scalar. Where ranks have parts
+   * of a model and copies, the slots that this one counts come first, and the sum over the ranks
+   * goes to {@link #step(Tensor, Tensor, Tensor, Tensor, Tensor)}.
+   */
+  public Tensor squares(int slots) {
+    int count = slots == 0 ? 0 : chunkEnds[slots - 1];
+    if (count > 0) {
+      sumChunks(count);
+    }
+    return partials.narrow(0, 0, count).to(ScalarType.Double).sum();
+  }
+
+  /**
+   * {@link #step(Tensor, Tensor, Tensor, Tensor)} by a norm that others have a part in.
+   *
+   * @param squares fp32, one element: the sum of squares of all gradients
+   */
+  public void step(Tensor squares, Tensor rates, Tensor step, Tensor norm, Tensor foundInf) {
+    finish(squares, 1, rates, step, norm, foundInf);
+  }
+
+  /** Each of the first chunks' sum of squares. */
+  private void sumChunks(int count) {
     if (!bound) {
       throw new IllegalStateException("a step without gradients");
     }
     CudaKernel.of("adamw.cu", "norm_partials")
-        .launch(chunks, THREADS, 0, deviceTable, deviceChunks, partials);
+        .launch(count, THREADS, 0, deviceTable, deviceChunks, partials);
+  }
+
+  private void finish(
+      Tensor squares, int count, Tensor rates, Tensor step, Tensor norm, Tensor foundInf) {
     // A double goes as its bits.
     CudaKernel.of("adamw.cu", "finalise")
         .launch(
             1,
             FINALISE_THREADS,
             0,
-            partials,
-            chunks,
+            squares,
+            count,
             Double.doubleToRawLongBits(beta1),
             Double.doubleToRawLongBits(beta2),
             Double.doubleToRawLongBits(epsilon),

@@ -23,6 +23,15 @@ public final class TensorLists {
     }
   }
 
+  /** The sum of squares of all elements of all tensors, fp64, a scalar. */
+  public static Tensor squares(List<Tensor> tensors) {
+    try (NoGradGuard guard = new NoGradGuard()) {
+      // 7 is fp64's code.
+      List<Tensor> each = NORM.callForList(tensors, 2.0, 7L);
+      return torch.stack(Tensors.vector(each)).square().sum();
+    }
+  }
+
   /** Copies each source over its target, converting its type. */
   public static void copy(List<Tensor> targets, List<Tensor> sources) {
     COPY.call(targets, sources, false);

@@ -1,13 +1,16 @@
 package moe4j.optimizer;
 
 import java.util.ArrayList;
+import java.util.Comparator;
 import java.util.List;
+import java.util.stream.IntStream;
 import moe4j.kernels.FusedAdamW;
 import moe4j.kernels.Kernels;
 import moe4j.kernels.Scopes;
 import moe4j.kernels.TensorLists;
 import moe4j.kernels.Tensors;
 import moe4j.parallel.Groups;
+import moe4j.parallel.ParallelConfig;
 import moe4j.transformer.Parameter;
 import moe4j.transformer.ParameterSet;
 import org.bytedeco.pytorch.NoGradGuard;
@@ -25,18 +28,32 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  * <p>On a GPU the update is a kernel of ours, {@link FusedAdamW}; elsewhere, and as its reference,
  * it is libtorch's operations over lists. There it reads the gradients as the backward left them;
  * fp32 sums are kept only where there is something to add up.
+ *
+ * <p>Where the model is divided among ranks, gradients are summed over those that share a parameter
+ * ({@link Sharing}), and norm, clip factor and found-inf are the same bits on all ranks: all clip
+ * and skip alike. With {@code --use-distributed-optimizer} a rank holds the state of segments of
+ * its parameters only, and updates these.
  */
 public final class AdamW implements AutoCloseable {
 
   /**
-   * What the optimizer holds for a parameter.
+   * What the optimizer holds for a parameter, or for a segment of it: the elements that this rank
+   * updates. Its tensors are of the parameter's shape where it is all of it, else flat.
    *
    * @param parameter the model's
+   * @param from the first element, among the rank's own in row-major order
+   * @param to behind the last
    * @param master fp32; the parameter itself where that is fp32
    * @param expAvg fp32, the first moment
    * @param expAvgSq fp32, the second moment
    */
-  public record State(Parameter parameter, Tensor master, Tensor expAvg, Tensor expAvgSq) {
+  public record State(
+      Parameter parameter, long from, long to, Tensor master, Tensor expAvg, Tensor expAvgSq) {
+
+    /** The segment as a view of a tensor of the parameter's shape. */
+    public Tensor of(Tensor like) {
+      return to - from == like.numel() ? like : like.view(-1).narrow(0, from, to - from);
+    }
 
     /** Whether the master is a tensor of its own. */
     public boolean hasMaster() {
@@ -47,10 +64,25 @@ public final class AdamW implements AutoCloseable {
   private final OptimizerConfig config;
   private final ParameterSet parameters;
   private final boolean masters;
+  private final boolean distributed;
   private final List<State> states = new ArrayList<>();
+
+  /** What the model computes with, by state. */
+  private final List<Tensor> values = new ArrayList<>();
+
   private final List<Tensor> owned = new ArrayList<>();
-  private final Gradients gradients;
+  private final StepGradients gradients;
+
+  /** Null where there is one rank: nothing is communicated then. */
+  private final GradientReducer reducer;
+
+  private final GlobalSums sums;
   private final FusedAdamW fused;
+
+  /** The states in the order of the kernel's slots: those that this rank counts come first. */
+  private final List<Integer> slotOrder;
+
+  private final int countedSlots;
   private final List<Integer> decayed = new ArrayList<>();
   private final List<Integer> undecayed = new ArrayList<>();
   private final Tensor rates;
@@ -66,55 +98,88 @@ public final class AdamW implements AutoCloseable {
    * @param microBatches whose gradients a step adds up
    */
   public AdamW(ParameterSet parameters, OptimizerConfig config, int microBatches) {
+    this(parameters, config, microBatches, ParallelConfig.single());
+  }
+
+  /**
+   * The same of this rank's part of a model. It is made before anything else takes the parameters'
+   * memory, as a distributed optimizer moves it.
+   *
+   * @param parallel how gradients and the optimizer's state are divided
+   */
+  public AdamW(
+      ParameterSet parameters, OptimizerConfig config, int microBatches, ParallelConfig parallel) {
     this.config = config;
     this.parameters = parameters;
     this.masters = parameters.dtype() != ScalarType.Float;
     var device = parameters.device();
-    for (Parameter p : parameters.all()) {
-      (p.decay() ? decayed : undecayed).add(states.size());
-      Tensor master = masters ? own(() -> p.tensor().detach().to(ScalarType.Float)) : p.tensor();
-      states.add(
-          new State(
-              p,
-              master,
-              own(() -> Tensors.zeros(ScalarType.Float, device, p.tensor().shape())),
-              own(() -> Tensors.zeros(ScalarType.Float, device, p.tensor().shape()))));
+    Groups groups = parameters.groups();
+    this.reducer = groups.world().isAlone() ? null : new GradientReducer(parameters, parallel);
+    this.distributed = reducer != null && parallel.useDistributedOptimizer();
+    if (reducer == null) {
+      parameters.all().forEach(p -> add(p, 0, p.tensor().numel(), null));
+    } else {
+      reducer.segments().forEach(s -> add(s.parameter(), s.from(), s.to(), s.value()));
     }
+    List<Boolean> counted =
+        states.stream()
+            .map(s -> Sharing.of(s.parameter(), groups).countsHere(distributed))
+            .toList();
+    this.sums = new GlobalSums(groups.world(), device, counted);
+    this.slotOrder =
+        IntStream.range(0, states.size())
+            .boxed()
+            .sorted(Comparator.comparing(i -> !counted.get(i)))
+            .toList();
+    this.countedSlots = (int) counted.stream().filter(c -> c).count();
     this.rates = own(() -> Tensors.zeros(ScalarType.Float, device, 2));
     this.step = own(() -> Tensors.zeros(ScalarType.Float, device));
     this.norm = own(() -> Tensors.zeros(ScalarType.Float, device));
     this.foundInf = own(() -> Tensors.zeros(ScalarType.Float, device));
     this.zeros = own(() -> Tensors.zeros(ScalarType.Double, device));
-    boolean gpu = device.is_cuda();
-    this.fused =
-        Kernels.take(foundInf)
-            ? new FusedAdamW(
-                slots(),
-                config.adamBeta1(),
-                config.adamBeta2(),
-                config.adamEps(),
-                config.clipGrad())
-            : null;
-    boolean summed = masters && (fused == null || microBatches > 1);
-    this.gradients =
-        new Gradients(
-            states.stream().map(s -> s.parameter().tensor()).toList(),
-            summed,
-            gpu && (summed || microBatches > 1));
+    // A rank may have nothing to update: its parts of small buckets may all be padding.
+    this.fused = Kernels.take(foundInf) && !states.isEmpty() ? fused() : null;
+    this.gradients = reducer != null ? reducer : ofOneRank(device.is_cuda(), microBatches);
     setLearningRate(config.lr());
   }
 
-  private List<FusedAdamW.Slot> slots() {
-    return states.stream()
-        .map(
-            s ->
-                new FusedAdamW.Slot(
-                    s.parameter().tensor(),
-                    s.master(),
-                    s.expAvg(),
-                    s.expAvgSq(),
-                    s.parameter().decay() ? config.weightDecay() : 0))
-        .toList();
+  private void add(Parameter p, long from, long to, Tensor value) {
+    (p.decay() ? decayed : undecayed).add(states.size());
+    Tensor computed = value == null ? p.tensor() : value;
+    values.add(computed);
+    Tensor master = masters ? own(() -> computed.detach().to(ScalarType.Float)) : computed;
+    states.add(new State(p, from, to, master, moment(computed), moment(computed)));
+  }
+
+  private Tensor moment(Tensor like) {
+    return own(() -> Tensors.zeros(ScalarType.Float, like.device(), like.shape()));
+  }
+
+  private FusedAdamW fused() {
+    return new FusedAdamW(
+        slotOrder.stream().map(this::slot).toList(),
+        config.adamBeta1(),
+        config.adamBeta2(),
+        config.adamEps(),
+        config.clipGrad());
+  }
+
+  private FusedAdamW.Slot slot(int index) {
+    State s = states.get(index);
+    return new FusedAdamW.Slot(
+        values.get(index),
+        s.master(),
+        s.expAvg(),
+        s.expAvgSq(),
+        s.parameter().decay() ? config.weightDecay() : 0);
+  }
+
+  private Gradients ofOneRank(boolean gpu, int microBatches) {
+    boolean summed = masters && (fused == null || microBatches > 1);
+    return new Gradients(
+        parameters.all().stream().map(Parameter::tensor).toList(),
+        summed,
+        gpu && (summed || microBatches > 1));
   }
 
   private Tensor own(java.util.function.Supplier<Tensor> made) {
@@ -128,9 +193,22 @@ public final class AdamW implements AutoCloseable {
     return parameters.groups();
   }
 
-  /** The state of each parameter, in the parameters' order. */
+  /** The state of each parameter, or of this rank's segments, in the parameters' order. */
   public List<State> states() {
     return states;
+  }
+
+  /** Whether this rank has only parts of the state of its parameters, and others have the rest. */
+  public boolean isDistributed() {
+    return distributed;
+  }
+
+  /**
+   * Whether the last of several micro-batches is another piece of work than those before it, as
+   * gradients are summed over the ranks meanwhile. A captured graph of its own is needed then.
+   */
+  public boolean lastMicroBatchDiffers() {
+    return reducer != null && reducer.overlaps();
   }
 
   /** The step counter: fp32, a scalar; skipped steps do not count. */
@@ -177,6 +255,15 @@ public final class AdamW implements AutoCloseable {
         });
   }
 
+  /**
+   * Before each micro-batch's backward, and in the same captured graph.
+   *
+   * @param last whether it is the step's last: gradients may be summed over the ranks meanwhile
+   */
+  public void beforeBackward(boolean last) {
+    gradients.beforeBackward(last);
+  }
+
   /** Takes a micro-batch's gradients over, after its backward. */
   public void accumulate() {
     gradients.accumulate();
@@ -187,9 +274,38 @@ public final class AdamW implements AutoCloseable {
     gradients.abandon();
   }
 
-  /** The gradients of the step so far, in the parameters' order, zeros where there are none. */
+  /**
+   * This rank's gradients of the step so far, in the parameters' order, zeros where there are none.
+   */
   public List<Tensor> gradients() {
-    return gradients.all();
+    return reducer != null ? reducer.ofParameters() : gradients.all();
+  }
+
+  /**
+   * The L2 norm of the masters of the whole model, which asks the device; all ranks call it and get
+   * the same.
+   */
+  public double parametersNorm() {
+    double[] result = new double[1];
+    Scopes.run(
+        () -> {
+          List<Tensor> all = states.stream().map(s -> s.master().detach()).toList();
+          result[0] =
+              reducer == null
+                  ? Tensors.item(TensorLists.norm(all).to(ScalarType.Double))
+                  : Math.sqrt(Tensors.item(sums.squares(all)));
+        });
+    return result[0];
+  }
+
+  /**
+   * The ranks whose own gradients were not finite in the last step that was skipped: what their
+   * backward gave, before it was summed with what other ranks have. A NaN that was communicated in
+   * the forward or the backward, between ranks that share a layer, is found on all of these; where
+   * only a sum left fp32's range, no rank is named. It asks the device, and all ranks call it.
+   */
+  public List<Integer> nonFiniteRanks() {
+    return reducer != null ? reducer.nonFiniteRanks() : List.of(0);
   }
 
   /** Clips, updates and forgets the gradients. */
@@ -202,14 +318,25 @@ public final class AdamW implements AutoCloseable {
   /** Before an update: has it look for the gradients where they are now. Not under capture. */
   public void bindGradients() {
     if (fused != null) {
-      Scopes.run(() -> fused.bind(gradients.orNull(), gradients.kept()));
+      Scopes.run(
+          () -> {
+            List<Tensor> found = gradients.orNull();
+            fused.bind(slotOrder.stream().map(found::get).toList(), gradients.kept());
+          });
     }
   }
 
-  /** Clips and updates, and ends the step for the parts of the model that wait for it. */
+  /**
+   * Sums the gradients over the ranks, clips and updates, and ends the step for the parts of the
+   * model that wait for it.
+   */
   public void update() {
     try (NoGradGuard guard = new NoGradGuard()) {
+      gradients.reduce();
       Scopes.run(fused != null ? this::fusedUpdate : this::referenceUpdate);
+      if (reducer != null) {
+        Scopes.run(() -> reducer.endStep(foundInf));
+      }
       Scopes.run(() -> parameters.endStep(foundInf));
     }
   }
@@ -221,23 +348,30 @@ public final class AdamW implements AutoCloseable {
 
   private void fusedUpdate() {
     if (countZeros) {
-      count(gradients.all());
+      zeros.copy_(sums.zeros(gradients.all()));
     }
-    fused.step(rates, step, norm, foundInf);
+    if (reducer == null) {
+      fused.step(rates, step, norm, foundInf);
+    } else {
+      Tensor squares = sums.overRanks(fused.squares(countedSlots));
+      fused.step(squares.to(ScalarType.Float), rates, step, norm, foundInf);
+    }
   }
 
-  private void count(List<Tensor> all) {
-    zeros.zero_();
-    all.forEach(g -> zeros.add_(g.eq(new Scalar(0)).sum()));
+  /** The gradients' norm; over ranks with the roundings of {@link FusedAdamW}. */
+  private Tensor norm(List<Tensor> all) {
+    return reducer == null
+        ? TensorLists.norm(all)
+        : sums.squares(all).to(ScalarType.Float).to(ScalarType.Double).sqrt();
   }
 
   private void referenceUpdate() {
     List<Tensor> all = gradients.all();
     Tensor learningRate =
         torch.where(foundInf.gt(new Scalar(0)), rates.select(0, 1), rates.select(0, 0));
-    norm.copy_(TensorLists.norm(all));
+    norm.copy_(norm(all));
     if (countZeros) {
-      count(all);
+      zeros.copy_(sums.zeros(all));
     }
     foundInf.copy_(norm.isfinite().logical_not());
     step.add_(foundInf.neg().add_(new Scalar(1.0)));
@@ -250,10 +384,8 @@ public final class AdamW implements AutoCloseable {
                 .clamp_min(new Scalar(1.0));
     update(all, decayed, config.weightDecay(), learningRate, scale);
     update(all, undecayed, 0.0, learningRate, scale);
-    if (masters) {
-      TensorLists.copy(
-          states.stream().map(s -> s.parameter().tensor()).toList(),
-          states.stream().map(State::master).toList());
+    if (masters && !states.isEmpty()) {
+      TensorLists.copy(values, states.stream().map(State::master).toList());
     }
     if (gradients.kept()) {
       all.forEach(Tensor::zero_);

@@ -11,13 +11,13 @@ import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
- * Where a step's gradients are between its micro-batches and its update: at the parameters, or, so
- * that many small bf16 ones are not lost, in fp32 sums.
+ * One rank's gradients of a step: at the parameters, or, so that many small bf16 ones are not lost,
+ * in fp32 sums.
  *
  * <p>On a GPU what several micro-batches are added to stays where it is and is set to zero by the
  * update: a captured graph knows addresses and no first micro-batch.
  */
-final class Gradients implements AutoCloseable {
+final class Gradients implements StepGradients {
   private final List<Tensor> parameters;
   private final boolean summed;
   private final boolean kept;
@@ -41,13 +41,19 @@ final class Gradients implements AutoCloseable {
     return Tensors.zeros(ScalarType.Float, like.device(), like.shape());
   }
 
-  /** Whether the update is to leave zeros. */
-  boolean kept() {
+  @Override
+  public boolean kept() {
     return kept;
   }
 
-  /** Takes a micro-batch's gradients over, after its backward. */
-  void accumulate() {
+  @Override
+  public void beforeBackward(boolean last) {}
+
+  @Override
+  public void reduce() {}
+
+  @Override
+  public void accumulate() {
     if (!summed) {
       return;
     }
@@ -74,8 +80,8 @@ final class Gradients implements AutoCloseable {
     }
   }
 
-  /** The step's gradients, in the parameters' order; null where a parameter got none. */
-  List<Tensor> orNull() {
+  @Override
+  public List<Tensor> orNull() {
     if (summed) {
       return sums;
     }
@@ -87,8 +93,8 @@ final class Gradients implements AutoCloseable {
     return gradients;
   }
 
-  /** The same, zeros for none. */
-  List<Tensor> all() {
+  @Override
+  public List<Tensor> all() {
     List<Tensor> gradients = new ArrayList<>(orNull());
     for (int i = 0; i < gradients.size(); i++) {
       if (gradients.get(i) == null) {
@@ -98,8 +104,8 @@ final class Gradients implements AutoCloseable {
     return gradients;
   }
 
-  /** Lets go of what is not kept, after the update. */
-  void forget() {
+  @Override
+  public void forget() {
     if (kept) {
       return;
     }
@@ -108,8 +114,8 @@ final class Gradients implements AutoCloseable {
     reset();
   }
 
-  /** Lets go of a backward's gradients that were not computed; sums so far stay. */
-  void abandon() {
+  @Override
+  public void abandon() {
     if (summed || !kept) {
       reset();
     }

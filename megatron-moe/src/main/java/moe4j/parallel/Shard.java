@@ -49,6 +49,7 @@ public record Shard(int dim, int blocks, int index, int count) {
    * @param shape its extent
    * @param local where it begins in dimension {@code dim} of the rank's own tensor
    */
+  @SuppressWarnings("ArrayRecordComponent") // a box: nobody compares two
   public record Part(long[] offset, long[] shape, long local) {}
 
   /**

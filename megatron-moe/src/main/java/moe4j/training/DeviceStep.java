@@ -20,6 +20,9 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  * clip, AdamW, sums for the log). Nothing in either asks the device a question, so on a GPU each is
  * a CUDA graph; what differs from step to step (batch, learning rate, the place that random numbers
  * are keyed by) is on the device before.
+ *
+ * <p>Where gradients are summed over ranks while the backward goes on, a step's last micro-step is
+ * another piece of work than those before it, and a graph of its own.
  */
 final class DeviceStep implements AutoCloseable {
   private final TrainingConfig training;
@@ -29,7 +32,9 @@ final class DeviceStep implements AutoCloseable {
   private final StepMetrics metrics;
   private final BatchBuffers buffers;
   private final RepeatedWork work;
+  private final int microBatches;
   private final RepeatedWork.Piece microStep;
+  private final RepeatedWork.Piece lastMicroStep;
   private final RepeatedWork.Piece update;
   private final Tensor place;
   private final Consumer<String> say;
@@ -53,10 +58,17 @@ final class DeviceStep implements AutoCloseable {
     this.say = say;
     Device device = buffers.form().device();
     this.work = training.capturesGraphs() ? RepeatedWork.captured(say) : RepeatedWork.eager();
-    this.microStep = work.piece("micro-step", () -> Scopes.run(this::microStep), this::abandon);
+    this.microBatches = training.microBatches() / groups.data().size();
+    boolean differs = optimizer.lastMicroBatchDiffers();
+    this.lastMicroStep = microStep(differs ? "last micro-step" : "micro-step", true);
+    this.microStep = differs && microBatches > 1 ? microStep("micro-step", false) : lastMicroStep;
     this.update = work.piece("update", this::updateAndSum, () -> {});
     this.place =
         device.is_cuda() ? Scopes.keep(() -> Tensors.zeros(ScalarType.Long, device, 2)) : null;
+  }
+
+  private RepeatedWork.Piece microStep(String name, boolean last) {
+    return work.piece(name, () -> Scopes.run(() -> microStep(last)), this::abandon);
   }
 
   /** The work that evaluations may share the memory of. */
@@ -85,16 +97,17 @@ final class DeviceStep implements AutoCloseable {
           });
       random = StepRandom.onDevice(training.seed(), place, rows);
     }
-    microStep.run();
+    (index == microBatches - 1 ? lastMicroStep : microStep).run();
     metrics.countMicroBatch();
   }
 
-  private void microStep() {
+  private void microStep(boolean last) {
     Pass pass = Pass.training(random);
     Tensor losses = model.loss(buffers.batch(), pass);
     Tensor sum = losses.mul(buffers.batch().lossMask()).sum();
     Tensor tokens = buffers.batch().lossMask().sum();
     Tensor total = pass.total(sum.div(tokens.clamp_min(new Scalar(1.0))));
+    optimizer.beforeBackward(last);
     total.mul(new Scalar(1.0 / training.microBatches())).backward();
     CustomFunction.settle();
     optimizer.accumulate();
@@ -125,7 +138,7 @@ final class DeviceStep implements AutoCloseable {
       AttentionBackend.chosen()
           .forEach((shape, kernel) -> say.accept("attention %s: %s".formatted(shape, kernel)));
     }
-    if (!microStep.captured()) {
+    if (!lastMicroStep.captured()) {
       optimizer.forgetGradients();
     }
   }

@@ -12,7 +12,7 @@ import moe4j.checkpoint.Slice;
 import moe4j.checkpoint.TensorSource;
 import moe4j.kernels.Tensors;
 import moe4j.optimizer.AdamW;
-import moe4j.parallel.Group;
+import moe4j.optimizer.Sharing;
 import moe4j.parallel.Groups;
 import moe4j.transformer.Parameter;
 import moe4j.transformer.Parameter.Piece;
@@ -47,33 +47,24 @@ public final class ModelState {
     Groups groups = parameters.groups();
     int number = 0;
     for (Parameter parameter : parameters.all()) {
-      if (isFor(number++, copies(parameter, groups))) {
+      if (Sharing.of(parameter, groups).isDealt(number++)) {
         for (Piece piece : parameter.pieces()) {
           sources.add(source("", piece, parameter.tensor()));
         }
       }
     }
     for (Parameter.Buffer buffer : parameters.buffers()) {
-      if (isFor(number++, groups.world())) {
+      if (number++ % groups.world().size() == groups.world().rank()) {
         sources.add(source(buffer.name(), buffer.tensor()));
       }
     }
     return sources;
   }
 
-  /** The ranks that hold the same of a parameter. */
-  private static Group copies(Parameter parameter, Groups groups) {
-    if (parameter.isOfExperts()) {
-      return groups.expertData();
-    }
-    return parameter.shard().isWhole() ? groups.world() : groups.data();
-  }
-
-  private static boolean isFor(int number, Group group) {
-    return number % group.size() == group.rank();
-  }
-
-  /** The optimizer's state, to be saved: moments, step counter, and masters where there are any. */
+  /**
+   * What this rank is to save of the optimizer's state: moments, step counter, and masters where
+   * there are any. Of what several ranks hold alike each saves a part.
+   */
   public static List<TensorSource> optimizer(AdamW optimizer) {
     List<TensorSource> sources = new ArrayList<>();
     Groups groups = optimizer.groups();
@@ -82,7 +73,11 @@ public final class ModelState {
     }
     int number = 0;
     for (AdamW.State state : optimizer.states()) {
-      if (isFor(number++, copies(state.parameter(), groups))) {
+      Sharing sharing = Sharing.of(state.parameter(), groups);
+      // Segments differ from rank to rank, and so do their numbers.
+      boolean saves =
+          optimizer.isDistributed() ? sharing.countsHere(true) : sharing.isDealt(number++);
+      if (saves) {
         for (Held held : held(state)) {
           sources.add(source(held.prefix(), held.piece(), held.tensor()));
         }
@@ -97,13 +92,35 @@ public final class ModelState {
   private static List<Held> held(AdamW.State state) {
     List<Held> all = new ArrayList<>();
     for (Piece piece : state.parameter().pieces()) {
-      if (state.hasMaster()) {
-        all.add(new Held(MASTER, piece, state.master()));
+      for (Piece box : within(piece, state.from(), state.to())) {
+        if (state.hasMaster()) {
+          all.add(new Held(MASTER, box, state.master()));
+        }
+        all.add(new Held(EXP_AVG, box, state.expAvg()));
+        all.add(new Held(EXP_AVG_SQ, box, state.expAvgSq()));
       }
-      all.add(new Held(EXP_AVG, piece, state.expAvg()));
-      all.add(new Held(EXP_AVG_SQ, piece, state.expAvgSq()));
     }
     return all;
+  }
+
+  /** What of a piece lies in a range of its parameter, as boxes that start in that range. */
+  private static List<Piece> within(Piece piece, long from, long to) {
+    long first = Math.max(from, piece.start());
+    long end = Math.min(to, piece.start() + piece.volume());
+    List<Piece> boxes = new ArrayList<>();
+    if (first >= end) {
+      return boxes;
+    }
+    long at = first - from;
+    for (Slice box : Slice.ofRange(piece.shape(), first - piece.start(), end - piece.start())) {
+      List<Long> offset = new ArrayList<>();
+      for (int d = 0; d < box.offset().size(); d++) {
+        offset.add(piece.offset().get(d) + box.offset().get(d));
+      }
+      boxes.add(new Piece(piece.name(), piece.globalShape(), offset, box.shape(), at));
+      at += box.volume();
+    }
+    return boxes;
   }
 
   private static TensorSource source(String prefix, Piece piece, Tensor like) {
@@ -186,7 +203,7 @@ public final class ModelState {
         NoGradGuard guard = new NoGradGuard()) {
       for (AdamW.State state : optimizer.states()) {
         if (state.hasMaster()) {
-          state.master().copy_(state.parameter().tensor());
+          state.master().copy_(state.of(state.parameter().tensor()));
         }
       }
     }

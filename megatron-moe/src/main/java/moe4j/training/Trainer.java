@@ -2,6 +2,7 @@ package moe4j.training;
 
 import java.io.IOException;
 import java.util.List;
+import java.util.stream.Collectors;
 import moe4j.data.MegatronSampler;
 import moe4j.data.SampleDataset;
 import moe4j.kernels.Tensors;
@@ -11,8 +12,6 @@ import moe4j.parallel.Group;
 import moe4j.parallel.World;
 import moe4j.training.TrainingListener.EvaluationPart;
 import moe4j.transformer.LanguageModel;
-import org.bytedeco.pytorch.Tensor;
-import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
  * The training loop: micro-batches in, steps, log lines, evaluations and checkpoints out. A step
@@ -245,11 +244,21 @@ public final class Trainer implements AutoCloseable {
       state = state.skipped(training.globalBatchSize());
       if (!training.noCheckForNanInLossAndGrad()) {
         throw new TrainingDivergedException(
-            ("iteration %d: the loss or a gradient is not finite; its update was not made"
+            ("iteration %d: the loss or a gradient is not finite%s; its update was not made"
                     + " (--no-check-for-nan-in-loss-and-grad passes over such iterations)")
-                .formatted(iteration));
+                .formatted(iteration, where()));
       }
     }
+  }
+
+  /** The ranks that a skipped step's NaN or infinity came from, where there are several. */
+  private String where() {
+    List<Integer> ranks = world.isAlone() ? List.of() : optimizer.nonFiniteRanks();
+    if (ranks.isEmpty()) {
+      return "";
+    }
+    return (ranks.size() == 1 ? " on rank " : " on ranks ")
+        + ranks.stream().map(String::valueOf).collect(Collectors.joining(", "));
   }
 
   private void report(boolean reset) {
@@ -263,7 +272,7 @@ public final class Trainer implements AutoCloseable {
             timedNanos / 1e9,
             schedule.at(state.scheduledSamples()),
             skipped ? null : Tensors.item(optimizer.gradientNorm()),
-            config.logging().logParamsNorm() ? parametersNorm() : null,
+            config.logging().logParamsNorm() ? optimizer.parametersNorm() : null,
             config.logging().logNumZerosInGrad()
                 ? (long) Tensors.item(optimizer.gradientZeros())
                 : null));
@@ -271,13 +280,6 @@ public final class Trainer implements AutoCloseable {
     timedNanos = 0;
     if (reset) {
       metrics.reset();
-    }
-  }
-
-  private double parametersNorm() {
-    try (var scope = new org.bytedeco.javacpp.PointerScope()) {
-      List<Tensor> masters = optimizer.states().stream().map(s -> s.master().detach()).toList();
-      return Tensors.item(moe4j.kernels.TensorLists.norm(masters).to(ScalarType.Double));
     }
   }
 

@@ -44,6 +44,7 @@ public final class ParameterSet implements AutoCloseable {
    * @param globalShape the whole's, or one whole piece's
    * @param partial {@link Parameter#partial}
    */
+  @SuppressWarnings("ArrayRecordComponent") // a shape: nobody compares two
   record Slot(String name, List<String> pieces, Shard shard, long[] globalShape, boolean partial) {
 
     /** The shape of this rank's tensor. */

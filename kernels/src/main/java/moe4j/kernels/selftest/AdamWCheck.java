@@ -146,12 +146,14 @@ final class AdamWCheck implements KernelCheck {
   @Override
   public void run(Comparison on) {
     try (NoGradGuard guard = new NoGradGuard()) {
-      run(on, 1.0, true);
-      run(on, 0.0, false);
+      run(on, 1.0, true, false);
+      run(on, 0.0, false, false);
+      // The norm in two calls, as where ranks have a part in it.
+      run(on, 1.0, false, true);
     }
   }
 
-  private static void run(Comparison on, double clip, boolean zeroAfter) {
+  private static void run(Comparison on, double clip, boolean zeroAfter, boolean ranks) {
     boolean fused = Kernels.take(Tensors.zeros(F, on.device()));
     List<State> states = new ArrayList<>();
     for (Kind kind : KINDS) {
@@ -163,7 +165,7 @@ final class AdamWCheck implements KernelCheck {
     if (fused) {
       states.add(new State(on, new Kind(3_001, 0, B, F, B), 0.1, true));
     }
-    String what = (clip == 0 ? "adamw" : "adamw, clipped") + ": ";
+    String what = (ranks ? "adamw, over ranks" : clip == 0 ? "adamw" : "adamw, clipped") + ": ";
     if (fused) {
       try (FusedAdamW optimizer =
           new FusedAdamW(states.stream().map(s -> s.slot).toList(), BETA1, BETA2, EPSILON, clip)) {
@@ -173,7 +175,7 @@ final class AdamWCheck implements KernelCheck {
             states,
             clip,
             zeroAfter,
-            scalars -> fused(optimizer, states, zeroAfter, scalars));
+            scalars -> fused(optimizer, states, zeroAfter, ranks, scalars));
       }
     } else {
       steps(on, what, states, clip, false, scalars -> reference(states, clip, scalars));
@@ -181,11 +183,22 @@ final class AdamWCheck implements KernelCheck {
   }
 
   private static void fused(
-      FusedAdamW optimizer, List<State> states, boolean zeroAfter, Scalars scalars) {
+      FusedAdamW optimizer, List<State> states, boolean zeroAfter, boolean ranks, Scalars scalars) {
     List<Tensor> gradients = new ArrayList<>();
     states.forEach(s -> gradients.add(s.gradient));
     optimizer.bind(gradients, zeroAfter);
-    optimizer.step(scalars.rates, scalars.step, scalars.norm, scalars.foundInf);
+    if (!ranks) {
+      optimizer.step(scalars.rates, scalars.step, scalars.norm, scalars.foundInf);
+      return;
+    }
+    // As if another rank counted all slots but the first few.
+    int own = 5;
+    Tensor squares = optimizer.squares(own);
+    for (State state : states.subList(own, states.size())) {
+      squares.add_(state.exactGradient().square().sum().to(squares.device(), ScalarType.Double));
+    }
+    Tensor sum = squares.to(F);
+    optimizer.step(sum, scalars.rates, scalars.step, scalars.norm, scalars.foundInf);
   }
 
   private static void reference(List<State> states, double clip, Scalars scalars) {

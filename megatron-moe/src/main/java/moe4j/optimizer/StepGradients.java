@@ -1,0 +1,39 @@
+package moe4j.optimizer;
+
+import java.util.List;
+import org.bytedeco.pytorch.Tensor;
+
+/** Where a step's gradients are between its micro-batches and its update. */
+interface StepGradients extends AutoCloseable {
+
+  /** Whether the update is to leave zeros. */
+  boolean kept();
+
+  /**
+   * Before a micro-batch's backward.
+   *
+   * @param last whether it is the step's last
+   */
+  void beforeBackward(boolean last);
+
+  /** Takes a micro-batch's gradients over, after its backward. */
+  void accumulate();
+
+  /** Before the update: has all ranks' gradients summed, where that is not done yet. */
+  void reduce();
+
+  /** The step's gradients, in the parameters' order; null where a parameter got none. */
+  List<Tensor> orNull();
+
+  /** The same, zeros for none. */
+  List<Tensor> all();
+
+  /** Lets go of what is not kept, after the update. */
+  void forget();
+
+  /** Lets go of a backward's gradients that were not computed; sums so far stay. */
+  void abandon();
+
+  @Override
+  void close();
+}

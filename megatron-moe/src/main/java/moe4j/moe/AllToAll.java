@@ -39,15 +39,24 @@ final class AllToAll implements TokenDispatcher {
     return new Way(inputs, routing);
   }
 
-  /**
-   * A part's rows: those of some ranks' experts.
-   *
-   * @param starts where each rank's rows begin among all, and where the last's end
-   * @param sent to each rank in this part
-   * @param got of each rank
-   */
-  private record Part(Group group, long[] starts, long[] sent, long[] got)
-      implements Exchange.Route {
+  /** A part's rows: those of some ranks' experts. */
+  private static final class Part implements Exchange.Route {
+    private final Group group;
+    private final long[] starts;
+    private final long[] sent;
+    private final long[] got;
+
+    /**
+     * @param starts where each rank's rows begin among all
+     * @param sent to each rank in this part
+     * @param got of each rank
+     */
+    Part(Group group, long[] starts, long[] sent, long[] got) {
+      this.group = group;
+      this.starts = starts;
+      this.sent = sent;
+      this.got = got;
+    }
 
     /** The rows of neighbouring ranks, from and to. */
     private List<long[]> stretches() {

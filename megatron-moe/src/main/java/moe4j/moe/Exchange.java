@@ -171,7 +171,15 @@ final class Exchange {
   }
 
   /** What an output looked like, for a gradient that nobody has sent. */
-  private record Like(ScalarType dtype, long[] shape) {
+  private static final class Like {
+    private final ScalarType dtype;
+    private final long[] shape;
+
+    private Like(ScalarType dtype, long[] shape) {
+      this.dtype = dtype;
+      this.shape = shape;
+    }
+
     static Like of(Tensor t) {
       return new Like(Tensors.dtype(t), t.shape());
     }

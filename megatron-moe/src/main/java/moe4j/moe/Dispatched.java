@@ -25,12 +25,33 @@ public record Dispatched(List<Tensor> inputs, Routing routing) {
 
   /** The same of an input of several: [R, ...]. */
   public Tensor rows(int input) {
-    Tensor x = inputs.get(input);
-    Tensor flat = x.dim() == 2 ? x : x.reshape(x.size(0), -1);
-    Tensor rows = RowGather.spread(flat, routing.token(), routing.slot());
+    return spread(inputs.get(input), routing.token(), routing.slot());
+  }
+
+  /** {@link RowGather#spread} of rows of any shape. */
+  static Tensor spread(Tensor x, Tensor token, Tensor slot) {
+    if (x.dim() == 2) {
+      return RowGather.spread(x, token, slot);
+    }
     long[] shape = x.shape();
-    shape[0] = rows.size(0);
-    return x.dim() == 2 ? rows : rows.view(shape);
+    shape[0] = token.size(0);
+    return RowGather.spread(flat(x), token, slot).view(shape);
+  }
+
+  /** {@link RowGather#gather} or, without slots, {@link RowGather#gatherAny} of any rows. */
+  static Tensor gather(Tensor rows, Routing routing) {
+    Tensor flat = flat(rows);
+    Tensor sums =
+        routing.slot() == null
+            ? RowGather.gatherAny(flat, routing.token(), routing.tokens())
+            : RowGather.gather(flat, routing.token(), routing.slot());
+    long[] shape = rows.shape();
+    shape[0] = routing.tokens();
+    return rows.dim() == 2 ? sums : sums.view(shape);
+  }
+
+  private static Tensor flat(Tensor x) {
+    return x.dim() == 1 ? x.view(-1, 1) : x.dim() == 2 ? x : x.flatten(1, -1);
   }
 
   /** Where each expert's rows end: int32 [E]. */

@@ -37,9 +37,14 @@ public final class ExpertChoiceGate implements Gate {
   }
 
   @Override
+  public boolean takesSlices() {
+    return true;
+  }
+
+  @Override
   public Routing route(Tensor hidden, Pass pass) {
-    long tokens = hidden.size(0);
-    Tensor probabilities = linear.logits(hidden).softmax(1);
+    Tensor probabilities = linear.logits(hidden, pass).softmax(1);
+    long tokens = probabilities.size(0);
     Tensor scores = probabilities.t();
     long rows =
         new Capacity(factor, Capacity.Policy.PROBS, true)

@@ -42,12 +42,17 @@ public final class GShardGate implements Gate {
   }
 
   @Override
+  public boolean takesSlices() {
+    return true;
+  }
+
+  @Override
   public Routing route(Tensor hidden, Pass pass) {
     int experts = shape.experts();
-    Tensor logits = linear.logits(hidden);
+    Tensor logits = linear.logits(hidden, pass);
     TopK top = TopK.of(logits, 2);
     Tensor weights = top.values().softmax(1);
-    long rows = Math.max(1, quota.tokens(hidden.size(0), pass) * 2 / experts);
+    long rows = Math.max(1, quota.tokens(logits.size(0), pass) * 2 / experts);
     Tensor chosen = Capacity.first(top.indices(), experts, rows);
     if (pass.isTraining()) {
       Tensor probabilities = logits.softmax(1);

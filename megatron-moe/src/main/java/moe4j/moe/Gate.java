@@ -12,9 +12,19 @@ import org.bytedeco.pytorch.Tensor;
 @FunctionalInterface
 public interface Gate {
   /**
+   * Whether {@link #route} takes this rank's part of the tokens where several tensor-parallel ranks
+   * have each a part, and brings together itself what it decides by ({@link Pass#gathered}), as a
+   * {@link RouterLinear} does. Others are given all tokens on every rank. In either case the
+   * routing is that of all tokens, the same on all these ranks.
+   */
+  default boolean takesSlices() {
+    return false;
+  }
+
+  /**
    * Routes tokens.
    *
-   * @param hidden [T, h]
+   * @param hidden [T, h]; a part of the rows where {@link #takesSlices} says so
    * @param pass takes the gate's losses and figures, and has the random numbers a gate may draw
    */
   Routing route(Tensor hidden, Pass pass);

@@ -5,6 +5,7 @@ import moe4j.kernels.GroupRows;
 import moe4j.kernels.GroupedMatmul;
 import moe4j.kernels.Tensors;
 import moe4j.parallel.ExpertRange;
+import moe4j.parallel.Group;
 import moe4j.parallel.Shard;
 import moe4j.transformer.Activation;
 import moe4j.transformer.ParameterScope;
@@ -42,33 +43,54 @@ public final class GroupedMlp implements Experts {
   private final ExpertMlp.Weights weights;
 
   /**
-   * The experts of a layer, with the scope {@code decoder.layers.N.mlp.experts}.
+   * The experts of a layer that this rank has, or its part of them, with the scope {@code
+   * decoder.layers.N.mlp.experts}: where several ranks share an expert's matrices, each has a part
+   * of the hidden channels, and the ranks' outputs add up to the expert's.
    *
-   * @throws IllegalArgumentException if a size is not one that grouped products take
+   * @throws IllegalArgumentException if a size is not one that grouped products take, or the
+   *     experts cannot be shared out so
    */
   public GroupedMlp(Shape shape, ParameterScope parameters) {
-    ExpertRange experts = ExpertRange.all(shape.experts());
+    Group peers = parameters.groups().expertTensor();
+    ExpertRange experts = ExpertRange.of(shape.experts(), parameters.groups().expert());
     long h = shape.hiddenSize();
     long f = shape.expertHiddenSize();
     this.activation = shape.activation();
+    check(shape, peers.size());
     long inner = activation.inputs() * f;
+    Shard rows = Shard.of(peers, 0, activation.inputs());
+    Shard columns = Shard.of(peers, 1);
     Tensor fc1 =
-        parameters.expertWeights("linear_fc1.weight", experts, shape.std(), Shard.WHOLE, inner, h);
+        parameters.expertWeights("linear_fc1.weight", experts, shape.std(), rows, inner, h);
     Tensor bias1 =
         shape.bias()
             ? parameters.expertBiases("linear_fc1.bias", experts, Shard.WHOLE, inner)
             : null;
     Tensor fc2 =
-        parameters.expertWeights(
-            "linear_fc2.weight", experts, shape.outputStd(), Shard.WHOLE, h, f);
+        parameters.expertWeights("linear_fc2.weight", experts, shape.outputStd(), columns, h, f);
     Tensor bias2 =
         shape.bias() ? parameters.expertBiases("linear_fc2.bias", experts, Shard.WHOLE, h) : null;
     this.weights = new ExpertMlp.Weights(fc1, bias1, fc2, bias2);
     long multiple = ExpertMlp.takes(fc1) ? 1 : GroupedMatmul.multiple(fc1);
-    if (h % multiple != 0 || f % multiple != 0) {
+    long local = f / peers.size();
+    if (h % multiple != 0 || local % multiple != 0) {
+      String part = peers.isAlone() ? "" : ", %d on each rank,".formatted(local);
       throw new IllegalArgumentException(
-          "--hidden-size %d and --moe-ffn-hidden-size %d: experts in %s need multiples of %d"
-              .formatted(h, f, parameters.dtype() == ScalarType.Float ? "fp32" : "bf16", multiple));
+          "--hidden-size %d and --moe-ffn-hidden-size %d%s: experts in %s need multiples of %d"
+              .formatted(
+                  h, f, part, parameters.dtype() == ScalarType.Float ? "fp32" : "bf16", multiple));
+    }
+  }
+
+  private static void check(Shape shape, int peers) {
+    if (shape.bias() && peers > 1) {
+      throw new IllegalArgumentException(
+          "--add-expert-bias needs --expert-tensor-parallel-size 1, not %d".formatted(peers));
+    }
+    if (shape.expertHiddenSize() % peers != 0) {
+      throw new IllegalArgumentException(
+          "--moe-ffn-hidden-size %d is no multiple of --expert-tensor-parallel-size %d"
+              .formatted(shape.expertHiddenSize(), peers));
     }
   }
 

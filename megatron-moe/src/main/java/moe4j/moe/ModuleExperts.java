@@ -5,6 +5,7 @@ import java.util.Arrays;
 import java.util.List;
 import moe4j.kernels.Tensors;
 import moe4j.kernels.cuda.CudaGraph;
+import moe4j.parallel.ExpertRange;
 import moe4j.transformer.ParameterScope;
 import moe4j.transformer.Pass;
 import org.bytedeco.pytorch.NoGradGuard;
@@ -28,8 +29,14 @@ public final class ModuleExperts implements Experts {
 
   /** So many experts that are made alike; their initial weights differ, being keyed by name. */
   public static ModuleExperts of(int count, Expert.Factory factory, ParameterScope parameters) {
+    return of(ExpertRange.all(count), factory, parameters);
+  }
+
+  /** Those of them that a rank has; the factory is given the numbers they have among all. */
+  public static ModuleExperts of(
+      ExpertRange range, Expert.Factory factory, ParameterScope parameters) {
     List<Expert> experts = new ArrayList<>();
-    for (int i = 0; i < count; i++) {
+    for (int i = range.first(); i < range.first() + range.count(); i++) {
       experts.add(factory.create(i, parameters.child("local_experts." + i)));
     }
     return new ModuleExperts(experts);

@@ -1,5 +1,7 @@
 package moe4j.moe;
 
+import java.util.Optional;
+import moe4j.parallel.Groups;
 import moe4j.transformer.FeedForward;
 import moe4j.transformer.GptModel;
 import moe4j.transformer.Mlp;
@@ -33,6 +35,19 @@ public final class Moe {
   public static GptModel fmoefy(GptModel model, MoeConfig moe) {
     model.replaceFeedForward(feedForward(model.config(), moe));
     return model;
+  }
+
+  /**
+   * Why a step with such experts cannot be captured as a CUDA graph, as far as the flags and the
+   * ranks say; empty where it can.
+   */
+  public static Optional<String> whyNotCaptured(MoeConfig moe, Groups groups) {
+    boolean asks =
+        moe.enabled()
+            && !groups.expertBlock().isAlone()
+            && moe.tokenDispatcher() == TokenDispatcher.Kind.ALL_TO_ALL
+            && !moe.isPadded();
+    return asks ? Optional.of(AllToAll.ASKS) : Optional.empty();
   }
 
   /** What makes a model's feed-forward blocks, dense ones and those with experts. */

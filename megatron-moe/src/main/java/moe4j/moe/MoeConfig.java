@@ -117,7 +117,20 @@ public record MoeConfig(
             help = "weight of that gate's loss, averaged over the MoE layers",
             value = "1.0",
             needs = "balance-strategy")
-        double balanceLossWeight)
+        double balanceLossWeight,
+    @Flag(
+            help = "how tokens get to the experts of other ranks",
+            value = "alltoall",
+            choices = {"alltoall", "allgather"},
+            needs = "num-experts")
+        String moeTokenDispatcherType,
+    @Flag(
+            help =
+                "parts in which tokens go to the experts, each computed while the next is under way"
+                    + " (FasterMoE's)",
+            value = "1",
+            needs = "num-experts")
+        int moeA2aOverlapDegree)
     implements Flags.Checked {
 
   /** Has one name for what has two. */
@@ -231,6 +244,18 @@ public record MoeConfig(
         moeExpertCapacityFactor == null ? Quota.DEFAULT.training() : moeExpertCapacityFactor,
         moeExpertCapacityFactor == null ? Quota.DEFAULT.evaluation() : moeExpertCapacityFactor,
         moePadExpertInputToCapacity);
+  }
+
+  /** How tokens get to other ranks' experts. */
+  public TokenDispatcher.Kind tokenDispatcher() {
+    return moeTokenDispatcherType.equals("allgather")
+        ? TokenDispatcher.Kind.ALL_GATHER
+        : TokenDispatcher.Kind.ALL_TO_ALL;
+  }
+
+  /** Whether each expert gets a number of rows that is known beforehand. */
+  boolean isPadded() {
+    return moePadExpertInputToCapacity || "expert_choice".equals(balanceStrategy);
   }
 
   /** How Megatron's router works. */

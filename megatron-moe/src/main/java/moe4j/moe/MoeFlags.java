@@ -30,6 +30,7 @@ final class MoeFlags {
       checks.checkRouter();
       checks.checkGroups();
       checks.checkStrategy();
+      checks.checkDispatcher();
     }
   }
 
@@ -139,6 +140,17 @@ final class MoeFlags {
         () ->
             "--moe-router-topk %d cannot be taken evenly of --moe-router-group-topk %d groups of %d"
                 .formatted(topk, groupTopk, experts / groups));
+  }
+
+  private void checkDispatcher() {
+    int degree = flags.moeA2aOverlapDegree();
+    String dispatcher = flags.moeTokenDispatcherType();
+    refuse(degree < 1, () -> "--moe-a2a-overlap-degree %d is not positive".formatted(degree));
+    refuse(
+        degree > 1 && !dispatcher.equals("alltoall"),
+        () ->
+            "--moe-a2a-overlap-degree %d needs --moe-token-dispatcher-type alltoall, not %s"
+                .formatted(degree, dispatcher));
   }
 
   /** A gate of its own takes none of the router's flags. */

@@ -2,6 +2,8 @@ package moe4j.moe;
 
 import java.util.ArrayList;
 import java.util.List;
+import java.util.function.Function;
+import moe4j.parallel.Groups;
 import moe4j.transformer.FeedForward;
 import moe4j.transformer.ParameterScope;
 import moe4j.transformer.Pass;
@@ -18,9 +20,10 @@ public final class MoeLayer implements FeedForward {
   private final TokenDispatcher dispatcher;
   private final Experts experts;
   private final FeedForward shared;
+  private final TokenSlices slices;
 
   /**
-   * Puts a layer together.
+   * Puts a layer together, on one rank.
    *
    * @param layer the layer's global number, under which its load is logged
    */
@@ -31,15 +34,31 @@ public final class MoeLayer implements FeedForward {
   /**
    * The same with an expert that every token goes to.
    *
-   * @param shared computes [T, h] to [T, h], or null
+   * @param shared computes [..., h] to [..., h], or null
    */
   public MoeLayer(
       int layer, Gate gate, TokenDispatcher dispatcher, Experts experts, FeedForward shared) {
+    this(layer, gate, dispatcher, experts, shared, Groups.single());
+  }
+
+  /**
+   * This rank's part of such a layer.
+   *
+   * @param groups among which it is divided
+   */
+  public MoeLayer(
+      int layer,
+      Gate gate,
+      TokenDispatcher dispatcher,
+      Experts experts,
+      FeedForward shared,
+      Groups groups) {
     this.layer = layer;
     this.gate = gate;
     this.dispatcher = dispatcher;
     this.experts = experts;
     this.shared = shared;
+    this.slices = TokenSlices.of(groups);
   }
 
   /**
@@ -52,13 +71,21 @@ public final class MoeLayer implements FeedForward {
     return new MoeLayerBuilder(hiddenSize, numExperts);
   }
 
-  /** The layer that a model's flags ask for, all experts on this rank. */
+  /**
+   * The layer that a model's flags ask for, or this rank's part of it.
+   *
+   * @throws IllegalArgumentException in one sentence where it cannot be divided so
+   */
   public static MoeLayer create(
       TransformerConfig model, MoeConfig moe, int layer, ParameterScope parameters) {
+    Groups groups = parameters.groups();
+    TokenDispatcher dispatcher =
+        TokenDispatcher.of(
+            moe.tokenDispatcher(), moe.moeA2aOverlapDegree(), moe.numExperts(), groups);
     return new MoeLayer(
         layer,
-        Gates.create(model, moe, layer, parameters.child("router")),
-        TokenDispatcher.local(),
+        Gates.create(model, moe, layer, parameters.child("router").partial()),
+        dispatcher,
         new GroupedMlp(moe.expertShape(model), parameters.child("experts")),
         moe.moeSharedExpertIntermediateSize() == null
             ? null
@@ -66,7 +93,8 @@ public final class MoeLayer implements FeedForward {
                 model,
                 moe.moeSharedExpertIntermediateSize(),
                 moe.moeSharedExpertGate(),
-                parameters.child("shared_experts")));
+                parameters.child("shared_experts")),
+        groups);
   }
 
   @Override
@@ -77,17 +105,14 @@ public final class MoeLayer implements FeedForward {
   /**
    * Computes the layer but for some tokens.
    *
-   * @param hidden [..., h]
-   * @param mask as many values as there are tokens, or null
+   * @param hidden [..., h]; where tensor-parallel ranks share the tokens [B, S, h], S being this
+   *     rank's part of them under sequence parallelism
+   * @param mask as many values as there are tokens in {@code hidden}, or null
    * @return [..., d], d being h where the experts have it as input and output
    */
   public Tensor forward(Tensor hidden, TokenMask mask, Pass pass) {
-    Routing routing = route(hidden, mask, pass);
-    Tensor tokens = hidden.flatten(0, -2);
-    var pending = dispatcher.dispatch(List.of(tokens), routing);
-    Tensor beside = shared == null ? null : shared.forward(tokens, pass);
-    Tensor rows = experts.forward(pending.finish(), pass);
-    return output(rows, routing, beside, mask, hidden);
+    return forward(List.of(hidden), mask, pass, rows -> List.of(experts.forward(rows, pass)))
+        .get(0);
   }
 
   /**
@@ -98,42 +123,55 @@ public final class MoeLayer implements FeedForward {
    * @return the experts' outputs, [..., d] each, d its own; a shared expert adds to the first
    */
   public List<Tensor> forward(List<Tensor> inputs, TokenMask mask, Pass pass) {
+    return forward(inputs, mask, pass, rows -> experts.forwardAll(rows, pass));
+  }
+
+  private List<Tensor> forward(
+      List<Tensor> inputs,
+      TokenMask mask,
+      Pass pass,
+      Function<Dispatched, List<Tensor>> computation) {
     Tensor hidden = inputs.get(0);
-    Routing routing = route(hidden, mask, pass);
-    List<Tensor> flat = new ArrayList<>();
+    List<Tensor> own = new ArrayList<>();
     for (Tensor input : inputs) {
-      Tensor tokens = input.flatten(0, -2);
-      if (tokens.size(0) != routing.tokens()) {
+      Tensor tokens = slices.own(input);
+      if (!own.isEmpty() && tokens.size(0) != own.get(0).size(0)) {
         throw new IllegalArgumentException(
-            "an input of %d tokens beside one of %d".formatted(tokens.size(0), routing.tokens()));
+            "an input of %d tokens beside one of %d".formatted(tokens.size(0), own.get(0).size(0)));
       }
-      flat.add(tokens);
+      own.add(tokens);
     }
-    var pending = dispatcher.dispatch(flat, routing);
-    Tensor beside = shared == null ? null : shared.forward(flat.get(0), pass);
+    Routing routing = route(own.get(0), hidden, mask, pass);
+    TokenDispatcher.Dispatch dispatch = dispatcher.dispatch(own, routing);
+    // While tokens are under way.
+    Tensor beside = shared == null ? null : shared.forward(hidden, pass).flatten(0, -2);
+    for (int part = 0; part < dispatch.parts(); part++) {
+      dispatch.giveBack(part, computation.apply(dispatch.arrive(part)));
+    }
     List<Tensor> outputs = new ArrayList<>();
-    for (Tensor rows : experts.forwardAll(pending.finish(), pass)) {
-      outputs.add(output(rows, routing, outputs.isEmpty() ? beside : null, mask, hidden));
+    for (Tensor rows : dispatch.finish()) {
+      outputs.add(output(rows, outputs.isEmpty() ? beside : null, mask, hidden));
     }
     return outputs;
   }
 
-  private Routing route(Tensor hidden, TokenMask mask, Pass pass) {
-    Routing routing = gate.route(hidden.flatten(0, -2), pass);
+  /** This rank's routes; what the layer's experts get of all tokens is left in the pass. */
+  private Routing route(Tensor own, Tensor hidden, TokenMask mask, Pass pass) {
+    Routing routing = slices.route(gate, own, hidden, pass);
     if (mask != null) {
-      if (mask.values().numel() != routing.tokens()) {
+      long tokens = hidden.numel() / hidden.size(-1);
+      if (mask.values().numel() != tokens) {
         throw new IllegalArgumentException(
-            "a mask of %d values for %d tokens".formatted(mask.values().numel(), routing.tokens()));
+            "a mask of %d values for %d tokens".formatted(mask.values().numel(), tokens));
       }
-      routing = routing.without(mask.left());
+      routing = routing.without(slices.left(mask, hidden));
     }
     pass.addLoad(new Pass.ExpertLoad(layer, routing.tokensPerExpert(), routing.routed()));
-    return routing;
+    return slices.ownRoutes(routing, hidden);
   }
 
-  private Tensor output(
-      Tensor rows, Routing routing, Tensor beside, TokenMask mask, Tensor hidden) {
-    Tensor output = dispatcher.combine(rows, routing).finish();
+  private Tensor output(Tensor rows, Tensor beside, TokenMask mask, Tensor hidden) {
+    Tensor output = slices.output(rows, hidden);
     if (beside != null) {
       output = output.add(beside);
     }

@@ -3,14 +3,15 @@ package moe4j.moe;
 import java.util.List;
 import java.util.function.Supplier;
 import moe4j.moe.RouterConfig.Score;
+import moe4j.parallel.ExpertRange;
+import moe4j.parallel.Groups;
 import moe4j.transformer.Activation;
 import moe4j.transformer.FeedForward;
 import moe4j.transformer.ParameterScope;
 
 /**
- * Puts together an MoE layer for a model of one's own, all experts on this rank; what is not said
- * is as usual. Begins with {@link MoeLayer#builder}, ends with {@link #build}, which may be called
- * for several layers.
+ * Puts together an MoE layer for a model of one's own; what is not said is as usual. Begins with
+ * {@link MoeLayer#builder}, ends with {@link #build}, which may be called for several layers.
  */
 public final class MoeLayerBuilder {
   private final int hiddenSize;
@@ -24,6 +25,8 @@ public final class MoeLayerBuilder {
   private FeedForward shared;
   private double initMethodStd = 0.02;
   private double lossWeight = 0.01;
+  private TokenDispatcher.Kind dispatcher = TokenDispatcher.Kind.ALL_TO_ALL;
+  private int overlap = 1;
   private int layer;
 
   MoeLayerBuilder(int hiddenSize, int numExperts) {
@@ -79,7 +82,16 @@ public final class MoeLayerBuilder {
 
   /** Experts that are modules, made alike or by their numbers. */
   public MoeLayerBuilder experts(Expert.Factory expert) {
-    return experts(parameters -> ModuleExperts.of(numExperts, expert, parameters));
+    return experts(
+        parameters -> {
+          Groups groups = parameters.groups();
+          refuse(
+              !groups.expertTensor().isAlone(),
+              () ->
+                  "experts of one's own cannot be cut: they need --expert-tensor-parallel-size 1, not %d"
+                      .formatted(groups.expertTensor().size()));
+          return ModuleExperts.of(ExpertRange.of(numExperts, groups.expert()), expert, parameters);
+        });
   }
 
   /** Experts that are modules, as many as the layer has. */
@@ -88,12 +100,37 @@ public final class MoeLayerBuilder {
         experts.size() != numExperts,
         () -> "a list of %d experts for a layer of %d".formatted(experts.size(), numExperts));
     ModuleExperts modules = new ModuleExperts(experts);
-    return experts(parameters -> modules);
+    return experts(
+        parameters -> {
+          refuse(
+              !parameters.groups().expertBlock().isAlone(),
+              () ->
+                  "a list of experts is one rank's: where %d ranks share them out, give a factory"
+                      .formatted(parameters.groups().expertBlock().size()));
+          return modules;
+        });
   }
 
-  /** An expert that every token goes to, [T, h] to [T, h]; by default there is none. */
+  /**
+   * An expert that every token goes to, by default none: [..., h] to [..., h], given what the layer
+   * is given.
+   */
   public MoeLayerBuilder shared(FeedForward shared) {
     this.shared = shared;
+    return this;
+  }
+
+  /**
+   * How tokens get to experts of other ranks; by default from rank to rank, all at once.
+   *
+   * @param overlap in how many parts, each computed while the next is under way
+   */
+  public MoeLayerBuilder dispatcher(TokenDispatcher.Kind kind, int overlap) {
+    refuse(
+        kind == TokenDispatcher.Kind.ALL_GATHER && overlap != 1,
+        () -> "what is gathered comes in one part, not in %d".formatted(overlap));
+    this.dispatcher = kind;
+    this.overlap = overlap;
     return this;
   }
 
@@ -122,7 +159,7 @@ public final class MoeLayerBuilder {
   }
 
   /**
-   * Makes the layer.
+   * Makes the layer, or this rank's part of it where the scope's groups divide it.
    *
    * @param parameters its scope: gate and experts get {@code router} and {@code experts} below
    * @throws IllegalArgumentException in one sentence where what was asked for does not fit together
@@ -137,10 +174,11 @@ public final class MoeLayerBuilder {
     Gate.Factory routed = gate != null ? gate : MoeLayerBuilder::router;
     return new MoeLayer(
         layer,
-        routed.create(shape, parameters.child("router")),
-        TokenDispatcher.local(),
+        routed.create(shape, parameters.child("router").partial()),
+        TokenDispatcher.of(dispatcher, overlap, numExperts, parameters.groups()),
         made.create(parameters.child("experts")),
-        shared);
+        shared,
+        parameters.groups());
   }
 
   private static Gate router(Gate.Shape shape, ParameterScope parameters) {

@@ -20,8 +20,13 @@ public final class NaiveGate implements Gate {
   }
 
   @Override
+  public boolean takesSlices() {
+    return true;
+  }
+
+  @Override
   public Routing route(Tensor hidden, Pass pass) {
-    Tensor logits = linear.logits(hidden);
+    Tensor logits = linear.logits(hidden, pass);
     if (pass.isTraining()) {
       Balance.leaveEntropy(logits.detach().softmax(1), shape.layer(), pass);
     }

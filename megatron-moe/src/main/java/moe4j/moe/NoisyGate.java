@@ -33,13 +33,18 @@ public final class NoisyGate implements Gate {
   }
 
   @Override
+  public boolean takesSlices() {
+    return true;
+  }
+
+  @Override
   public Routing route(Tensor hidden, Pass pass) {
-    Tensor logits = clean.logits(hidden);
+    Tensor logits = clean.logits(hidden, pass);
     if (!pass.isTraining()) {
       TopK top = TopK.of(logits, shape.topk());
       return Routing.ofChoices(top.indices(), top.values().softmax(1), shape.experts());
     }
-    Tensor deviation = torch.softplus(noise.logits(hidden)).add(new Scalar(LEAST_NOISE));
+    Tensor deviation = torch.softplus(noise.logits(hidden, pass)).add(new Scalar(LEAST_NOISE));
     Tensor draws =
         pass.random().normal(logits.detach(), shape.layer() + 1, Operation.GATE_NOISE.id());
     Tensor noisy = logits.add(draws.mul(deviation));

@@ -2,6 +2,7 @@ package moe4j.moe;
 
 import moe4j.kernels.RouterProjection;
 import moe4j.transformer.ParameterScope;
+import moe4j.transformer.Pass;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
@@ -22,13 +23,14 @@ public final class RouterLinear {
   }
 
   /**
-   * The logits.
+   * The logits of all tokens that are routed together.
    *
-   * @param hidden [T, h]
+   * @param hidden [T, h], or this rank's part of the tokens where the pass says so
    * @return fp32 [T, E]
    */
-  public Tensor logits(Tensor hidden) {
+  public Tensor logits(Tensor hidden, Pass pass) {
     Tensor logits = RouterProjection.logits(hidden, weight);
-    return bias == null ? logits : logits.add(bias.to(ScalarType.Float));
+    // The bias before the others' logits: each rank computes its own tokens' part of its gradient.
+    return pass.gathered(bias == null ? logits : logits.add(bias.to(ScalarType.Float)));
   }
 }

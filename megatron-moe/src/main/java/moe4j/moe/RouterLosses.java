@@ -4,6 +4,7 @@ import moe4j.kernels.Tensors;
 import moe4j.kernels.TopK;
 import moe4j.moe.RouterConfig.BalanceKind;
 import moe4j.moe.RouterConfig.BalanceLoss;
+import moe4j.parallel.Group;
 import moe4j.transformer.ParameterScope;
 import moe4j.transformer.Pass;
 import org.bytedeco.pytorch.Scalar;
@@ -13,9 +14,9 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
 /**
  * What Megatron's router leaves in training: {@link Balance#switchLoss} of the micro-batch (it
  * depends on how a batch is cut), {@link Balance#sequenceLoss}, the Switch loss with the tokens of
- * the step so far (the mean over its micro-batches up to this one, whose probabilities count), the
- * z-loss, the entropy. Balance losses are of the plain k largest scores: without expert bias and
- * groups, before any capacity.
+ * the step so far (the mean over its micro-batches up to this one, whose probabilities count, and
+ * over those that data-parallel ranks compute at the same time), the z-loss, the entropy. Balance
+ * losses are of the plain k largest scores: without expert bias and groups, before any capacity.
  */
 final class RouterLosses {
   /** Megatron's log key of the z-loss. */
@@ -25,10 +26,12 @@ final class RouterLosses {
   private final RouterConfig config;
   private final Tensor stepTokens;
   private final Tensor microBatches;
+  private final Group data;
 
   RouterLosses(Gate.Shape shape, RouterConfig config, ParameterScope parameters) {
     this.shape = shape;
     this.config = config;
+    this.data = parameters.groups().data();
     boolean global =
         config.balance().stream()
             .anyMatch(b -> b.kind() == BalanceKind.GLOBAL_AUX_LOSS && b.coefficient() > 0);
@@ -89,8 +92,10 @@ final class RouterLosses {
   }
 
   private Tensor ofStep(Tensor tokens) {
-    stepTokens.add_(tokens);
-    microBatches.add_(new Scalar(1));
+    Tensor all = data.isAlone() ? tokens : tokens.clone();
+    data.allReduce(all, Group.Reduction.SUM).await();
+    stepTokens.add_(all);
+    microBatches.add_(new Scalar(data.size()));
     return stepTokens.div(microBatches);
   }
 

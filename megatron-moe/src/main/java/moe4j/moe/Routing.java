@@ -108,6 +108,46 @@ public record Routing(
   }
 
   /**
+   * Rows that are there already, in another order: each is a token with one route.
+   *
+   * @param weight [R], of the rows as they are
+   * @param order int64 [R], which row each route takes
+   * @param place int64 [R], which route takes each row
+   * @param ends int64 [E], where each expert's routes end
+   * @param capacity the rows of each expert, or 0
+   */
+  static Routing ofOrder(Tensor weight, Tensor order, Tensor place, Tensor ends, long capacity) {
+    Tensor slot = place.view(-1, 1);
+    return new Routing(
+        order,
+        ordered(weight, order, slot),
+        ends.to(ScalarType.Int),
+        slot,
+        differences(ends),
+        order.numel(),
+        capacity);
+  }
+
+  /**
+   * The same of rows that have come in chunks of one size, [peers, sources, E, C], within an expert
+   * in the order of the sources and then of the peers.
+   */
+  static Routing ofChunks(Tensor weight, long peers, long sources, long experts, long capacity) {
+    Tensor like = Tensors.empty(ScalarType.Long, weight.device(), 0);
+    Scalar rows = new Scalar(peers * sources * experts * capacity);
+    Tensor numbers = torch.arange(rows, like.options());
+    Tensor order = numbers.view(peers, sources, experts, capacity).permute(2, 1, 0, 3);
+    Tensor place = numbers.view(experts, sources, peers, capacity).permute(2, 1, 0, 3);
+    long each = peers * sources * capacity;
+    return ofOrder(
+        weight,
+        order.flatten(),
+        place.flatten(),
+        ends(experts, each, like).to(ScalarType.Long),
+        each);
+  }
+
+  /**
    * The same without the routes of some tokens.
    *
    * @param left bool [T], true for the tokens that are left out
@@ -117,16 +157,85 @@ public record Routing(
     Tensor kept = token.masked_fill(gone, NONE);
     Tensor keptSlot = slot == null ? null : slot.masked_fill(left.unsqueeze(1), NONE);
     Tensor before = gone.logical_not().to(ScalarType.Long).cumsum(0);
-    Tensor zero = Tensors.zeros(ScalarType.Long, token.device(), 1);
-    Tensor reached = torch.cat(new TensorVector(zero, before), 0).index_select(0, offsets);
     return new Routing(
-        kept,
-        weight.masked_fill(gone, ZERO),
-        offsets,
-        keptSlot,
-        differences(reached),
-        tokens,
-        capacity);
+        kept, weight.masked_fill(gone, ZERO), offsets, keptSlot, reached(before), tokens, capacity);
+  }
+
+  /** Rows of each expert, routes that are none among them: int64 [E]. */
+  Tensor sizes() {
+    return sizes(offsets);
+  }
+
+  /** E. */
+  int experts() {
+    return Math.toIntExact(offsets.numel());
+  }
+
+  /** What each token has chosen: int64 [T, k], -1 where that was dropped. */
+  Tensor choices() {
+    return choices(slot);
+  }
+
+  private Tensor choices(Tensor slots) {
+    Tensor ends = offsets.to(ScalarType.Long);
+    return torch.bucketize(slots, ends, false, true).masked_fill(slots.lt(ZERO), NONE);
+  }
+
+  /** What the choices count in their tokens, 0 for dropped ones: [T, k]. */
+  Tensor choiceWeights() {
+    return choiceWeights(slot);
+  }
+
+  private Tensor choiceWeights(Tensor slots) {
+    long rows = weight.numel();
+    Tensor flat = slots.flatten();
+    Tensor numbers = torch.arange(new Scalar(flat.numel()), flat.options());
+    // Dropped choices all go to one place more, which is then left out.
+    Tensor place = flat.masked_fill(flat.lt(ZERO), new Scalar(rows));
+    Tensor order = torch.full(new long[] {rows + 1}, NONE, flat.options());
+    order = order.scatter_(0, place, numbers).narrow(0, 0, rows).contiguous();
+    return RowGather.spread(weight.view(-1, 1), flat, order.view(-1, 1)).view(slots.shape());
+  }
+
+  /**
+   * The routes of a part of the tokens alone, which are then numbered by themselves: of each
+   * sequence the index-th of equal parts. Routes of tokens that have chosen go into fewer rows;
+   * where experts have chosen, the other tokens' routes are none.
+   *
+   * @param sequences B, one behind the other
+   * @param index which part
+   * @param count of how many
+   */
+  Routing part(long sequences, int index, int count) {
+    long own = tokens / count;
+    long length = own / sequences;
+    if (slot == null) {
+      long sequence = tokens / sequences;
+      Tensor place = token.remainder(new Scalar(sequence)).sub(new Scalar(index * length));
+      Tensor mine = place.ge(ZERO).logical_and(place.lt(new Scalar(length)));
+      Tensor gone = token.lt(ZERO).logical_or(mine.logical_not());
+      Tensor number = token.floor_divide(new Scalar(sequence)).mul(new Scalar(length)).add(place);
+      Tensor kept = gone.logical_not().to(ScalarType.Long).cumsum(0);
+      return new Routing(
+          number.masked_fill(gone, NONE),
+          weight.masked_fill(gone, ZERO),
+          offsets,
+          null,
+          reached(kept),
+          own,
+          capacity);
+    }
+    Tensor slots = slot.view(sequences, count, length, -1).select(1, index);
+    slots = slots.reshape(own, slot.size(1));
+    return capacity > 0
+        ? padded(choices(slots), choiceWeights(slots), experts(), Math.min(capacity, own))
+        : ofChoices(choices(slots), choiceWeights(slots), experts());
+  }
+
+  /** What each expert has of what has been counted up to each route, [R]. */
+  private Tensor reached(Tensor counted) {
+    Tensor zero = Tensors.zeros(ScalarType.Long, counted.device(), 1);
+    return differences(torch.cat(new TensorVector(zero, counted), 0).index_select(0, offsets));
   }
 
   /** Routes that were asked for, more than were taken where some were dropped. */

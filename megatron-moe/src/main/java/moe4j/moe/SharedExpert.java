@@ -27,7 +27,9 @@ public final class SharedExpert implements FeedForward {
     this.mlp = new Mlp(config, hidden, parameters);
     this.gate =
         gated
-            ? parameters.weight("gate_weight", config.initMethodStd(), 1, config.hiddenSize())
+            ? parameters
+                .partialWhereSliced()
+                .weight("gate_weight", config.initMethodStd(), 1, config.hiddenSize())
             : null;
   }
 

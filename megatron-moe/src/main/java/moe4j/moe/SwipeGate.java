@@ -32,15 +32,20 @@ public final class SwipeGate implements Gate {
   }
 
   @Override
+  public boolean takesSlices() {
+    return true;
+  }
+
+  @Override
   public Routing route(Tensor hidden, Pass pass) {
     int k = shape.topk();
     int experts = shape.experts();
-    Tensor logits = linear.logits(hidden);
+    Tensor logits = linear.logits(hidden, pass);
     TopK top = TopK.of(logits, k);
     if (!pass.isTraining()) {
       return Routing.ofChoices(top.indices(), top.values().softmax(1), experts);
     }
-    long quota = (hidden.size(0) * k + experts - 1) / experts;
+    long quota = (logits.size(0) * k + experts - 1) / experts;
     Tensor room = torch.full(new long[] {experts}, new Scalar(quota), top.indices().options());
     TensorVector columns = new TensorVector();
     for (int j = 0; j < k; j++) {

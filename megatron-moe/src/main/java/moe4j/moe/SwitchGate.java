@@ -41,9 +41,14 @@ public final class SwitchGate implements Gate {
   }
 
   @Override
+  public boolean takesSlices() {
+    return true;
+  }
+
+  @Override
   public Routing route(Tensor hidden, Pass pass) {
     int experts = shape.experts();
-    Tensor logits = linear.logits(hidden);
+    Tensor logits = linear.logits(hidden, pass);
     if (pass.isTraining()) {
       Tensor draws =
           pass.random().uniform(logits.detach(), shape.layer() + 1, Operation.GATE_NOISE.id());
@@ -51,7 +56,7 @@ public final class SwitchGate implements Gate {
     }
     Tensor probabilities = logits.softmax(1);
     TopK top = TopK.of(probabilities, 1);
-    long rows = (quota.tokens(hidden.size(0), pass) + experts - 1) / experts;
+    long rows = (quota.tokens(logits.size(0), pass) + experts - 1) / experts;
     Tensor chosen = Capacity.first(top.indices(), experts, rows);
     if (pass.isTraining()) {
       Tensor tokens = Balance.counts(chosen, experts).to(ScalarType.Float);

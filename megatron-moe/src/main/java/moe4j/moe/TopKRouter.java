@@ -1,6 +1,7 @@
 package moe4j.moe;
 
 import moe4j.kernels.TopK;
+import moe4j.parallel.Group;
 import moe4j.transformer.Operation;
 import moe4j.transformer.ParameterScope;
 import moe4j.transformer.Pass;
@@ -49,8 +50,13 @@ public final class TopKRouter implements Gate {
   }
 
   @Override
+  public boolean takesSlices() {
+    return true;
+  }
+
+  @Override
   public Routing route(Tensor hidden, Pass pass) {
-    Tensor logits = linear.logits(jittered(hidden, pass));
+    Tensor logits = linear.logits(jittered(hidden, pass), pass);
     if (config.forcedBalance() && pass.isTraining()) {
       logits = drawn(logits, pass);
     }
@@ -84,7 +90,7 @@ public final class TopKRouter implements Gate {
       return hidden;
     }
     Tensor draws =
-        pass.random().uniform(hidden.detach(), shape.layer() + 1, Operation.GATE_NOISE.id());
+        pass.sliceRandom().uniform(hidden.detach(), shape.layer() + 1, Operation.GATE_NOISE.id());
     Tensor factors = draws.mul_(new Scalar(2 * epsilon)).add_(new Scalar(1 - epsilon));
     // In fp32: rounded to bf16, the input would tell other experts to be the best.
     return hidden.to(ScalarType.Float).mul(factors);
@@ -128,11 +134,13 @@ public final class TopKRouter implements Gate {
     private final double rate;
     private final Tensor bias;
     private final Tensor load;
+    private final Group data;
 
     ExpertBias(int experts, double rate, ParameterScope parameters) {
       this.rate = rate;
       this.bias = parameters.buffer("expert_bias", experts);
       this.load = parameters.scratch(experts);
+      this.data = parameters.groups().data();
       parameters.atStepEnd(this::update);
     }
 
@@ -144,8 +152,13 @@ public final class TopKRouter implements Gate {
       load.add_(tokens);
     }
 
-    /** {@code bias += rate sign(mean(load) - load)}, unless the step was skipped. */
+    /**
+     * {@code bias += rate sign(mean(load) - load)}, of all ranks' load, unless the step was
+     * skipped.
+     */
     private void update(Tensor foundInf) {
+      // Ranks that have other sequences have counted others, and all are to choose alike.
+      data.allReduce(load, Group.Reduction.SUM).await();
       Tensor change = load.mean().sub(load).sign().mul_(new Scalar(rate));
       bias.add_(torch.where(foundInf.gt(new Scalar(0)), torch.zeros_like(change), change));
       load.zero_();

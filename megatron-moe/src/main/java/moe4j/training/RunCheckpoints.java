@@ -45,6 +45,8 @@ public final class RunCheckpoints {
           "moe_expert_capacity_factor",
           "moe_pad_expert_input_to_capacity",
           "moe_token_drop_policy",
+          "moe_token_dispatcher_type",
+          "moe_a2a_overlap_degree",
           "balance_loss_weight");
 
   private RunCheckpoints() {}

@@ -5,6 +5,7 @@ import java.util.List;
 import moe4j.kernels.Dropout;
 import moe4j.kernels.StepRandom;
 import moe4j.parallel.Group;
+import moe4j.parallel.Mappings;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
@@ -44,14 +45,36 @@ public final class Pass {
    */
   public record Figure(String name, int layer, Tensor value) {}
 
-  private final PointerScope home = PointerScope.getInnerScope();
+  /** What a pass leaves behind, and whose memory it is. */
+  private static final class Left {
+    final PointerScope home = PointerScope.getInnerScope();
+    final List<SideLoss> losses = new ArrayList<>();
+    final List<Double> shares = new ArrayList<>();
+    final List<ExpertLoad> loads = new ArrayList<>();
+    final List<Figure> figures = new ArrayList<>();
+  }
+
   private final StepRandom random;
-  private final List<SideLoss> losses = new ArrayList<>();
-  private final List<ExpertLoad> loads = new ArrayList<>();
-  private final List<Figure> figures = new ArrayList<>();
+  private final Left left;
+
+  /** The ranks that leave the same losses, each of which counts a part. */
+  private final Group copies;
+
+  /** The ranks among which the tokens are that a gate is given, and their sequences. */
+  private final Group slices;
+
+  private final long sequences;
 
   private Pass(StepRandom random) {
+    this(random, new Left(), Group.alone(), Group.alone(), 1);
+  }
+
+  private Pass(StepRandom random, Left left, Group copies, Group slices, long sequences) {
     this.random = random;
+    this.left = left;
+    this.copies = copies;
+    this.slices = slices;
+    this.sequences = sequences;
   }
 
   /** A training pass: dropout and balance losses are on. */
@@ -97,53 +120,95 @@ public final class Pass {
         : new Dropout(random.part(parts.rank(), parts.size()), p, layer, operation.id());
   }
 
+  /**
+   * This pass for a gate that is given a part of the tokens on each rank of a group, and whose
+   * routing is that of all of them, computed alike on every rank: {@link #gathered} brings what a
+   * gate decides by together, losses count once in all, and {@link #random} draws for all tokens.
+   *
+   * @param ranks have each an n-th of every sequence's tokens, in their order
+   * @param sequences B
+   */
+  public Pass ofSlices(Group ranks, long sequences) {
+    return new Pass(random, left, ranks, ranks, sequences);
+  }
+
+  /** The same for a gate that is given all tokens on every rank of a group. */
+  public Pass ofCopies(Group ranks) {
+    return new Pass(random, left, ranks, Group.alone(), 1);
+  }
+
+  /**
+   * Rows of all the tokens that are routed together, in the order of the sequences, of this rank's
+   * rows. The gradient is the sum of all ranks'. Mostly a rank has all of them already.
+   *
+   * @param rows [T/n, d], a token each
+   * @return [T, d]
+   */
+  public Tensor gathered(Tensor rows) {
+    if (slices.isAlone()) {
+      return rows;
+    }
+    return Mappings.gather(rows.reshape(sequences, -1, rows.size(1)), slices).flatten(0, 1);
+  }
+
+  /** The random numbers for the tokens that a gate is given, be they a part of all. */
+  public StepRandom sliceRandom() {
+    return random().part(slices.rank(), slices.size());
+  }
+
   /** Leaves a loss behind; it joins the gradient with its coefficient. */
   public void addLoss(SideLoss loss) {
-    losses.add(new SideLoss(loss.name(), loss.layer(), keep(loss.value()), loss.coefficient()));
+    left.shares.add(1.0 / copies.size());
+    left.losses.add(
+        new SideLoss(loss.name(), loss.layer(), keep(loss.value()), loss.coefficient()));
   }
 
   /** Leaves behind what a layer's experts got. */
   public void addLoad(ExpertLoad load) {
-    loads.add(new ExpertLoad(load.layer(), keep(load.tokens()), load.routed()));
+    left.loads.add(new ExpertLoad(load.layer(), keep(load.tokens()), load.routed()));
   }
 
   /** Leaves behind a figure for the log. */
   public void addFigure(Figure figure) {
-    figures.add(new Figure(figure.name(), figure.layer(), keep(figure.value().detach())));
+    left.figures.add(new Figure(figure.name(), figure.layer(), keep(figure.value().detach())));
   }
 
   /** The losses left behind, in the layers' order. */
   public List<SideLoss> losses() {
-    return losses;
+    return left.losses;
   }
 
   /**
    * What a backward starts from: a main loss and the losses left behind, each with its coefficient.
+   * Of a loss that several ranks have computed alike each counts a part, so that it is in all
+   * ranks' gradients together once.
    *
    * @param loss a scalar
    */
   public Tensor total(Tensor loss) {
     Tensor total = loss;
-    for (SideLoss side : losses) {
-      total = total.add(side.value().mul(new Scalar(side.coefficient())));
+    for (int i = 0; i < left.losses.size(); i++) {
+      SideLoss side = left.losses.get(i);
+      double weight = side.coefficient() * left.shares.get(i);
+      total = total.add(side.value().mul(new Scalar(weight)));
     }
     return total;
   }
 
   /** The loads left behind, in the layers' order. */
   public List<ExpertLoad> loads() {
-    return loads;
+    return left.loads;
   }
 
   /** The figures left behind, in the layers' order. */
   public List<Figure> figures() {
-    return figures;
+    return left.figures;
   }
 
   /** Lets a tensor outlive the layer's scope in which it was made. */
   private Tensor keep(Tensor t) {
-    if (home != null) {
-      home.attach(t);
+    if (left.home != null) {
+      left.home.attach(t);
     } else {
       t.retainReference();
     }

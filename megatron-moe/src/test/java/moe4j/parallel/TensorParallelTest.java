@@ -26,7 +26,9 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
 import org.testng.annotations.DataProvider;
 import org.testng.annotations.Test;
 
-/** A dense GPT divided among tensor-parallel ranks against the whole one: losses, every gradient. */
+/**
+ * A dense GPT divided among tensor-parallel ranks against the whole one: losses, every gradient.
+ */
 public final class TensorParallelTest {
   private static final int ROWS = 3;
   private static final int SEQUENCE = 8;
@@ -45,7 +47,11 @@ public final class TensorParallelTest {
   @DataProvider
   Object[][] layouts() {
     return new Object[][] {
-      {GPT2, 2, false}, {GPT2, 2, true}, {GPT2, 4, true}, {LLAMA, 2, false}, {LLAMA, 2, true},
+      {GPT2, 2, false},
+      {GPT2, 2, true},
+      {GPT2, 4, true},
+      {LLAMA, 2, false},
+      {LLAMA, 2, true},
       {LLAMA, 4, false}
     };
   }
@@ -56,8 +62,7 @@ public final class TensorParallelTest {
 
   @Test(dataProvider = "layouts")
   public void itIsTheWholeModel(String flags, int ranks, boolean sequence) {
-    TransformerConfig config =
-        moe4j.config.Flags.parse(TransformerConfig.class, flags.split(" "));
+    TransformerConfig config = moe4j.config.Flags.parse(TransformerConfig.class, flags.split(" "));
     long seed = Seeds.seed();
     Outcome whole;
     try (PointerScope scope = new PointerScope()) {

@@ -15,7 +15,7 @@ final class Liveness implements AutoCloseable {
   private static final String WORDS_KEY = "last words";
 
   /** After so long without a beat a rank is taken for gone. */
-  private static final Duration SILENCE = Duration.ofMillis(3000);
+  private static final Duration SILENCE = Duration.ofSeconds(3);
 
   /** How long last words are waited for. */
   private static final Duration WORDS = Duration.ofMillis(1500);

@@ -123,8 +123,8 @@ public class DividedAdamWTest {
       Map<String, float[]> expAvg,
       Map<String, float[]> expAvgSq,
       Map<String, float[]> parameter,
-      double[] norms,
-      double[] zeros,
+      List<Double> norms,
+      List<Double> zeros,
       double parametersNorm) {}
 
   private static Expected expected(Way way, String flags, int steps, Draw draw) {
@@ -135,13 +135,13 @@ public class DividedAdamWTest {
         one -> {
           AdamW optimizer = one.optimizer();
           optimizer.countZeros();
-          double[] norms = new double[steps];
-          double[] zeros = new double[steps];
+          List<Double> norms = new ArrayList<>();
+          List<Double> zeros = new ArrayList<>();
           for (int step = 0; step < steps; step++) {
             DividedModel.microBatchesOfAll(optimizer, one.parameters(), way.layout(), step, draw);
             optimizer.step();
-            norms[step] = one.norm();
-            zeros[step] = Tensors.item(optimizer.gradientZeros());
+            norms.add(one.norm());
+            zeros.add(Tensors.item(optimizer.gradientZeros()));
           }
           result[0] =
               new Expected(
@@ -208,7 +208,7 @@ public class DividedAdamWTest {
   public void ranksTakeTheStepsOfOne(Way way) {
     String flags = "--weight-decay 0.1 --adam-beta2 0.95 --clip-grad 1";
     Expected expected = expected(way, flags, 3, DividedAdamWTest::varied);
-    assertTrue(expected.norms()[0] > 1 && expected.norms()[1] < 1);
+    assertTrue(expected.norms().get(0) > 1 && expected.norms().get(1) < 1);
     Map<Integer, List<Double>> norms = new ConcurrentHashMap<>();
     onRanks(
         way,
@@ -219,9 +219,12 @@ public class DividedAdamWTest {
           for (int step = 0; step < 3; step++) {
             rank.step(step, DividedAdamWTest::varied);
             own.add(rank.norm());
-            assertEquals(rank.norm(), expected.norms()[step], 1e-6 * expected.norms()[step]);
             assertEquals(
-                Tensors.item(rank.optimizer().gradientZeros()), expected.zeros()[step], "zeros");
+                rank.norm(), expected.norms().get(step), 1e-6 * expected.norms().get(step));
+            assertEquals(
+                Tensors.item(rank.optimizer().gradientZeros()),
+                expected.zeros().get(step),
+                "zeros");
           }
           double norm = rank.optimizer().parametersNorm();
           assertEquals(norm, expected.parametersNorm(), 1e-6 * norm);
@@ -300,7 +303,8 @@ public class DividedAdamWTest {
     Draw holes =
         (name, source, microBatch, size) -> {
           boolean idle = name.contains("experts") && source == 0 && microBatch >= 2;
-          boolean unused = name.equals("1.row.weight") || name.equals("0.glu.bias") && source == 1;
+          boolean unused =
+              name.equals("1.row.weight") || (name.equals("0.glu.bias") && source == 1);
           return idle || unused ? null : DividedModel.normals(name, source, microBatch, size);
         };
     Expected expected = expected(way, "", 3, holes);
@@ -310,7 +314,8 @@ public class DividedAdamWTest {
         rank -> {
           for (int step = 0; step < 3; step++) {
             rank.step(step, holes);
-            assertEquals(rank.norm(), expected.norms()[step], 1e-6 * expected.norms()[step]);
+            assertEquals(
+                rank.norm(), expected.norms().get(step), 1e-6 * expected.norms().get(step));
           }
           check("exp_avg", rank, AdamW.State::expAvg, expected.expAvg());
           checkParameters(rank, expected.parameter());

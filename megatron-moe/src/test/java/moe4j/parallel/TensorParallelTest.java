@@ -57,6 +57,7 @@ public final class TensorParallelTest {
   }
 
   /** What a model came to: per-token losses, and each checkpoint tensor's gradient and value. */
+  @SuppressWarnings("ArrayRecordComponent") // figures: nobody compares two
   private record Outcome(
       float[] losses, Map<String, float[]> gradients, Map<String, float[]> values) {}
 

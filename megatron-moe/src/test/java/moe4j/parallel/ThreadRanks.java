@@ -93,7 +93,7 @@ public final class ThreadRanks {
     List<Integer> key = new ArrayList<>(ranks);
     key.add(role.hashCode());
     Meeting meeting = meetings.computeIfAbsent(key, k -> new Meeting(ranks.size()));
-    return new ThreadGroup(meeting, ranks.indexOf(rank));
+    return new Member(meeting, ranks.indexOf(rank));
   }
 
   private synchronized void abandon() {
@@ -128,7 +128,7 @@ public final class ThreadRanks {
     }
   }
 
-  private record ThreadGroup(Meeting meeting, int rank) implements Group {
+  private record Member(Meeting meeting, int rank) implements Group {
     @Override
     public int size() {
       return meeting.tensors.length;

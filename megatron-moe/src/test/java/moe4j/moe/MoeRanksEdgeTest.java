@@ -189,7 +189,7 @@ public final class MoeRanksEdgeTest {
   public void theGlobalLossCountsAllRanksTokens() {
     int steps = 2;
     Tensor weight = Models.normals(random, 8, 8);
-    Tensor hidden = Models.normals(random, 2 * steps, 2, 8, 8);
+    Tensor hidden = Models.normals(random, 2L * steps, 2, 8, 8);
     ThreadRanks.run(
         new Layout(4, 2, 1, 1),
         true,

@@ -8,6 +8,7 @@ import moe4j.kernels.CustomFunction;
 import moe4j.kernels.Scopes;
 import moe4j.kernels.Tensors;
 import moe4j.parallel.Group;
+import org.bytedeco.pytorch.GradMode;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
@@ -115,7 +116,13 @@ final class Exchange {
    * @return the rows that have arrived, and behind them the part's tie
    */
   Tensor[] arrive(int part, Tensor[] underWay) {
-    return new Arrive(part).apply(underWay);
+    Tensor[] arrived = new Arrive(part).apply(underWay);
+    Tensor tie = arrived[arrived.length - 1];
+    if (GradMode.is_enabled() && !tie.requires_grad()) {
+      // The rows ask for no gradient, but experts may: on some ranks, where others have no rows.
+      tie.set_requires_grad(true);
+    }
+    return arrived;
   }
 
   /**

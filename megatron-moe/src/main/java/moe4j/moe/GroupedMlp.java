@@ -11,6 +11,8 @@ import moe4j.transformer.Activation;
 import moe4j.transformer.ParameterScope;
 import moe4j.transformer.Pass;
 import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.TensorVector;
+import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
@@ -102,17 +104,28 @@ public final class GroupedMlp implements Experts {
       Tensor weight = dispatched.weight().to(Tensors.dtype(rows));
       return ExpertMlp.apply(rows, weight, weights, offsets, activation);
     }
+    if (rows.size(0) > 0) {
+      return products(rows, dispatched.weight(), offsets);
+    }
+    // Grouped products want a row, be it no expert's: a rank may have none.
+    Tensor row = torch.zeros(new long[] {1, rows.size(1)}, rows.options());
+    Tensor none = torch.zeros(new long[] {1}, dispatched.weight().options());
+    Tensor weight = torch.cat(new TensorVector(dispatched.weight(), none), 0);
+    return products(torch.cat(new TensorVector(rows, row), 0), weight, offsets).narrow(0, 0, 0);
+  }
+
+  private Tensor products(Tensor rows, Tensor weight, Tensor offsets) {
     long count = rows.size(0);
     Tensor inner = GroupedMatmul.linear(rows, weights.fc1(), offsets);
     if (weights.bias1() != null) {
       inner = inner.add(GroupRows.of(weights.bias1(), offsets, count));
     }
-    Tensor weighted = activation.weighted(inner, dispatched.weight());
+    Tensor weighted = activation.weighted(inner, weight);
     Tensor outer = GroupedMatmul.linear(weighted, weights.fc2(), offsets);
     if (weights.bias2() == null) {
       return outer;
     }
-    Tensor weight = dispatched.weight().to(Tensors.dtype(rows)).unsqueeze(1);
-    return outer.add(GroupRows.of(weights.bias2(), offsets, count).mul(weight));
+    Tensor factor = weight.to(Tensors.dtype(rows)).unsqueeze(1);
+    return outer.add(GroupRows.of(weights.bias2(), offsets, count).mul(factor));
   }
 }

@@ -56,32 +56,18 @@ final class Traffic {
     return new Traffic(Tensors.longs(all), 0, experts, groups);
   }
 
-  /** Whether every rank sends every expert equally many. */
-  boolean even() {
-    return table == null;
-  }
-
-  /** What each rank sends each expert where that is {@link #even}. */
-  long each() {
-    return each;
-  }
-
   /** Rows from a rank to an expert. */
-  long rows(int ep, int etp, int toExpert) {
+  private long rows(int ep, int etp, int toExpert) {
     return table == null ? each : table[(ep * expertTensor.size() + etp) * experts + toExpert];
   }
 
   /** Rows from a rank to the experts of the ranks (to, ...). */
-  long rowsTo(int ep, int etp, int to) {
+  private long rowsTo(int ep, int etp, int to) {
     long sum = 0;
     for (int e = to * own.count(); e < (to + 1) * own.count(); e++) {
       sum += rows(ep, etp, e);
     }
     return sum;
-  }
-
-  ExpertRange own() {
-    return own;
   }
 
   /**

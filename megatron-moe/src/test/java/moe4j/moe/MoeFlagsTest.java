@@ -47,6 +47,8 @@ public class MoeFlagsTest {
       {"--moe-shared-expert-gate", "moe-shared-expert-intermediate-size"},
       {"--num-experts 4 --moe-shared-expert-gate", "moe-shared-expert-intermediate-size"},
       {"--add-expert-bias", "num-experts"},
+      {"--moe-token-dispatcher-type allgather", "num-experts"},
+      {"--moe-a2a-overlap-degree 2", "num-experts"},
       {"--fmoefy", "num-experts"},
       {"--top-k 3", "num-experts"},
       {"--hidden-hidden-size 3", "num-experts"},
@@ -158,6 +160,11 @@ public class MoeFlagsTest {
       {
         "--hidden-hidden-size 3 --moe-ffn-hidden-size 4",
         "--hidden-hidden-size 3 and --moe-ffn-hidden-size 4 mean the same"
+      },
+      {"--moe-a2a-overlap-degree 0", "--moe-a2a-overlap-degree 0 is not positive"},
+      {
+        "--moe-a2a-overlap-degree 2 --moe-token-dispatcher-type allgather",
+        "--moe-a2a-overlap-degree 2 needs --moe-token-dispatcher-type alltoall, not allgather"
       },
       {"--balance-strategy gshard --top-k 1", "--balance-strategy gshard needs --top-k 2, not 1"},
       {"--balance-strategy switch", "--balance-strategy switch needs --top-k 1, not 2"},

@@ -9,6 +9,7 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.Random;
 import java.util.function.Consumer;
+import moe4j.kernels.CustomFunction;
 import moe4j.kernels.StepRandom;
 import moe4j.kernels.Tensors;
 import moe4j.kernels.TopK;
@@ -138,6 +139,33 @@ public final class MoeRanksEdgeTest {
         List.of(rows.get(0).mm(weight).relu(), rows.get(1).mul(new Scalar(1.0 + number)));
   }
 
+  /** The experts alone are trained, and some ranks have no rows: their peers wait for them. */
+  @Test
+  public void whatAsksForNoGradientGoesBackAllTheSame() {
+    Tensor x = Models.normals(random, 1, 8, 8);
+    ThreadRanks.run(
+        new Layout(4, 1, 4, 1),
+        false,
+        groups -> {
+          try (ParameterSet parameters =
+              new ParameterSet(1, ScalarType.Float, new Device("cpu"), groups)) {
+            Tensor chosen = Tensors.full(1, ScalarType.Long, new Device("cpu"), 8, 1);
+            Gate gate = new FixedGate(chosen, torch.ones(8, 1), 4, 0);
+            MoeLayer layer =
+                MoeLayer.builder(8, 4)
+                    .topk(1)
+                    .gate((shape, scope) -> gate)
+                    .experts(MoeRanksEdgeTest::expert)
+                    .build(parameters.root().child("mlp"));
+            Tensor y = layer.forward(List.of(x, x.narrow(2, 0, 3)), null, Pass.evaluation()).get(0);
+            y.sum().backward();
+            CustomFunction.settle();
+            boolean has = parameters.all().get(0).tensor().grad().defined();
+            assertEquals(has, groups.expert().rank() == 1);
+          }
+        });
+  }
+
   @DataProvider
   Object[][] masks() {
     return new Object[][] {
@@ -189,7 +217,7 @@ public final class MoeRanksEdgeTest {
   public void theGlobalLossCountsAllRanksTokens() {
     int steps = 2;
     Tensor weight = Models.normals(random, 8, 8);
-    Tensor hidden = Models.normals(random, 2 * steps, 2, 8, 8);
+    Tensor hidden = Models.normals(random, 2L * steps, 2, 8, 8);
     ThreadRanks.run(
         new Layout(4, 2, 1, 1),
         true,

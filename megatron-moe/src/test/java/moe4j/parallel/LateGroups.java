@@ -3,11 +3,9 @@ package moe4j.parallel;
 import java.util.ArrayDeque;
 import java.util.Deque;
 import moe4j.kernels.Scopes;
-import moe4j.kernels.Tensors;
 import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
-import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
  * Groups whose calls do nothing before somebody waits for them: outputs are not numbers until then,
@@ -50,14 +48,13 @@ public final class LateGroups {
 
     /** Waits for all calls up to this one: they are in the same order on every rank. */
     private Pending begin(Tensor output, Tensor input, Call call) {
+      spoil(output);
+      return beginInPlace(output, input, call);
+    }
+
+    private Pending beginInPlace(Tensor output, Tensor input, Call call) {
       Tensor heldOutput = Scopes.keep(() -> new Tensor(output));
       Tensor heldInput = Scopes.keep(() -> new Tensor(input));
-      if (output != input) {
-        try (NoGradGuard guard = new NoGradGuard()) {
-          boolean real = output.is_floating_point();
-          output.fill_(real ? new Scalar(Double.NaN) : new Scalar(Long.MIN_VALUE));
-        }
-      }
       boolean[] done = new boolean[1];
       calls.add(
           () -> {
@@ -90,7 +87,7 @@ public final class LateGroups {
 
     @Override
     public Pending allReduce(Tensor tensor, Reduction reduction) {
-      return begin(tensor, tensor, (y, x) -> group.allReduce(y, reduction));
+      return beginInPlace(tensor, tensor, (y, x) -> group.allReduce(y, reduction));
     }
 
     @Override
@@ -112,12 +109,11 @@ public final class LateGroups {
           });
     }
 
-    /** What may be overwritten is. */
-    private static void spoil(Tensor input) {
-      if (Tensors.dtype(input) == ScalarType.Float) {
-        try (NoGradGuard guard = new NoGradGuard()) {
-          input.detach().fill_(new Scalar(Double.NaN));
-        }
+    /** Has a tensor hold nothing of use. */
+    private static void spoil(Tensor tensor) {
+      try (NoGradGuard guard = new NoGradGuard()) {
+        boolean real = tensor.is_floating_point();
+        tensor.detach().fill_(real ? new Scalar(Double.NaN) : new Scalar(-12345));
       }
     }
 
@@ -128,7 +124,7 @@ public final class LateGroups {
 
     @Override
     public Pending broadcast(Tensor tensor, int root) {
-      return begin(tensor, tensor, (y, x) -> group.broadcast(y, root));
+      return beginInPlace(tensor, tensor, (y, x) -> group.broadcast(y, root));
     }
   }
 }

@@ -16,7 +16,8 @@ import org.bytedeco.pytorch.Device;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
- * {@code moe4j bench comm}: the time of each collective, through moe4j's layer and of c10d directly.
+ * {@code moe4j bench comm}: the time of each collective, through moe4j's layer and of c10d
+ * directly.
  *
  * <pre>moe4j launch --nproc-per-node 2 -- ./moe4j bench comm</pre>
  */

@@ -115,14 +115,23 @@ final class C10dGroup implements Group {
       throw diagnosis.apply(e);
     }
     List<Tensor> held = tensors.stream().map(t -> Scopes.keep(() -> new Tensor(t))).toList();
-    return () -> {
-      try (PointerScope scope = new PointerScope()) {
-        work._wait();
-      } catch (RuntimeException e) {
-        throw diagnosis.apply(e);
-      } finally {
-        work.close();
-        held.forEach(Tensor::close);
+    return new Pending() {
+      private boolean ended;
+
+      @Override
+      public void await() {
+        if (ended) {
+          return;
+        }
+        ended = true;
+        try (PointerScope scope = new PointerScope()) {
+          work._wait();
+        } catch (RuntimeException e) {
+          throw diagnosis.apply(e);
+        } finally {
+          work.close();
+          held.forEach(Tensor::close);
+        }
       }
     };
   }

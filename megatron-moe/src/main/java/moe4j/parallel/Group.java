@@ -17,7 +17,7 @@ public interface Group {
     Pending NONE = () -> {};
 
     /**
-     * Waits for its end.
+     * Waits for its end; once it is there, does nothing more.
      *
      * @throws RankLostException where a rank of the group is gone or did not answer in time
      */

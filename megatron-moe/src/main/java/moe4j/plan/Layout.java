@@ -161,8 +161,7 @@ public record Layout(
   }
 
   /** What is typed for it, Megatron's defaults left out. */
-  public List<String> flags(
-      boolean experts, boolean overlapGradReduce) {
+  public List<String> flags(boolean experts, boolean overlapGradReduce) {
     List<String> line = new ArrayList<>();
     if (tp > 1) {
       line.addAll(List.of("--tensor-model-parallel-size", String.valueOf(tp)));

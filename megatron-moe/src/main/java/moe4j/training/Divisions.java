@@ -69,7 +69,13 @@ final class Divisions {
           ("--global-batch-size %d is no multiple of --micro-batch-size %d times the %d data-parallel"
                   + " processes: %d = %d x %d + %d")
               .formatted(
-                  batch, training.microBatchSize(), data, batch, batch / block, block, batch % block));
+                  batch,
+                  training.microBatchSize(),
+                  data,
+                  batch,
+                  batch / block,
+                  block,
+                  batch % block));
     }
   }
 

@@ -56,9 +56,8 @@ public final class Evaluator implements AutoCloseable {
    */
   public double loss(SampleDataset dataset, long first, long samples) {
     int rows = buffers.form().rows();
-    MegatronSampler sampler = 
-        new MegatronSampler(
-            "evaluation", dataset.size(), first, rows, data.rank(), data.size());
+    MegatronSampler sampler =
+        new MegatronSampler("evaluation", dataset.size(), first, rows, data.rank(), data.size());
     sum.zero_();
     count.zero_();
     try (BatchLoader loader = new BatchLoader(dataset, sampler, buffers.form())) {

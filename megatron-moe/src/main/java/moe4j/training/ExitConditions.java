@@ -26,8 +26,8 @@ final class ExitConditions {
   }
 
   /**
-   * Why the run stops behind a step, or null where it goes on. All ranks ask and get the same: where
-   * one is to stop, or its clock says so, all do.
+   * Why the run stops behind a step, or null where it goes on. All ranks ask and get the same:
+   * where one is to stop, or its clock says so, all do.
    */
   String reason(int iteration, World world) {
     Integer minutes = training.exitDurationInMins();

@@ -111,9 +111,19 @@ public class LayoutTest {
       String to = layouts.get((i + 3) % layouts.size());
       addLayout("onto-" + to + "-from-" + from, to, "dropless", seed, " --train-iters 23", from);
     }
-    add("on-reference", 1, "dropless", seed + " --global-batch-size 16 --train-iters 23", STEPS,
+    add(
+        "on-reference",
+        1,
+        "dropless",
+        seed + " --global-batch-size 16 --train-iters 23",
+        STEPS,
         "tp2-ep2-dp4-");
-    add("on-alone", 1, "dropless", seed + " --global-batch-size 16 --train-iters 23", STEPS,
+    add(
+        "on-alone",
+        1,
+        "dropless",
+        seed + " --global-batch-size 16 --train-iters 23",
+        STEPS,
         "reference-");
     runs.make();
   }
@@ -135,14 +145,12 @@ public class LayoutTest {
         from);
   }
 
-  private void add(
-      String name, int processes, String routes, String more, int steps, String from) {
+  private void add(String name, int processes, String routes, String more, int steps, String from) {
     String flags = MODEL + " --train-iters " + steps + " " + ROUTES.get(routes) + " " + more;
     List<String> words = new ArrayList<>(List.of(flags.trim().split(" +")));
     words.addAll(List.of("--save", runs.of(name).resolve("saved").toString()));
     if (from != null) {
-      words.addAll(
-          List.of("--load", runs.of(from + routes).resolve("saved").toString()));
+      words.addAll(List.of("--load", runs.of(from + routes).resolve("saved").toString()));
     }
     runs.add(name, processes, words);
   }
@@ -195,8 +203,7 @@ public class LayoutTest {
     }
   }
 
-  private static void assertClose(
-      RunRecord record, RunRecord reference, String key, double bound) {
+  private static void assertClose(RunRecord record, RunRecord reference, String key, double bound) {
     double[] actual = record.numbers(key);
     double[] expected = reference.numbers(key);
     assertEquals(actual.length, expected.length, key);

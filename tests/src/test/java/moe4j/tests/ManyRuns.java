@@ -20,10 +20,10 @@ import java.util.stream.Stream;
  * does, in the order in which the runs were added.
  */
 final class ManyRuns {
-  static final Duration TIMEOUT = Duration.ofSeconds(120);
+  static final Duration TIMEOUT = Duration.ofMinutes(1);
   static final String FILE = "runs.txt";
 
-  private static final int LIMIT_S = 600;
+  private static final int LIMIT_S = 300;
 
   /** A run of so many processes, with the flags of a pretraining. */
   record Run(String name, int processes, List<String> flags) {}

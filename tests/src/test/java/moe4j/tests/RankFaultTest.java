@@ -231,8 +231,7 @@ public class RankFaultTest {
   public void aRankNeverStarts() throws IOException, InterruptedException {
     List<String> line =
         Cli.with(base, "--train-iters 3 --global-batch-size 8 --distributed-timeout-minutes 0.1");
-    try (Started started =
-        new Started("missing", 4, ManyRuns.freePort(), List.of(line, line))) {
+    try (Started started = new Started("missing", 4, ManyRuns.freePort(), List.of(line, line))) {
       started.failed(0, "rank 0: ranks 2, 3 of 4 have not joined within 6 s");
       started.failed(1, "(ranks 2, 3 of 4 have not joined|rank 0 )");
     }
@@ -243,7 +242,8 @@ public class RankFaultTest {
     try (ServerSocket taken = new ServerSocket(0, 50, InetAddress.getByName("0.0.0.0"));
         Started started = new Started("port", 2, taken.getLocalPort(), List.of(line, line))) {
       String port = String.valueOf(taken.getLocalPort());
-      started.failed(0, "rank 0 cannot listen on port " + port + " \\(MASTER_PORT\\): it is in use");
+      started.failed(
+          0, "rank 0 cannot listen on port " + port + " \\(MASTER_PORT\\): it is in use");
       started.failed(1, "rank 1 .*" + port);
     }
   }
@@ -251,8 +251,7 @@ public class RankFaultTest {
   public void flagsDiffer() throws IOException, InterruptedException {
     List<String> line = Cli.with(base, "--train-iters 3");
     List<String> other = Cli.with(line, "--lr 2e-2 --bf16");
-    try (Started started =
-        new Started("flags", 2, ManyRuns.freePort(), List.of(line, other))) {
+    try (Started started = new Started("flags", 2, ManyRuns.freePort(), List.of(line, other))) {
       for (int r = 0; r < 2; r++) {
         started.failed(
             r,

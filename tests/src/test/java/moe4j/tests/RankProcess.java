@@ -29,7 +29,9 @@ final class RankProcess {
     try (World world = World.open(environment, ManyRuns.TIMEOUT)) {
       for (ManyRuns.Placed placed : ManyRuns.read(directory.resolve(ManyRuns.FILE))) {
         int rank = world.rank() - placed.first();
-        if (rank >= 0 && rank < placed.run().processes() && !run(placed, rank, environment, signal)) {
+        if (rank >= 0
+            && rank < placed.run().processes()
+            && !run(placed, rank, environment, signal)) {
           status = 1;
         }
       }
@@ -57,8 +59,7 @@ final class RankProcess {
             placed.run().name());
     String[] flags = placed.run().flags().toArray(String[]::new);
     System.out.printf("== %s, rank %d%n", placed.run().name(), rank);
-    try (World world =
-        processes == 1 ? World.alone() : World.open(own, ManyRuns.TIMEOUT)) {
+    try (World world = processes == 1 ? World.alone() : World.open(own, ManyRuns.TIMEOUT)) {
       RunConfig config = RunConfig.parse(processes, flags);
       Pretraining.run(world, config, new SmallGpt(config, model -> model), signal, null);
       return true;

@@ -124,9 +124,7 @@ public final class PlanCommand implements Command {
     ModelShape model =
         new ModelShape(config, moe, config.paddedVocabulary(options.vocabSize()), options.bf16());
     Cluster cluster = options.cluster();
-    Choices choices =
-        new Choices(
-            options.overlapGradReduce(), options.loadImbalance());
+    Choices choices = new Choices(options.overlapGradReduce(), options.loadImbalance());
     Planner.Plan plan = new Planner(model, cluster, choices).plan(options.space());
     if (plan.fitting().isEmpty()) {
       throw new IllegalArgumentException(nothing(plan, cluster));
@@ -193,10 +191,7 @@ public final class PlanCommand implements Command {
     if (model.bf16()) {
       line.add("--bf16");
     }
-    line.addAll(
-        best.layout()
-            .flags(
-                model.moeLayers() > 0, choices.overlapGradReduce()));
+    line.addAll(best.layout().flags(model.moeLayers() > 0, choices.overlapGradReduce()));
     return "the first as flags, before those for data and learning rate:\n"
         + String.join(" ", line.stream().map(PlanCommand::quoted).toList());
   }

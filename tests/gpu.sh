@@ -3,13 +3,14 @@
 #
 #   tests/gpu.sh checks DATA OUT     kernels, graphs against none, kill and resume, memory: minutes
 #   tests/gpu.sh routes DATA OUT     every gate and router: the CPU's losses, graphs against none: minutes
+#   tests/gpu.sh ranks DATA OUT      several processes: on one GPU over Gloo, on two over NCCL: minutes
 #   tests/gpu.sh speed DATA OUT      step times of the models in docs/performance.md, with and without graphs
 #   tests/gpu.sh sanitize DATA OUT   the kernels' checks under compute-sanitizer, which has to be on the path
 #
 # DATA is a prefix of a .bin/.idx pair in GPT-2's tokens with several documents. OUT gets the logs; the
 # last lines printed say what failed. MOE4J names the command to run, ./moe4j otherwise.
 set -uo pipefail
-[ $# = 3 ] || { sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# = 3 ] || { sed -n '2,11s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 home=$(cd "$(dirname "$0")/.." && pwd)
 moe4j=${MOE4J:-$home/moe4j}
 part=$1 data=$2 out=$3
@@ -174,6 +175,57 @@ routes() {
   done
 }
 
+# The same losses from several processes as from one: over Gloo on one GPU, started by moe4j launch and by
+# torchrun where there is one; over NCCL where there are two GPUs, captured where the host need not know sizes.
+ranks() {
+  local name gpus
+  gpus=$(nvidia-smi -L | wc -l)
+  local experts8="$small --global-batch-size 8 --hidden-dropout 0.1 --num-experts 8 --moe-ffn-hidden-size 64
+    --moe-aux-loss-coeff 1e-2 --device cuda"
+  local -A layouts=(
+    [tp2]="--tensor-model-parallel-size 2"
+    [tp2_sp]="--tensor-model-parallel-size 2 --sequence-parallel"
+    [dp2_zero]="--use-distributed-optimizer --overlap-grad-reduce"
+    [ep2]="--expert-model-parallel-size 2"
+    [ep2_parts]="--expert-model-parallel-size 2 --moe-a2a-overlap-degree 2"
+    [ep2_gather]="--expert-model-parallel-size 2 --moe-token-dispatcher-type allgather"
+    [ep2_padded]="--expert-model-parallel-size 2 --moe-expert-capacity-factor 8
+      --moe-pad-expert-input-to-capacity"
+  )
+  of() { run "$1" launch --nproc-per-node 2 -- "$moe4j" pretrain-gpt "${@:2}" --metrics-dir "$out/$1"; }
+  train one $experts8
+  train one_bf16 $experts8 --bf16
+  for name in "${!layouts[@]}"; do
+    of "gloo_$name" $experts8 ${layouts[$name]} --distributed-backend gloo
+    compare one "gloo_$name" 1e-4 12
+    [ "$gpus" -ge 2 ] || continue
+    of "nccl_$name" $experts8 ${layouts[$name]}
+    compare one "nccl_$name" 1e-4 12
+    of "graph_$name" $experts8 ${layouts[$name]} --bf16
+    compare one_bf16 "graph_$name" 3e-3 12
+    say "graphs of $name" "$(grep -hoE 'captured the [a-z -]*|going on without CUDA graphs.*|cannot be captured.*' \
+      "$out/graph_$name.log" | sort -u | paste -sd';')"
+  done
+  if command -v torchrun >/dev/null; then
+    torchrun --nproc-per-node 2 --no-python "$moe4j" pretrain-gpt $experts8 ${layouts[tp2_sp]} \
+      --distributed-backend gloo --metrics-dir "$out/torchrun" >"$out/torchrun.log" 2>&1
+    compare one torchrun 1e-4 12
+  fi
+  [ "$gpus" -ge 2 ] || return 0
+  "$moe4j" launch --nproc-per-node 2 -- "$moe4j" bench comm --device cuda | grep -v Gloo
+  of2() { "$moe4j" launch --nproc-per-node 2 -- "$moe4j" bench gpt "${@:2}" --log-interval 10 --train-iters 40 \
+    --warmup-steps 10 >"$out/$1.log" 2>&1; echo "$1: $(grep -h 'step time' "$out/$1.log")"; }
+  run bench_one bench gpt $gpt2 --micro-batch-size 32 --log-interval 10 --train-iters 40 --warmup-steps 10
+  echo "one: $(grep -h 'step time' "$out/bench_one.log")"
+  of2 dp2 $gpt2 --micro-batch-size 32
+  of2 dp2_zero $gpt2 --micro-batch-size 32 --use-distributed-optimizer --overlap-grad-reduce
+  of2 tp2 $gpt2 --micro-batch-size 32 --tensor-model-parallel-size 2 --sequence-parallel
+  run bench_experts bench gpt $gpt2 $experts --micro-batch-size 16 --log-interval 10 --train-iters 40 --warmup-steps 10
+  echo "one, experts: $(grep -h 'step time' "$out/bench_experts.log")"
+  of2 ep2 $gpt2 $experts --micro-batch-size 16 --expert-model-parallel-size 2
+  of2 ep2_gather $gpt2 $experts --micro-batch-size 16 --expert-model-parallel-size 2 --moe-token-dispatcher-type allgather
+}
+
 bench() {
   local name=$1
   shift
@@ -207,8 +259,8 @@ sanitize() {
 }
 
 case $part in
-  checks | routes | speed | sanitize) "$part" ;;
-  *) echo "gpu.sh: checks, routes, speed or sanitize, not '$part'" >&2; exit 2 ;;
+  checks | routes | ranks | speed | sanitize) "$part" ;;
+  *) echo "gpu.sh: checks, routes, ranks, speed or sanitize, not '$part'" >&2; exit 2 ;;
 esac
 echo "$failed failed"
 [ "$failed" = 0 ]

@@ -103,10 +103,10 @@ public final class Mappings {
     int n = group.size();
     long[] shape = x.shape();
     long[] part = with(shape, 1, shape[1] / n);
-    Tensor parts = x.contiguous();
-    if (shape[0] != 1) {
-      parts = parts.view(inserted(part, 1, n)).transpose(0, 1).contiguous();
-    }
+    // The sum may be made in the memory of what is summed, and x is others' tensor, too.
+    Tensor parts =
+        shape[0] == 1 ? x.clone() : x.reshape(inserted(part, 1, n)).transpose(0, 1).contiguous();
+    parts = parts.is_contiguous() ? parts : parts.contiguous();
     Tensor sum = Tensors.empty(Tensors.dtype(x), x.device(), part);
     Group.Pending pending = group.reduceScatter(sum, parts.view(with(part, 0, n * part[0])));
     return () -> {

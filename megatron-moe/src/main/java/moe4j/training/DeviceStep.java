@@ -41,8 +41,13 @@ final class DeviceStep implements AutoCloseable {
   private boolean sayAttention = true;
   private StepRandom random;
 
-  /** A step of a model, its sums going to {@code metrics}. */
+  /**
+   * A step of a model, its sums going to {@code metrics}.
+   *
+   * @param work captured, or done as it is
+   */
   DeviceStep(
+      RepeatedWork work,
       TrainingConfig training,
       LanguageModel model,
       AdamW optimizer,
@@ -57,7 +62,7 @@ final class DeviceStep implements AutoCloseable {
     this.buffers = buffers;
     this.say = say;
     Device device = buffers.form().device();
-    this.work = training.capturesGraphs() ? RepeatedWork.captured(say) : RepeatedWork.eager();
+    this.work = work;
     this.microBatches = training.microBatches() / groups.data().size();
     boolean differs = optimizer.lastMicroBatchDiffers();
     this.lastMicroStep = microStep(differs ? "last micro-step" : "micro-step", true);

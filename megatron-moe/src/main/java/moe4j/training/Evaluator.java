@@ -24,14 +24,18 @@ public final class Evaluator implements AutoCloseable {
 
   /** An evaluator of a model, in batches of the buffers' form. */
   public Evaluator(LanguageModel model, BatchBuffers buffers) {
-    this(model, buffers, RepeatedWork.eager());
+    this(model, buffers, RepeatedWork.eager(), Group.alone());
   }
 
-  /** The same as a piece of a run's work. */
-  Evaluator(LanguageModel model, BatchBuffers buffers, RepeatedWork work) {
+  /**
+   * The same as a piece of a run's work.
+   *
+   * @param data the ranks that take turns
+   */
+  Evaluator(LanguageModel model, BatchBuffers buffers, RepeatedWork work, Group data) {
     this.model = model;
     this.buffers = buffers;
-    this.data = model.parameters().groups().data();
+    this.data = data;
     Device device = buffers.form().device();
     this.sum = Scopes.keep(() -> Tensors.zeros(ScalarType.Double, device));
     this.count = Scopes.keep(() -> Tensors.zeros(ScalarType.Double, device));

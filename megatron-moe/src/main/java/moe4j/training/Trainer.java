@@ -2,13 +2,17 @@ package moe4j.training;
 
 import java.io.IOException;
 import java.util.List;
+import java.util.Optional;
+import java.util.function.Consumer;
 import java.util.stream.Collectors;
 import moe4j.data.MegatronSampler;
 import moe4j.data.SampleDataset;
 import moe4j.kernels.Tensors;
+import moe4j.moe.Moe;
 import moe4j.optimizer.AdamW;
 import moe4j.optimizer.LearningRate;
 import moe4j.parallel.Group;
+import moe4j.parallel.Groups;
 import moe4j.parallel.World;
 import moe4j.training.TrainingListener.EvaluationPart;
 import moe4j.transformer.LanguageModel;
@@ -139,9 +143,33 @@ public final class Trainer implements AutoCloseable {
     this.metrics = new StepMetrics(device, training.microBatches(), data);
     // Before the step is captured: CUPTI has to know of the graphs' kernels.
     this.profile = StepProfile.of(config.logging(), listener::say);
-    this.deviceStep = new DeviceStep(training, model, optimizer, metrics, buffers, listener::say);
+    this.deviceStep = 
+        new DeviceStep(
+            work(config, model.parameters().groups(), listener::say),
+            training,
+            model,
+            optimizer,
+            metrics,
+            buffers,
+            listener::say);
     this.skips = new SkippedSteps(optimizer.foundInf());
-    this.evaluator = new Evaluator(model, buffers, deviceStep.work());
+    this.evaluator = new Evaluator(model, buffers, deviceStep.work(), data);
+  }
+
+  /** Captured where that is asked for and can be; where it cannot be, it is said why. */
+  private static RepeatedWork work(RunConfig config, Groups groups, Consumer<String> say) {
+    if (!config.training().capturesGraphs()) {
+      return RepeatedWork.eager();
+    }
+    Optional<String> whyNot =
+        groups.isCapturable()
+            ? Moe.whyNotCaptured(config.moe(), groups)
+            : Optional.of("Gloo takes what it communicates through the host's memory");
+    if (whyNot.isEmpty()) {
+      return RepeatedWork.captured(say);
+    }
+    say.accept("--cuda-graph on: going on without CUDA graphs: " + whyNot.get());
+    return RepeatedWork.eager();
   }
 
   /** Where the run stands. */

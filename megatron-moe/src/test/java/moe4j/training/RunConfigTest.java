@@ -31,7 +31,8 @@ public class RunConfigTest {
         run.training(),
         run.data(),
         run.checkpoint(),
-        run.logging());
+        run.logging(),
+        run.parallel());
   }
 
   @Test

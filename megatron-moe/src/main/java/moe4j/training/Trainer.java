@@ -143,7 +143,7 @@ public final class Trainer implements AutoCloseable {
     this.metrics = new StepMetrics(device, training.microBatches(), data);
     // Before the step is captured: CUPTI has to know of the graphs' kernels.
     this.profile = StepProfile.of(config.logging(), listener::say);
-    this.deviceStep = 
+    this.deviceStep =
         new DeviceStep(
             work(config, model.parameters().groups(), listener::say),
             training,

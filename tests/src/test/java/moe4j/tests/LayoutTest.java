@@ -91,6 +91,7 @@ public class LayoutTest {
     for (String routes : ROUTES.keySet()) {
       add("start-" + routes, 1, routes, seed + " --global-batch-size 16", FROM, null);
     }
+    runs.make();
     for (String routes : ROUTES.keySet()) {
       add("reference-" + routes, 1, routes, seed + " --global-batch-size 16", STEPS, "start-");
     }
@@ -174,7 +175,7 @@ public class LayoutTest {
     return all.toArray(Object[][]::new);
   }
 
-  @Test(dataProvider = "layouts", groups = "slow")
+  @Test(dataProvider = "layouts", groups = "processes")
   public void lossesAreTheReferences(String run, String routes) throws IOException {
     RunRecord reference = RunRecord.of(runs.of("reference-" + routes));
     RunRecord record = RunRecord.of(runs.of(run));
@@ -189,7 +190,7 @@ public class LayoutTest {
   }
 
   /** A checkpoint of any layout goes on in any other: the next losses are the same. */
-  @Test(groups = "slow")
+  @Test(groups = "processes")
   public void anyLayoutGoesOnFromAnyOther() throws IOException {
     RunRecord alone = RunRecord.of(runs.of("on-alone"));
     assertClose(RunRecord.of(runs.of("on-reference")), alone, "lm loss", LOSS);

@@ -28,7 +28,7 @@ import org.testng.annotations.Test;
  * names the rank and the cause, and the run goes on from its last checkpoint as if nothing had
  * been.
  */
-@Test(groups = "slow")
+@Test(groups = "processes")
 public class RankFaultTest {
   private static final int LIMIT_S = 60;
 

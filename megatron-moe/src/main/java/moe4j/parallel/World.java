@@ -21,6 +21,7 @@ import org.bytedeco.pytorch.GlooDeviceVector;
 import org.bytedeco.pytorch.PrefixStore;
 import org.bytedeco.pytorch.ProcessGroupGloo;
 import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 import org.bytedeco.pytorch.nccl.ProcessGroupNCCL;
 
@@ -46,6 +47,8 @@ public final class World implements AutoCloseable {
       this.control = Group.alone();
       return;
     }
+    // Has TORCH_CPP_LOG_LEVEL count, which Python's PyTorch does at its start.
+    torch.initLogging();
     boolean server = environment.rank() == 0 && !environment.agentStore();
     this.store = RankStore.connect(environment, server, timeout);
     join();

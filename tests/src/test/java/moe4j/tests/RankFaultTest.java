@@ -128,10 +128,15 @@ public class RankFaultTest {
     return new Started(name, 2, ManyRuns.freePort(), List.of(line, line));
   }
 
+  /** A run of so many steps; the data's order and the rates are the same for any number. */
   private List<String> saving(String directory, int steps) {
     String save = workspace.path(directory).toString();
     return Cli.with(
-        base, "--train-iters " + steps + " --save-interval 5 --save", save, "--load", save);
+        base,
+        "--train-iters 100000 --save-interval 5 --exit-interval " + steps + " --save",
+        save,
+        "--load",
+        save);
   }
 
   private double[] losses(String directory) throws IOException {
@@ -150,7 +155,7 @@ public class RankFaultTest {
       assertEquals(started.status(0), 0, started.said(0));
       assertEquals(started.status(1), 0, started.said(1));
     }
-    try (Started started = start("killed", saving("killed", 1_000_000))) {
+    try (Started started = start("killed", saving("killed", 100_000))) {
       started.await(0, "saved checkpoint from iteration +10 ");
       started.processes.get(1).destroyForcibly();
       started.failed(0, "rank 0: rank 1 is gone");
@@ -178,7 +183,7 @@ public class RankFaultTest {
 
   /** All save where they stand, end well, and go on as if they had not stopped. */
   public void oneRankIsTerminated() throws IOException, InterruptedException {
-    try (Started started = start("terminated", saving("terminated", 1_000_000))) {
+    try (Started started = start("terminated", saving("terminated", 100_000))) {
       started.await(0, "iteration +7/");
       started.processes.get(1).destroy();
       assertEquals(started.status(0), 0, started.said(0));

@@ -12,6 +12,7 @@ import moe4j.kernels.TensorLists;
 import moe4j.kernels.Tensors;
 import moe4j.parallel.Group;
 import moe4j.parallel.Groups;
+import moe4j.parallel.NonFinite;
 import moe4j.parallel.ParallelConfig;
 import moe4j.transformer.Parameter;
 import moe4j.transformer.ParameterSet;
@@ -323,22 +324,7 @@ final class GradientReducer implements StepGradients {
    * finite in the last step that was skipped; all ranks call it.
    */
   List<Integer> nonFiniteRanks() {
-    List<Integer> ranks = new ArrayList<>();
-    try (NoGradGuard guard = new NoGradGuard()) {
-      Scopes.run(
-          () -> {
-            Tensor all = Tensors.zeros(ScalarType.Float, ownSum.device(), world.size());
-            all.select(0, world.rank()).copy_(ownSumOfSkipped.isfinite().logical_not());
-            world.allReduce(all, Group.Reduction.SUM).await();
-            float[] flags = Tensors.floats(all);
-            for (int rank = 0; rank < flags.length; rank++) {
-              if (flags[rank] != 0) {
-                ranks.add(rank);
-              }
-            }
-          });
-    }
-    return ranks;
+    return NonFinite.ranks(world, ownSumOfSkipped);
   }
 
   @Override

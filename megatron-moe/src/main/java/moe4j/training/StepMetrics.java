@@ -8,6 +8,7 @@ import java.util.TreeMap;
 import moe4j.kernels.Scopes;
 import moe4j.kernels.Tensors;
 import moe4j.parallel.Group;
+import moe4j.parallel.NonFinite;
 import moe4j.transformer.Pass;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Device;
@@ -31,6 +32,10 @@ public final class StepMetrics implements AutoCloseable {
   private final Tensor advanced;
   private final Tensor skipped;
   private final Tensor notFinite;
+
+  /** This rank's sum of losses in the last step that was skipped. */
+  private final Tensor skippedLoss;
+
   private final LayerSums sideLosses;
   private final LayerSums figures;
   private final Map<Integer, Tensor> loads = new TreeMap<>();
@@ -57,6 +62,7 @@ public final class StepMetrics implements AutoCloseable {
     this.advanced = scalar();
     this.skipped = scalar();
     this.notFinite = scalar();
+    this.skippedLoss = scalar();
     this.sideLosses = new LayerSums(device, data);
     this.figures = new LayerSums(device, data);
   }
@@ -145,9 +151,18 @@ public final class StepMetrics implements AutoCloseable {
           advanced.add_(counts);
           skipped.add_(foundInf);
           notFinite.add_(mean.isfinite().logical_not().to(ScalarType.Float));
+          skippedLoss.copy_(torch.where(isSkipped, stepLoss, skippedLoss));
           stepLoss.zero_();
           stepTokens.zero_();
         });
+  }
+
+  /**
+   * The ranks whose own samples' loss was not finite in the last step that was skipped; all ranks
+   * call it.
+   */
+  List<Integer> nonFiniteLossRanks(Group world) {
+    return NonFinite.ranks(world, skippedLoss);
   }
 
   /** A sum over ranks, too: another tensor where there are several. */

@@ -80,6 +80,7 @@ public final class Trainer implements AutoCloseable {
   }
 
   private final World world;
+  private final Group ranks;
   private final Group data;
   private final RunConfig config;
   private final TrainingConfig training;
@@ -117,6 +118,7 @@ public final class Trainer implements AutoCloseable {
       Saver saver,
       ShutdownSignal signal) {
     this.world = world;
+    this.ranks = model.parameters().groups().world();
     this.data = model.parameters().groups().data();
     this.config = config;
     this.training = config.training();
@@ -272,21 +274,30 @@ public final class Trainer implements AutoCloseable {
       state = state.skipped(training.globalBatchSize());
       if (!training.noCheckForNanInLossAndGrad()) {
         throw new TrainingDivergedException(
-            ("iteration %d: the loss or a gradient is not finite%s; its update was not made"
+            ("iteration %d: %s; its update was not made"
                     + " (--no-check-for-nan-in-loss-and-grad passes over such iterations)")
-                .formatted(iteration, where()));
+                .formatted(iteration, whatIsNotFinite()));
       }
     }
   }
 
-  /** The ranks that a skipped step's NaN or infinity came from, where there are several. */
-  private String where() {
-    List<Integer> ranks = world.isAlone() ? List.of() : optimizer.nonFiniteRanks();
-    if (ranks.isEmpty()) {
+  /**
+   * What was not finite in the last step that was skipped, and on which of several ranks. A loss
+   * comes first: its NaN is in the gradients of other ranks' experts, too.
+   */
+  private String whatIsNotFinite() {
+    List<Integer> losses = metrics.nonFiniteLossRanks(ranks);
+    return losses.isEmpty()
+        ? "a gradient is not finite" + on(optimizer.nonFiniteRanks())
+        : "the loss is not finite" + on(losses);
+  }
+
+  private String on(List<Integer> those) {
+    if (world.isAlone() || those.isEmpty()) {
       return "";
     }
-    return (ranks.size() == 1 ? " on rank " : " on ranks ")
-        + ranks.stream().map(String::valueOf).collect(Collectors.joining(", "));
+    return (those.size() == 1 ? " on rank " : " on ranks ")
+        + those.stream().map(String::valueOf).collect(Collectors.joining(", "));
   }
 
   private void report(boolean reset) {

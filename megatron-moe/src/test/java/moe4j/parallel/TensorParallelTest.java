@@ -1,7 +1,7 @@
 package moe4j.parallel;
 
+import static moe4j.testing.Close.assertClose;
 import static org.testng.Assert.assertEquals;
-import static org.testng.Assert.assertTrue;
 
 import java.util.HashMap;
 import java.util.Map;
@@ -33,7 +33,11 @@ public final class TensorParallelTest {
   private static final int ROWS = 3;
   private static final int SEQUENCE = 8;
   private static final int VOCABULARY = 24;
-  private static final double TOLERANCE = 1e-5;
+
+  /** Of a computation in fp64 whose results are read as fp32. */
+  private static final double TOLERANCE = 1e-6;
+
+  private static final double FLOOR = 1e-6;
 
   private static final String GPT2 =
       "--num-layers 2 --hidden-size 16 --num-attention-heads 4 --seq-length 8"
@@ -75,9 +79,9 @@ public final class TensorParallelTest {
         sequence,
         groups -> {
           try (ParameterSet parameters =
-              new ParameterSet(7, ScalarType.Float, new Device("cpu"), groups)) {
+              new ParameterSet(7, ScalarType.Double, new Device("cpu"), groups)) {
             float[] losses = compute(config, seed, parameters);
-            assertClose(losses, whole.losses(), "losses");
+            assertClose("losses", losses, whole.losses(), TOLERANCE, FLOOR);
             for (Parameter parameter : parameters.all()) {
               Tensor gradient = parameter.tensor().grad().clone();
               if (parameter.partial()) {
@@ -90,9 +94,11 @@ public final class TensorParallelTest {
                     cut(whole.values().get(piece.name()), piece),
                     piece.name());
                 assertClose(
+                    "gradient of " + piece.name(),
                     Tensors.floats(piece.of(gradient)),
                     cut(whole.gradients().get(piece.name()), piece),
-                    "gradient of " + piece.name());
+                    TOLERANCE,
+                    FLOOR);
               }
             }
           }
@@ -102,7 +108,7 @@ public final class TensorParallelTest {
 
   private static Outcome run(TransformerConfig config, long seed, Groups groups) {
     try (ParameterSet parameters =
-        new ParameterSet(7, ScalarType.Float, new Device("cpu"), groups)) {
+        new ParameterSet(7, ScalarType.Double, new Device("cpu"), groups)) {
       float[] losses = compute(config, seed, parameters);
       Map<String, float[]> gradients = new HashMap<>();
       Map<String, float[]> values = new HashMap<>();
@@ -149,17 +155,5 @@ public final class TensorParallelTest {
       box[i] = whole[(top + i / wide) * columns + left + i % wide];
     }
     return box;
-  }
-
-  private static void assertClose(float[] actual, float[] expected, String what) {
-    assertEquals(actual.length, expected.length, what);
-    double difference = 0;
-    double norm = 0;
-    for (int i = 0; i < actual.length; i++) {
-      difference += Math.pow(actual[i] - expected[i], 2);
-      norm += Math.pow(expected[i], 2);
-    }
-    double relative = Math.sqrt(difference / Math.max(norm, 1e-20));
-    assertTrue(relative < TOLERANCE, what + " differs by " + relative);
   }
 }

@@ -97,8 +97,8 @@ public final class ThreadRanks {
   }
 
   private synchronized void abandon() {
-    meetings.values().forEach(m -> m.barrier.reset());
     meetings.values().forEach(m -> m.abandoned = true);
+    meetings.values().forEach(m -> m.barrier.reset());
   }
 
   /** Where the ranks of a group lay out what the others take. */

@@ -85,15 +85,15 @@ public class LayoutTest {
   public void makeThem() throws IOException, InterruptedException {
     Random random = Seeds.random(LayoutTest.class);
     workspace = new Workspace();
-    runs = new ManyRuns(workspace.path("runs"), 8);
+    runs = new ManyRuns(workspace.path("runs"));
     String seed = " --seed " + random.nextInt(1 << 20);
     // The checkpoints that all start from, each made by another layout.
     for (String routes : ROUTES.keySet()) {
-      add("start-" + routes, 1, routes, seed + " --global-batch-size 16", FROM, null);
+      add("start-" + routes, 1, routes, seed + " --global-batch-size 8", FROM, null);
     }
     runs.make();
     for (String routes : ROUTES.keySet()) {
-      add("reference-" + routes, 1, routes, seed + " --global-batch-size 16", STEPS, "start-");
+      add("reference-" + routes, 1, routes, seed + " --global-batch-size 8", STEPS, "start-");
     }
     runs.make();
     for (Map.Entry<String, String> layout : LAYOUTS.entrySet()) {
@@ -116,14 +116,14 @@ public class LayoutTest {
         "on-reference",
         1,
         "dropless",
-        seed + " --global-batch-size 16 --train-iters 23",
+        seed + " --global-batch-size 8 --train-iters 23",
         STEPS,
         "tp2-ep2-dp4-");
     add(
         "on-alone",
         1,
         "dropless",
-        seed + " --global-batch-size 16 --train-iters 23",
+        seed + " --global-batch-size 8 --train-iters 23",
         STEPS,
         "reference-");
     runs.make();
@@ -141,7 +141,7 @@ public class LayoutTest {
         name,
         Integer.parseInt(words[0]),
         routes,
-        seed + " --global-batch-size 16" + flags + more,
+        seed + " --global-batch-size 8" + flags + more,
         STEPS,
         from);
   }
@@ -175,7 +175,7 @@ public class LayoutTest {
     return all.toArray(Object[][]::new);
   }
 
-  @Test(dataProvider = "layouts", groups = "processes")
+  @Test(dataProvider = "layouts", groups = "slow")
   public void lossesAreTheReferences(String run, String routes) throws IOException {
     RunRecord reference = RunRecord.of(runs.of("reference-" + routes));
     RunRecord record = RunRecord.of(runs.of(run));
@@ -190,7 +190,7 @@ public class LayoutTest {
   }
 
   /** A checkpoint of any layout goes on in any other: the next losses are the same. */
-  @Test(groups = "processes")
+  @Test(groups = "slow")
   public void anyLayoutGoesOnFromAnyOther() throws IOException {
     RunRecord alone = RunRecord.of(runs.of("on-alone"));
     assertClose(RunRecord.of(runs.of("on-reference")), alone, "lm loss", LOSS);

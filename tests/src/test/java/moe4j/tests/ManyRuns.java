@@ -9,39 +9,36 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.TreeMap;
 import java.util.concurrent.TimeUnit;
-import java.util.stream.Stream;
 
 /**
- * Small runs of several processes each, made in one world of processes: what can go on side by side
- * does, in the order in which the runs were added.
+ * Small runs of several processes each. All that have the same number of processes are made one
+ * after the other by the same ones: starting a process costs more than a small run, and a run whose
+ * ranks share their cores with another's waits long for each message.
  */
 final class ManyRuns {
   static final Duration TIMEOUT = Duration.ofMinutes(1);
-  static final String FILE = "runs.txt";
 
   private static final int LIMIT_S = 300;
 
   /** A run of so many processes, with the flags of a pretraining. */
   record Run(String name, int processes, List<String> flags) {}
 
-  /** A run and the rank that is its first. */
-  record Placed(int first, Run run) {}
-
   private final Path directory;
-  private final int ranks;
   private final List<Run> runs = new ArrayList<>();
 
   /**
+   * None yet.
+   *
    * @param directory a run's record goes below it, under the run's name
-   * @param ranks processes of the world
    */
-  ManyRuns(Path directory, int ranks) {
+  ManyRuns(Path directory) {
     this.directory = directory;
-    this.ranks = ranks;
   }
 
   /** Where a run's record is. */
@@ -59,93 +56,71 @@ final class ManyRuns {
 
   /** Makes those that were added, and forgets them; a failure of any fails the test. */
   void make() throws IOException, InterruptedException {
-    Files.createDirectories(directory);
-    List<String> lines = new ArrayList<>();
-    for (Placed placed : place()) {
-      List<String> words = new ArrayList<>();
-      words.add(String.valueOf(placed.first()));
-      words.add(placed.run().name());
-      words.add(String.valueOf(placed.run().processes()));
-      words.addAll(placed.run().flags());
-      lines.add(RankProcess.toLine(words));
-    }
-    Files.write(directory.resolve(FILE), lines);
+    Map<Integer, List<Run>> bySize = new TreeMap<>();
+    runs.forEach(run -> bySize.computeIfAbsent(run.processes(), n -> new ArrayList<>()).add(run));
     runs.clear();
+    Files.createDirectories(directory);
+    for (Map.Entry<Integer, List<Run>> some : bySize.entrySet()) {
+      make(some.getKey(), some.getValue());
+    }
+  }
+
+  private void make(int ranks, List<Run> some) throws IOException, InterruptedException {
+    Path file = directory.resolve("runs.txt");
+    Files.write(file, some.stream().map(ManyRuns::toLine).toList());
     int port = freePort();
     List<Process> processes = new ArrayList<>();
     for (int r = 0; r < ranks; r++) {
       processes.add(
           start(
               RankProcess.class.getName(),
-              List.of(directory.toString()),
+              List.of(file.toString()),
               environment(r, ranks, port),
-              directory.resolve("rank-" + r + ".log")));
+              log(r)));
     }
     long end = System.nanoTime() + TimeUnit.SECONDS.toNanos(LIMIT_S);
     try {
       for (Process process : processes) {
         if (!process.waitFor(end - System.nanoTime(), TimeUnit.NANOSECONDS)) {
-          fail("ranks did not end within %d s: see %s".formatted(LIMIT_S, logs()));
+          fail("ranks did not end within %d s: %s".formatted(LIMIT_S, logs(ranks)));
         }
       }
     } finally {
       processes.forEach(Process::destroyForcibly);
     }
     for (int r = 0; r < ranks; r++) {
-      assertEquals(processes.get(r).exitValue(), 0, "rank %d: %s".formatted(r, logs()));
+      assertEquals(processes.get(r).exitValue(), 0, "rank %d: %s".formatted(r, logs(ranks)));
     }
   }
 
+  private Path log(int rank) {
+    return directory.resolve("rank-" + rank + ".log");
+  }
+
   /** What every rank has said, for a failure's message. */
-  private String logs() throws IOException {
+  private String logs(int ranks) throws IOException {
     StringBuilder text = new StringBuilder();
-    try (Stream<Path> files = Files.list(directory)) {
-      for (Path file : files.filter(f -> f.toString().endsWith(".log")).sorted().toList()) {
-        List<String> lines = Files.readAllLines(file);
-        List<String> last = lines.subList(Math.max(0, lines.size() - 25), lines.size());
-        text.append('\n').append(file.getFileName()).append(":\n");
-        text.append(String.join("\n", last));
-      }
+    for (int r = 0; r < ranks; r++) {
+      List<String> lines = Files.readAllLines(log(r));
+      List<String> last = lines.subList(Math.max(0, lines.size() - 25), lines.size());
+      text.append("\nrank ").append(r).append(":\n").append(String.join("\n", last));
     }
     return text.toString();
   }
 
-  /** Each run on neighbouring ranks that have the least to do so far. */
-  private List<Placed> place() {
-    int[] load = new int[ranks];
-    List<Placed> placed = new ArrayList<>();
-    for (Run run : runs) {
-      int best = 0;
-      int least = Integer.MAX_VALUE;
-      for (int first = 0; first + run.processes() <= ranks; first += run.processes()) {
-        int most = 0;
-        for (int r = first; r < first + run.processes(); r++) {
-          most = Math.max(most, load[r]);
-        }
-        if (most < least) {
-          least = most;
-          best = first;
-        }
-      }
-      for (int r = best; r < best + run.processes(); r++) {
-        load[r] = least + 1;
-      }
-      placed.add(new Placed(best, run));
-    }
-    return placed;
+  private static String toLine(Run run) {
+    return "%s\t%d\t%s".formatted(run.name(), run.processes(), String.join("\t", run.flags()));
   }
 
-  static List<Placed> read(Path file) throws IOException {
-    List<Placed> placed = new ArrayList<>();
+  /** The runs of a file. */
+  static List<Run> read(Path file) throws IOException {
+    List<Run> all = new ArrayList<>();
     for (String line : Files.readAllLines(file)) {
-      List<String> words = RankProcess.toWords(line);
-      placed.add(
-          new Placed(
-              Integer.parseInt(words.get(0)),
-              new Run(
-                  words.get(1), Integer.parseInt(words.get(2)), words.subList(3, words.size()))));
+      List<String> words = Arrays.asList(line.split("\t"));
+      all.add(
+          new Run(words.get(0), Integer.parseInt(words.get(1)), words.subList(2, words.size())));
     }
-    return placed;
+    return all;
   }
 
   /** A port that nobody listens on at the moment. */

@@ -10,7 +10,7 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  * (softmax(x) - onehot) g}, is made in the memory of what the forward kept.
  */
 public final class CrossEntropy {
-  private static final int THREADS = 512;
+  static final int THREADS = 512;
 
   /**
    * The longest row that is kept in shared memory: two then fit on a multiprocessor of an H100, and

@@ -35,8 +35,7 @@ public record Dropout(StepRandom random, double p, int layer, int operation) {
   /**
    * Drops.
    *
-   * @param x any shape, the samples' elements in order, or of each sample the part's that {@code
-   *     random} is for
+   * @param x any shape, the elements in order that {@code random} is for
    * @return in the same type; x itself where p is 0
    */
   public Tensor apply(Tensor x) {
@@ -68,9 +67,9 @@ public record Dropout(StepRandom random, double p, int layer, int operation) {
             out.numel(),
             random.seed(),
             draws.position,
-            draws.perSample,
-            draws.part,
-            draws.parts,
+            draws.run,
+            draws.stride,
+            draws.offset,
             layer,
             operation);
     return out;
@@ -80,23 +79,21 @@ public record Dropout(StepRandom random, double p, int layer, int operation) {
    * The draws for a tensor's elements, as kernels take them.
    *
    * @param position int64 [2] on the GPU, or null where nothing is drawn
-   * @param perSample elements of a sample that the tensor has: of its part alone
-   * @param part which of a sample's parts those are
-   * @param parts how many there are
+   * @param run as of {@link StepRandom.Runs}, like the rest
    */
-  record Draws(Tensor position, long perSample, int part, int parts) {
-    /** Whether nothing is drawn for other elements between those of two samples. */
+  record Draws(Tensor position, long run, long stride, long offset) {
+    /** Whether the tensor has all elements of its samples. */
     private boolean whole() {
-      return parts == 1;
+      return run == stride && offset == 0;
     }
 
     /**
      * Whether eight neighbours, the first's place in the tensor a multiple of eight, always have
      * two blocks of four draws, one behind the other. Whole samples of a multiple of four elements
-     * do; eight elements around the ends of two samples' parts would not be neighbours among all.
+     * do; eight elements around the ends of two runs would not be neighbours among all.
      */
     boolean inBlocks() {
-      return perSample % (whole() ? 4 : 8) == 0;
+      return whole() ? run % 4 == 0 : run % 8 == 0 && stride % 4 == 0 && offset % 4 == 0;
     }
 
     /** What our sources are told: whole samples keep to the shorter way. */
@@ -106,19 +103,17 @@ public record Dropout(StepRandom random, double p, int layer, int operation) {
 
     /** The same draws with their position in other hands. */
     Draws at(Tensor held) {
-      return new Draws(held, perSample, part, parts);
+      return new Draws(held, run, stride, offset);
     }
   }
 
   /** The draws for {@code like}'s elements. */
   Draws draws(Tensor like) {
-    return random == null
-        ? new Draws(null, 0, 0, 1)
-        : new Draws(
-            random.positionOn(like.device()),
-            random.perSample(like, layer, operation),
-            random.part(),
-            random.parts());
+    if (random == null) {
+      return new Draws(null, 0, 0, 0);
+    }
+    StepRandom.Runs runs = random.runs(like, layer, operation);
+    return new Draws(random.positionOn(like.device()), runs.length(), runs.stride(), runs.offset());
   }
 
   /** The key of the draws. */
@@ -169,9 +164,9 @@ public record Dropout(StepRandom random, double p, int layer, int operation) {
               x.numel(),
               drop.seed(),
               draws.position,
-              draws.perSample,
-              draws.part,
-              draws.parts,
+              draws.run,
+              draws.stride,
+              draws.offset,
               drop.layer,
               drop.operation,
               (float) drop.p,

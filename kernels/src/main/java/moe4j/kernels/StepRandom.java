@@ -12,8 +12,9 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  * it does not depend on how a batch is cut into micro-batches, nor on what was drawn before it, nor
  * on the device; libtorch's generator has no part in a step.
  *
- * <p>A rank may hold a part of each sample alone, some of its tokens or of its attention's heads:
- * {@link #part(int, int)} draws for those what is drawn for them among the whole.
+ * <p>A rank may hold some of the elements alone, of each sample some of its attention's heads, or
+ * of all samples' tokens some: {@link #part(int, int)} and {@link #slice(int, int)} draw for those
+ * what is drawn for them among the whole.
  *
  * <p>On a GPU the numbers come from a kernel of ours in every case: no operation of libtorch's
  * reads a position there without waiting for it.
@@ -24,11 +25,20 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  * @param samples the micro-batch's samples
  * @param position int64 [2] on the GPU, the step and the first sample, read when the kernels run
  *     and in place of the numbers here; null where the numbers here count
- * @param part which of the parts that a sample's elements are cut into, from 0
+ * @param part which of the parts that the elements are cut into, from 0
  * @param parts how many there are, of the same size; 1 is the whole
+ * @param sliced whether all samples' elements are cut, one sample behind the other, and not each
+ *     sample's
  */
 public record StepRandom(
-    long seed, long step, long firstSample, long samples, Tensor position, int part, int parts) {
+    long seed,
+    long step,
+    long firstSample,
+    long samples,
+    Tensor position,
+    int part,
+    int parts,
+    boolean sliced) {
 
   /** Refuses a part that there is not. */
   public StepRandom {
@@ -39,7 +49,7 @@ public record StepRandom(
 
   /** The random numbers of a micro-batch of whole samples. */
   public StepRandom(long seed, long step, long firstSample, long samples, Tensor position) {
-    this(seed, step, firstSample, samples, position, 0, 1);
+    this(seed, step, firstSample, samples, position, 0, 1, false);
   }
 
   /** The random numbers of a micro-batch whose place is known to the host. */
@@ -68,40 +78,62 @@ public record StepRandom(
   /**
    * The draws for a contiguous part of each sample, of {@code count} of one size: where a tensor of
    * {@code [samples, ...]} with L elements a sample is the index-th part of all, local element e of
-   * sample s has the global index (firstSample + s) L count + index L + e. So with sequence
-   * parallelism (tokens) and tensor parallelism (heads) a rank draws what one process would have
-   * drawn for its elements. A part of a part is a part of the whole: one of parts() count.
+   * sample s has the global index (firstSample + s) L count + index L + e. So with tensor
+   * parallelism (heads) a rank draws what one process would have drawn for its elements. A part of
+   * a part is a part of the whole: one of parts() count.
    *
    * @param index from 0
    * @param count 1 for what this is
    * @throws IllegalArgumentException if there is no such part
    */
   public StepRandom part(int index, int count) {
+    return cut(index, count, false);
+  }
+
+  /**
+   * The draws for a contiguous part of all samples' elements, of {@code count} of one size: where a
+   * tensor has N elements, a sample has L = N count / samples in all, and local element e has the
+   * global index firstSample L + index N + e. So with sequence parallelism (tokens) a rank draws
+   * what one process would have drawn for its elements.
+   *
+   * @param index from 0
+   * @param count 1 for what this is
+   * @throws IllegalArgumentException if there is no such part, or this is one of each sample
+   */
+  public StepRandom slice(int index, int count) {
+    return cut(index, count, true);
+  }
+
+  private StepRandom cut(int index, int count, boolean slices) {
     if (index < 0 || index >= count) {
       throw new IllegalArgumentException("part %d of %d".formatted(index, count));
     }
-    return count == 1
-        ? this
-        : new StepRandom(
-            seed,
-            step,
-            firstSample,
-            samples,
-            position,
-            Math.addExact(Math.multiplyExact(part, count), index),
-            Math.multiplyExact(parts, count));
+    if (count == 1) {
+      return this;
+    }
+    if (parts > 1 && sliced != slices) {
+      throw new IllegalArgumentException("slices of parts of samples, or parts of slices");
+    }
+    return new StepRandom(
+        seed,
+        step,
+        firstSample,
+        samples,
+        position,
+        Math.addExact(Math.multiplyExact(part, count), index),
+        Math.multiplyExact(parts, count),
+        slices);
   }
 
   /**
    * Uniform numbers in [0, 1), fp32, on {@code like}'s device.
    *
-   * @param like gives the shape; its elements are the samples' in order, or of each sample this
-   *     part's, the same number for each
+   * @param like gives the shape; its elements are those this is for, in order
    * @param layer the layer's global number, below 2^16
    * @param operation which of the layer's draws, below 2^16
    */
   public Tensor uniform(Tensor like, int layer, int operation) {
-    long perSample = perSample(like, layer, operation);
+    Runs runs = runs(like, layer, operation);
     if (like.is_cuda()) {
       return Dropout.uniform(this, like, layer, operation);
     }
@@ -110,8 +142,8 @@ public record StepRandom(
     }
     Tensor host = torch.empty(like.shape());
     long stream = (step & 0xffffffffL) | ((long) layer << 32) | ((long) operation << 48);
-    long global = perSample * parts;
-    Philox.uniform(host, seed, stream, global * firstSample + perSample * part, perSample, global);
+    long first = runs.stride * firstSample + runs.offset;
+    Philox.uniform(host, seed, stream, first, runs.length, runs.stride);
     return host;
   }
 
@@ -131,21 +163,32 @@ public record StepRandom(
   /**
    * Inverted dropout: zeroes each element with probability {@code p} and divides the rest by 1 - p.
    *
-   * @param x any shape, the samples' elements in order, or of each sample this part's
+   * @param x any shape, the elements in order that this is for
    */
   public Tensor dropout(Tensor x, double p, int layer, int operation) {
     return new Dropout(this, p, layer, operation).apply(x);
   }
 
-  /** A sample's elements in {@code like}: in this part, not in all. */
-  long perSample(Tensor like, int layer, int operation) {
+  /**
+   * Where a tensor's elements are among all.
+   *
+   * @param length elements that are neighbours
+   * @param stride a sample's elements in all, and from one run's first to the next one's
+   * @param offset the first element, from the first sample's first
+   */
+  record Runs(long length, long stride, long offset) {}
+
+  /** The runs of {@code like}'s elements. */
+  Runs runs(Tensor like, int layer, int operation) {
     long size = like.numel();
-    if (size % samples != 0 || layer >>> 16 != 0 || operation >>> 16 != 0) {
+    long cut = sliced ? Math.multiplyExact(size, parts) : size;
+    if (cut % samples != 0 || layer >>> 16 != 0 || operation >>> 16 != 0) {
       throw new IllegalArgumentException(
           "%d random numbers for %d samples, layer %d, operation %d"
               .formatted(size, samples, layer, operation));
     }
-    return size / samples;
+    long each = cut / samples;
+    return sliced ? new Runs(size, each, size * part) : new Runs(each, each * parts, each * part);
   }
 
   /** The position in a GPU's memory, copied there where it is known to the host alone. */

@@ -10,6 +10,7 @@ import moe4j.testing.Seeds;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.TensorVector;
 import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 import org.testng.annotations.AfterMethod;
@@ -133,5 +134,52 @@ public class CrossEntropyTest {
     loss.mul(Tensors.of(new float[] {1, 0, 1})).sum().backward();
     assertEquals(Tensors.floats(logits.grad().select(0, 1)), new float[4]);
     assertTrue(Tensors.floats(logits.grad())[1] < 0);
+  }
+
+  /** Logits that are spread over ranks come to the whole rows' loss and gradient. */
+  @Test(dataProvider = "spread")
+  public void partsAreTheWhole(int rows, int vocabulary, int ranks) {
+    Tensor logits =
+        Tensors.of(Seeds.normals(random, rows * vocabulary), rows, vocabulary)
+            .mul(new Scalar(4))
+            .set_requires_grad(true);
+    long[] drawn = random.longs(rows, 0, vocabulary).toArray();
+    drawn[0] = 0;
+    drawn[rows - 1] = vocabulary - 1L;
+    Tensor labels = Tensors.of(drawn);
+    Tensor upstream = Tensors.of(Seeds.normals(random, rows));
+    Tensor loss = CrossEntropy.loss(logits, labels);
+    loss.mul(upstream).sum().backward();
+
+    int each = vocabulary / ranks;
+    TensorVector sums = new TensorVector();
+    for (int r = 0; r < ranks; r++) {
+      sums.push_back(
+          new CrossEntropyPart(r * each, vocabulary)
+              .sums(logits.detach().narrow(1, (long) r * each, each), labels));
+    }
+    Tensor all = torch.stack(sums);
+    Tensor logSums = all.select(2, 0).logsumexp(0);
+    assertClose(
+        "loss",
+        Tensors.floats(logSums.sub(all.select(2, 1).sum(0))),
+        Tensors.floats(loss),
+        1e-6,
+        1e-3);
+    for (int r = 0; r < ranks; r++) {
+      Tensor part = logits.detach().narrow(1, (long) r * each, each);
+      assertClose(
+          "gradient of rank " + r,
+          Tensors.floats(
+              new CrossEntropyPart(r * each, vocabulary).gradient(part, labels, logSums, upstream)),
+          Tensors.floats(logits.grad().narrow(1, (long) r * each, each)),
+          1e-6,
+          1e-3);
+    }
+  }
+
+  @DataProvider
+  public Object[][] spread() {
+    return new Object[][] {{2, 2, 2}, {33, 128, 2}, {20, 1000, 4}, {7, 21, 7}};
   }
 }

@@ -125,6 +125,23 @@ public class StepRandomTest {
     }
   }
 
+  @Test(dataProvider = "cuts")
+  public void slicesAreThoseOfTheWhole(int samples, int rows, int channels, int count) {
+    StepRandom whole =
+        new StepRandom(random.nextLong(), random.nextInt(99), random.nextInt(9), samples);
+    // All samples' elements are cut, which a sample's number need not divide.
+    Tensor batch = normals(samples, (long) rows * count, channels).flatten();
+    long each = batch.numel() / count;
+    Tensor uniform = whole.uniform(batch, LAYER, OPERATION);
+    Tensor dropped = whole.dropout(batch, 0.4, LAYER, OPERATION);
+    for (int i = 0; i < count; i++) {
+      StepRandom slice = whole.slice(i, count);
+      Tensor own = batch.narrow(0, i * each, each).contiguous();
+      assertSameBits(slice.uniform(own, LAYER, OPERATION), uniform.narrow(0, i * each, each));
+      assertSameBits(slice.dropout(own, 0.4, LAYER, OPERATION), dropped.narrow(0, i * each, each));
+    }
+  }
+
   /** The rows of a part of so many. */
   private static Tensor rows(Tensor t, long part, long rows) {
     return Tensors.slice(t, 1, part * rows, (part + 1) * rows).contiguous();
@@ -173,10 +190,15 @@ public class StepRandomTest {
     assertSame(whole.part(0, 1), whole);
     StepRandom half = whole.part(1, 2);
     assertSame(half.part(0, 1), half);
+    assertEquals(whole.slice(1, 2).slice(2, 3), whole.slice(5, 6));
+    assertSame(whole.slice(0, 1), whole);
+    assertThrows(IllegalArgumentException.class, () -> half.slice(0, 2));
+    assertThrows(IllegalArgumentException.class, () -> whole.slice(0, 2).part(0, 2));
     for (int[] no : new int[][] {{-1, 2}, {2, 2}, {1, 1}, {0, 0}, {0, -1}}) {
       assertThrows(IllegalArgumentException.class, () -> whole.part(no[0], no[1]));
       assertThrows(
-          IllegalArgumentException.class, () -> new StepRandom(1, 0, 0, 1, null, no[0], no[1]));
+          IllegalArgumentException.class,
+          () -> new StepRandom(1, 0, 0, 1, null, no[0], no[1], false));
     }
   }
 

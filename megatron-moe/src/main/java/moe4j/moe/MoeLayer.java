@@ -157,21 +157,21 @@ public final class MoeLayer implements FeedForward {
 
   /** This rank's routes; what the layer's experts get of all tokens is left in the pass. */
   private Routing route(Tensor own, Tensor hidden, TokenMask mask, Pass pass) {
-    Routing routing = slices.route(gate, own, hidden, pass);
+    Routing routing = slices.route(gate, own, pass);
     if (mask != null) {
       long tokens = hidden.numel() / hidden.size(-1);
       if (mask.values().numel() != tokens) {
         throw new IllegalArgumentException(
             "a mask of %d values for %d tokens".formatted(mask.values().numel(), tokens));
       }
-      routing = routing.without(slices.left(mask, hidden));
+      routing = routing.without(slices.left(mask));
     }
     pass.addLoad(new Pass.ExpertLoad(layer, routing.tokensPerExpert(), routing.routed()));
-    return slices.ownRoutes(routing, hidden);
+    return slices.ownRoutes(routing);
   }
 
   private Tensor output(Tensor rows, Tensor beside, TokenMask mask, Tensor hidden) {
-    Tensor output = slices.output(rows, hidden);
+    Tensor output = slices.output(rows);
     if (beside != null) {
       output = output.add(beside);
     }

@@ -198,23 +198,19 @@ public record Routing(
   }
 
   /**
-   * The routes of a part of the tokens alone, which are then numbered by themselves: of each
-   * sequence the index-th of equal parts. Routes of tokens that have chosen go into fewer rows;
-   * where experts have chosen, the other tokens' routes are none.
+   * The routes of a part of the tokens alone, which are then numbered by themselves: the index-th
+   * of equal parts. Routes of tokens that have chosen go into fewer rows; where experts have
+   * chosen, the other tokens' routes are none.
    *
-   * @param sequences B, one behind the other
    * @param index which part
    * @param count of how many
    */
-  Routing part(long sequences, int index, int count) {
+  Routing part(int index, int count) {
     long own = tokens / count;
-    long length = own / sequences;
     if (slot == null) {
-      long sequence = tokens / sequences;
-      Tensor place = token.remainder(new Scalar(sequence)).sub(new Scalar(index * length));
-      Tensor mine = place.ge(ZERO).logical_and(place.lt(new Scalar(length)));
-      Tensor gone = token.lt(ZERO).logical_or(mine.logical_not());
-      Tensor number = token.floor_divide(new Scalar(sequence)).mul(new Scalar(length)).add(place);
+      Tensor number = token.sub(new Scalar(index * own));
+      // What is none is below all of them.
+      Tensor gone = number.lt(ZERO).logical_or(number.ge(new Scalar(own)));
       Tensor kept = gone.logical_not().to(ScalarType.Long).cumsum(0);
       return new Routing(
           number.masked_fill(gone, NONE),
@@ -225,8 +221,7 @@ public record Routing(
           own,
           capacity);
     }
-    Tensor slots = slot.view(sequences, count, length, -1).select(1, index);
-    slots = slots.reshape(own, slot.size(1));
+    Tensor slots = slot.narrow(0, index * own, own);
     return capacity > 0
         ? padded(choices(slots), choiceWeights(slots), experts(), Math.min(capacity, own))
         : ofChoices(choices(slots), choiceWeights(slots), experts());

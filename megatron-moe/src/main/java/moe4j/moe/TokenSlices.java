@@ -10,9 +10,9 @@ import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
- * How the tensor-parallel ranks share out the tokens of a layer with experts: of every sequence
- * each has a part, whether the layer is given that part alone (sequence parallelism) or all of
- * them. Routes are those of all tokens.
+ * How the tensor-parallel ranks share out the tokens of a layer with experts: each has a part of
+ * them, whether the layer is given that part alone (sequence parallelism) or all of them. Routes
+ * are those of all tokens.
  *
  * @param ranks that share them
  * @param given whether the layer is given its part alone
@@ -25,52 +25,49 @@ record TokenSlices(Group ranks, boolean given) {
 
   /** This rank's tokens, [T, ...], of what the layer is given, [..., x]. */
   Tensor own(Tensor input) {
-    if (ranks.isAlone()) {
-      return input.flatten(0, -2);
+    Tensor tokens = input.flatten(0, -2);
+    if (ranks.isAlone() || given) {
+      return tokens;
     }
-    long tokens = input.dim() == 3 ? input.size(1) : -1;
-    if (tokens < 0 || (!given && tokens % ranks.size() != 0)) {
+    if (tokens.size(0) % ranks.size() != 0) {
       throw new IllegalArgumentException(
-          "--tensor-model-parallel-size %d: ranks share out the tokens of [B, S, h], not of %s"
-              .formatted(ranks.size(), Tensors.shape(input)));
+          "--tensor-model-parallel-size %d does not divide the %d tokens of %s, which ranks share out"
+              .formatted(ranks.size(), tokens.size(0), Tensors.shape(input)));
     }
-    return (given ? input : Mappings.scatter(input, ranks)).flatten(0, 1);
+    return Mappings.scatter(tokens.unsqueeze(0), ranks).squeeze(0);
   }
 
-  /** What the layer gives of its rank's tokens' outputs, [T, d]: shaped as its input, flat. */
-  Tensor output(Tensor own, Tensor input) {
-    if (ranks.isAlone() || given) {
-      return own;
-    }
-    Tensor parts = own.view(input.size(0), -1, own.size(1));
-    return Mappings.unite(parts, ranks).flatten(0, 1);
+  /** What the layer gives of its rank's tokens' outputs, [T, d]: those of its input's tokens. */
+  Tensor output(Tensor own) {
+    return ranks.isAlone() || given ? own : Mappings.unite(own.unsqueeze(0), ranks).squeeze(0);
   }
 
   /** The routing of all tokens. */
-  Routing route(Gate gate, Tensor own, Tensor input, Pass pass) {
+  Routing route(Gate gate, Tensor own, Pass pass) {
     if (ranks.isAlone()) {
       return gate.route(own, pass);
     }
-    long sequences = input.size(0);
-    if (gate.takesSlices()) {
-      return gate.route(own, pass.ofSlices(ranks, sequences));
-    }
-    Tensor all = Mappings.gather(own.view(sequences, -1, own.size(1)), ranks);
-    return gate.route(all.flatten(0, 1), pass.ofCopies(ranks));
+    return gate.takesSlices()
+        ? gate.route(own, pass.ofSlices(ranks))
+        : gate.route(all(own), pass.ofCopies(ranks));
   }
 
   /** Which of all tokens a mask of those that the layer is given leaves out: bool [T]. */
-  Tensor left(TokenMask mask, Tensor input) {
+  Tensor left(TokenMask mask) {
     Tensor left = mask.left();
     if (ranks.isAlone() || !given) {
       return left;
     }
-    Tensor own = left.to(ScalarType.Float).view(input.size(0), -1, 1);
-    return Mappings.gather(own, ranks).flatten().gt(new Scalar(0.5));
+    Tensor own = left.to(ScalarType.Float).view(-1, 1);
+    return all(own).flatten().gt(new Scalar(0.5));
+  }
+
+  private Tensor all(Tensor own) {
+    return Mappings.gather(own.unsqueeze(0), ranks).squeeze(0);
   }
 
   /** This rank's tokens' routes of all. */
-  Routing ownRoutes(Routing all, Tensor input) {
-    return ranks.isAlone() ? all : all.part(input.size(0), ranks.rank(), ranks.size());
+  Routing ownRoutes(Routing all) {
+    return ranks.isAlone() ? all : all.part(ranks.rank(), ranks.size());
   }
 }

@@ -59,7 +59,7 @@ public interface Group {
    * Sums the ranks' tensors and leaves each rank its part.
    *
    * @param output [n, ...]
-   * @param input [size n, ...]; it may be overwritten
+   * @param input [size n, ...]
    */
   Pending reduceScatter(Tensor output, Tensor input);
 

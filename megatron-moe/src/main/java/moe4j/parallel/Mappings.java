@@ -10,8 +10,12 @@ import org.bytedeco.pytorch.Tensor;
 /**
  * Communication as a part of a model. Each mapping and its gradient are each other's counterpart
  * (Shoeybi et al. 2019, Korthikanti et al. 2022): where ranks hold copies of a tensor, each has the
- * whole gradient of it; where each has a part of the tokens, it has the gradient of that. Sequences
- * are cut along dimension 1 of [B, S, ...] into equal parts. With one rank all are the identity.
+ * whole gradient of it; where each has a part of the tokens, it has the gradient of that. With one
+ * rank all are the identity.
+ *
+ * <p>Of a tensor [B, S, ...] an n-th are a rank's tokens, in their order: those of some sequences
+ * or a part of one's. What a rank holds is contiguous among all, so nothing is put in another order
+ * on its way. They are shaped [B, S/n, ...], for what they come to.
  */
 public final class Mappings {
   private Mappings() {}
@@ -30,15 +34,15 @@ public final class Mappings {
     return group.isAlone() ? x : new Reduce(group).apply(x)[0];
   }
 
-  /** {@link #copy} where ranks have parts of the sequences: [B, S/n, ...] to [B, S, ...]. */
+  /** {@link #copy} where ranks have parts of the tokens: [B, S/n, ...] to [B, S, ...]. */
   public static Tensor gather(Tensor x, Group group) {
     return group.isAlone() ? x : new Gather(group, true).apply(x)[0];
   }
 
   /**
-   * A linear layer behind {@link #gather}: whole sequences are kept by nobody, but gathered once
-   * more for the weight's gradient, while that of x is computed; and while that is summed and
-   * scattered the weight's is.
+   * A linear layer behind {@link #gather}: all tokens are kept by nobody, but gathered once more
+   * for the weight's gradient, while that of x is computed; and while that is summed and scattered
+   * the weight's is.
    *
    * @param x [B, S/n, in]
    * @param weight [out, in], this rank's outputs
@@ -49,12 +53,12 @@ public final class Mappings {
     return new GatherLinear(group).apply(x, weight, bias)[0];
   }
 
-  /** {@link #reduce} where ranks get parts of the sequences: [B, S, ...] to [B, S/n, ...]. */
+  /** {@link #reduce} where ranks get parts of the tokens: [B, S, ...] to [B, S/n, ...]. */
   public static Tensor reduceScatter(Tensor x, Group group) {
     return group.isAlone() ? x : new ReduceScatter(group).apply(x)[0];
   }
 
-  /** Each rank's part of the sequences of a tensor that all have: [B, S, ...] to [B, S/n, ...]. */
+  /** Each rank's part of the tokens of a tensor that all have: [B, S, ...] to [B, S/n, ...]. */
   public static Tensor scatter(Tensor x, Group group) {
     return group.isAlone() ? x : new Scatter(group).apply(x)[0];
   }
@@ -70,7 +74,7 @@ public final class Mappings {
     Tensor get();
   }
 
-  /** Whole sequences of the ranks' parts, without a gradient. */
+  /** All tokens of the ranks' parts, without a gradient. */
   static Tensor gathered(Tensor x, Group group) {
     return gatheredLater(x, group).get();
   }
@@ -83,17 +87,11 @@ public final class Mappings {
     Group.Pending pending = group.allGather(parts, x.contiguous());
     return () -> {
       pending.await();
-      if (shape[0] == 1) {
-        return parts.view(with(shape, 1, n * shape[1]));
-      }
-      return parts
-          .view(inserted(shape, 0, n))
-          .transpose(0, 1)
-          .reshape(with(shape, 1, n * shape[1]));
+      return parts.view(with(shape, 1, n * shape[1]));
     };
   }
 
-  /** The sum of the ranks' sequences, of which each gets its part; without a gradient. */
+  /** The sum of the ranks' tokens, of which each gets its part; without a gradient. */
   static Tensor scattered(Tensor x, Group group) {
     return scatteredLater(x, group).get();
   }
@@ -103,35 +101,26 @@ public final class Mappings {
     int n = group.size();
     long[] shape = x.shape();
     long[] part = with(shape, 1, shape[1] / n);
-    // The sum may be made in the memory of what is summed, and x is others' tensor, too.
-    Tensor parts =
-        shape[0] == 1 ? x.clone() : x.reshape(inserted(part, 1, n)).transpose(0, 1).contiguous();
-    parts = parts.is_contiguous() ? parts : parts.contiguous();
     Tensor sum = Tensors.empty(Tensors.dtype(x), x.device(), part);
-    Group.Pending pending = group.reduceScatter(sum, parts.view(with(part, 0, n * part[0])));
+    Tensor parts = x.contiguous().view(with(part, 0, n * part[0]));
+    Group.Pending pending = group.reduceScatter(sum, parts);
     return () -> {
       pending.await();
       return sum;
     };
   }
 
-  private static Tensor own(Tensor x, Group group) {
-    long each = x.size(1) / group.size();
-    return x.narrow(1, group.rank() * each, each).contiguous();
+  /** This rank's tokens of all, without a gradient: a view. */
+  public static Tensor own(Tensor x, Group group) {
+    long[] part = with(x.shape(), 1, x.size(1) / group.size());
+    Tensor parts = x.contiguous().view(with(part, 0, group.size() * part[0]));
+    return parts.narrow(0, group.rank() * part[0], part[0]);
   }
 
   private static long[] with(long[] shape, int dim, long size) {
     long[] changed = shape.clone();
     changed[dim] = size;
     return changed;
-  }
-
-  private static long[] inserted(long[] shape, int dim, long size) {
-    long[] longer = new long[shape.length + 1];
-    System.arraycopy(shape, 0, longer, 0, dim);
-    longer[dim] = size;
-    System.arraycopy(shape, dim, longer, dim + 1, shape.length - dim);
-    return longer;
   }
 
   private static void divisible(Tensor x, Group group) {
@@ -277,7 +266,7 @@ public final class Mappings {
     @Override
     protected Tensor[] forward(Tensor[] inputs) {
       divisible(inputs[0], group);
-      return new Tensor[] {own(inputs[0], group)};
+      return new Tensor[] {own(inputs[0], group).detach()};
     }
 
     @Override

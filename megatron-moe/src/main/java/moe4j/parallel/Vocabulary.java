@@ -1,14 +1,13 @@
 package moe4j.parallel;
 
 import moe4j.kernels.CrossEntropy;
+import moe4j.kernels.CrossEntropyPart;
 import moe4j.kernels.CustomFunction;
 import moe4j.kernels.Gemm;
 import moe4j.kernels.Tensors;
-import moe4j.parallel.Group.Reduction;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;
-import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
  * The word embedding and the output layer, each rank with an n-th of the vocabulary's rows (Shoeybi
@@ -68,9 +67,10 @@ public final class Vocabulary {
   /** {@code logsumexp(x) - x[label]} of logits that are spread over ranks. */
   private static final class Loss extends CustomFunction {
     private final Group group;
-    private Tensor probabilities;
-    private Tensor own;
-    private ScalarType dtype;
+    private CrossEntropyPart part;
+    private Tensor logits;
+    private Tensor labels;
+    private Tensor logSums;
 
     Loss(Group group) {
       this.group = group;
@@ -78,40 +78,23 @@ public final class Vocabulary {
 
     @Override
     protected Tensor[] forward(Tensor[] inputs) {
-      dtype = Tensors.dtype(inputs[0]);
-      Tensor logits = inputs[0].to(ScalarType.Float);
-      Tensor mine = own(inputs[1], logits.size(1), group).unsqueeze(1);
-      own = save(mine);
-      Tensor largest = logits.amax(new long[] {1}, true).contiguous();
-      group.allReduce(largest, Reduction.MAX).await();
-      Tensor shifted = logits.sub(largest);
-      Tensor label =
-          shifted
-              .gather(1, mine.clamp_min(new Scalar(0)))
-              .masked_fill(mine.lt(new Scalar(0)), new Scalar(0));
-      Tensor exponentials = shifted.exp_();
-      // Both sums travel together.
-      Tensor sums =
-          torch
-              .cat(
-                  new org.bytedeco.pytorch.TensorVector(
-                      exponentials.sum(
-                          new long[] {1}, true, new org.bytedeco.pytorch.ScalarTypeOptional()),
-                      label),
-                  1)
-              .contiguous();
-      group.allReduce(sums, Reduction.SUM).await();
-      Tensor sum = sums.narrow(1, 0, 1);
-      probabilities = save(exponentials.div_(sum));
-      return new Tensor[] {sum.log().sub(sums.narrow(1, 1, 1)).squeeze(1)};
+      int rows = Math.toIntExact(inputs[0].size(1));
+      part = new CrossEntropyPart(group.rank() * rows, group.size() * rows);
+      logits = save(inputs[0].contiguous());
+      labels = save(inputs[1].contiguous());
+      Tensor own = part.sums(logits, labels);
+      long tokens = own.size(0);
+      Tensor gathered = Tensors.empty(Tensors.dtype(own), own.device(), group.size() * tokens, 2);
+      group.allGather(gathered, own).await();
+      Tensor all = gathered.view(group.size(), tokens, 2);
+      logSums = save(all.select(2, 0).logsumexp(0));
+      return new Tensor[] {logSums.sub(all.select(2, 1).sum(0))};
     }
 
+    /** The logits' memory takes their gradient: nobody else needs them. */
     @Override
     protected Tensor[] backward(Tensor[] gradients) {
-      Tensor gradient = probabilities;
-      Tensor ones = own.ge(new Scalar(0)).to(ScalarType.Float).neg();
-      gradient.scatter_add_(1, own.clamp_min(new Scalar(0)), ones);
-      return new Tensor[] {gradient.mul_(gradients[0].unsqueeze(1)).to(dtype), null};
+      return new Tensor[] {part.gradient(logits, labels, logSums, gradients[0].contiguous()), null};
     }
   }
 }

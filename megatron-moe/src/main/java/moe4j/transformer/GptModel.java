@@ -8,6 +8,7 @@ import moe4j.parallel.Group;
 import moe4j.parallel.Mappings;
 import moe4j.parallel.Shard;
 import moe4j.parallel.Vocabulary;
+import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
@@ -148,15 +149,24 @@ public final class GptModel implements LanguageModel, AutoCloseable {
     Tensor words =
         slices.isAlone() ? Mappings.reduce(own, tensor) : Mappings.reduceScatter(own, slices);
     if (positionEmbeddings != null) {
-      long each = sequence / slices.size();
-      long first = slices.rank() * each;
-      Tensor places =
-          batch.positions() == null
-              ? positionEmbeddings.narrow(0, first, each)
-              : torch.embedding(positionEmbeddings, batch.positions().narrow(1, first, each));
-      words = words.add(places);
+      words = words.add(places(batch));
     }
-    return pass.dropout(config.hiddenDropout(), 0, Operation.EMBEDDING, slices).apply(words);
+    return pass.slicedDropout(config.hiddenDropout(), 0, Operation.EMBEDDING, slices).apply(words);
+  }
+
+  /** What is learned of the places of this rank's tokens. */
+  private Tensor places(Batch batch) {
+    long sequence = batch.tokens().size(1);
+    if (batch.positions() == null && slices.isAlone()) {
+      return positionEmbeddings.narrow(0, 0, sequence);
+    }
+    Tensor positions =
+        batch.positions() == null
+            ? torch
+                .arange(new Scalar(sequence), batch.tokens().options())
+                .expand(batch.tokens().shape())
+            : batch.positions();
+    return torch.embedding(positionEmbeddings, Mappings.own(positions, slices));
   }
 
   private Attention.Context context(Batch batch) {

@@ -60,21 +60,18 @@ public final class Pass {
   /** The ranks that leave the same losses, each of which counts a part. */
   private final Group copies;
 
-  /** The ranks among which the tokens are that a gate is given, and their sequences. */
+  /** The ranks among which the tokens are that a gate is given. */
   private final Group slices;
 
-  private final long sequences;
-
   private Pass(StepRandom random) {
-    this(random, new Left(), Group.alone(), Group.alone(), 1);
+    this(random, new Left(), Group.alone(), Group.alone());
   }
 
-  private Pass(StepRandom random, Left left, Group copies, Group slices, long sequences) {
+  private Pass(StepRandom random, Left left, Group copies, Group slices) {
     this.random = random;
     this.left = left;
     this.copies = copies;
     this.slices = slices;
-    this.sequences = sequences;
   }
 
   /** A training pass: dropout and balance losses are on. */
@@ -111,6 +108,16 @@ public final class Pass {
   }
 
   /**
+   * {@link #dropout(double, int, Operation)} of a tensor of which each rank of a group has an n-th
+   * of the tokens, in the ranks' order.
+   */
+  public Dropout slicedDropout(double p, int layer, Operation operation, Group slices) {
+    return random == null
+        ? Dropout.NONE
+        : new Dropout(random.slice(slices.rank(), slices.size()), p, layer, operation.id());
+  }
+
+  /**
    * {@link #dropout(double, int, Operation)} of a tensor of which each rank of a group has an n-th:
    * of each sample one contiguous part, in the ranks' order.
    */
@@ -125,21 +132,20 @@ public final class Pass {
    * routing is that of all of them, computed alike on every rank: {@link #gathered} brings what a
    * gate decides by together, losses count once in all, and {@link #random} draws for all tokens.
    *
-   * @param ranks have each an n-th of every sequence's tokens, in their order
-   * @param sequences B
+   * @param ranks have each an n-th of the tokens, in their order
    */
-  public Pass ofSlices(Group ranks, long sequences) {
-    return new Pass(random, left, ranks, ranks, sequences);
+  public Pass ofSlices(Group ranks) {
+    return new Pass(random, left, ranks, ranks);
   }
 
   /** The same for a gate that is given all tokens on every rank of a group. */
   public Pass ofCopies(Group ranks) {
-    return new Pass(random, left, ranks, Group.alone(), 1);
+    return new Pass(random, left, ranks, Group.alone());
   }
 
   /**
-   * Rows of all the tokens that are routed together, in the order of the sequences, of this rank's
-   * rows. The gradient is the sum of all ranks'. Mostly a rank has all of them already.
+   * Rows of all the tokens that are routed together, in their order, of this rank's rows. The
+   * gradient is the sum of all ranks'. Mostly a rank has all of them already.
    *
    * @param rows [T/n, d], a token each
    * @return [T, d]
@@ -148,12 +154,12 @@ public final class Pass {
     if (slices.isAlone()) {
       return rows;
     }
-    return Mappings.gather(rows.reshape(sequences, -1, rows.size(1)), slices).flatten(0, 1);
+    return Mappings.gather(rows.unsqueeze(0), slices).squeeze(0);
   }
 
   /** The random numbers for the tokens that a gate is given, be they a part of all. */
   public StepRandom sliceRandom() {
-    return random().part(slices.rank(), slices.size());
+    return random().slice(slices.rank(), slices.size());
   }
 
   /** Leaves a loss behind; it joins the gradient with its coefficient. */

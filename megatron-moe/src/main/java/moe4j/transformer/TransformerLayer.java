@@ -52,6 +52,6 @@ public final class TransformerLayer {
   }
 
   private Dropout drop(Operation operation, Pass pass) {
-    return pass.dropout(dropout, layer + 1, operation, slices);
+    return pass.slicedDropout(dropout, layer + 1, operation, slices);
   }
 }

@@ -1,7 +1,6 @@
 package moe4j.moe;
 
 import static org.testng.Assert.assertEquals;
-import static org.testng.Assert.assertTrue;
 
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -24,6 +23,7 @@ import moe4j.parallel.Groups;
 import moe4j.parallel.LateGroups;
 import moe4j.parallel.Layout;
 import moe4j.parallel.ThreadRanks;
+import moe4j.testing.Close;
 import moe4j.testing.Seeds;
 import moe4j.transformer.Models;
 import moe4j.transformer.Parameter;
@@ -46,6 +46,7 @@ final class RankedLayer {
   static final int ROWS = 2;
   static final int SEQUENCE = 8;
   private static final double TOLERANCE = 1e-5;
+  private static final double FLOOR = 1e-6;
   private static final long SEED = 5;
 
   /** What a layer computes of a hidden state: [B, S, h], several of them perhaps. */
@@ -252,12 +253,13 @@ final class RankedLayer {
     CustomFunction.settle();
     assertEquals(y.size(), u.size());
     for (int j = 0; j < y.size(); j++) {
-      assertClose(y.get(j), slice(whole.outputs.get(d).get(j), u.get(j), slices), "output " + j);
+      float[] expected = slice(whole.outputs.get(d).get(j), u.get(j), slices);
+      assertClose("output " + j, y.get(j), expected);
     }
     for (int k = 0; k < x.size(); k++) {
       Tensor gradient = x.get(k).grad();
       float[] expected = slice(whole.inputGradients.get(d).get(k), gradient, slices);
-      assertClose(gradient, expected, "gradient of input " + k);
+      assertClose("gradient of input " + k, gradient, expected);
     }
     compareLeft(whole, d, pass);
     compareGradients(whole, parameters, groups);
@@ -266,7 +268,7 @@ final class RankedLayer {
           layer.apply(x.stream().map(Tensor::detach).toList(), Pass.evaluation());
       for (int j = 0; j < y.size(); j++) {
         float[] expected = slice(whole.evaluated.get(d).get(j), u.get(j), slices);
-        assertClose(evaluated.get(j), expected, "evaluated output " + j);
+        assertClose("evaluated output " + j, evaluated.get(j), expected);
       }
     }
     parameters.endStep(Tensors.zeros(ScalarType.Float, new Device("cpu")));
@@ -300,15 +302,22 @@ final class RankedLayer {
       copies.allReduce(gradient, Group.Reduction.SUM).await();
       for (Parameter.Piece piece : parameter.pieces()) {
         float[] expected = cut(whole.gradients.get(piece.name()), piece);
-        assertClose(piece.of(gradient), expected, "gradient of " + piece.name());
+        assertClose("gradient of " + piece.name(), piece.of(gradient), expected);
       }
     }
   }
 
-  /** A rank's part of [B, S, ...]. */
+  private static void assertClose(String what, Tensor actual, float[] expected) {
+    Close.assertClose(what, Tensors.floats(actual), expected, TOLERANCE, FLOOR);
+  }
+
+  /** A rank's part of [B, S, ...], shaped [B, S/n, ...]: its tokens one behind the other. */
   private static Tensor slice(Tensor whole, Group slices) {
-    long each = whole.size(1) / slices.size();
-    return whole.narrow(1, slices.rank() * each, each).contiguous();
+    long[] shape = whole.shape();
+    shape[1] /= slices.size();
+    long tokens = shape[0] * shape[1];
+    Tensor own = whole.flatten(0, 1).narrow(0, slices.rank() * tokens, tokens);
+    return own.reshape(shape).contiguous();
   }
 
   private static float[] slice(float[] whole, Tensor own, Group slices) {
@@ -329,18 +338,5 @@ final class RankedLayer {
       box[i] = whole[(top + i / wide) * columns + left + i % wide];
     }
     return box;
-  }
-
-  private static void assertClose(Tensor actual, float[] expected, String what) {
-    float[] values = Tensors.floats(actual);
-    assertEquals(values.length, expected.length, what);
-    double difference = 0;
-    double norm = 0;
-    for (int i = 0; i < values.length; i++) {
-      difference += Math.pow(values[i] - expected[i], 2);
-      norm += Math.pow(expected[i], 2);
-    }
-    double relative = Math.sqrt(difference / Math.max(norm, 1e-12));
-    assertTrue(relative < TOLERANCE, what + " differs by " + relative);
   }
 }

@@ -8,7 +8,6 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.Random;
 import moe4j.testing.Seeds;
 import org.testng.annotations.AfterClass;
 import org.testng.annotations.BeforeClass;
@@ -16,21 +15,28 @@ import org.testng.annotations.DataProvider;
 import org.testng.annotations.Test;
 
 /**
- * The same losses whatever the layout: 20 steps of a small GPT with experts in fp32, from one
- * checkpoint, by real processes over Gloo, against one process that accumulates the same
- * micro-batches. Dropout, balance loss and z-loss are on.
+ * The same losses whatever the layout: 20 steps of a small GPT with a layer of experts and one
+ * without, in fp32, from one checkpoint, by real processes over Gloo, against one process that
+ * accumulates the same micro-batches. Dropout, balance loss and z-loss are on.
  */
+@Test(groups = "slow")
 public class LayoutTest {
   private static final double LOSS = 1e-5;
   private static final double NORM = 1e-4;
-  private static final int STEPS = 20;
+
+  /** Where the runs begin, end, and end when they have gone on in another layout. */
   private static final int FROM = 3;
+
+  private static final int STEPS = FROM + 20;
+  private static final int ONWARDS = STEPS + 3;
+
+  private static final String ALONE = "alone";
 
   private static final String MODEL =
       "--num-layers 2 --hidden-size 32 --num-attention-heads 4 --seq-length 16 --qk-layernorm"
-          + " --micro-batch-size 2 --lr 5e-3 --mock-data --vocab-size 61"
+          + " --micro-batch-size 2 --global-batch-size 8 --lr 5e-3 --mock-data --vocab-size 61"
           + " --make-vocab-size-divisible-by 64 --attention-dropout 0.1 --hidden-dropout 0.1"
-          + " --eval-iters 1 --log-interval 1 --init-method-std 0.1"
+          + " --eval-iters 1 --log-interval 1 --init-method-std 0.1 --moe-layer-freq 2"
           + " --num-experts 8 --moe-ffn-hidden-size 16 --moe-aux-loss-coeff 0.05"
           + " --moe-z-loss-coeff 0.01";
 
@@ -46,8 +52,8 @@ public class LayoutTest {
     ROUTES.put(
         "padded",
         "--moe-expert-capacity-factor 1.0 --moe-pad-expert-input-to-capacity"
-            + " --moe-shared-expert-intermediate-size 16 --moe-shared-expert-gate --swiglu"
-            + " --moe-ffn-hidden-size 16");
+            + " --moe-shared-expert-intermediate-size 16 --moe-shared-expert-gate --swiglu");
+    LAYOUTS.put(ALONE, "1");
     LAYOUTS.put("tp2", "2 --tensor-model-parallel-size 2");
     LAYOUTS.put("tp2-sp", "2 --tensor-model-parallel-size 2 --sequence-parallel");
     LAYOUTS.put("dp2", "2");
@@ -70,90 +76,107 @@ public class LayoutTest {
             + " --expert-model-parallel-size 4");
   }
 
-  /** Ways of getting tokens to their experts, with the layout and the routes they are tried on. */
-  private static final String[][] DISPATCHERS = {
-    {"allgather", "ep4", "dropless", "--moe-token-dispatcher-type allgather"},
-    {"allgather", "tp2-ep2-dp2", "capacity", "--moe-token-dispatcher-type allgather"},
-    {"parts", "ep4", "dropless", "--moe-a2a-overlap-degree 2"},
-    {"parts", "tp2-ep2-dp2", "padded", "--moe-a2a-overlap-degree 2"},
+  /** Layouts and more flags that are tried on some routes only. */
+  private static final String[][] MORE = {
+    {"dp2-zero", "padded", ""},
+    {"tp2-sp", "padded", ""},
+    {"ep4", "padded", ""},
+    {"ep4", "dropless", "--moe-token-dispatcher-type allgather"},
+    {"tp2-ep2-dp2", "capacity", "--moe-token-dispatcher-type allgather"},
+    {"ep4", "dropless", "--moe-a2a-overlap-degree 2"},
   };
 
+  /** Layouts that go on from others': these while the runs are made that have as many processes, */
+  private static final String[][] ONTO_MORE = {
+    {"ep2", "dp2-zero"},
+    {"etp2", "tp2"},
+    {"ep4", "dp2"},
+    {"tp2-ep2-dp2", "tp2-sp"},
+    {"tp2-ep2-dp4", "ep4"},
+    {"tp2-etp1-ep4-dp4", "etp2"},
+  };
+
+  /** and these behind all. */
+  private static final String[][] ONTO_FEWER = {
+    {ALONE, "tp2-ep2-dp4"},
+    {"tp2", "tp2-ep2-dp4"},
+    {"tp2-sp", "ep4"},
+    {"dp2", "tp2-ep2-dp2"},
+    {"dp2-zero", "tp2-etp1-ep4-dp4"},
+  };
+
+  private final List<Object[]> made = new ArrayList<>();
+  private String seed;
   private Workspace workspace;
   private ManyRuns runs;
 
+  /** Makes all runs, those with fewer processes first. */
   @BeforeClass
   public void makeThem() throws IOException, InterruptedException {
-    Random random = Seeds.random(LayoutTest.class);
+    seed = " --seed " + Seeds.random(LayoutTest.class).nextInt(1 << 20);
     workspace = new Workspace();
     runs = new ManyRuns(workspace.path("runs"));
-    String seed = " --seed " + random.nextInt(1 << 20);
-    // The checkpoints that all start from, each made by another layout.
     for (String routes : ROUTES.keySet()) {
-      add("start-" + routes, 1, routes, seed + " --global-batch-size 8", FROM, null);
+      add("start-" + routes, ALONE, routes, FROM, "", null);
+      add(reference(routes), ALONE, routes, STEPS, "", "start-" + routes);
     }
-    runs.make();
-    for (String routes : ROUTES.keySet()) {
-      add("reference-" + routes, 1, routes, seed + " --global-batch-size 8", STEPS, "start-");
-    }
-    runs.make();
-    for (Map.Entry<String, String> layout : LAYOUTS.entrySet()) {
-      for (String routes : ROUTES.keySet()) {
-        addLayout(layout.getKey() + "-" + routes, layout.getKey(), routes, seed, "", "start-");
+    for (String layout : LAYOUTS.keySet()) {
+      if (!layout.equals(ALONE)) {
+        compared(layout, "dropless", "");
+      }
+      if (!layout.equals(ALONE) && !layout.equals("tp2-etp1-ep4-dp4")) {
+        compared(layout, "capacity", "");
       }
     }
-    for (String[] way : DISPATCHERS) {
-      addLayout(name(way), way[1], way[2], seed, " " + way[3], "start-");
+    for (String[] more : MORE) {
+      compared(more[0], more[1], more[2]);
+    }
+    goesOn(ALONE, ALONE);
+    for (String[] onto : ONTO_MORE) {
+      goesOn(onto[0], onto[1]);
     }
     runs.make();
-    // What one layout has saved goes on in another.
-    List<String> layouts = new ArrayList<>(LAYOUTS.keySet());
-    for (int i = 0; i < layouts.size(); i++) {
-      String from = layouts.get(i) + "-";
-      String to = layouts.get((i + 3) % layouts.size());
-      addLayout("onto-" + to + "-from-" + from, to, "dropless", seed, " --train-iters 23", from);
+    for (String[] onto : ONTO_FEWER) {
+      goesOn(onto[0], onto[1]);
     }
-    add(
-        "on-reference",
-        1,
-        "dropless",
-        seed + " --global-batch-size 8 --train-iters 23",
-        STEPS,
-        "tp2-ep2-dp4-");
-    add(
-        "on-alone",
-        1,
-        "dropless",
-        seed + " --global-batch-size 8 --train-iters 23",
-        STEPS,
-        "reference-");
     runs.make();
   }
 
-  private static String name(String... way) {
-    return way[0] + "-" + way[1] + "-" + way[2];
+  private static String reference(String routes) {
+    return ALONE + "-" + routes;
   }
 
-  private void addLayout(
-      String name, String layout, String routes, String seed, String more, String from) {
+  private void compared(String layout, String routes, String flags) {
+    String name = layout + "-" + routes + flags.replace(' ', '-');
+    add(name, layout, routes, STEPS, flags, "start-" + routes);
+    made.add(new Object[] {name, routes});
+  }
+
+  private void goesOn(String layout, String from) {
+    add(onto(layout, from), layout, "dropless", ONWARDS, "", from + "-dropless");
+  }
+
+  private static String onto(String layout, String from) {
+    return layout + "-from-" + from;
+  }
+
+  private void add(String name, String layout, String routes, int steps, String more, String from) {
     String[] words = LAYOUTS.get(layout).split(" ", 2);
-    String flags = words.length == 1 ? "" : " " + words[1];
-    add(
-        name,
-        Integer.parseInt(words[0]),
-        routes,
-        seed + " --global-batch-size 8" + flags + more,
-        STEPS,
-        from);
-  }
-
-  private void add(String name, int processes, String routes, String more, int steps, String from) {
-    String flags = MODEL + " --train-iters " + steps + " " + ROUTES.get(routes) + " " + more;
-    List<String> words = new ArrayList<>(List.of(flags.trim().split(" +")));
-    words.addAll(List.of("--save", runs.of(name).resolve("saved").toString()));
+    String flags =
+        String.join(
+            " ",
+            MODEL,
+            seed,
+            ROUTES.get(routes),
+            words.length == 1 ? "" : words[1],
+            more,
+            "--train-iters " + steps);
+    List<String> all = new ArrayList<>(List.of(flags.trim().split(" +")));
+    all.addAll(List.of("--save", runs.of(name).resolve("saved").toString()));
     if (from != null) {
-      words.addAll(List.of("--load", runs.of(from + routes).resolve("saved").toString()));
+      all.addAll(List.of("--load", runs.of(from).resolve("saved").toString()));
     }
-    runs.add(name, processes, words);
+    runs.add(name, Integer.parseInt(words[0]), all);
   }
 
   @AfterClass
@@ -162,22 +185,13 @@ public class LayoutTest {
   }
 
   @DataProvider
-  Object[][] layouts() {
-    List<Object[]> all = new ArrayList<>();
-    for (String layout : LAYOUTS.keySet()) {
-      for (String routes : ROUTES.keySet()) {
-        all.add(new Object[] {layout + "-" + routes, routes});
-      }
-    }
-    for (String[] way : DISPATCHERS) {
-      all.add(new Object[] {name(way), way[2]});
-    }
-    return all.toArray(Object[][]::new);
+  Object[][] compared() {
+    return made.toArray(Object[][]::new);
   }
 
-  @Test(dataProvider = "layouts", groups = "slow")
+  @Test(dataProvider = "compared")
   public void lossesAreTheReferences(String run, String routes) throws IOException {
-    RunRecord reference = RunRecord.of(runs.of("reference-" + routes));
+    RunRecord reference = RunRecord.of(runs.of(reference(routes)));
     RunRecord record = RunRecord.of(runs.of(run));
     assertEquals(record.steps().size(), STEPS - FROM);
     assertClose(record, reference, "lm loss", LOSS);
@@ -189,19 +203,26 @@ public class LayoutTest {
         reference.lines("expert_load").get(0).get("layers").findValues("tokens").toString());
   }
 
-  /** A checkpoint of any layout goes on in any other: the next losses are the same. */
-  @Test(groups = "slow")
-  public void anyLayoutGoesOnFromAnyOther() throws IOException {
-    RunRecord alone = RunRecord.of(runs.of("on-alone"));
-    assertClose(RunRecord.of(runs.of("on-reference")), alone, "lm loss", LOSS);
-    List<String> layouts = new ArrayList<>(LAYOUTS.keySet());
-    for (int i = 0; i < layouts.size(); i++) {
-      String to = layouts.get((i + 3) % layouts.size());
-      RunRecord record = RunRecord.of(runs.of("onto-" + to + "-from-" + layouts.get(i) + "-"));
-      assertEquals(record.steps(), alone.steps());
-      assertClose(record, alone, "lm loss", LOSS);
-      assertClose(record, alone, "grad norm", NORM);
+  @DataProvider
+  Object[][] goneOn() {
+    List<Object[]> all = new ArrayList<>();
+    for (String[][] some : List.of(ONTO_MORE, ONTO_FEWER)) {
+      for (String[] onto : some) {
+        all.add(new Object[] {onto[0], onto[1]});
+      }
     }
+    return all.toArray(Object[][]::new);
+  }
+
+  /** A checkpoint of any layout goes on in any other: the next losses are the same. */
+  @Test(dataProvider = "goneOn")
+  public void anyLayoutGoesOnFromAnyOther(String layout, String from) throws IOException {
+    RunRecord alone = RunRecord.of(runs.of(onto(ALONE, ALONE)));
+    RunRecord record = RunRecord.of(runs.of(onto(layout, from)));
+    assertEquals(record.steps().size(), ONWARDS - STEPS);
+    assertEquals(record.steps(), alone.steps());
+    assertClose(record, alone, "lm loss", LOSS);
+    assertClose(record, alone, "grad norm", NORM);
   }
 
   private static void assertClose(RunRecord record, RunRecord reference, String key, double bound) {

@@ -22,9 +22,9 @@ import java.util.concurrent.TimeUnit;
  * ranks share their cores with another's waits long for each message.
  */
 final class ManyRuns {
-  static final Duration TIMEOUT = Duration.ofMinutes(1);
+  static final Duration TIMEOUT = Duration.ofMinutes(3);
 
-  private static final int LIMIT_S = 300;
+  private static final int LIMIT_S = 600;
 
   /** A run of so many processes, with the flags of a pretraining. */
   record Run(String name, int processes, List<String> flags) {}

@@ -28,7 +28,7 @@ import org.testng.annotations.Test;
  * names the rank and the cause, and the run goes on from its last checkpoint as if nothing had
  * been.
  */
-@Test(groups = "processes")
+@Test(groups = "slow")
 public class RankFaultTest {
   private static final int LIMIT_S = 60;
   private static final int STEPS = 20;

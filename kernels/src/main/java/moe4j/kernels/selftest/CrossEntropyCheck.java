@@ -1,10 +1,13 @@
 package moe4j.kernels.selftest;
 
 import moe4j.kernels.CrossEntropy;
+import moe4j.kernels.CrossEntropyPart;
 import moe4j.kernels.Tensors;
 import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.TensorVector;
+import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /** The output layer with the loss, its gradients with another upstream gradient for each row. */
@@ -25,6 +28,9 @@ final class CrossEntropyCheck implements KernelCheck {
       run(on, dtype, 3, 16, 50_257, 1);
       // A row that is not kept in shared memory whatever its type.
       run(on, dtype, 2, 8, 60_008, 1);
+      parts(on, dtype, 33, 1000, 1, 2);
+      parts(on, dtype, 17, 1004, 60, 4);
+      parts(on, dtype, 3, 50_304, 1, 2);
       infinite(on, dtype);
       if (on.device().is_cuda()) {
         foreign(on, dtype);
@@ -101,6 +107,39 @@ final class CrossEntropyCheck implements KernelCheck {
     on.close(what + "weight gradient", w.grad(), exactW.grad(), gradients);
     try (NoGradGuard guard = new NoGradGuard()) {
       on.close(what + "evaluated", CrossEntropy.linear(x, w, given), exact, bound);
+    }
+  }
+
+  /** Logits of about {@code spread}, of which each rank has some. */
+  private static void parts(
+      Comparison on, ScalarType dtype, int rows, int vocabulary, double spread, int ranks) {
+    Tensor logits = on.normal(ScalarType.Double, rows, vocabulary).mul(new Scalar(spread));
+    logits = logits.to(dtype).to(ScalarType.Double).set_requires_grad(true);
+    Tensor upstream = on.normal(ScalarType.Float, rows);
+    Tensor labels = labels(on, rows, vocabulary);
+    Tensor exact = logits.logsumexp(1).sub(logits.gather(1, labels.unsqueeze(1)).squeeze(1));
+    exact.mul(upstream).sum().backward();
+
+    String what =
+        "cross-entropy %s V=%d x%.0f of %d ranks: ".formatted(dtype, vocabulary, spread, ranks);
+    Tensor given = labels.to(on.device(), ScalarType.Long);
+    int each = vocabulary / ranks;
+    Tensor[] own = new Tensor[ranks];
+    Tensor[] sums = new Tensor[ranks];
+    for (int r = 0; r < ranks; r++) {
+      own[r] = logits.detach().narrow(1, (long) r * each, each).contiguous().to(on.device(), dtype);
+      sums[r] = new CrossEntropyPart(r * each, vocabulary).sums(own[r], given);
+    }
+    Tensor all = torch.stack(new TensorVector(sums));
+    Tensor logSums = all.select(2, 0).logsumexp(0);
+    on.close(what + "loss", logSums.sub(all.select(2, 1).sum(0)), exact, 1e-5);
+    Tensor up = upstream.to(on.device(), ScalarType.Float);
+    for (int r = 0; r < ranks; r++) {
+      on.close(
+          what + "gradient of rank " + r,
+          new CrossEntropyPart(r * each, vocabulary).gradient(own[r], given, logSums, up),
+          logits.grad().narrow(1, (long) r * each, each),
+          dtype == ScalarType.Float ? 1e-5 * spread : 1e-2);
     }
   }
 

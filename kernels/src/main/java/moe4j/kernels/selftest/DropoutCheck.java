@@ -1,5 +1,6 @@
 package moe4j.kernels.selftest;
 
+import java.util.function.UnaryOperator;
 import moe4j.kernels.Dropout;
 import moe4j.kernels.Philox;
 import moe4j.kernels.Scopes;
@@ -41,6 +42,7 @@ final class DropoutCheck implements KernelCheck {
       for (long first : new long[] {0, 3}) {
         for (Type type : Type.values()) {
           Scopes.run(() -> parts(on, type, shape, cut[3], first));
+          Scopes.run(() -> slices(on, type, shape, cut[3], first));
         }
       }
     }
@@ -74,8 +76,18 @@ final class DropoutCheck implements KernelCheck {
     on.same(what + " by position", actual(on, host).uniform(there, LAYER, OPERATION), wanted);
   }
 
-  /** The parts' draws, results and gradients are rows of the whole's. */
+  /** The draws, results and gradients of parts of each sample are rows of the whole's. */
   private static void parts(Comparison on, Type type, long[] shape, int count, long first) {
+    pieces(on, type, shape, count, first, false);
+  }
+
+  /** Those of parts of all samples' elements are, too. */
+  private static void slices(Comparison on, Type type, long[] shape, int count, long first) {
+    pieces(on, type, shape, count, first, true);
+  }
+
+  private static void pieces(
+      Comparison on, Type type, long[] shape, int count, long first, boolean sliced) {
     StepRandom host = expected(on, shape, first);
     StepRandom there = actual(on, host);
     Tensor draws = host.uniform(torch.empty(shape), LAYER, OPERATION);
@@ -87,24 +99,33 @@ final class DropoutCheck implements KernelCheck {
     long rows = shape[1] / count;
     for (int i = 0; i < count; i++) {
       String what =
-          "part %d of %d, dropout %s %s from sample %d"
-              .formatted(i, count, type, Tensors.shape(x), first);
-      Tensor like = rows(draws, i, rows).to(on.device(), ScalarType.Float);
-      Tensor wanted = rows(draws, i, rows);
-      StepRandom part = there.part(i, count);
-      on.same(what + ": draws", host.part(i, count).uniform(like, LAYER, OPERATION), wanted);
+          "%s %d of %d, dropout %s %s from sample %d"
+              .formatted(sliced ? "slice" : "part", i, count, type, Tensors.shape(x), first);
+      int index = i;
+      UnaryOperator<Tensor> own = t -> sliced ? slice(t, index, count) : rows(t, index, rows);
+      Tensor like = own.apply(draws).to(on.device(), ScalarType.Float);
+      Tensor wanted = own.apply(draws);
+      StepRandom part = sliced ? there.slice(i, count) : there.part(i, count);
+      StepRandom hostPart = sliced ? host.slice(i, count) : host.part(i, count);
+      on.same(what + ": draws", hostPart.uniform(like, LAYER, OPERATION), wanted);
       on.same(what + ": draws by position", part.uniform(like, LAYER, OPERATION), wanted);
-      Leaves leaves = Leaves.on(on, type.dtype(), rows(x, i, rows));
+      Leaves leaves = Leaves.on(on, type.dtype(), own.apply(x));
       Dropout dropPart = new Dropout(part, 0.3, LAYER, OPERATION);
-      Tensor own = leaves.backward(rows(upstream, i, rows), t -> dropPart.apply(t[0]));
-      on.same(what, own, rows(y, i, rows));
-      on.same(what + ": gradient", leaves.gradient(0), rows(whole.gradient(0), i, rows));
+      Tensor result = leaves.backward(own.apply(upstream), t -> dropPart.apply(t[0]));
+      on.same(what, result, own.apply(y));
+      on.same(what + ": gradient", leaves.gradient(0), own.apply(whole.gradient(0)));
     }
   }
 
   /** The rows of a part of so many. */
   private static Tensor rows(Tensor t, long part, long rows) {
     return Tensors.slice(t, 1, part * rows, (part + 1) * rows).contiguous();
+  }
+
+  /** Some of all samples' elements, one behind the other. */
+  private static Tensor slice(Tensor t, long part, int count) {
+    long each = t.numel() / count;
+    return t.flatten().narrow(0, part * each, each).contiguous();
   }
 
   private static void dropout(Comparison on, Type type, long[] shape, long first) {

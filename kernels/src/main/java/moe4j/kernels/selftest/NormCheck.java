@@ -4,7 +4,6 @@ import moe4j.kernels.AddNorm;
 import moe4j.kernels.Dropout;
 import moe4j.kernels.Scopes;
 import moe4j.kernels.StepRandom;
-import moe4j.kernels.Tensors;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;
@@ -139,7 +138,7 @@ final class NormCheck implements KernelCheck {
     }
   }
 
-  /** Parts of each sample, of which each drops what the whole drops there. */
+  /** Parts of the tokens, of which each drops what the whole drops there. */
   private static void parts(Comparison on, Case c, int count) {
     ScalarType dtype = c.type.dtype();
     long[] shape = {3, c.sequence, c.h};
@@ -157,7 +156,7 @@ final class NormCheck implements KernelCheck {
     long rows = c.sequence / count;
     Tensor[] sums = new Tensor[3];
     for (int i = 0; i < count; i++) {
-      StepRandom part = random.part(i, count);
+      StepRandom part = random.slice(i, count);
       Leaves leaves =
           Leaves.on(
               on,
@@ -198,9 +197,10 @@ final class NormCheck implements KernelCheck {
     return new Tensor[] {result.sum(), result.normed()};
   }
 
-  /** The rows of a part of so many. */
+  /** The tokens of a part that has so many of each sample: as many of all. */
   private static Tensor rows(Tensor t, long part, long rows) {
-    return Tensors.slice(t, 1, part * rows, (part + 1) * rows).contiguous();
+    long each = t.size(0) * rows;
+    return t.flatten(0, 1).narrow(0, part * each, each).contiguous();
   }
 
   /** A leaf that has no part in what is used has no gradient, or zeros. */

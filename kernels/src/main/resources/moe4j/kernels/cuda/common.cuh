@@ -122,8 +122,8 @@ template <typename Value> __device__ __forceinline__ void store(Value* p, const 
 }
 
 // Where a step's draws come from (StepRandom.java): position holds the step and the micro-batch's
-// first sample in memory, so that a replayed graph draws anew. PART: of each sample only one of some
-// parts of the same size is here.
+// first sample in memory, so that a replayed graph draws anew. PART: some of the samples' elements alone
+// are here, in runs that lie apart.
 #ifndef PART
 #define PART 0
 #endif
@@ -132,33 +132,32 @@ struct Draws {
   u64 stream;
   u64 first;
 #if PART
-  u64 here;       // elements of a sample
-  u64 elsewhere;  // its other parts'
+  u64 run;        // elements that are neighbours
+  u64 elsewhere;  // those between two runs
 #endif
 };
 
-// per_sample: a sample's elements here. part, parts: which of its parts they are, of how many; 0 of
-// 1 without PART.
-__device__ __forceinline__ Draws draws_of(u64 key, const long long* position, long long per_sample,
-    int part, int parts, int layer, int operation) {
+// run: neighbours that are here. stride: a sample's elements, here or not, and from one run to the next.
+// offset: the first of them, from the first sample's first. Without PART run is stride, and offset 0.
+__device__ __forceinline__ Draws draws_of(u64 key, const long long* position, long long run,
+    long long stride, long long offset, int layer, int operation) {
   Draws d;
   d.key = key;
   d.stream = stream_of((u64)position[0], (u64)layer, (u64)operation);
 #if PART
-  d.here = (u64)per_sample;
-  d.elsewhere = d.here * (u64)(parts - 1);
-  d.first = d.here * ((u64)parts * (u64)position[1] + (u64)part);
+  d.run = (u64)run;
+  d.elsewhere = (u64)(stride - run);
+  d.first = (u64)(stride * position[1] + offset);
 #else
-  d.first = (u64)(per_sample * position[1]);
+  d.first = (u64)(stride * position[1]);
 #endif
   return d;
 }
 
-// The global index of the micro-batch's element i: from one sample to the next the other parts lie
-// in between.
+// The global index of the element i that is here.
 __device__ __forceinline__ u64 index_of(const Draws& d, u64 i) {
 #if PART
-  return d.first + i + i / d.here * d.elsewhere;
+  return d.first + i + i / d.run * d.elsewhere;
 #else
   return d.first + i;
 #endif
@@ -172,8 +171,8 @@ __device__ __forceinline__ float draw(const Draws& d, u64 i) {
   return uniform(lane == 0 ? four.x : lane == 1 ? four.y : lane == 2 ? four.z : four.w);
 }
 
-// The draws of eight neighbours: i is a multiple of eight, and so, with PART, are a sample's elements
-// here, so that the eight are one sample's; without, those are a multiple of four.
+// The draws of eight neighbours: i is a multiple of eight, and so, with PART, is a run, so that the
+// eight are one run's; its beginnings are multiples of four, as a sample's elements are without.
 __device__ __forceinline__ void draw8(const Draws& d, u64 i, float (&u)[8]) {
   const u64 block = index_of(d, i) >> 2;
 #pragma unroll

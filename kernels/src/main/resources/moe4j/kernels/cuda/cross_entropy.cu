@@ -171,3 +171,48 @@ extern "C" __global__ void __launch_bounds__(THREADS)
   }
 #endif
 }
+
+// Of rows of logits that are spread over ranks, this one's logits being first, first + 1, ... of the
+// vocabulary's: their logsumexp, and the label's logit, 0 where it is another rank's.
+extern "C" __global__ void __launch_bounds__(THREADS)
+    part_sums(const T* logits, const long long* labels, float* sums, int size, int first,
+              int vocabulary) {
+  const T* row = logits + (u64)blockIdx.x * size;
+  float at_label = 0;
+  if (threadIdx.x == 0) {
+    const long long label = labels[blockIdx.x];
+    if (in_vocabulary(label - first, size)) at_label = to_float(row[label - first]);
+    if (!in_vocabulary(label, vocabulary)) at_label = NO_NUMBER;
+  }
+  const Sum s = sum_of(row, size);
+  if (threadIdx.x == 0) {
+    sums[2 * blockIdx.x] = logf(s.sum) + s.max;
+    sums[2 * blockIdx.x + 1] = at_label;
+  }
+}
+
+// x[r] becomes (softmax(x[r]) - onehot(label[r])) upstream[r], given the logsumexp over all ranks.
+extern "C" __global__ void __launch_bounds__(THREADS)
+    part_gradients(T* logits, const long long* labels, const float* log_sums, const float* upstream,
+                   int size, int first, int vocabulary) {
+  T* row = logits + (u64)blockIdx.x * size;
+  const long long label = labels[blockIdx.x];
+  const float log_sum = log_sums[blockIdx.x];
+  const float g = in_vocabulary(label, vocabulary) ? upstream[blockIdx.x] : NO_NUMBER;
+#if ALIGNED
+#pragma unroll 2
+  for (int i = 8 * threadIdx.x; i < size; i += 8 * THREADS) {
+    float x[8];
+    load8(row + i, x);
+    const long long hot = label - first - i;
+#pragma unroll
+    for (int j = 0; j < 8; j++) x[j] = (power(x[j], log_sum) - (hot == j ? 1.0f : 0.0f)) * g;
+    store8(row + i, x);
+  }
+#else
+  for (int i = threadIdx.x; i < size; i += THREADS) {
+    const float x = power(to_float(row[i]), log_sum) - (label - first == i ? 1.0f : 0.0f);
+    row[i] = from_float<T>(x * g);
+  }
+#endif
+}

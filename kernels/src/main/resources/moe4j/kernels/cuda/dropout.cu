@@ -29,12 +29,12 @@ __device__ __forceinline__ void draw_all(
 
 // out [size], in [0, 1).
 extern "C" __global__ void __launch_bounds__(256) uniform_draws(
-    float* __restrict__ out, long long size, u64 key, const long long* position,
-    long long per_sample, int part, int parts, int layer, int operation) {
+    float* __restrict__ out, long long size, u64 key, const long long* position, long long run,
+    long long stride, long long offset, int layer, int operation) {
   const long long i = ((long long)blockIdx.x * 256 + threadIdx.x) * 8;
   if (i >= size) return;
   float u[8];
-  draw_all(draws_of(key, position, per_sample, part, parts, layer, operation), i, size, u);
+  draw_all(draws_of(key, position, run, stride, offset, layer, operation), i, size, u);
   if (ALIGNED && i + 8 <= size) {
     store8(out + i, u);
   } else {
@@ -48,7 +48,8 @@ extern "C" __global__ void __launch_bounds__(256) uniform_draws(
 // y = x scale where the draw is at least p, else x times 0; scale is rounded to the type first.
 extern "C" __global__ void __launch_bounds__(256) dropout(
     const T* __restrict__ x, T* __restrict__ y, long long size, u64 key, const long long* position,
-    long long per_sample, int part, int parts, int layer, int operation, float p, float scale) {
+    long long run, long long stride, long long offset, int layer, int operation, float p,
+    float scale) {
   const long long i = ((long long)blockIdx.x * 256 + threadIdx.x) * 8;
   if (i >= size) return;
   const bool whole = ALIGNED && i + 8 <= size;
@@ -62,7 +63,7 @@ extern "C" __global__ void __launch_bounds__(256) dropout(
     }
   }
   float u[8];
-  draw_all(draws_of(key, position, per_sample, part, parts, layer, operation), i, size, u);
+  draw_all(draws_of(key, position, run, stride, offset, layer, operation), i, size, u);
   const float kept = to_float(from_float<T>(scale));
 #pragma unroll
   for (int k = 0; k < 8; k++) v[k] *= u[k] >= p ? kept : 0.0f;

@@ -12,7 +12,7 @@
 // compile: -DTYPE=bf16 -DDROP=1 -DPART=1 -DCHANNELS=768 -DFORWARD_WARPS=1 -DFORWARD_ROWS=4 -DBACKWARD_WARPS=3 -DBACKWARD_ROWS=4
 // compile: -DTYPE=float -DDROP=1 -DPART=1
 // TYPE: the elements' type. ADD: whether there is a delta. DROP: whether there is dropout, and PART
-// (common.cuh) whether of a part of each sample.
+// (common.cuh) whether of some of the elements alone.
 // CHANNELS: a row's elements, a multiple of 8, addresses multiples of 16 bytes; with it, the warps of
 // a row and the rows of a block, FORWARD_WARPS and FORWARD_ROWS, BACKWARD_WARPS and BACKWARD_ROWS
 // (AddNorm.java chooses). Without it, any number, in blocks of 256 threads.
@@ -107,8 +107,8 @@ extern "C" __global__ void __launch_bounds__(FORWARD_THREADS) norm_forward(
     const T* __restrict__ residual, const T* __restrict__ delta, const T* __restrict__ bias,
     const T* __restrict__ weight, const T* __restrict__ norm_bias, T* __restrict__ sum,
     T* __restrict__ normed, float* __restrict__ mean, float* __restrict__ rstd, long long rows,
-    int channels, float epsilon, u64 key, const long long* position, long long per_sample, int part,
-    int parts, int layer, int operation, float p, float scale) {
+    int channels, float epsilon, u64 key, const long long* position, long long run,
+    long long stride, long long offset, int layer, int operation, float p, float scale) {
   constexpr int V = VECTORS(FORWARD_WARPS);
   __shared__ float2 slots[FORWARD_ROWS][2][FORWARD_WARPS];
   Group<FORWARD_WARPS, FORWARD_ROWS> group(slots);
@@ -139,7 +139,7 @@ extern "C" __global__ void __launch_bounds__(FORWARD_THREADS) norm_forward(
     }
   }
 #if DROP
-  const Draws draws = draws_of(key, position, per_sample, part, parts, layer, operation);
+  const Draws draws = draws_of(key, position, run, stride, offset, layer, operation);
   const float kept = rounded(scale);
 #endif
 #pragma unroll
@@ -199,8 +199,8 @@ extern "C" __global__ void __launch_bounds__(BACKWARD_THREADS, 768 / BACKWARD_TH
     const T* __restrict__ dsum, const T* __restrict__ dnormed, const T* __restrict__ sum,
     const float* __restrict__ mean, const float* __restrict__ rstd, const T* __restrict__ weight,
     T* __restrict__ total, T* __restrict__ dropped, float* __restrict__ partials, long long rows,
-    int channels, u64 key, const long long* position, long long per_sample, int part, int parts,
-    int layer, int operation, float p, float scale) {
+    int channels, u64 key, const long long* position, long long run, long long stride,
+    long long offset, int layer, int operation, float p, float scale) {
   constexpr int V = VECTORS(BACKWARD_WARPS);
   __shared__ float2 slots[BACKWARD_ROWS][2][BACKWARD_WARPS];
   Group<BACKWARD_WARPS, BACKWARD_ROWS> group(slots);
@@ -210,7 +210,7 @@ extern "C" __global__ void __launch_bounds__(BACKWARD_THREADS, 768 / BACKWARD_TH
     if (IN_BACKWARD(group.column(v))) load8(weight + group.column(v), w[v]);
   }
 #if DROP
-  const Draws draws = draws_of(key, position, per_sample, part, parts, layer, operation);
+  const Draws draws = draws_of(key, position, run, stride, offset, layer, operation);
   const float kept = rounded(scale);
 #endif
   float weight_sums[V][8] = {}, norm_bias_sums[V][8] = {}, bias_sums[V][8] = {};
@@ -326,11 +326,11 @@ extern "C" __global__ void __launch_bounds__(THREADS) norm_forward(
     const T* __restrict__ residual, const T* __restrict__ delta, const T* __restrict__ bias,
     const T* __restrict__ weight, const T* __restrict__ norm_bias, T* sum, T* __restrict__ normed,
     float* __restrict__ mean, float* __restrict__ rstd, long long rows, int channels, float epsilon,
-    u64 key, const long long* position, long long per_sample, int part, int parts, int layer,
+    u64 key, const long long* position, long long run, long long stride, long long offset, int layer,
     int operation, float p, float scale) {
   const long long row = blockIdx.x, start = row * channels;
 #if DROP
-  const Draws draws = draws_of(key, position, per_sample, part, parts, layer, operation);
+  const Draws draws = draws_of(key, position, run, stride, offset, layer, operation);
   const float kept = rounded(scale);
 #endif
   // A thread reads back what it wrote itself.
@@ -368,10 +368,10 @@ extern "C" __global__ void __launch_bounds__(THREADS) norm_backward(
     const T* __restrict__ dsum, const T* __restrict__ dnormed, const T* __restrict__ sum,
     const float* __restrict__ mean, const float* __restrict__ rstd, const T* __restrict__ weight,
     T* __restrict__ total, T* __restrict__ dropped, float* __restrict__ partials, long long rows,
-    int channels, u64 key, const long long* position, long long per_sample, int part, int parts,
-    int layer, int operation, float p, float scale) {
+    int channels, u64 key, const long long* position, long long run, long long stride,
+    long long offset, int layer, int operation, float p, float scale) {
 #if DROP
-  const Draws draws = draws_of(key, position, per_sample, part, parts, layer, operation);
+  const Draws draws = draws_of(key, position, run, stride, offset, layer, operation);
   const float kept = rounded(scale);
 #endif
   float* out = partials + (long long)blockIdx.x * 3 * channels;

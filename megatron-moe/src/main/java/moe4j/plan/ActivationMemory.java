@@ -117,11 +117,16 @@ final class ActivationMemory {
     return own * model.topk() * layout.etp() * model.load(layout.ep(), choices.imbalance());
   }
 
+  /** Rows that memory is taken for: those of all tokens, where all are here. */
+  private double held() {
+    return model.gathersTokens() ? own * model.topk() * layout.ep() * layout.etp() : rows();
+  }
+
   /** Their input, and what lies before and behind the activation; it is weighted, so it stays. */
   private double experts() {
     double between = Activation.of(config) == Activation.RELU ? 2 : perChannel();
     between += Activation.of(config) == Activation.SQUARED_RELU ? 1 : 0;
-    return rows() * (h + between * model.expertHidden() / layout.etp()) * e;
+    return held() * (h + between * model.expertHidden() / layout.etp()) * e;
   }
 
   private double shared() {
@@ -145,9 +150,10 @@ final class ActivationMemory {
     }
     if (model.moeLayers() > 0) {
       double inner = (i + 1) * model.expertHidden() / layout.etp();
-      double routed = rows() * (2 * h + inner) * e;
-      boolean moves = layout.ep() * layout.etp() > 1;
-      most = Math.max(most, routed + (moves ? 2 * own * model.topk() * h * e : 0));
+      double routed = held() * (2 * h + inner) * e;
+      int ranks = layout.ep() * layout.etp();
+      double moved = own * (model.gathersTokens() ? ranks : model.topk());
+      most = Math.max(most, routed + (ranks > 1 ? 2 * moved * h * e : 0));
     }
     return most;
   }

@@ -76,6 +76,11 @@ public record Layout(
     return new Group(ep, etp);
   }
 
+  /** Consecutive ranks that have a copy of all experts together. */
+  public Group expertBlock() {
+    return new Group(ep * etp, 1);
+  }
+
   /** Consecutive ranks that share each expert. */
   public Group expertTensorGroup() {
     return new Group(etp, 1);

@@ -2,6 +2,7 @@ package moe4j.plan;
 
 import moe4j.moe.Capacity;
 import moe4j.moe.MoeConfig;
+import moe4j.moe.TokenDispatcher;
 import moe4j.transformer.Activation;
 import moe4j.transformer.TransformerConfig;
 
@@ -57,6 +58,11 @@ public record ModelShape(TransformerConfig config, MoeConfig moe, int vocabulary
   /** k; 0 where there are no experts. */
   public int topk() {
     return moeLayers() == 0 ? 0 : moe.moeRouterTopk();
+  }
+
+  /** Whether all ranks that have a copy of the experts together get all their tokens. */
+  public boolean gathersTokens() {
+    return moe.tokenDispatcher() == TokenDispatcher.Kind.ALL_GATHER;
   }
 
   /** Hidden size of the expert that all tokens go to; 0 where there is none. */

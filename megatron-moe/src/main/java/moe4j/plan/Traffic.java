@@ -36,7 +36,7 @@ final class Traffic {
    * feed-forward block, a shared expert) all-reduces its output forward and its input's gradient
    * backward; with sequence parallelism it gathers and scatters each way, and gathers its input
    * once more for the weights' gradients. So do the embedding (no input's gradient) and the output
-   * layer (no output); the loss reduces three numbers a token.
+   * layer (no output); the loss gathers two numbers a token.
    */
   double tensor() {
     if (layout.tp() == 1) {
@@ -48,7 +48,7 @@ final class Traffic {
             + (model.sharedHidden() > 0 ? model.moeLayers() : 0);
     Group group = layout.tensorGroup();
     double tokens = (double) layout.microBatch() * config.seqLength();
-    double loss = 3 * cluster.reduce(group, 4 * tokens);
+    double loss = cluster.gather(group, 8 * tokens * layout.tp());
     return layout.sequenceParallel()
         ? (5 * blocks + 5) * cluster.gather(group, hidden()) + loss
         : (2 * blocks + 2) * cluster.reduce(group, hidden())
@@ -72,9 +72,14 @@ final class Traffic {
   /**
    * A micro-batch's ways to the experts and back, forward and backward: four all-to-alls of {@code
    * k T h e (EP - 1) / EP} bytes a layer, the fullest rank's; and as many gathers or
-   * reduce-scatters over ranks that share an expert.
+   * reduce-scatters over ranks that share an expert. Where all get all tokens, those alone: of
+   * {@code T h e} bytes a rank.
    */
   double exchange() {
+    if (model.gathersTokens()) {
+      double all = routed() / Math.max(1, model.topk()) * layout.ep() * layout.etp();
+      return 4 * model.moeLayers() * cluster.gather(layout.expertBlock(), all);
+    }
     double once = 0;
     if (layout.ep() > 1) {
       once += cluster.exchange(layout.expertGroup(), load * routed());

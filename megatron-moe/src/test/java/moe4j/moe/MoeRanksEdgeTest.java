@@ -17,6 +17,7 @@ import moe4j.moe.TokenDispatcher.Kind;
 import moe4j.parallel.Group;
 import moe4j.parallel.Groups;
 import moe4j.parallel.Layout;
+import moe4j.parallel.Mappings;
 import moe4j.parallel.RowExchange;
 import moe4j.parallel.ThreadRanks;
 import moe4j.testing.Seeds;
@@ -192,8 +193,7 @@ public final class MoeRanksEdgeTest {
     RankedLayer.of(
             p -> {
               Group slices = p.groups().tokenSlices();
-              long each = RankedLayer.SEQUENCE / slices.size();
-              Tensor own = all.narrow(1, slices.rank() * each, each).contiguous();
+              Tensor own = Mappings.own(all, slices).contiguous();
               TokenMask mask = new TokenMask(own, Map.of(2, Tensors.of(new float[] {1.5f})));
               MoeLayer layer = MoeRanksTest.moe(flags(flags, p), p);
               return (x, pass) -> List.of(layer.forward(x.get(0), mask, pass));
@@ -334,7 +334,7 @@ public final class MoeRanksEdgeTest {
   }
 
   @Test
-  public void ranksShareOutSequencesAlone() {
+  public void ranksShareOutTokensThatTheyDivide() {
     ThreadRanks.run(
         new Layout(2, 2, 1, 1),
         false,
@@ -342,12 +342,14 @@ public final class MoeRanksEdgeTest {
           try (ParameterSet parameters =
               new ParameterSet(1, ScalarType.Float, new Device("cpu"), groups)) {
             MoeLayer layer = MoeRanksTest.moe("", parameters.root().child("mlp"));
-            String begin =
-                "--tensor-model-parallel-size 2: ranks share out the tokens of [B, S, h]";
-            for (long[] shape : new long[][] {{6, 8}, {2, 3, 8}}) {
+            for (long[] shape : new long[][] {{5, 8}, {1, 5, 8}}) {
               String message = refusal(() -> layer.forward(torch.zeros(shape), Pass.evaluation()));
-              assertTrue(message.startsWith(begin), message);
+              assertTrue(
+                  message.startsWith("--tensor-model-parallel-size 2 does not divide the 5 tokens"),
+                  message);
             }
+            Tensor output = layer.forward(torch.zeros(2, 3, 8), Pass.evaluation());
+            assertEquals(output.shape(), new long[] {2, 3, 8});
           }
         });
   }

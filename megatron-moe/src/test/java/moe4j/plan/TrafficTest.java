@@ -44,7 +44,8 @@ public class TrafficTest {
   public void tensorParallel() {
     // T h e = 4096 x 4096 x 2; half of it moves, five times a block, 32 blocks of attention.
     double half = 16_777_216e-9;
-    double loss = 3 * 4 * 4096e-9;
+    // And two fp32 numbers of each token from the other rank.
+    double loss = 8 * 4096e-9;
     Traffic experts = traffic(MIXTRAL, Plans.layout(8, 2, 4, 1, false, 1, 8));
     assertEquals(experts.tensor(), (5 * 32 + 5) * half + loss, 1e-9);
     Traffic dense = traffic(DENSE, Plans.layout(8, 2, 1, 1, false, 1, 8));
@@ -72,6 +73,21 @@ public class TrafficTest {
         1.5 * one.exchange(),
         1e-9);
     assertEquals(traffic(DENSE, Plans.layout(8, 1, 1, 1, false, 1, 8)).exchange(), 0.0);
+  }
+
+  @Test
+  public void tokensOfAllRanksAreGathered() {
+    // 7 x T h e from the other ranks, four times a layer, whatever the load.
+    ModelShape model =
+        Plans.model(Plans.MIXTRAL, "--num-experts 8 --moe-token-dispatcher-type allgather", 32000);
+    Layout layout = Plans.layout(8, 1, 8, 1, false, 1, 8);
+    double gathered = 4 * 32 * 7 * 33_554_432e-9;
+    assertEquals(traffic(model, layout).exchange(), gathered, 1e-9);
+    Choices uneven = new Choices(false, 1.5);
+    assertEquals(new Traffic(model, layout, uneven, Plans.gigabytes(8)).exchange(), gathered, 1e-9);
+    // Two ranks that share an expert are among those that gather, each with half the tokens.
+    Traffic split = traffic(model, Plans.layout(8, 2, 4, 2, false, 1, 8));
+    assertEquals(split.exchange(), gathered / 2, 1e-9);
   }
 
   @Test

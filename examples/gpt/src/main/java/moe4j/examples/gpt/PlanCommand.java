@@ -40,7 +40,7 @@ public final class PlanCommand implements Command {
           Double gpuMemoryGib,
       @Flag(
               help = "GB/s that a GPU sends within its node, one way",
-              otherwise = "80% of NVLink's by its data sheet")
+              otherwise = "44% of NVLink's by its data sheet, as measured between two H200s")
           Double intraNodeGbs,
       @Flag(
               help = "GB/s that a GPU sends to other nodes, one way",

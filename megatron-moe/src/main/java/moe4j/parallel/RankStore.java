@@ -30,9 +30,9 @@ final class RankStore {
   private final String prefix;
 
   private RankStore(TCPStore tcp, String prefix) {
-    this.tcp = tcp;
+    this.tcp = Forever.hold(tcp);
     // What Java makes can be handed to native code once; its native copy as often as one likes.
-    this.shared = Scopes.keep(tcp::clone);
+    this.shared = Forever.hold(Scopes.keep(tcp::clone));
     this.prefix = prefix;
   }
 

@@ -34,7 +34,6 @@ public final class World implements AutoCloseable {
   private final Duration timeout;
   private final RankStore store;
   private final Liveness liveness;
-  private final List<Object> held = new ArrayList<>();
   private final Group control;
   private int made;
 
@@ -172,17 +171,14 @@ public final class World implements AutoCloseable {
     String unique = "%s_%d/%d".formatted(name, made++, ranks.get(0));
     int own = ranks.indexOf(rank());
     try {
-      Backend backend = nccl ? nccl(unique, own, ranks.size()) : gloo(unique, own, ranks.size());
-      held.add(backend);
-      return backend;
+      return Forever.hold(nccl ? nccl(unique, own, ranks.size()) : gloo(unique, own, ranks.size()));
     } catch (RuntimeException e) {
       throw diagnose(e);
     }
   }
 
   private Backend gloo(String name, int rank, int size) {
-    PrefixStore prefixed = store.forGroup(name);
-    held.add(prefixed);
+    PrefixStore prefixed = Forever.hold(store.forGroup(name));
     return Scopes.keep(
         () -> {
           ProcessGroupGloo.Options options =
@@ -193,7 +189,7 @@ public final class World implements AutoCloseable {
           GlooDeviceVector devices = new GlooDeviceVector(device);
           devices.retainReference();
           options.devices(devices).threads(2);
-          held.addAll(List.of(options, device, devices));
+          Forever.hold(List.of(options, device, devices));
           return new ProcessGroupGloo(prefixed, rank, size, options);
         });
   }
@@ -219,14 +215,13 @@ public final class World implements AutoCloseable {
   }
 
   private Backend nccl(String name, int rank, int size) {
-    PrefixStore prefixed = store.forGroup(name);
-    held.add(prefixed);
+    PrefixStore prefixed = Forever.hold(store.forGroup(name));
     return Scopes.keep(
         () -> {
           ProcessGroupNCCL.Options options = ProcessGroupNCCL.Options.create(false);
           options.timeout(new Milliseconds(timeout.toMillis()));
           options.retainReference();
-          held.add(options);
+          Forever.hold(options);
           return new ProcessGroupNCCL(prefixed, rank, size, options);
         });
   }

@@ -21,6 +21,8 @@ final class RankProcess {
     try (World world = World.open(environment, ManyRuns.TIMEOUT)) {
       for (ManyRuns.Run run : ManyRuns.read(Path.of(args[0]))) {
         allWell &= run(run, environment, signal);
+        // What a run leaves behind has to be harmless once it is collected, too.
+        System.gc();
       }
       world.barrier();
     }

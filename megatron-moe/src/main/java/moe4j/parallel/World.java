@@ -73,16 +73,15 @@ public final class World implements AutoCloseable {
   }
 
   private void join() {
-    store.set("joined/" + environment.rank(), "yes");
     long end = System.nanoTime() + timeout.toNanos();
-    List<Integer> missing;
-    do {
-      missing = all().stream().filter(r -> !store.has("joined/" + r)).toList();
-      if (missing.isEmpty()) {
-        return;
-      }
+    List<Integer> missing = missing();
+    while (!missing.isEmpty() && System.nanoTime() < end) {
       pause();
-    } while (System.nanoTime() < end);
+      missing = missing();
+    }
+    if (missing.isEmpty()) {
+      return;
+    }
     throw new RankLostException(
         "rank %d: %s %s of %d %s not joined within %s s (--distributed-timeout-minutes)"
             .formatted(
@@ -93,6 +92,21 @@ public final class World implements AutoCloseable {
                 missing.size() == 1 ? "has" : "have",
                 RankStore.seconds(timeout)),
         null);
+  }
+
+  /** The ranks that have not joined, this one having done so. */
+  private List<Integer> missing() {
+    try {
+      store.set("joined/" + environment.rank(), "yes");
+      return all().stream().filter(r -> !store.has("joined/" + r)).toList();
+    } catch (RuntimeException e) {
+      // Who holds the store may have given up a moment earlier.
+      throw new RankLostException(
+          "rank %d: %s is gone: it does not answer any more, while others were waited for"
+              .formatted(
+                  environment.rank(), environment.agentStore() ? "the launcher's agent" : "rank 0"),
+          e);
+    }
   }
 
   private static void pause() {

@@ -237,7 +237,7 @@ public class RankFaultTest {
         Cli.with(base, "--train-iters 3 --global-batch-size 8 --distributed-timeout-minutes 0.1");
     try (Started started = new Started("missing", 4, ManyRuns.freePort(), List.of(line, line))) {
       started.failed(0, "rank 0: ranks 2, 3 of 4 have not joined within 6 s");
-      started.failed(1, "(ranks 2, 3 of 4 have not joined|rank 0 )");
+      started.failed(1, "rank 1: (ranks 2, 3 of 4 have not joined|rank 0 is gone)");
     }
   }
 

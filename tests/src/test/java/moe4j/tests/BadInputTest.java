@@ -60,7 +60,13 @@ public class BadInputTest {
       {"-lr 3", "unknown flag -lr; did you mean --lr?"},
       {"--qwertyuiop", "unknown flag --qwertyuiop"},
       {"--use-flash-attn", "--use-flash-attn is a flag of Megatron's"},
-      {"--tensor-model-parallel-size 2", "--tensor-model-parallel-size is a flag of Megatron's"},
+      {
+        "--tensor-model-parallel-size 2",
+        "--tensor-model-parallel-size 2 does not divide the 1 process",
+      },
+      {
+        "--pipeline-model-parallel-size 2", "--pipeline-model-parallel-size is a flag of Megatron's"
+      },
       {"--num-layers", "--num-layers needs a value"},
       {"--num-layers two", "--num-layers takes a whole number, not 'two'"},
       {"--num-layers 2.5", "--num-layers takes a whole number, not '2.5'"},
@@ -427,7 +433,9 @@ public class BadInputTest {
     String what = line + ": " + result.status() + " " + result.err();
     assertTrue(result.status() == 1 || result.status() == 2, what);
     assertEquals(result.err().lines().count(), 1, what);
-    assertTrue(result.err().startsWith("moe4j " + line.get(0) + ": "), what);
+    boolean two = line.size() > 1 && List.of("comm", "gpt").contains(line.get(1));
+    String command = two ? line.get(0) + " " + line.get(1) : line.get(0);
+    assertTrue(result.err().startsWith("moe4j " + command + ": "), what);
     for (String name : named) {
       assertTrue(result.err().contains(name), name + " is missing in " + what);
     }

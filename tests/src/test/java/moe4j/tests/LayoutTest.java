@@ -8,6 +8,7 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import moe4j.testing.Seeds;
 import org.testng.annotations.AfterClass;
 import org.testng.annotations.BeforeClass;
@@ -23,6 +24,13 @@ import org.testng.annotations.Test;
 public class LayoutTest {
   private static final double LOSS = 1e-5;
   private static final double NORM = 1e-4;
+
+  /** Every layout on both ways of routing, and not some; some minutes more. */
+  private static final boolean ALL = "all".equals(System.getProperty("moe4j.layouts"));
+
+  /** Layouts that are tried with a capacity in any case. */
+  private static final Set<String> WITH_CAPACITY =
+      Set.of("tp2-sp", "ep2", "tp2-ep2-dp2", "tp2-etp1-ep4-dp4");
 
   /** Where the runs begin, end, and end when they have gone on in another layout. */
   private static final int FROM = 3;
@@ -79,10 +87,8 @@ public class LayoutTest {
   /** Layouts and more flags that are tried on some routes only. */
   private static final String[][] MORE = {
     {"dp2-zero", "padded", ""},
-    {"tp2-sp", "padded", ""},
     {"ep4", "padded", ""},
     {"ep4", "dropless", "--moe-token-dispatcher-type allgather"},
-    {"tp2-ep2-dp2", "capacity", "--moe-token-dispatcher-type allgather"},
     {"ep4", "dropless", "--moe-a2a-overlap-degree 2"},
   };
 
@@ -124,7 +130,7 @@ public class LayoutTest {
       if (!layout.equals(ALONE)) {
         compared(layout, "dropless", "");
       }
-      if (!layout.equals(ALONE) && !layout.equals("tp2-etp1-ep4-dp4")) {
+      if (WITH_CAPACITY.contains(layout) || ALL && !layout.equals(ALONE)) {
         compared(layout, "capacity", "");
       }
     }

@@ -130,7 +130,7 @@ public class LayoutTest {
       if (!layout.equals(ALONE)) {
         compared(layout, "dropless", "");
       }
-      if (WITH_CAPACITY.contains(layout) || ALL && !layout.equals(ALONE)) {
+      if (WITH_CAPACITY.contains(layout) || (ALL && !layout.equals(ALONE))) {
         compared(layout, "capacity", "");
       }
     }

@@ -219,7 +219,8 @@ ranks() {
   echo "one: $(grep -h 'step time' "$out/bench_one.log")"
   of2 dp2 $gpt2 --micro-batch-size 32
   of2 dp2_zero $gpt2 --micro-batch-size 32 --use-distributed-optimizer --overlap-grad-reduce
-  of2 tp2 $gpt2 --micro-batch-size 32 --tensor-model-parallel-size 2 --sequence-parallel
+  of2 tp2_sp $gpt2 --micro-batch-size 32 --tensor-model-parallel-size 2 --sequence-parallel
+  of2 tp2 $gpt2 --micro-batch-size 32 --tensor-model-parallel-size 2
   run bench_experts bench gpt $gpt2 $experts --micro-batch-size 16 --log-interval 10 --train-iters 40 --warmup-steps 10
   echo "one, experts: $(grep -h 'step time' "$out/bench_experts.log")"
   of2 ep2 $gpt2 $experts --micro-batch-size 16 --expert-model-parallel-size 2

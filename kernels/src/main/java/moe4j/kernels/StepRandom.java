@@ -76,6 +76,13 @@ public record StepRandom(
   }
 
   /**
+   * The draws for something that the micro-batch's samples share: as if it were its first sample's.
+   */
+  public StepRandom shared() {
+    return new StepRandom(seed, step, firstSample, 1, position);
+  }
+
+  /**
    * The draws for a contiguous part of each sample, of {@code count} of one size: where a tensor of
    * {@code [samples, ...]} with L elements a sample is the index-th part of all, local element e of
    * sample s has the global index (firstSample + s) L count + index L + e. So with tensor

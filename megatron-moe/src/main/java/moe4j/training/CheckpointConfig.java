@@ -10,6 +10,10 @@ public record CheckpointConfig(
         Integer saveInterval,
     @Flag(help = "keep so many checkpoints; -1 for all", value = "-1", needs = "save")
         int mostRecentK,
+    @Flag(
+            help = "keep the weights of the lowest validation loss, in SAVE/best, for the test set",
+            needs = "save")
+        boolean keepBest,
     @Flag(help = "leave the optimizer's state out of checkpoints", needs = "save")
         boolean noSaveOptim,
     @Flag(help = "do not load the optimizer's state", needs = "load") boolean noLoadOptim,

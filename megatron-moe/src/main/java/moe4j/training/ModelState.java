@@ -54,7 +54,9 @@ public final class ModelState {
       }
     }
     for (Parameter.Buffer buffer : parameters.buffers()) {
-      if (number++ % groups.world().size() == groups.world().rank()) {
+      if (buffer.batched() && groups.tensor().rank() == 0) {
+        sources.add(source("", batched(buffer, groups), buffer.tensor()));
+      } else if (!buffer.batched() && number++ % groups.world().size() == groups.world().rank()) {
         sources.add(source(buffer.name(), buffer.tensor()));
       }
     }
@@ -173,7 +175,11 @@ public final class ModelState {
       }
     }
     for (Parameter.Buffer buffer : parameters.buffers()) {
-      load(checkpoint, buffer.name(), whole(buffer.name(), buffer.tensor()), buffer.tensor());
+      Piece piece =
+          buffer.batched()
+              ? batched(buffer, parameters.groups())
+              : whole(buffer.name(), buffer.tensor());
+      load(checkpoint, buffer.name(), piece, buffer.tensor());
     }
   }
 
@@ -190,6 +196,16 @@ public final class ModelState {
         load(checkpoint, lacks ? held.piece().name() : name, held.piece(), held.tensor());
       }
     }
+  }
+
+  /** This rank's rows of all data-parallel ranks'. */
+  private static Piece batched(Parameter.Buffer buffer, Groups groups) {
+    List<Long> shape = Arrays.stream(buffer.tensor().shape()).boxed().toList();
+    List<Long> global = new ArrayList<>(shape);
+    List<Long> offset = new ArrayList<>(Collections.nCopies(shape.size(), 0L));
+    global.set(0, shape.get(0) * groups.data().size());
+    offset.set(0, shape.get(0) * groups.data().rank());
+    return new Piece(buffer.name(), global, offset, shape, 0);
   }
 
   private static Piece whole(String name, Tensor tensor) {

@@ -7,6 +7,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.TreeMap;
+import java.util.function.LongToDoubleFunction;
 import moe4j.checkpoint.CheckpointStore;
 import moe4j.checkpoint.Ranks;
 import moe4j.config.BuildInfo;
@@ -19,8 +20,6 @@ import moe4j.parallel.RankLostException;
 import moe4j.parallel.World;
 import moe4j.parallel.WorldEnvironment;
 import moe4j.training.record.DeviceMemory;
-import moe4j.training.record.FlopCount;
-import moe4j.training.record.MegatronLog;
 import moe4j.training.record.ValidationRecord;
 import moe4j.transformer.LanguageModel;
 import moe4j.transformer.Parameter;
@@ -51,6 +50,23 @@ public final class Pretraining {
 
     /** The model with its initial weights in {@code parameters}. */
     LanguageModel model(int paddedVocabulary, ParameterSet parameters);
+
+    /**
+     * How it is evaluated on whole sets; null for {@code --eval-iters} batches each time.
+     *
+     * @param model what {@link #model} gave
+     */
+    default WholeSets wholeSets(LanguageModel model) {
+      return null;
+    }
+
+    /** The words of the log. */
+    default LogLines logLines() {
+      return LogLines.megatron();
+    }
+
+    /** Floating-point operations of forward and backward over so many sequences. */
+    LongToDoubleFunction flops(int paddedVocabulary);
   }
 
   /**
@@ -126,11 +142,11 @@ public final class Pretraining {
     Map<String, Object> arguments = new TreeMap<>(config.arguments());
     arguments.put("world_size", world.size());
     arguments.put("data_parallel_size", layout.data());
-    MegatronLog.arguments(arguments).forEach(LOG::info);
     config.moe().warnings().forEach(LOG::warn);
     config.parallel().warnings(layout).forEach(LOG::warn);
     int padded = config.model().paddedVocabulary(task.vocabulary());
-    LOG.info(MegatronLog.paddedVocabulary(task.vocabulary(), padded));
+    LogLines lines = task.logLines();
+    lines.arguments(arguments, task.vocabulary(), padded).forEach(LOG::info);
     Divisions.checkVocabulary(padded, config.model(), config.parallel());
     Trainer.Datasets datasets = datasets(world, task);
     ScalarType dtype = config.training().bf16() ? ScalarType.BFloat16 : ScalarType.Float;
@@ -139,7 +155,7 @@ public final class Pretraining {
         ParameterSet parameters =
             new ParameterSet(config.training().seed(), dtype, device.device(), groups)) {
       LanguageModel model = task.model(padded, parameters);
-      LOG.info(MegatronLog.parameters(groups.tensor().rank(), 0, parameters.elements()));
+      lines.model(groups.tensor().rank(), parameters.elements()).forEach(LOG::info);
       int microBatches = config.training().microBatches() / layout.data();
       try (AdamW optimizer =
           new AdamW(parameters, config.optimizer(), microBatches, config.parallel())) {
@@ -151,7 +167,8 @@ public final class Pretraining {
                 parameters,
                 optimizer,
                 LOG::info);
-        return train(world, config, model, optimizer, datasets, from, padded, signal, watcher);
+        return train(
+            world, config, task, model, optimizer, datasets, from, padded, signal, watcher);
       }
     }
   }
@@ -191,6 +208,7 @@ public final class Pretraining {
   private static Outcome train(
       World world,
       RunConfig config,
+      Task task,
       LanguageModel model,
       AdamW optimizer,
       Trainer.Datasets datasets,
@@ -209,15 +227,12 @@ public final class Pretraining {
     Trainer.Saver saver =
         store == null
             ? null
-            : state ->
-                RunCheckpoints.save(
-                    config,
-                    store,
-                    state,
-                    parameters,
-                    optimizer,
-                    BuildInfo.version(),
-                    BuildInfo.commit());
+            : state -> RunCheckpoints.save(config, store, state, parameters, optimizer);
+    BestModel best =
+        config.checkpoint().keepBest()
+            ? new BestModel(config, new WorldRanks(world), parameters, from, LOG::info)
+            : null;
+    WholeSets wholeSets = task.wholeSets(model);
     if (world.rank() > 0) {
       // One rank's record is enough: all have the same losses.
       try (Trainer trainer =
@@ -227,9 +242,11 @@ public final class Pretraining {
               model,
               optimizer,
               datasets,
+              wholeSets,
               from,
               TrainingListener.all(List.of()),
               saver,
+              best,
               signal)) {
         Trainer.End end = trainer.train();
         return new Outcome(trainer.state(), end, null);
@@ -239,7 +256,8 @@ public final class Pretraining {
             new RunRecorder(
                 config,
                 about(world, config, parameters),
-                FlopCount.of(config.model(), config.moe(), paddedVocabulary),
+                task.logLines(),
+                task.flops(paddedVocabulary),
                 world.size(),
                 Optional.of(DevicePeak.of(parameters.dtype(), parameters.device())),
                 () -> memory(parameters.device()),
@@ -251,9 +269,11 @@ public final class Pretraining {
                 model,
                 optimizer,
                 datasets,
+                wholeSets,
                 from,
                 watcher == null ? recorder : TrainingListener.all(List.of(recorder, watcher)),
                 saver,
+                best,
                 signal)) {
       Trainer.End end = trainer.train();
       recorder.end(trainer.state(), end.name().toLowerCase(java.util.Locale.ROOT));

@@ -16,6 +16,8 @@ import moe4j.checkpoint.CheckpointInfo;
 import moe4j.checkpoint.CheckpointStore;
 import moe4j.checkpoint.Ranks;
 import moe4j.checkpoint.Section;
+import moe4j.checkpoint.TensorSource;
+import moe4j.config.BuildInfo;
 import moe4j.config.Flags;
 import moe4j.moe.MoeConfig;
 import moe4j.optimizer.AdamW;
@@ -57,9 +59,25 @@ public final class RunCheckpoints {
       CheckpointStore store,
       TrainState state,
       ParameterSet parameters,
-      AdamW optimizer,
-      String version,
-      String commit)
+      AdamW optimizer)
+      throws IOException {
+    return save(
+        config,
+        store,
+        state,
+        parameters,
+        config.checkpoint().noSaveOptim() ? List.of() : ModelState.optimizer(optimizer),
+        JsonNodeFactory.instance.objectNode());
+  }
+
+  /** The same with what a caller has to keep beside the model. */
+  static String save(
+      RunConfig config,
+      CheckpointStore store,
+      TrainState state,
+      ParameterSet parameters,
+      List<TensorSource> optimizer,
+      ObjectNode extra)
       throws IOException {
     CheckpointInfo info =
         new CheckpointInfo(
@@ -71,17 +89,12 @@ public final class RunCheckpoints {
             // Everything random is a function of the seed and of the counts above.
             Map.of("step_random", "philox4x32-10 seed=" + config.training().seed()),
             config.toJson(),
-            commit,
-            version,
-            JsonNodeFactory.instance.objectNode());
+            BuildInfo.commit(),
+            BuildInfo.version(),
+            extra);
     // Experts are saved as views, one each.
     try (PointerScope scope = new PointerScope()) {
-      return store
-          .save(
-              info,
-              ModelState.model(parameters),
-              config.checkpoint().noSaveOptim() ? List.of() : ModelState.optimizer(optimizer))
-          .toString();
+      return store.save(info, ModelState.model(parameters), optimizer).toString();
     }
   }
 
@@ -166,6 +179,10 @@ public final class RunCheckpoints {
     }
     compare(checkpoint, Flags.arguments(model), wanted);
     compare(checkpoint, Flags.arguments(moe), Flags.arguments(config.moe()));
+    if (config.own() != null) {
+      Record own = RunConfig.ownOf(saved, config.own().getClass());
+      compare(checkpoint, Flags.arguments(own), Flags.arguments(config.own()));
+    }
   }
 
   /** The word embedding's rows follow the tokenizer, which no flag of the model's tells. */

@@ -19,6 +19,8 @@ import moe4j.transformer.TransformerConfig;
 /**
  * A pretraining run: all its flags, checked against each other before anything is allocated,
  * printed at its start and saved with its checkpoints.
+ *
+ * @param own flags of the model's that others do not have, or null
  */
 public record RunConfig(
     TransformerConfig model,
@@ -28,7 +30,8 @@ public record RunConfig(
     DataFlags data,
     CheckpointConfig checkpoint,
     LoggingConfig logging,
-    ParallelConfig parallel) {
+    ParallelConfig parallel,
+    Record own) {
 
   private static final ObjectMapper JSON =
       JsonMapper.builder()
@@ -101,7 +104,22 @@ public record RunConfig(
         parsed.get(DataFlags.class),
         parsed.get(CheckpointConfig.class),
         parsed.get(LoggingConfig.class),
-        parallel);
+        parallel,
+        null);
+  }
+
+  /** The same run, with flags that only its kind of model has. */
+  public RunConfig withOwn(Record flags) {
+    return new RunConfig(
+        model, moe, optimizer, training, data, checkpoint, logging, parallel, flags);
+  }
+
+  /** The same run, with CUDA graphs {@code on} or {@code off}. */
+  public RunConfig withCudaGraph(String onOrOff) {
+    List<String> line = new ArrayList<>(Flags.commandLine(training));
+    line.addAll(List.of("--cuda-graph", onOrOff));
+    TrainingConfig other = Flags.parse(TrainingConfig.class, line.toArray(new String[0]));
+    return new RunConfig(model, moe, optimizer, other, data, checkpoint, logging, parallel, own);
   }
 
   private static LearningRate schedule(OptimizerConfig optimizer, TrainingConfig training) {
@@ -115,7 +133,13 @@ public record RunConfig(
   }
 
   private List<Record> parts() {
-    return List.of(model, moe, optimizer, training, data, checkpoint, logging, parallel);
+    List<Record> parts =
+        new ArrayList<>(
+            List.of(model, moe, optimizer, training, data, checkpoint, logging, parallel));
+    if (own != null) {
+      parts.add(own);
+    }
+    return parts;
   }
 
   /** Every argument by Megatron's name, sorted, defaults filled in. */
@@ -128,6 +152,11 @@ public record RunConfig(
   /** The flags that would give this run again. */
   public List<String> commandLine() {
     return parts().stream().flatMap(part -> Flags.commandLine(part).stream()).toList();
+  }
+
+  /** The flags of a kind of model out of a checkpoint's configuration. */
+  public static <R extends Record> R ownOf(JsonNode configuration, Class<R> type) {
+    return part(configuration, "own", type);
   }
 
   /** As checkpoints keep it: each record under its name. */

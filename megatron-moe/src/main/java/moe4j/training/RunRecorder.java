@@ -4,18 +4,16 @@ import java.io.Closeable;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Path;
-import java.time.LocalDateTime;
-import java.time.ZoneId;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.function.LongToDoubleFunction;
 import java.util.function.Supplier;
 import moe4j.kernels.Scopes;
 import moe4j.training.record.DeviceMemory;
 import moe4j.training.record.ExpertLoad;
-import moe4j.training.record.FlopCount;
 import moe4j.training.record.IterationRecord;
 import moe4j.training.record.MegatronLog;
 import moe4j.training.record.MetricsWriter;
@@ -30,7 +28,8 @@ public final class RunRecorder implements TrainingListener, Closeable {
   private static final Logger LOG = LogManager.getLogger(RunRecorder.class);
 
   private final RunConfig config;
-  private final FlopCount flops;
+  private final LogLines lines;
+  private final LongToDoubleFunction flops;
   private final int processes;
   private final Optional<Peak> peak;
   private final Supplier<DeviceMemory> memory;
@@ -43,6 +42,8 @@ public final class RunRecorder implements TrainingListener, Closeable {
    * Begins or continues a record.
    *
    * @param about what the run is
+   * @param lines what the log looks like
+   * @param flops of the model for so many sequences
    * @param processes among which the model's operations are divided
    * @param peak what MFU is a share of
    * @param memory tells the GPU's memory, or null on a CPU
@@ -52,13 +53,15 @@ public final class RunRecorder implements TrainingListener, Closeable {
   public RunRecorder(
       RunConfig config,
       moe4j.training.record.RunConfig about,
-      FlopCount flops,
+      LogLines lines,
+      LongToDoubleFunction flops,
       int processes,
       Optional<Peak> peak,
       Supplier<DeviceMemory> memory,
       TrainState from)
       throws IOException {
     this.config = config;
+    this.lines = lines;
     this.flops = flops;
     this.processes = processes;
     this.peak = peak;
@@ -96,7 +99,7 @@ public final class RunRecorder implements TrainingListener, Closeable {
     StepMetrics.Reading reading = interval.reading();
     int batch = config.training().globalBatchSize();
     double seconds = interval.seconds() / interval.timed();
-    double rate = flops.of(batch) / seconds / processes;
+    double rate = flops.applyAsDouble(batch) / seconds / processes;
     ExpertLoad load = load(reading);
     DeviceMemory taken = memory.get();
     IterationRecord record =
@@ -123,7 +126,7 @@ public final class RunRecorder implements TrainingListener, Closeable {
             load == null ? null : load.summary(),
             reading.meanFigures(),
             taken);
-    LOG.info(MegatronLog.training(record, LocalDateTime.now(ZoneId.systemDefault())));
+    lines.training(record).forEach(LOG::info);
     logMemory(state.iteration(), taken);
     write(
         () -> {
@@ -205,7 +208,7 @@ public final class RunRecorder implements TrainingListener, Closeable {
     if (set != ValidationRecord.Set.TEST) {
       lastValidation = record;
     }
-    MegatronLog.validation(record).forEach(LOG::info);
+    lines.validation(record).forEach(LOG::info);
     write(
         () -> {
           if (metrics != null) {

@@ -32,7 +32,7 @@ public final class Trainer implements AutoCloseable {
      *
      * @throws IllegalArgumentException in one sentence, where the samples do not last
      */
-    void check(RunConfig config, TrainState from) {
+    void check(RunConfig config, WholeSets wholeSets, TrainState from) {
       TrainingConfig training = config.training();
       long batch = training.globalBatchSize();
       String flag =
@@ -42,6 +42,9 @@ public final class Trainer implements AutoCloseable {
       if (from.iteration() < training.steps()) {
         long more = (training.steps() - from.iteration()) * batch;
         check("training", flag, train, from.consumedTrainSamples(), more);
+      }
+      if (wholeSets != null) {
+        return;
       }
       String evaluations = "--eval-iters " + training.evalIters();
       long evaluation = training.evalIters() * batch;
@@ -87,10 +90,13 @@ public final class Trainer implements AutoCloseable {
   private final AdamW optimizer;
   private final LearningRate schedule;
   private final Datasets datasets;
+  private final WholeSets wholeSets;
   private final TrainingListener listener;
   private final Saver saver;
+  private final BestModel best;
   private final ExitConditions exit;
   private final BatchBuffers buffers;
+  private final BatchBuffers evaluationBuffers;
   private final StepMetrics metrics;
   private final DeviceStep deviceStep;
   private final SkippedSteps skips;
@@ -105,7 +111,9 @@ public final class Trainer implements AutoCloseable {
   /**
    * A run that is about to go on from {@code state}; of several processes each has one.
    *
+   * @param wholeSets how it is evaluated, or null for {@code --eval-iters} batches
    * @param saver saves checkpoints, or null where none are kept
+   * @param best keeps the best model, or null
    */
   public Trainer(
       World world,
@@ -113,9 +121,11 @@ public final class Trainer implements AutoCloseable {
       LanguageModel model,
       AdamW optimizer,
       Datasets datasets,
+      WholeSets wholeSets,
       TrainState state,
       TrainingListener listener,
       Saver saver,
+      BestModel best,
       ShutdownSignal signal) {
     this.world = world;
     this.ranks = model.parameters().groups().world();
@@ -125,20 +135,32 @@ public final class Trainer implements AutoCloseable {
     this.optimizer = optimizer;
     this.schedule = config.schedule();
     this.datasets = datasets;
+    this.wholeSets = wholeSets;
     this.state = state;
     this.saved = state;
     this.listener = listener;
     this.saver = saver;
+    this.best = best;
     this.exit = new ExitConditions(training, signal::received, System::nanoTime);
     var device = model.parameters().device();
-    this.buffers =
-        new BatchBuffers(
-            new BatchBuffers.Form(
-                device,
-                training.microBatchSize(),
-                config.model().seqLength(),
-                config.data().resetPositionIds(),
-                config.data().resetAttentionMask()));
+    BatchBuffers.Form form =
+        new BatchBuffers.Form(
+            device,
+            training.microBatchSize(),
+            config.model().seqLength(),
+            config.data().resetPositionIds(),
+            config.data().resetAttentionMask());
+    this.buffers = new BatchBuffers(form);
+    this.evaluationBuffers =
+        wholeSets == null
+            ? buffers
+            : new BatchBuffers(
+                new BatchBuffers.Form(
+                    device,
+                    wholeSets.rows(),
+                    wholeSets.sequence(),
+                    form.positions(),
+                    form.documents()));
     if (config.logging().logNumZerosInGrad()) {
       optimizer.countZeros();
     }
@@ -155,7 +177,12 @@ public final class Trainer implements AutoCloseable {
             buffers,
             listener::say);
     this.skips = new SkippedSteps(optimizer.foundInf());
-    this.evaluator = new Evaluator(model, buffers, deviceStep.work(), data);
+    this.evaluator =
+        new Evaluator(
+            wholeSets == null ? model : wholeSets.model(),
+            evaluationBuffers,
+            deviceStep.work(),
+            data);
   }
 
   /** Captured where that is asked for and can be; where it cannot be, it is said why. */
@@ -187,7 +214,7 @@ public final class Trainer implements AutoCloseable {
    * @throws TrainingDivergedException where a loss or gradient is not finite, unless told to go on
    */
   public End train() throws IOException {
-    datasets.check(config, state);
+    datasets.check(config, wholeSets, state);
     int steps = training.steps();
     End end = End.COMPLETE;
     if (state.iteration() < steps) {
@@ -209,6 +236,10 @@ public final class Trainer implements AutoCloseable {
     }
     if (end == End.COMPLETE) {
       evaluate(EvaluationPart.VALIDATION, datasets.valid(), true);
+      if (best != null && datasets.test() != null) {
+        long iteration = best.restore(listener::say);
+        listener.say("the test set with the weights of iteration %d".formatted(iteration));
+      }
       evaluate(EvaluationPart.TEST, datasets.test(), true);
     }
     return end;
@@ -322,18 +353,29 @@ public final class Trainer implements AutoCloseable {
     }
   }
 
-  private void evaluate(EvaluationPart part, SampleDataset dataset, boolean last) {
-    long samples = (long) training.evalIters() * training.globalBatchSize();
-    if (dataset == null || samples == 0) {
+  private void evaluate(EvaluationPart part, SampleDataset dataset, boolean last)
+      throws IOException {
+    if (dataset == null) {
       return;
     }
-    long first = part == EvaluationPart.VALIDATION ? state.consumedValidSamples() : 0;
+    long samples =
+        wholeSets == null
+            ? (long) training.evalIters() * training.globalBatchSize()
+            : wholeSets.samples(dataset, data.size());
+    if (samples == 0) {
+      return;
+    }
+    boolean goesOn = wholeSets == null && part == EvaluationPart.VALIDATION;
     learnOfSkips(0);
-    double loss = evaluator.loss(dataset, first, samples);
-    if (part == EvaluationPart.VALIDATION && !last) {
+    double loss = evaluator.loss(dataset, goesOn ? state.consumedValidSamples() : 0, samples);
+    if (goesOn && !last) {
       state = state.validated(samples);
     }
     listener.validation(new TrainingListener.Validation(state, part, last, loss));
+    String kept = best == null || part == EvaluationPart.TEST ? null : best.offer(state, loss);
+    if (kept != null) {
+      listener.saved(state, kept);
+    }
   }
 
   private void save() throws IOException {
@@ -352,6 +394,9 @@ public final class Trainer implements AutoCloseable {
       evaluator.close();
       skips.close();
       buffers.close();
+      if (evaluationBuffers != buffers) {
+        evaluationBuffers.close();
+      }
       metrics.close();
     }
   }

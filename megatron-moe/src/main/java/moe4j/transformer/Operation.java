@@ -20,7 +20,13 @@ public enum Operation {
   /** Whether a second expert is taken. */
   SECOND_EXPERT(6),
   /** Logits that are drawn and not computed. */
-  FORCED_BALANCE(7);
+  FORCED_BALANCE(7),
+  /** Dropout between a feed-forward block's two projections. */
+  FEED_FORWARD_HIDDEN(8),
+  /** Dropout of what stands for relative positions. */
+  POSITIONS(9),
+  /** Dropout of the last layer's output. */
+  OUTPUT(10);
 
   private final int id;
 

@@ -29,11 +29,14 @@ public record Parameter(
     boolean partial) {
 
   /**
-   * What is saved with the parameters and not trained, whole on every rank.
+   * What is saved with the parameters and not trained: whole on every rank, or of a batch that
+   * data-parallel ranks share each rank's rows.
    *
-   * @param tensor fp32
+   * @param tensor what this rank holds
+   * @param batched whether the first dimension is a batch's, of which each data-parallel rank has
+   *     an n-th
    */
-  public record Buffer(String name, Tensor tensor) {}
+  public record Buffer(String name, Tensor tensor, boolean batched) {}
 
   /**
    * A box of a checkpoint's tensor that this rank holds.

@@ -91,6 +91,11 @@ public final class ParameterScope {
     return set.constant(slot(name, List.of(), Shard.WHOLE, shape), 1);
   }
 
+  /** A norm's gain or a bias from N(mean, std), without weight decay. */
+  public Tensor drawn(String name, double mean, double std, long... shape) {
+    return set.normal(slot(name, List.of(), Shard.WHOLE, shape), mean, std);
+  }
+
   /**
    * Weights of several experts, stacked.
    *
@@ -123,9 +128,24 @@ public final class ParameterScope {
     return set.buffer(prefix + name, shape);
   }
 
+  /**
+   * What is carried from step to step for each row of this rank's batch, in the parameters' type:
+   * zeros at first. It is saved, the rows of all data-parallel ranks one behind the other.
+   *
+   * @param shape this rank's rows come first
+   */
+  public Tensor carried(String name, long... shape) {
+    return set.buffer(prefix + name, true, set.dtype(), shape);
+  }
+
   /** fp32 zeros that last from micro-batch to micro-batch and are not saved: sums over a step. */
   public Tensor scratch(long... shape) {
-    return set.scratch(prefix, shape);
+    return set.scratch(prefix, ScalarType.Float, shape);
+  }
+
+  /** The same in the parameters' type, for what is carried from batch to batch and not saved. */
+  public Tensor passing(long... shape) {
+    return set.scratch(prefix, set.dtype(), shape);
   }
 
   /**

@@ -88,7 +88,7 @@ public final class ParameterSet implements AutoCloseable {
     return Collections.unmodifiableList(parameters);
   }
 
-  /** What is saved with the parameters and not trained, fp32. */
+  /** What is saved with the parameters and not trained. */
   public List<Parameter.Buffer> buffers() {
     return Collections.unmodifiableList(buffers);
   }
@@ -147,6 +147,17 @@ public final class ParameterSet implements AutoCloseable {
   /** N(0, std). */
   Tensor normal(Slot slot, double std) {
     return add(slot, true, host -> draw(slot, host, std));
+  }
+
+  /** N(mean, std), and no weight decay: norms and biases that are drawn. */
+  Tensor normal(Slot slot, double mean, double std) {
+    return add(
+        slot,
+        false,
+        host -> {
+          draw(slot, host, std);
+          host.add_(new Scalar(mean));
+        });
   }
 
   /** Fills this rank's part with what the whole has there: each run of its row-major memory. */
@@ -215,20 +226,24 @@ public final class ParameterSet implements AutoCloseable {
   }
 
   Tensor buffer(String name, long... shape) {
+    return buffer(name, false, ScalarType.Float, shape);
+  }
+
+  Tensor buffer(String name, boolean batched, ScalarType type, long... shape) {
     claim(name);
-    Tensor tensor = lasting(shape);
-    buffers.add(new Parameter.Buffer(name, tensor));
+    Tensor tensor = lasting(type, shape);
+    buffers.add(new Parameter.Buffer(name, tensor, batched));
     return tensor;
   }
 
-  Tensor scratch(String prefix, long... shape) {
-    Tensor tensor = lasting(shape);
-    scratch.add(new Parameter.Buffer(prefix, tensor));
+  Tensor scratch(String prefix, ScalarType type, long... shape) {
+    Tensor tensor = lasting(type, shape);
+    scratch.add(new Parameter.Buffer(prefix, tensor, false));
     return tensor;
   }
 
-  private Tensor lasting(long... shape) {
-    return Scopes.keep(() -> Tensors.zeros(ScalarType.Float, device, shape));
+  private Tensor lasting(ScalarType type, long... shape) {
+    return Scopes.keep(() -> Tensors.zeros(type, device, shape));
   }
 
   void atStepEnd(String prefix, Consumer<Tensor> body) {

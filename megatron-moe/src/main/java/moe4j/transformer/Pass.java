@@ -107,6 +107,11 @@ public final class Pass {
     return random == null ? Dropout.NONE : new Dropout(random, p, layer, operation.id());
   }
 
+  /** The dropout of something that all samples share: one draw, whatever the samples. */
+  public Dropout sharedDropout(double p, int layer, Operation operation) {
+    return random == null ? Dropout.NONE : new Dropout(random.shared(), p, layer, operation.id());
+  }
+
   /**
    * {@link #dropout(double, int, Operation)} of a tensor of which each rank of a group has an n-th
    * of the tokens, in the ranks' order.

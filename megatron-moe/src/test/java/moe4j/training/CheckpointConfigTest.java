@@ -12,12 +12,12 @@ public class CheckpointConfigTest {
   public void nothingIsSavedOrLoadedUnasked() {
     assertEquals(
         Flags.parse(CheckpointConfig.class),
-        new CheckpointConfig(null, null, null, -1, false, false, false, false));
+        new CheckpointConfig(null, null, null, -1, false, false, false, false, false));
     assertEquals(
         Flags.parse(
             CheckpointConfig.class,
             Refusals.words("--save a --save-interval 5 --most-recent-k -1 --load b --finetune")),
-        new CheckpointConfig("a", "b", 5, -1, false, false, true, false));
+        new CheckpointConfig("a", "b", 5, -1, false, false, false, true, false));
   }
 
   @DataProvider

@@ -38,7 +38,8 @@ final class RandomRuns {
             false,
             10,
             12),
-        ParallelConfig.single());
+        ParallelConfig.single(),
+        null);
   }
 
   private TransformerConfig model() {
@@ -222,6 +223,7 @@ final class RandomRuns {
         load,
         save == null ? null : maybe(() -> size(100)),
         save == null ? -1 : choice(-1, size(9)),
+        save != null && flip(),
         save != null && flip(),
         load != null && flip(),
         load != null && flip(),

@@ -3,6 +3,7 @@ package moe4j.tests;
 import java.io.IOException;
 import java.util.Map;
 import java.util.OptionalLong;
+import java.util.function.LongToDoubleFunction;
 import java.util.function.UnaryOperator;
 import moe4j.data.DataConfig;
 import moe4j.data.DataSource;
@@ -13,6 +14,7 @@ import moe4j.moe.Moe;
 import moe4j.training.Pretraining;
 import moe4j.training.RunConfig;
 import moe4j.training.Trainer;
+import moe4j.training.record.FlopCount;
 import moe4j.transformer.GptModel;
 import moe4j.transformer.LanguageModel;
 import moe4j.transformer.ParameterSet;
@@ -62,6 +64,11 @@ final class SmallGpt implements Pretraining.Task {
                 null),
             sentence -> {});
     return new Trainer.Datasets(datasets.train(), datasets.valid(), datasets.test());
+  }
+
+  @Override
+  public LongToDoubleFunction flops(int paddedVocabulary) {
+    return FlopCount.of(config.model(), config.moe(), paddedVocabulary)::of;
   }
 
   @Override

@@ -4,6 +4,7 @@ import java.io.IOException;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.OptionalLong;
+import java.util.function.LongToDoubleFunction;
 import moe4j.data.DataConfig;
 import moe4j.data.DataPaths;
 import moe4j.data.GptDatasets;
@@ -19,6 +20,7 @@ import moe4j.training.Pretraining;
 import moe4j.training.RunConfig;
 import moe4j.training.Trainer;
 import moe4j.training.TrainingConfig;
+import moe4j.training.record.FlopCount;
 import moe4j.training.record.MegatronLog;
 import moe4j.transformer.GptModel;
 import moe4j.transformer.ParameterSet;
@@ -67,6 +69,11 @@ final class GptTask implements Pretraining.Task {
   @Override
   public int vocabulary() {
     return tokenizer.vocabSize();
+  }
+
+  @Override
+  public LongToDoubleFunction flops(int paddedVocabulary) {
+    return FlopCount.of(config.model(), config.moe(), paddedVocabulary)::of;
   }
 
   @Override

@@ -1,4 +1,4 @@
-package moe4j.examples.gpt;
+package moe4j.training;
 
 import java.util.Locale;
 import moe4j.training.record.Peak;
@@ -16,7 +16,7 @@ import moe4j.training.record.Peak;
  */
 record BenchResult(
     String name,
-    BenchCommand.StepTimes times,
+    StepTimes times,
     long tokens,
     double flops,
     Peak peak,

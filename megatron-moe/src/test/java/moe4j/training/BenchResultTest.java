@@ -1,16 +1,14 @@
-package moe4j.examples.gpt;
+package moe4j.training;
 
 import static org.testng.Assert.assertEquals;
 
-import moe4j.training.TrainState;
-import moe4j.training.TrainingListener;
 import moe4j.training.record.Peak;
 import org.testng.annotations.Test;
 
 public class BenchResultTest {
 
   private static BenchResult result(String name, double... seconds) {
-    BenchCommand.StepTimes times = new BenchCommand.StepTimes(1);
+    StepTimes times = new StepTimes(1);
     for (int i = 0; i < seconds.length; i++) {
       TrainState state = new TrainState(20 + 10 * i, 0, 0, 0);
       times.interval(

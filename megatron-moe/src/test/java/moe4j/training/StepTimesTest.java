@@ -1,16 +1,13 @@
-package moe4j.examples.gpt;
+package moe4j.training;
 
 import static org.testng.Assert.assertEquals;
 
-import moe4j.training.TrainState;
-import moe4j.training.TrainingListener;
 import org.testng.annotations.Test;
 
 public class StepTimesTest {
 
   /** An interval of so many steps that ends with one. */
-  private static void interval(
-      BenchCommand.StepTimes times, int last, int steps, double secondsPerStep) {
+  private static void interval(StepTimes times, int last, int steps, double secondsPerStep) {
     TrainState state = new TrainState(last, 4L * last, 0, 0);
     times.interval(
         new TrainingListener.Interval(
@@ -19,7 +16,7 @@ public class StepTimesTest {
 
   @Test
   public void ofAnOddNumberTheMiddleCounts() {
-    BenchCommand.StepTimes times = new BenchCommand.StepTimes(1);
+    StepTimes times = new StepTimes(1);
     double[] seconds = {0.5, 0.25, 4};
     for (int i = 0; i < seconds.length; i++) {
       interval(times, 2 + i, 1, seconds[i]);
@@ -31,7 +28,7 @@ public class StepTimesTest {
 
   @Test
   public void ofAnEvenNumberTheMeanOfTheMiddleTwo() {
-    BenchCommand.StepTimes times = new BenchCommand.StepTimes(1);
+    StepTimes times = new StepTimes(1);
     double[] seconds = {0.3, 9, 0.1, 0.2};
     for (int i = 0; i < seconds.length; i++) {
       interval(times, 2 + i, 1, seconds[i]);
@@ -43,7 +40,7 @@ public class StepTimesTest {
 
   @Test
   public void oneIsItsOwnMedian() {
-    BenchCommand.StepTimes times = new BenchCommand.StepTimes(1);
+    StepTimes times = new StepTimes(1);
     interval(times, 2, 1, 0.02);
     assertEquals(
         times.summary(32),
@@ -53,7 +50,7 @@ public class StepTimesTest {
   /** Its time is a step's; one that begins within the warm-up does not count. */
   @Test
   public void intervalsOfSeveralSteps() {
-    BenchCommand.StepTimes times = new BenchCommand.StepTimes(10);
+    StepTimes times = new StepTimes(10);
     interval(times, 1, 1, 70);
     interval(times, 8, 7, 60);
     interval(times, 13, 5, 50);

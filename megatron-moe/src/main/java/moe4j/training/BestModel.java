@@ -1,0 +1,94 @@
+package moe4j.training;
+
+import com.fasterxml.jackson.databind.node.JsonNodeFactory;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import java.io.IOException;
+import java.nio.file.Path;
+import java.util.EnumSet;
+import java.util.List;
+import java.util.Optional;
+import java.util.function.Consumer;
+import moe4j.checkpoint.Checkpoint;
+import moe4j.checkpoint.CheckpointStore;
+import moe4j.checkpoint.Ranks;
+import moe4j.checkpoint.Section;
+import moe4j.transformer.ParameterSet;
+
+/**
+ * {@code --keep-best}: the weights of the lowest validation loss so far, in {@code SAVE/best}, and
+ * that loss with them, so that a run taken up again knows it.
+ */
+final class BestModel {
+  /** The directory in {@code --save}. */
+  static final String DIRECTORY = "best";
+
+  private static final String LOSS = "validation_loss";
+
+  private final RunConfig config;
+  private final CheckpointStore store;
+  private final ParameterSet parameters;
+  private double loss = Double.POSITIVE_INFINITY;
+
+  /**
+   * What a run keeps.
+   *
+   * @param from where the run stands: a best model from later steps, which a run now takes anew, is
+   *     no measure
+   */
+  BestModel(
+      RunConfig config,
+      Ranks ranks,
+      ParameterSet parameters,
+      TrainState from,
+      Consumer<String> warnings)
+      throws IOException {
+    this.config = config;
+    this.store = new CheckpointStore(Path.of(config.checkpoint().save(), DIRECTORY), 1, ranks);
+    this.parameters = parameters;
+    if (from.iteration() > 0) {
+      Optional<Checkpoint> found = store.loadLatest(EnumSet.of(Section.MODEL), warnings);
+      if (found.isPresent()) {
+        try (Checkpoint checkpoint = found.get()) {
+          if (checkpoint.info().iteration() <= from.iteration()) {
+            loss = checkpoint.info().extra().path(LOSS).asDouble(loss);
+          }
+        }
+      }
+    }
+  }
+
+  /** The lowest loss so far; infinite where there is none. */
+  double loss() {
+    return loss;
+  }
+
+  /**
+   * Keeps the weights, where the loss is lower than all before.
+   *
+   * @return the directory, or null where it is not
+   */
+  String offer(TrainState state, double validationLoss) throws IOException {
+    if (!(validationLoss < loss)) {
+      return null;
+    }
+    loss = validationLoss;
+    ObjectNode extra = JsonNodeFactory.instance.objectNode().put(LOSS, loss);
+    return RunCheckpoints.save(config, store, state, parameters, List.of(), extra);
+  }
+
+  /**
+   * Puts the kept weights into the model; without any it stays as it is.
+   *
+   * @return the step they are of, or -1
+   */
+  long restore(Consumer<String> warnings) throws IOException {
+    Optional<Checkpoint> found = store.loadLatest(EnumSet.of(Section.MODEL), warnings);
+    if (found.isEmpty()) {
+      return -1;
+    }
+    try (Checkpoint checkpoint = found.get()) {
+      ModelState.loadModel(checkpoint, parameters);
+      return checkpoint.info().iteration();
+    }
+  }
+}

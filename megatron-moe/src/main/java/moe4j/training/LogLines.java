@@ -1,0 +1,64 @@
+package moe4j.training;
+
+import java.time.LocalDateTime;
+import java.time.ZoneId;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import moe4j.training.record.IterationRecord;
+import moe4j.training.record.MegatronLog;
+import moe4j.training.record.ValidationRecord;
+
+/** The words in which a run's log is written: one program's users parse them, and know theirs. */
+public interface LogLines {
+
+  /**
+   * Before anything is made.
+   *
+   * @param arguments by name
+   * @param vocabulary of the data
+   * @param padded the rows of the embedding
+   */
+  List<String> arguments(Map<String, ?> arguments, int vocabulary, int padded);
+
+  /**
+   * Behind the model.
+   *
+   * @param tensorRank of the rank that speaks
+   * @param parameters of that rank
+   */
+  List<String> model(int tensorRank, long parameters);
+
+  /** A log interval. */
+  List<String> training(IterationRecord record);
+
+  /** An evaluation. */
+  List<String> validation(ValidationRecord record);
+
+  /** Megatron's. */
+  static LogLines megatron() {
+    return new LogLines() {
+      @Override
+      public List<String> arguments(Map<String, ?> arguments, int vocabulary, int padded) {
+        List<String> lines = new ArrayList<>(MegatronLog.arguments(arguments));
+        lines.add(MegatronLog.paddedVocabulary(vocabulary, padded));
+        return lines;
+      }
+
+      @Override
+      public List<String> model(int tensorRank, long parameters) {
+        return List.of(MegatronLog.parameters(tensorRank, 0, parameters));
+      }
+
+      @Override
+      public List<String> training(IterationRecord record) {
+        return List.of(MegatronLog.training(record, LocalDateTime.now(ZoneId.systemDefault())));
+      }
+
+      @Override
+      public List<String> validation(ValidationRecord record) {
+        return MegatronLog.validation(record);
+      }
+    };
+  }
+}

@@ -16,18 +16,18 @@ public final class PartFiles {
   private PartFiles() {}
 
   /** Notes a file that is about to be written: before it is there. */
-  static Path begin(Path part) {
+  public static Path begin(Path part) {
     OPEN.add(part);
     return part;
   }
 
   /** Forgets a file that has been given its name, or could not be opened. */
-  static void named(Path part) {
+  public static void named(Path part) {
     OPEN.remove(part);
   }
 
   /** Deletes a file, if it is there, and forgets it. */
-  static void delete(Path part) throws IOException {
+  public static void delete(Path part) throws IOException {
     Files.deleteIfExists(part);
     OPEN.remove(part);
   }

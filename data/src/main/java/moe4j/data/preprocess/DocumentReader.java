@@ -9,6 +9,7 @@ import java.nio.file.Path;
 import java.util.Iterator;
 import java.util.List;
 import java.util.zip.ZipException;
+import moe4j.data.Reasons;
 
 /** Reads files one document after another. */
 final class DocumentReader implements Closeable {
@@ -52,7 +53,7 @@ final class DocumentReader implements Closeable {
       } catch (DocumentTooLong e) {
         throw e;
       } catch (IOException e) {
-        throw new IOException("%s cannot be read: %s".formatted(file, InputFiles.reason(e)), e);
+        throw new IOException("%s cannot be read: %s".formatted(file, Reasons.of(e)), e);
       }
     }
     return null;

@@ -4,11 +4,8 @@ import java.io.FileNotFoundException;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.UncheckedIOException;
-import java.nio.file.AccessDeniedException;
-import java.nio.file.FileSystemException;
 import java.nio.file.FileVisitOption;
 import java.nio.file.Files;
-import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Comparator;
@@ -16,6 +13,7 @@ import java.util.List;
 import java.util.Locale;
 import java.util.stream.Stream;
 import java.util.zip.GZIPInputStream;
+import moe4j.data.Reasons;
 
 /** Finds and opens what {@code --input} names. */
 final class InputFiles {
@@ -54,7 +52,7 @@ final class InputFiles {
           .toList();
     } catch (UncheckedIOException e) {
       throw new IOException(
-          "--input %s cannot be read: %s".formatted(directory, reason(e.getCause())), e);
+          "--input %s cannot be read: %s".formatted(directory, Reasons.of(e.getCause())), e);
     }
   }
 
@@ -93,17 +91,5 @@ final class InputFiles {
       bytes.close();
       throw notGzip;
     }
-  }
-
-  /** In words why the system refuses, where {@code e} holds no more than a path. */
-  static String reason(IOException e) {
-    if (e instanceof NoSuchFileException) {
-      return "there is no such file or directory";
-    }
-    if (e instanceof AccessDeniedException) {
-      return "permission denied";
-    }
-    String words = e instanceof FileSystemException refused ? refused.getReason() : e.getMessage();
-    return words == null ? e.toString() : words;
   }
 }

@@ -7,6 +7,7 @@ import java.util.ArrayList;
 import java.util.List;
 import moe4j.data.DType;
 import moe4j.data.IndexedDatasetWriter;
+import moe4j.data.Reasons;
 
 /** The datasets being written, one a key. Nothing of them remains unless {@link #finish} ends. */
 final class Outputs implements Closeable {
@@ -58,7 +59,7 @@ final class Outputs implements Closeable {
   private IOException cannotWrite(int key, IOException e) {
     return new IOException(
         "--output-prefix: %s.bin and .idx cannot be written: %s"
-            .formatted(prefixes.get(key), InputFiles.reason(e)),
+            .formatted(prefixes.get(key), Reasons.of(e)),
         e);
   }
 

@@ -21,6 +21,11 @@ public interface Command {
   /** Its flags. */
   Flags flags();
 
+  /** What the typed words stand for: a command with presets has theirs in front. */
+  default String[] expand(String[] args) {
+    return args;
+  }
+
   /**
    * Runs it.
    *

@@ -103,7 +103,7 @@ public final class Main {
 
   private static int run(Command command, String[] args, PrintStream err) {
     try {
-      Flags.Parsed parsed = command.flags().parse(args);
+      Flags.Parsed parsed = command.flags().parse(command.expand(args));
       return command.run(command.positional().isEmpty() ? parsed.withoutPositional() : parsed);
     } catch (IllegalArgumentException e) {
       LOG.debug("refused", e);

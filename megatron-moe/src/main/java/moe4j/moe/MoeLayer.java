@@ -78,6 +78,20 @@ public final class MoeLayer implements FeedForward {
    */
   public static MoeLayer create(
       TransformerConfig model, MoeConfig moe, int layer, ParameterScope parameters) {
+    return create(model, moe, moe.expertShape(model), layer, parameters);
+  }
+
+  /**
+   * The same with experts that differ from those that Megatron would make.
+   *
+   * @param experts the shape of all of them
+   */
+  public static MoeLayer create(
+      TransformerConfig model,
+      MoeConfig moe,
+      GroupedMlp.Shape experts,
+      int layer,
+      ParameterScope parameters) {
     Groups groups = parameters.groups();
     TokenDispatcher dispatcher =
         TokenDispatcher.of(
@@ -86,7 +100,7 @@ public final class MoeLayer implements FeedForward {
         layer,
         Gates.create(model, moe, layer, parameters.child("router").partial()),
         dispatcher,
-        new GroupedMlp(moe.expertShape(model), parameters.child("experts")),
+        new GroupedMlp(experts, parameters.child("experts")),
         moe.moeSharedExpertIntermediateSize() == null
             ? null
             : new SharedExpert(

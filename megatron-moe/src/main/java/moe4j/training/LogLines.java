@@ -8,6 +8,7 @@ import java.util.Map;
 import moe4j.training.record.IterationRecord;
 import moe4j.training.record.MegatronLog;
 import moe4j.training.record.ValidationRecord;
+import moe4j.transformer.ParameterSet;
 
 /** The words in which a run's log is written: one program's users parse them, and know theirs. */
 public interface LogLines {
@@ -24,10 +25,18 @@ public interface LogLines {
   /**
    * Behind the model.
    *
-   * @param tensorRank of the rank that speaks
-   * @param parameters of that rank
+   * @param parameters of the rank that speaks
    */
-  List<String> model(int tensorRank, long parameters);
+  List<String> model(ParameterSet parameters);
+
+  /**
+   * What follows from losses and is recorded beside them, by name: such as bits per character.
+   *
+   * @param losses by Megatron's keys
+   */
+  default Map<String, Double> derived(Map<String, Double> losses) {
+    return Map.of();
+  }
 
   /** A log interval. */
   List<String> training(IterationRecord record);
@@ -46,8 +55,9 @@ public interface LogLines {
       }
 
       @Override
-      public List<String> model(int tensorRank, long parameters) {
-        return List.of(MegatronLog.parameters(tensorRank, 0, parameters));
+      public List<String> model(ParameterSet parameters) {
+        int rank = parameters.groups().tensor().rank();
+        return List.of(MegatronLog.parameters(rank, 0, parameters.elements()));
       }
 
       @Override

@@ -155,7 +155,7 @@ public final class Pretraining {
         ParameterSet parameters =
             new ParameterSet(config.training().seed(), dtype, device.device(), groups)) {
       LanguageModel model = task.model(padded, parameters);
-      lines.model(groups.tensor().rank(), parameters.elements()).forEach(LOG::info);
+      lines.model(parameters).forEach(LOG::info);
       int microBatches = config.training().microBatches() / layout.data();
       try (AdamW optimizer =
           new AdamW(parameters, config.optimizer(), microBatches, config.parallel())) {

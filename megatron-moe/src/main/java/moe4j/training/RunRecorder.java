@@ -112,7 +112,7 @@ public final class RunRecorder implements TrainingListener, Closeable {
             config.logging().logThroughput() ? rate / 1e12 : null,
             interval.learningRate(),
             batch,
-            reading.losses(),
+            withDerived(reading.losses()),
             1.0,
             interval.gradNorm(),
             interval.zeros(),
@@ -143,6 +143,12 @@ public final class RunRecorder implements TrainingListener, Closeable {
             tensorBoard.expertLoad(state.iteration(), load);
           }
         });
+  }
+
+  private Map<String, Double> withDerived(Map<String, Double> losses) {
+    Map<String, Double> all = new LinkedHashMap<>(losses);
+    lines.derived(losses).forEach(all::putIfAbsent);
+    return all;
   }
 
   /** Once, as Megatron does, behind the first whole interval: the step is captured by then. */
@@ -204,7 +210,7 @@ public final class RunRecorder implements TrainingListener, Closeable {
             validation.state().iteration(),
             validation.state().consumedTrainSamples(),
             set,
-            Map.of(IterationRecord.LM_LOSS, validation.loss()));
+            withDerived(Map.of(IterationRecord.LM_LOSS, validation.loss())));
     if (set != ValidationRecord.Set.TEST) {
       lastValidation = record;
     }

@@ -105,6 +105,8 @@ public final class Trainer implements AutoCloseable {
 
   private TrainState state;
   private TrainState saved;
+  private TrainState evaluated;
+  private double evaluatedLoss;
   private int timedSteps;
   private long timedNanos;
 
@@ -365,9 +367,19 @@ public final class Trainer implements AutoCloseable {
     if (samples == 0) {
       return;
     }
-    boolean goesOn = wholeSets == null && part == EvaluationPart.VALIDATION;
+    boolean validation = part == EvaluationPart.VALIDATION;
+    boolean goesOn = wholeSets == null && validation;
     learnOfSkips(0);
-    double loss = evaluator.loss(dataset, goesOn ? state.consumedValidSamples() : 0, samples);
+    // A whole set has one loss as long as the model is the same.
+    boolean known = wholeSets != null && validation && last && state.equals(evaluated);
+    double loss =
+        known
+            ? evaluatedLoss
+            : evaluator.loss(dataset, goesOn ? state.consumedValidSamples() : 0, samples);
+    if (validation) {
+      evaluated = state;
+      evaluatedLoss = loss;
+    }
     if (goesOn && !last) {
       state = state.validated(samples);
     }

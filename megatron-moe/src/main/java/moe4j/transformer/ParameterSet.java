@@ -203,6 +203,10 @@ public final class ParameterSet implements AutoCloseable {
     Tensor tensor =
         Scopes.keep(
             () -> {
+              if (device.is_meta()) {
+                // Shapes alone: there is nothing to draw.
+                return Tensors.empty(dtype, device, slot.shape()).set_requires_grad(true);
+              }
               Tensor host = torch.empty(slot.shape());
               initialise.accept(host);
               return host.to(device, dtype).set_requires_grad(true);

@@ -59,6 +59,9 @@ public record IterationRecord(
   /** The key of the language model's loss. */
   public static final String LM_LOSS = "lm loss";
 
+  /** The key of the same in bits per character, where a token is a byte. */
+  public static final String BPC = "bpc";
+
   /** Copies losses and figures in their order. */
   public IterationRecord {
     losses = Collections.unmodifiableMap(new LinkedHashMap<>(losses));

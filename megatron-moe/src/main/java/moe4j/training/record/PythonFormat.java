@@ -12,7 +12,7 @@ import java.util.stream.Collectors;
  * rounds the exact binary value half to even ({@code 0.25} to one digit: 0.3 and 0.2), so lines
  * that must match to the character cannot go through it.
  */
-final class PythonFormat {
+public final class PythonFormat {
   private PythonFormat() {}
 
   /** {@code f'{value:.{digits}f}'}. */
@@ -50,7 +50,7 @@ final class PythonFormat {
   }
 
   /** {@code str(value)} for what arguments hold: None, True, 1e-05, ['a', 'b']. */
-  static String str(Object value) {
+  public static String str(Object value) {
     if (value == null) {
       return "None";
     } else if (value instanceof Boolean truth) {

@@ -52,7 +52,9 @@ public record ValidationRecord(
     losses.forEach(
         (key, loss) -> {
           values.put(key, loss);
-          values.put(key + " PPL", perplexity(loss));
+          if (!key.equals(IterationRecord.BPC)) {
+            values.put(key + " PPL", perplexity(loss));
+          }
         });
     return values;
   }

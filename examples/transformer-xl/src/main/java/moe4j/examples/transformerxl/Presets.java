@@ -1,0 +1,83 @@
+package moe4j.examples.transformerxl;
+
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import moe4j.config.Flag;
+
+/**
+ * Experiments by name. A preset stands for flags, before those that are typed: of a flag that
+ * stands twice the last counts.
+ */
+final class Presets {
+  private static final Map<String, String> FLAGS = new LinkedHashMap<>();
+
+  static {
+    // Upstream's run_enwik8_base.sh.
+    String base =
+        "--data data/enwik8 --n-layer 12 --d-model 512 --n-head 8 --d-head 64 --d-inner 2048"
+            + " --dropout 0.1 --dropatt 0.0 --optim adam --lr 0.00025 --warmup-step 0"
+            + " --max-step 400000 --tgt-len 512 --mem-len 512 --eval-tgt-len 128 --batch-size 22"
+            + " --device cuda --bf16";
+    FLAGS.put("enwik8-base", base + " --work-dir runs/enwik8-base --run-name dense");
+    // FastMoE's run_enwik8_base_moe.sh: 64 experts, two a position, each of half the size.
+    FLAGS.put(
+        "enwik8-base-moe64",
+        base
+            + " --num-experts 64 --top-k 2 --moe-ffn-hidden-size 1024 --balance-strategy naive"
+            + " --add-expert-bias --work-dir runs/enwik8-base-moe64 --run-name"
+            + " 64-experts");
+    // The same in small, for a CPU.
+    String cpu =
+        "--n-layer 4 --d-model 128 --n-head 4 --d-head 32 --d-inner 512 --dropout 0.0"
+            + " --lr 0.002 --warmup-step 20 --max-step 400 --tgt-len 64 --mem-len 64"
+            + " --eval-tgt-len 64 --batch-size 16 --log-interval 20 --eval-interval 100"
+            + " --max-eval-steps 40";
+    FLAGS.put("cpu", cpu + " --work-dir runs/txl-cpu --run-name dense");
+    FLAGS.put(
+        "cpu-moe16",
+        cpu
+            + " --num-experts 16 --top-k 2 --moe-ffn-hidden-size 256 --balance-strategy naive"
+            + " --add-expert-bias --work-dir runs/txl-cpu-moe16 --run-name 16-experts");
+  }
+
+  /** The flag. */
+  public record Options(
+      @Flag(
+              help = "an experiment's flags, before those that are typed",
+              otherwise = "none",
+              choices = {"enwik8-base", "enwik8-base-moe64", "cpu", "cpu-moe16"})
+          String preset) {}
+
+  private Presets() {}
+
+  /** The command line with what its {@code --preset} stands for in front. */
+  static String[] expand(String[] args) {
+    List<String> line = new ArrayList<>();
+    for (int i = 0; i < args.length; i++) {
+      String name =
+          args[i].startsWith("--preset=")
+              ? args[i].substring("--preset=".length())
+              : args[i].equals("--preset") && i + 1 < args.length ? args[i + 1] : null;
+      if (name != null && FLAGS.containsKey(name)) {
+        line.addAll(Arrays.asList(FLAGS.get(name).split(" ")));
+      }
+    }
+    // Data of one's own take the place of the preset's.
+    boolean ownFile =
+        Arrays.stream(args).anyMatch(a -> a.equals("--data-file") || a.startsWith("--data-file="));
+    int data = line.indexOf("--data");
+    if (ownFile && data >= 0) {
+      line.subList(data, data + 2).clear();
+    }
+    line.addAll(Arrays.asList(args));
+    return line.toArray(new String[0]);
+  }
+
+  /** Their names. */
+  static List<String> names() {
+    return List.copyOf(FLAGS.keySet());
+  }
+}

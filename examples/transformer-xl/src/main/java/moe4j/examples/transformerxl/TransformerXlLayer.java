@@ -1,0 +1,88 @@
+package moe4j.examples.transformerxl;
+
+import moe4j.kernels.AddNorm;
+import moe4j.kernels.Dropout;
+import moe4j.transformer.Delta;
+import moe4j.transformer.FeedForward;
+import moe4j.transformer.Operation;
+import moe4j.transformer.ParameterScope;
+import org.bytedeco.pytorch.Tensor;
+
+/**
+ * A layer: {@code y = norm(x + attention(x)), z = norm(y + feedForward(y))}, or with {@code
+ * --pre-lnorm} {@code y = x + attention(norm(x)), z = y + feedForward(norm(y))}. Norms come with
+ * upstream's N(1, 0.02) and an epsilon of 1e-5.
+ */
+final class TransformerXlLayer {
+  private static final double EPSILON = 1e-5;
+
+  private final int layer;
+  private final boolean before;
+  private final double dropout;
+  private final RelativeSelfAttention attention;
+  private final FeedForward feedForward;
+  private final Norm attentionNorm;
+  private final Norm feedForwardNorm;
+
+  private record Norm(Tensor weight, Tensor bias) {
+    static Norm of(ParameterScope parameters, TransformerXlConfig config) {
+      long h = config.dModel();
+      return new Norm(
+          parameters.drawn("weight", 1, config.initStd(), h), parameters.bias("bias", h));
+    }
+
+    Tensor forward(Tensor x) {
+      return AddNorm.norm(x, weight, bias, EPSILON);
+    }
+
+    AddNorm.Result forward(Tensor residual, Tensor delta, Tensor deltaBias, Dropout drop) {
+      return AddNorm.apply(residual, delta, deltaBias, drop, weight, bias, EPSILON);
+    }
+  }
+
+  /** Layer {@code layer} (from 0), with the scope {@code decoder.layers.N}. */
+  TransformerXlLayer(
+      TransformerXlConfig config,
+      int layer,
+      Tensor contentBias,
+      Tensor positionBias,
+      FeedForward.Factory feedForward,
+      ParameterScope parameters) {
+    this.layer = layer;
+    this.before = config.preLnorm();
+    this.dropout = config.dropout();
+    this.attention =
+        new RelativeSelfAttention(
+            config, layer, contentBias, positionBias, parameters.child("self_attention"));
+    this.attentionNorm = Norm.of(parameters.child("attention_layernorm"), config);
+    this.feedForward = feedForward.create(layer, parameters.child("mlp"));
+    this.feedForwardNorm = Norm.of(parameters.child("mlp_layernorm"), config);
+  }
+
+  /**
+   * The layer's output.
+   *
+   * @param x [B, Q, h]
+   * @param context [B, K, h], the memory before x
+   * @return [B, Q, h]
+   */
+  Tensor forward(Tensor x, Tensor context, Segment segment) {
+    Dropout attentionDrop = segment.pass().dropout(dropout, layer + 1, Operation.ATTENTION_OUTPUT);
+    Dropout feedForwardDrop =
+        segment.pass().dropout(dropout, layer + 1, Operation.FEED_FORWARD_OUTPUT);
+    if (before) {
+      Tensor normed = attentionNorm.forward(context);
+      long queries = x.size(1);
+      Tensor own = normed.narrow(1, context.size(1) - queries, queries).contiguous();
+      Tensor attended = attention.forward(own, normed, segment);
+      AddNorm.Result middle = feedForwardNorm.forward(x, attended, null, attentionDrop);
+      Delta fed = feedForward.delta(middle.normed(), segment.pass());
+      Tensor added = fed.bias() == null ? fed.value() : fed.value().add(fed.bias());
+      return middle.sum().add(feedForwardDrop.apply(added));
+    }
+    Tensor attended = attention.forward(x, context, segment);
+    Tensor middle = attentionNorm.forward(x, attended, null, attentionDrop).normed();
+    Delta fed = feedForward.delta(middle, segment.pass());
+    return feedForwardNorm.forward(middle, fed.value(), fed.bias(), feedForwardDrop).normed();
+  }
+}

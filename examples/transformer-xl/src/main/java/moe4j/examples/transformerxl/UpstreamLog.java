@@ -1,0 +1,202 @@
+package moe4j.examples.transformerxl;
+
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.math.BigDecimal;
+import java.math.MathContext;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.function.LongSupplier;
+import moe4j.training.LogLines;
+import moe4j.training.record.IterationRecord;
+import moe4j.training.record.PythonFormat;
+import moe4j.training.record.ValidationRecord;
+import moe4j.transformer.ParameterSet;
+
+/**
+ * The lines of upstream's train.py, on the console and in {@code log.txt}: what parses its logs
+ * parses ours. What upstream does not print stands behind what it does.
+ */
+final class UpstreamLog implements LogLines {
+  /** The file in {@code --work-dir}. */
+  static final String FILE = "log.txt";
+
+  private final Path file;
+  private final Map<String, ?> arguments;
+  private final int segments;
+  private final int evalInterval;
+  private final LongSupplier nanoTime;
+  private long evaluationStart;
+  private int evaluated;
+
+  /**
+   * Lines of a run.
+   *
+   * @param directory that log.txt is in; null for none
+   * @param arguments by upstream's names and ours
+   * @param segments of an epoch
+   * @param evalInterval steps between evaluations
+   */
+  UpstreamLog(
+      Path directory,
+      Map<String, ?> arguments,
+      int segments,
+      int evalInterval,
+      LongSupplier nanoTime) {
+    this.file = directory == null ? null : directory.resolve(FILE);
+    this.arguments = arguments;
+    this.segments = segments;
+    this.evalInterval = evalInterval;
+    this.nanoTime = nanoTime;
+    this.evaluationStart = nanoTime.getAsLong();
+  }
+
+  /** A loss in nats as bits a symbol. */
+  static double bpc(double loss) {
+    return loss / Math.log(2);
+  }
+
+  @Override
+  public List<String> arguments(Map<String, ?> megatrons, int vocabulary, int padded) {
+    List<String> lines = new ArrayList<>();
+    lines.add("=".repeat(100));
+    arguments.forEach(
+        (name, value) -> lines.add("    - " + name + " : " + PythonFormat.str(value)));
+    lines.add("    - n_token : " + vocabulary);
+    for (String name : List.of("world_size", "data_parallel_size")) {
+      lines.add("    - " + name + " : " + megatrons.get(name));
+    }
+    lines.add("=".repeat(100));
+    return written(lines);
+  }
+
+  @Override
+  public List<String> model(ParameterSet parameters) {
+    long inLayers =
+        parameters.all().stream()
+            .filter(parameter -> parameter.name().startsWith("decoder.layers."))
+            .mapToLong(parameter -> parameter.tensor().numel())
+            .sum();
+    return written(List.of("#params = " + parameters.elements(), "#non emb params = " + inLayers));
+  }
+
+  @Override
+  public Map<String, Double> derived(Map<String, Double> losses) {
+    Double loss = losses.get(IterationRecord.LM_LOSS);
+    return loss == null ? Map.of() : Map.of(IterationRecord.BPC, bpc(loss));
+  }
+
+  @Override
+  public List<String> training(IterationRecord it) {
+    int before = it.iteration() - 1;
+    // Where no step of the interval was taken there is no loss.
+    double loss = it.losses().getOrDefault(IterationRecord.LM_LOSS, Double.NaN);
+    StringBuilder line =
+        new StringBuilder(
+            format(
+                "| epoch %3d step %8d | %6d batches | lr %s | ms/batch %5.2f | loss %5.2f | bpc %9.5f",
+                before / segments + 1,
+                it.iteration(),
+                before % segments + 1,
+                general(it.learningRate()),
+                it.millisPerIteration(),
+                loss,
+                bpc(loss)));
+    if (it.gradNorm() != null) {
+      line.append(format(" | grad norm %.3f", it.gradNorm()));
+    }
+    line.append(format(" | tokens/s %.0f", it.tokensPerSecond()));
+    if (it.mfu() != null) {
+      line.append(format(" | MFU %.1f%% of %s", it.mfu(), it.peak()));
+    }
+    if (it.skippedIterations() > 0) {
+      line.append(format(" | skipped steps %d", it.skippedIterations()));
+    }
+    it.losses()
+        .forEach(
+            (key, value) -> {
+              if (!key.equals(IterationRecord.LM_LOSS) && !key.equals(IterationRecord.BPC)) {
+                line.append(format(" | %s %.4f", key, value));
+              }
+            });
+    if (it.experts() != null) {
+      line.append(
+          format(
+              " | max/mean expert load %.3f | expert load CV %.3f | dropped share %.4f",
+              it.experts().maxOverMean(), it.experts().cv(), it.experts().droppedShare()));
+    }
+    it.figures().forEach((name, value) -> line.append(format(" | %s %.3f", name, value)));
+    if (it.memory() != null) {
+      line.append(format(" | GPU memory %.2f GiB", it.memory().maxReserved() / 0x1p30));
+    }
+    line.append(format(" | live native pointers %d", it.livePointers()));
+    return written(List.of(line.toString()));
+  }
+
+  @Override
+  public List<String> validation(ValidationRecord record) {
+    double loss = record.losses().get(IterationRecord.LM_LOSS);
+    if (record.set() == ValidationRecord.Set.TEST) {
+      String equals = "=".repeat(100);
+      return written(
+          List.of(
+              equals,
+              format("| End of training | test loss %5.2f | test bpc %9.5f", loss, bpc(loss)),
+              equals));
+    }
+    if (record.set() == ValidationRecord.Set.VALIDATION && record.iteration() == evaluated) {
+      // At the end of a run whose last step was followed by one.
+      return List.of();
+    }
+    evaluated = record.iteration();
+    long now = nanoTime.getAsLong();
+    double seconds = (now - evaluationStart) * 1e-9;
+    evaluationStart = now;
+    String dashes = "-".repeat(100);
+    return written(
+        List.of(
+            dashes,
+            format(
+                "| Eval %3d at step %8d | time: %5.2fs | valid loss %5.2f | bpc %9.5f",
+                record.iteration() / evalInterval, record.iteration(), seconds, loss, bpc(loss)),
+            dashes));
+  }
+
+  private static String format(String format, Object... values) {
+    return String.format(Locale.ROOT, format, values);
+  }
+
+  /** Python's {@code {:.3g}}: three digits, an exponent where it is shorter, no zeros behind. */
+  static String general(double value) {
+    if (value == 0 || !Double.isFinite(value)) {
+      return value == 0 ? "0" : String.valueOf(value).toLowerCase(Locale.ROOT);
+    }
+    BigDecimal rounded = new BigDecimal(value).round(new MathContext(3)).stripTrailingZeros();
+    int exponent = rounded.precision() - rounded.scale() - 1;
+    if (exponent >= -4 && exponent < 3) {
+      return rounded.toPlainString();
+    }
+    String digits = rounded.unscaledValue().abs().toString();
+    String mantissa = digits.length() == 1 ? digits : digits.charAt(0) + "." + digits.substring(1);
+    return format(
+        "%s%se%s%02d",
+        value < 0 ? "-" : "", mantissa, exponent < 0 ? "-" : "+", Math.abs(exponent));
+  }
+
+  private List<String> written(List<String> lines) {
+    if (file != null) {
+      try {
+        Files.createDirectories(file.toAbsolutePath().getParent());
+        Files.write(file, lines, StandardOpenOption.CREATE, StandardOpenOption.APPEND);
+      } catch (IOException e) {
+        throw new UncheckedIOException("%s: %s".formatted(file, e.getMessage()), e);
+      }
+    }
+    return lines;
+  }
+}

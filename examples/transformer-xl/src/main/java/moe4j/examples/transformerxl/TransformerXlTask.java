@@ -2,6 +2,7 @@ package moe4j.examples.transformerxl;
 
 import java.io.IOException;
 import java.nio.file.Path;
+import java.util.Map;
 import java.util.function.LongToDoubleFunction;
 import moe4j.data.Part;
 import moe4j.data.SampleDataset;
@@ -10,6 +11,7 @@ import moe4j.data.stream.SegmentDataset;
 import moe4j.parallel.WorldEnvironment;
 import moe4j.training.LogLines;
 import moe4j.training.Pretraining;
+import moe4j.training.RunConfig;
 import moe4j.training.Trainer;
 import moe4j.training.WholeSets;
 import moe4j.transformer.LanguageModel;
@@ -97,11 +99,15 @@ final class TransformerXlTask implements Pretraining.Task {
   }
 
   @Override
+  public Map<String, Object> arguments(RunConfig config) {
+    return run.arguments();
+  }
+
+  @Override
   public LogLines logLines() {
     String directory = environment.rank() == 0 ? run.workDir() : null;
     return new UpstreamLog(
         directory == null ? null : Path.of(directory),
-        run.arguments(),
         train.segments(),
         run.training().evalInterval(),
         System::nanoTime);

@@ -12,6 +12,7 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
+import java.util.Objects;
 import moe4j.data.Reasons;
 
 /**
@@ -54,7 +55,7 @@ public record CorpusManifest(
   }
 
   /** The sizes, which are known to make sense once it has been read. */
-  SplitBytes split() {
+  public SplitBytes split() {
     return new SplitBytes(bytes.train(), bytes.valid(), bytes.test());
   }
 
@@ -93,7 +94,8 @@ public record CorpusManifest(
                 .formatted(file, version.formatVersion(), FORMAT_VERSION));
       }
       CorpusManifest manifest = JSON.readValue(text, CorpusManifest.class);
-      SplitBytes unused = manifest.split();
+      // What it says is checked here, not where it is used.
+      Objects.requireNonNull(manifest.split());
       return manifest;
     } catch (JsonProcessingException | IllegalArgumentException e) {
       throw new IOException("%s is not what moe4j data writes".formatted(file), e);

@@ -12,7 +12,6 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
-import java.util.Objects;
 import moe4j.data.Reasons;
 
 /**
@@ -54,7 +53,7 @@ public record CorpusManifest(
         FORMAT_VERSION, name, source, md5, new Sizes(split.train(), split.valid(), split.test()));
   }
 
-  /** The sizes, which are known to make sense once it has been read. */
+  /** The sizes, which make sense: else it would not have been read. */
   public SplitBytes split() {
     return new SplitBytes(bytes.train(), bytes.valid(), bytes.test());
   }
@@ -88,14 +87,15 @@ public record CorpusManifest(
     }
     try {
       Version version = JSON.readValue(text, Version.class);
-      if (version.formatVersion() != FORMAT_VERSION) {
+      if (version != null && version.formatVersion() != FORMAT_VERSION) {
         throw new IOException(
             "%s has format version %d, and this version of moe4j reads version %d"
                 .formatted(file, version.formatVersion(), FORMAT_VERSION));
       }
       CorpusManifest manifest = JSON.readValue(text, CorpusManifest.class);
-      // What it says is checked here, not where it is used.
-      Objects.requireNonNull(manifest.split());
+      if (manifest == null || manifest.split().sum() == 0) {
+        throw new IllegalArgumentException("nothing in it");
+      }
       return manifest;
     } catch (JsonProcessingException | IllegalArgumentException e) {
       throw new IOException("%s is not what moe4j data writes".formatted(file), e);

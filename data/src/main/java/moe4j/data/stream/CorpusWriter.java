@@ -9,10 +9,13 @@ import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
 import java.nio.channels.WritableByteChannel;
+import java.nio.file.DirectoryNotEmptyException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.security.MessageDigest;
+import java.util.ArrayDeque;
 import java.util.ArrayList;
+import java.util.Deque;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -33,7 +36,7 @@ final class CorpusWriter implements AutoCloseable {
   private final Path directory;
   private final SplitBytes split;
   private final UnaryOperator<WritableByteChannel> disk;
-  private final List<Path> madeDirectories = new ArrayList<>();
+  private final Deque<Path> madeDirectories = new ArrayDeque<>();
   private final Map<Path, Output> outputs = new LinkedHashMap<>();
   private final List<Path> moved = new ArrayList<>();
   private final ByteCounts counts = new ByteCounts();
@@ -70,11 +73,17 @@ final class CorpusWriter implements AutoCloseable {
   }
 
   private void makeDirectory() throws IOException {
-    Path missing = directory.toAbsolutePath();
-    for (; missing != null && !Files.exists(missing); missing = missing.getParent()) {
-      madeDirectories.add(missing);
+    Deque<Path> missing = new ArrayDeque<>();
+    Path at = directory.toAbsolutePath();
+    for (; at != null && !Files.exists(at); at = at.getParent()) {
+      missing.push(at);
     }
     try {
+      for (Path path : missing) {
+        Files.createDirectory(path);
+        madeDirectories.push(path);
+      }
+      // Says so where a file is in the way.
       Files.createDirectories(directory);
     } catch (IOException e) {
       throw unwritable(directory, e);
@@ -161,12 +170,14 @@ final class CorpusWriter implements AutoCloseable {
     }
     // Until all have their names, what ends the process takes those away again that have theirs.
     for (Output output : outputs.values()) {
-      moved.add(PartFiles.begin(output.path()));
+      PartFiles.begin(output.path());
       try {
         Files.move(output.part(), output.path(), ATOMIC_MOVE);
       } catch (IOException e) {
+        PartFiles.named(output.path());
         throw unwritable(output.path(), e);
       }
+      moved.add(output.path());
       PartFiles.named(output.part());
     }
     moved.forEach(PartFiles::named);
@@ -187,7 +198,12 @@ final class CorpusWriter implements AutoCloseable {
       PartFiles.delete(path);
     }
     for (Path made : madeDirectories) {
-      Files.deleteIfExists(made);
+      try {
+        Files.deleteIfExists(made);
+      } catch (DirectoryNotEmptyException e) {
+        // Somebody else has put something there meanwhile.
+        return;
+      }
     }
   }
 

@@ -79,7 +79,7 @@ public record CorpusManifest(
       text = Files.readString(file);
     } catch (NoSuchFileException e) {
       throw new IOException(
-          "%s holds no byte corpus: there is no %s in it; moe4j data enwik8 --out %s makes one"
+          "--data %s holds no byte corpus: there is no %s in it; moe4j data enwik8 --out %s makes one"
               .formatted(directory, FILE_NAME, directory),
           e);
     } catch (IOException e) {

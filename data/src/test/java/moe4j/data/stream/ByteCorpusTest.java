@@ -189,7 +189,7 @@ public class ByteCorpusTest {
     Path nowhere = dir.path("nowhere");
     assertEquals(
         refusal(() -> ByteCorpus.open(nowhere, split, Kind.BYTES)),
-        nowhere + " cannot be read: there is no such file or directory");
+        "--data-file " + nowhere + ": there is no such file");
     assertEquals(
         refusal(() -> ByteCorpus.open(dir.path("."), split, Kind.BYTES)),
         "--data-file " + dir.path(".") + " is a directory");
@@ -205,7 +205,8 @@ public class ByteCorpusTest {
     Path empty = Files.createDirectories(dir.path("empty"));
     assertTrue(
         refusal(() -> ByteCorpus.open(empty, Kind.BYTES))
-            .startsWith(empty + " holds no byte corpus: there is no corpus.json in it"));
+            .startsWith(
+                "--data " + empty + " holds no byte corpus: there is no corpus.json in it"));
     Path file = write("file", "text");
     assertTrue(
         refusal(() -> ByteCorpus.open(file, Kind.BYTES))

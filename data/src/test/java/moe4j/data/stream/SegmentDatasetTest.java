@@ -162,7 +162,7 @@ public class SegmentDatasetTest {
     }
   }
 
-  /** enwik8's train part as upstream trains on it: the figures of its logs. */
+  /** More samples than an int counts. */
   @Test
   public void countsOfManySamples() {
     byte[] stream = new byte[10_000_000];

@@ -35,6 +35,8 @@ public final class KernelChecks {
         new RowGatherCheck(),
         new GroupRowsCheck(),
         new WeightedActivationCheck(),
+        new ReluDropoutCheck(),
+        new GroupBiasCheck(),
         new GroupedMatmulCheck());
   }
 }

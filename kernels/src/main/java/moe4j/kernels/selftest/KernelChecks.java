@@ -27,6 +27,7 @@ public final class KernelChecks {
         new ActivationCheck(),
         new DropoutCheck(),
         new QkvProjectionCheck(),
+        new RelativeAttentionCheck(),
         new AdamWCheck(),
         new CrossEntropyCheck(),
         new RouterProjectionCheck(),

@@ -61,9 +61,7 @@ public final class CompareReport {
               ? run.label() + " none"
               : "%s %s (%s)"
                   .formatted(
-                      run.label(),
-                      PythonFormat.fixed(run.validationLoss(), 4),
-                      inOtherUnits(run)));
+                      run.label(), PythonFormat.fixed(run.validationLoss(), 4), inOtherUnits(run)));
     }
     String line = "validation loss: " + String.join(", ", parts);
     if (runs.size() == 2) {

@@ -29,11 +29,9 @@ final class LossCharts {
   static LineChart validation(List<RunSummary> runs, XScale x) {
     List<Curve> curves = new ArrayList<>();
     for (RunSummary run : runs) {
-      curves.add(
-          run.curve(Kind.MARKED, run.history().validation(), x.of(), key(runs)));
+      curves.add(run.curve(Kind.MARKED, run.history().validation(), x.of(), key(runs)));
     }
-    return LineChart.settled(
-        "Validation loss " + x.heading(), x.label(), key(runs), curves, true);
+    return LineChart.settled("Validation loss " + x.heading(), x.label(), key(runs), curves, true);
   }
 
   /** Curves of one key, all the raw ones behind all the smoothed ones. */

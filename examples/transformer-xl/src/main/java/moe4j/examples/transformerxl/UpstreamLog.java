@@ -40,11 +40,7 @@ final class UpstreamLog implements LogLines {
    * @param segments of an epoch
    * @param evalInterval steps between evaluations
    */
-  UpstreamLog(
-      Path directory,
-      int segments,
-      int evalInterval,
-      LongSupplier nanoTime) {
+  UpstreamLog(Path directory, int segments, int evalInterval, LongSupplier nanoTime) {
     this.file = directory == null ? null : directory.resolve(FILE);
     this.segments = segments;
     this.evalInterval = evalInterval;

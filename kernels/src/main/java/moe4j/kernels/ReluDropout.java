@@ -30,8 +30,7 @@ public final class ReluDropout {
    * @param drop of x's elements, by their places in it
    * @return of x's shape and type
    */
-  public static Tensor apply(
-      Tensor x, Tensor bias, Tensor offsets, Tensor weight, Dropout drop) {
+  public static Tensor apply(Tensor x, Tensor bias, Tensor offsets, Tensor weight, Dropout drop) {
     check(x, bias, offsets, weight);
     if (Kernels.take(x)) {
       return new Fused(drop).apply(x, bias, weight, offsets)[0];
@@ -39,7 +38,8 @@ public final class ReluDropout {
     if (offsets == null) {
       return weighted(drop.apply(torch.relu(bias == null ? x : x.add(bias))), weight);
     }
-    // Nothing of the rows that are no group's may reach a gradient: neither they nor what comes back.
+    // Nothing of the rows that are no group's may reach a gradient: neither they nor what comes
+    // back.
     Tensor none = GroupRows.none(offsets, x.size(0));
     Tensor sum = x.add(GroupRows.of(bias, offsets, x.size(0))).masked_fill(none, ZERO);
     return weighted(drop.apply(torch.relu(sum)), weight).masked_fill(none, ZERO);
@@ -57,9 +57,7 @@ public final class ReluDropout {
             ? offsets == null
             : bias.dim() == (offsets == null ? 1 : 2) && bias.numel() == groups * f;
     boolean plain = offsets == null && weight == null;
-    if (!fits
-        || !(plain || x.dim() == 2)
-        || (weight != null && weight.numel() != x.size(0))) {
+    if (!fits || !(plain || x.dim() == 2) || (weight != null && weight.numel() != x.size(0))) {
       throw new IllegalArgumentException(
           "a ReLU of %s with a bias of %s, %d groups and weights of %s"
               .formatted(
@@ -109,8 +107,7 @@ public final class ReluDropout {
     protected Tensor[] backward(Tensor[] gradients) {
       Tensor dx = Launch.empty(kept);
       boolean draw = weight != null && !drop.isNone();
-      RowChunks grid =
-          grid(kept, offsets, !draw || draws.inBlocks(), gradients[0], kept, bias, dx);
+      RowChunks grid = grid(kept, offsets, !draw || draws.inBlocks(), gradients[0], kept, bias, dx);
       Tensor sums = needsGradient(1) ? Launch.empty(bias) : null;
       Tensor rowSums = needsGradient(2) ? Launch.empty(weight) : null;
       Tensor partials = sums == null ? null : grid.partials(kept);

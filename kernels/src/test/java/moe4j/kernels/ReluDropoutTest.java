@@ -63,8 +63,7 @@ public class ReluDropoutTest {
     double p = 0.3;
     StepRandom draws = new StepRandom(random.nextLong(), 3, 2, 4).shared();
     Tensor x = normals(rows, f).set_requires_grad(true);
-    Tensor bias =
-        (ends == null ? normals(f) : normals(ends.length, f)).set_requires_grad(true);
+    Tensor bias = (ends == null ? normals(f) : normals(ends.length, f)).set_requires_grad(true);
     Tensor weight = weighted ? normals(rows).set_requires_grad(true) : null;
     Tensor upstream = normals(rows, f);
     Tensor offsets = ends == null ? null : offsets(ends);

@@ -55,7 +55,8 @@ public final class GroupedMlp implements Experts {
     /** Refuses a dropout that cannot be. */
     public Shape {
       if (!(dropout >= 0 && dropout < 1)) {
-        throw new IllegalArgumentException("experts' dropout of %s is not in [0, 1)".formatted(dropout));
+        throw new IllegalArgumentException(
+            "experts' dropout of %s is not in [0, 1)".formatted(dropout));
       }
     }
 
@@ -68,22 +69,13 @@ public final class GroupedMlp implements Experts {
         boolean bias,
         double std,
         double outputStd) {
-      this(
-          experts, hiddenSize, expertHiddenSize, activation, bias, std, outputStd, 0, 0);
+      this(experts, hiddenSize, expertHiddenSize, activation, bias, std, outputStd, 0, 0);
     }
 
     /** The same experts with dropout. */
     public Shape withDropout(double dropout, int layer) {
       return new Shape(
-          experts,
-          hiddenSize,
-          expertHiddenSize,
-          activation,
-          bias,
-          std,
-          outputStd,
-          dropout,
-          layer);
+          experts, hiddenSize, expertHiddenSize, activation, bias, std, outputStd, dropout, layer);
     }
   }
 
@@ -191,10 +183,9 @@ public final class GroupedMlp implements Experts {
   /** What {@link #forward} does on a GPU, of a row at least. */
   Tensor products(Tensor rows, Tensor weight, Tensor offsets, Dropout drop) {
     Tensor inner = GroupedMatmul.linear(rows, weights.fc1(), offsets);
-    Tensor outer = GroupedMatmul.linear(between(inner, weight, offsets, drop), weights.fc2(), offsets);
-    return weights.bias2() == null
-        ? outer
-        : GroupBias.add(outer, weights.bias2(), offsets, weight);
+    Tensor outer =
+        GroupedMatmul.linear(between(inner, weight, offsets, drop), weights.fc2(), offsets);
+    return weights.bias2() == null ? outer : GroupBias.add(outer, weights.bias2(), offsets, weight);
   }
 
   /** Bias, activation, dropout and weight. */
@@ -203,8 +194,7 @@ public final class GroupedMlp implements Experts {
     if (activation == Activation.RELU) {
       return ReluDropout.apply(inner, bias, bias == null ? null : offsets, weight, drop);
     }
-    Tensor sum =
-        bias == null ? inner : inner.add(GroupRows.of(bias, offsets, inner.size(0)));
+    Tensor sum = bias == null ? inner : inner.add(GroupRows.of(bias, offsets, inner.size(0)));
     return drop.apply(activation.weighted(sum, weight));
   }
 }

@@ -91,8 +91,7 @@ public final class GroupedMlpTest {
     StepRandom draws = new StepRandom(random.nextLong(), 5, 6, 2);
     try (ParameterSet parameters = Models.parameters(ScalarType.Float)) {
       GroupedMlp experts =
-          new GroupedMlp(
-              shape(h, f, activation, bias).withDropout(P, LAYER), parameters.root());
+          new GroupedMlp(shape(h, f, activation, bias).withDropout(P, LAYER), parameters.root());
       Models.randomise(parameters, random, 0.5);
       Tensor x = Models.normals(random, tokens, h);
       Tensor weight = Models.normals(random, tokens, k);
@@ -105,12 +104,12 @@ public final class GroupedMlpTest {
       Tensor expected = loop(exact, expert, k, h, f, activation, bias, draws);
       expected.mul(upstream.to(ScalarType.Double)).sum().backward();
 
-      for (boolean products : h % 4 == 0 && f % 4 == 0 ? new boolean[] {false, true} : new boolean[1]) {
+      for (boolean products :
+          h % 4 == 0 && f % 4 == 0 ? new boolean[] {false, true} : new boolean[1]) {
         List<Tensor> leaves = leaves(parameters, x, weight);
         leaves.forEach(t -> t.set_requires_grad(true).mutable_grad().reset());
         Gate gate =
-            new FixedGate(
-                Tensors.of(expert, tokens, k), leaves.get(leaves.size() - 1), 4, 0);
+            new FixedGate(Tensors.of(expert, tokens, k), leaves.get(leaves.size() - 1), 4, 0);
         Experts used = products ? inProducts(experts) : experts;
         Pass pass = Pass.training(draws);
         Tensor y =
@@ -170,9 +169,7 @@ public final class GroupedMlpTest {
             draws
                 .shared()
                 .uniform(
-                    torch.empty(expert.length, f),
-                    LAYER + 1,
-                    Operation.FEED_FORWARD_HIDDEN.id()));
+                    torch.empty(expert.length, f), LAYER + 1, Operation.FEED_FORWARD_HIDDEN.id()));
     Tensor[] sums = new Tensor[expert.length / k];
     for (int t = 0; t < sums.length; t++) {
       sums[t] = x.select(0, t).mul(new Scalar(0));
@@ -231,8 +228,7 @@ public final class GroupedMlpTest {
   }
 
   private static float[] output(Gate gate, Experts experts, Tensor x, Pass pass) {
-    return Tensors.floats(
-        new MoeLayer(0, gate, TokenDispatcher.local(), experts).forward(x, pass));
+    return Tensors.floats(new MoeLayer(0, gate, TokenDispatcher.local(), experts).forward(x, pass));
   }
 
   @DataProvider
@@ -299,8 +295,7 @@ public final class GroupedMlpTest {
     Tensor like = torch.empty(6, 100);
     float[][] factors = new float[4][];
     for (int piece = 0; piece < factors.length; piece++) {
-      Dropout drop =
-          Pass.training(draws).sharedDropout(P, 1, Operation.FEED_FORWARD_HIDDEN, piece);
+      Dropout drop = Pass.training(draws).sharedDropout(P, 1, Operation.FEED_FORWARD_HIDDEN, piece);
       factors[piece] = Tensors.floats(drop.factors(like));
       for (int other = 0; other < piece; other++) {
         assertNotEquals(factors[piece], factors[other]);

@@ -13,8 +13,8 @@ import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
- * ReLU behind one bias or groups' biases, with dropout and weights and without: groups may be empty,
- * have all rows, and end before the rows do; some sums are exactly 0.
+ * ReLU behind one bias or groups' biases, with dropout and weights and without: groups may be
+ * empty, have all rows, and end before the rows do; some sums are exactly 0.
  */
 final class ReluDropoutCheck implements KernelCheck {
   private static final int LAYER = 4;
@@ -51,8 +51,7 @@ final class ReluDropoutCheck implements KernelCheck {
 
   @Override
   public void run(Comparison on) {
-    List<Draws> draws =
-        List.of(new Draws(0, 0, 1), new Draws(0.1, 0, 1), new Draws(0.4, 1, 3));
+    List<Draws> draws = List.of(new Draws(0, 0, 1), new Draws(0.1, 0, 1), new Draws(0.4, 1, 3));
     int turn = 0;
     for (Type type : Type.values()) {
       for (RowGroups groups : GROUPS) {
@@ -180,11 +179,7 @@ final class ReluDropoutCheck implements KernelCheck {
         Tensor weight = weighted ? on.leaf(on.normal(ScalarType.Float, 5), ScalarType.Float) : null;
         Tensor y =
             ReluDropout.apply(
-                on.leaf(x, type.dtype()),
-                on.leaf(bias, type.dtype()),
-                null,
-                weight,
-                Dropout.NONE);
+                on.leaf(x, type.dtype()), on.leaf(bias, type.dtype()), null, weight, Dropout.NONE);
         on.same(
             "relu %s f=%d%s: not a number".formatted(type, f, weighted ? " weights" : ""),
             y.isnan(),

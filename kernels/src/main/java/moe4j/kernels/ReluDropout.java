@@ -15,6 +15,8 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  * its result alone, of which the next projection keeps the same, and with weights x.
  */
 public final class ReluDropout {
+  private static final Scalar ZERO = Scopes.keep(() -> new Scalar(0));
+
   private ReluDropout() {}
 
   /**
@@ -33,13 +35,18 @@ public final class ReluDropout {
     if (Kernels.take(x)) {
       return new Fused(drop).apply(x, bias, weight, offsets)[0];
     }
-    Tensor sum =
-        bias == null ? x : x.add(offsets == null ? bias : GroupRows.of(bias, offsets, x.size(0)));
-    Tensor y = drop.apply(torch.relu(sum));
-    if (weight != null) {
-      y = y.mul(weight.to(Tensors.dtype(y)).unsqueeze(1));
+    if (offsets == null) {
+      return weighted(drop.apply(torch.relu(bias == null ? x : x.add(bias))), weight);
     }
-    return offsets == null ? y : y.masked_fill(GroupRows.none(offsets, x.size(0)), new Scalar(0));
+    // Nothing of the rows that are no group's may reach a gradient: neither they nor what comes
+    // back.
+    Tensor none = GroupRows.none(offsets, x.size(0));
+    Tensor sum = x.add(GroupRows.of(bias, offsets, x.size(0))).masked_fill(none, ZERO);
+    return weighted(drop.apply(torch.relu(sum)), weight).masked_fill(none, ZERO);
+  }
+
+  private static Tensor weighted(Tensor y, Tensor weight) {
+    return weight == null ? y : y.mul(weight.to(Tensors.dtype(y)).unsqueeze(1));
   }
 
   private static void check(Tensor x, Tensor bias, Tensor offsets, Tensor weight) {

@@ -180,7 +180,8 @@ public final class GroupedMlp implements Experts {
     return drop.factors(Tensors.empty(Tensors.dtype(rows), rows.device(), shape));
   }
 
-  private Tensor products(Tensor rows, Tensor weight, Tensor offsets, Dropout drop) {
+  /** What {@link #forward} does on a GPU, of a row at least. */
+  Tensor products(Tensor rows, Tensor weight, Tensor offsets, Dropout drop) {
     Tensor inner = GroupedMatmul.linear(rows, weights.fc1(), offsets);
     Tensor outer =
         GroupedMatmul.linear(between(inner, weight, offsets, drop), weights.fc2(), offsets);

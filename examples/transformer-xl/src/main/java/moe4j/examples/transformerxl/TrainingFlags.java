@@ -70,6 +70,10 @@ public record TrainingFlags(
     if (warmupStep < 0) {
       throw new IllegalArgumentException("--warmup-step %d is negative".formatted(warmupStep));
     }
+    if (warmupStep >= maxStep) {
+      throw new IllegalArgumentException(
+          "--warmup-step %d is no less than --max-step %d".formatted(warmupStep, maxStep));
+    }
     if (!(etaMin >= 0) || !(lr >= etaMin)) {
       throw new IllegalArgumentException(
           "--lr %s and --eta-min %s: 0 <= eta-min <= lr is asked for".formatted(lr, etaMin));

@@ -147,20 +147,43 @@ public class ResumedRunTest {
     assertEquals(
         refused(flags, "--work-dir", work),
         "--work-dir %s holds a run of 5 steps: --restart goes on with it".formatted(work));
+    String checkpoint = "checkpoint %s ".formatted(work.resolve("iter_0000005"));
     assertEquals(
         refused(flags + " --restart --batch-size 5", "--work-dir", work),
-        "");
-    assertEquals(
-        refused(flags + " --restart", "--work-dir", folder.path("nothing")),
-        "--load %s holds no checkpoint".formatted(folder.path("nothing")));
+        checkpoint + "is of a run with --batch-size 4, and this one has 5");
     assertEquals(
         refused(flags + " --restart --mem-len 4", "--work-dir", work),
-        "");
+        checkpoint + "was made with --mem-len 9, and this model is made with --mem-len 4");
+    assertEquals(
+        refused(flags + " --restart --vocabulary upstream", "--work-dir", work),
+        checkpoint + "is of a run with --vocabulary bytes, and this one has upstream");
+    String other =
+        refused(flags + " --restart --split-bytes 300,160,160", "--work-dir", work);
+    assertTrue(other.startsWith(checkpoint + "is of a run with the data 260,160,160-"), other);
+    assertTrue(other.contains(", and this one has 300,160,160-"), other);
+    Path nothing = folder.path("nothing");
+    assertEquals(
+        refused(flags + " --restart", "--work-dir", nothing),
+        "--restart: --work-dir %s holds no checkpoint".formatted(nothing));
+    assertEquals(
+        refused(flags + " --restart", "--work-dir", work, "--restart-dir", nothing),
+        "--restart: --restart-dir %s holds no checkpoint".formatted(nothing));
+    assertFalse(Files.exists(nothing), "something was made");
+    // Without memories no tensor's shape tells.
+    Path forgetful = folder.path("forgetful");
+    SmallRun.of(SmallRun.parse(flags + " --mem-len 0", data("--work-dir", forgetful)));
+    assertEquals(
+        refused(flags + " --mem-len 0 --restart --batch-size 2", "--work-dir", forgetful),
+        "checkpoint %s is of a run with --batch-size 4, and this one has 2"
+            .formatted(forgetful.resolve("iter_0000005")));
   }
 
   private String refused(String flags, Object... more) {
-    Console console =
-        Console.command("pretrain-txl " + flags, data(more));
+    // Of a flag that stands twice the last counts.
+    List<Object> words = new ArrayList<>(Arrays.asList(data()));
+    words.addAll(Arrays.asList(flags.split(" ")));
+    words.addAll(Arrays.asList(more));
+    Console console = Console.command("pretrain-txl", words.toArray());
     String sentence = console.refusal(console.status() == 1 ? 1 : 2);
     String prefix = "moe4j pretrain-txl: ";
     assertTrue(sentence.startsWith(prefix), sentence);

@@ -123,6 +123,11 @@ final class SmallRun implements TrainingListener {
       }
 
       @Override
+      public Map<String, String> lasting() {
+        return task.lasting();
+      }
+
+      @Override
       public LongToDoubleFunction flops(int paddedVocabulary) {
         return task.flops(paddedVocabulary);
       }

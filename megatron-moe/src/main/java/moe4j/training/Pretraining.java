@@ -70,6 +70,14 @@ public final class Pretraining {
       return LogLines.megatron();
     }
 
+    /**
+     * What has to be as it was where a run goes on from a checkpoint, beside the model: such as
+     * data that are not told by a flag of {@link RunConfig}'s, by what a refusal calls them.
+     */
+    default Map<String, String> lasting() {
+      return Map.of();
+    }
+
     /** Floating-point operations of forward and backward over so many sequences. */
     LongToDoubleFunction flops(int paddedVocabulary);
   }
@@ -169,6 +177,7 @@ public final class Pretraining {
                 config,
                 loadFrom(world, checkpoint),
                 new WorldRanks(world),
+                task.lasting(),
                 parameters,
                 optimizer,
                 LOG::info);
@@ -232,7 +241,8 @@ public final class Pretraining {
     Trainer.Saver saver =
         store == null
             ? null
-            : state -> RunCheckpoints.save(config, store, state, parameters, optimizer);
+            : state ->
+                RunCheckpoints.save(config, store, state, parameters, optimizer, task.lasting());
     BestModel best =
         config.checkpoint().keepBest()
             ? new BestModel(config, new WorldRanks(world), parameters, from, LOG::info)

@@ -53,21 +53,33 @@ public final class RunCheckpoints {
 
   private RunCheckpoints() {}
 
-  /** Saves a run: each rank its part. */
+  /** What {@link Pretraining.Task#lasting} was, in a checkpoint's extras. */
+  private static final String LASTING = "lasting";
+
+  /**
+   * Saves a run: each rank its part.
+   *
+   * @param lasting what a run that goes on from it has to have, too
+   */
   public static String save(
       RunConfig config,
       CheckpointStore store,
       TrainState state,
       ParameterSet parameters,
-      AdamW optimizer)
+      AdamW optimizer,
+      Map<String, String> lasting)
       throws IOException {
+    ObjectNode extra = JsonNodeFactory.instance.objectNode();
+    if (!lasting.isEmpty()) {
+      lasting.forEach(extra.putObject(LASTING)::put);
+    }
     return save(
         config,
         store,
         state,
         parameters,
         config.checkpoint().noSaveOptim() ? List.of() : ModelState.optimizer(optimizer),
-        JsonNodeFactory.instance.objectNode());
+        extra);
   }
 
   /** The same with what a caller has to keep beside the model. */
@@ -103,6 +115,7 @@ public final class RunCheckpoints {
    * part.
    *
    * @param directory {@code --load}, or where a run that is started again has saved; or null
+   * @param lasting what the run has that a checkpoint's was to keep
    * @param warnings told what is broken and passed over
    * @return where the run stands then
    * @throws IOException where there are checkpoints and none can be used, or one is asked for and
@@ -113,6 +126,7 @@ public final class RunCheckpoints {
       RunConfig config,
       String directory,
       Ranks ranks,
+      Map<String, String> lasting,
       ParameterSet parameters,
       AdamW optimizer,
       Consumer<String> warnings)
@@ -138,6 +152,9 @@ public final class RunCheckpoints {
     try (Checkpoint checkpoint = found.get()) {
       CheckpointInfo info = checkpoint.info();
       check(checkpoint, config);
+      if (again || !flags.finetune()) {
+        checkLasting(checkpoint, lasting);
+      }
       checkVocabulary(checkpoint, parameters);
       ModelState.loadModel(checkpoint, parameters);
       if (weightsOnly) {
@@ -183,6 +200,18 @@ public final class RunCheckpoints {
       Record own = RunConfig.ownOf(saved, config.own().getClass());
       compare(checkpoint, Flags.arguments(own), Flags.arguments(config.own()));
     }
+  }
+
+  private static void checkLasting(Checkpoint checkpoint, Map<String, String> lasting) {
+    var saved = checkpoint.info().extra().path(LASTING);
+    lasting.forEach(
+        (name, value) -> {
+          if (saved.has(name) && !saved.get(name).asText().equals(value)) {
+            throw new IllegalArgumentException(
+                "checkpoint %s is of a run with %s %s, and this one has %s"
+                    .formatted(checkpoint.directory(), name, saved.get(name).asText(), value));
+          }
+        });
   }
 
   /** The word embedding's rows follow the tokenizer, which no flag of the model's tells. */

@@ -240,7 +240,9 @@ public final class Trainer implements AutoCloseable {
       evaluate(EvaluationPart.VALIDATION, datasets.valid(), true);
       if (best != null && datasets.test() != null) {
         long iteration = best.restore(listener::say);
-        listener.say("the test set with the weights of iteration %d".formatted(iteration));
+        if (iteration >= 0) {
+          listener.say("the test set with the weights of iteration %d".formatted(iteration));
+        }
       }
       evaluate(EvaluationPart.TEST, datasets.test(), true);
     }

@@ -16,7 +16,7 @@ public final class PythonFormat {
   private PythonFormat() {}
 
   /** {@code f'{value:.{digits}f}'}. */
-  static String fixed(double value, int digits) {
+  public static String fixed(double value, int digits) {
     if (!Double.isFinite(value)) {
       return notFinite(value);
     }

@@ -44,7 +44,7 @@ public final class BenchTxlCommand implements Command {
         run.config(),
         "--max-step",
         parsed.get(StepBench.Options.class),
-        config -> new TransformerXlTask(run.with(config), environment));
+        config -> new TransformerXlTask(run.with(config), environment, false));
     return 0;
   }
 }

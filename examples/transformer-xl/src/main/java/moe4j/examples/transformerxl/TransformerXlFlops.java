@@ -12,7 +12,11 @@ import moe4j.transformer.TransformerConfig;
 final class TransformerXlFlops {
   private TransformerXlFlops() {}
 
-  /** Of one column's segment. */
+  /**
+   * Of one column's segment.
+   *
+   * @param columns among which is divided what a rank's batch computes once
+   */
   static double perSegment(TransformerXlConfig config, MoeConfig moe, int vocabulary, int columns) {
     TransformerConfig model = FeedForwards.shape(config);
     TransformerXlConfig.Lengths lengths = config.lengths();
@@ -27,13 +31,37 @@ final class TransformerXlFlops {
             ? 0
             : 2.0 * h * moe.expertHiddenSize(model) * moe.moeRouterTopk() * moeLayers;
     double projections = config.nLayer() * (4 * h * inner);
-    double logits = h * vocabulary;
-    double perToken = 3 * 2 * (dense + experts + projections + logits);
+    double perToken = 3 * 2 * (dense + experts + projections + embedding(config, vocabulary));
+    double logits = 3 * 2 * logits(config, vocabulary) * lengths.target();
     double memory = 2 * 2 * (2 * h * inner) * m * config.nLayer();
-    // One segment's share of what the batch computes once.
     double positions = 2 * 2 * h * inner * lengths.keys() * config.nLayer() / columns;
     double visible = q * m + (lengths.same() ? 0 : q * (q + 1) / 2);
     double core = 3 * 2 * 3 * inner * visible * config.nLayer();
-    return perToken * q + memory + positions + core;
+    return perToken * q + logits + memory + positions + core;
+  }
+
+  private static boolean isProjected(TransformerXlConfig config) {
+    return config.divVal() > 1 || config.dEmbed().intValue() != config.dModel();
+  }
+
+  /** Weights that a symbol's embedding meets: none where it is looked up. */
+  private static double embedding(TransformerXlConfig config, int vocabulary) {
+    double weights = 0;
+    int tables = config.divVal() > 1 ? SymbolEmbedding.ends(config, vocabulary).length : 1;
+    for (int i = 0; isProjected(config) && i < tables; i++) {
+      weights += (double) config.dModel() * config.embeddingChannels(i);
+    }
+    return weights;
+  }
+
+  /** Weights that a prediction meets: every cluster's, the first one's with the others' symbols. */
+  private static double logits(TransformerXlConfig config, int vocabulary) {
+    int[] ends = SymbolEmbedding.ends(config, vocabulary);
+    double weights = (double) config.dEmbed() * (ends.length - 1);
+    for (int i = 0; i < ends.length; i++) {
+      int rows = SymbolEmbedding.size(ends, i) + (isProjected(config) ? config.dModel() : 0);
+      weights += (double) config.embeddingChannels(i) * rows;
+    }
+    return weights;
   }
 }

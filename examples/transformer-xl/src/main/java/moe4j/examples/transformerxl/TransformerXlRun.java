@@ -216,13 +216,22 @@ record TransformerXlRun(
   }
 
   /**
-   * Refuses to write into the directory of a run that is there already.
+   * Refuses to write into the directory of a run that is there already, and to go on with none.
    *
    * @param again whether the launcher has started the processes again
    */
   void checkWorkDir(boolean again) throws IOException {
     String directory = workDir();
-    if (directory == null || training.restart() || again) {
+    if (directory == null || again) {
+      return;
+    }
+    if (training.restart()) {
+      String from = config.checkpoint().load();
+      if (new CheckpointStore(Path.of(from), -1).iterations().isEmpty()) {
+        throw new IllegalArgumentException(
+            "--restart: --%s %s holds no checkpoint"
+                .formatted(training.restartDir() == null ? "work-dir" : "restart-dir", from));
+      }
       return;
     }
     List<Long> iterations = new CheckpointStore(Path.of(directory), -1).iterations();

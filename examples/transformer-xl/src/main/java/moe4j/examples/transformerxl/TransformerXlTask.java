@@ -2,6 +2,7 @@ package moe4j.examples.transformerxl;
 
 import java.io.IOException;
 import java.nio.file.Path;
+import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.function.LongToDoubleFunction;
 import moe4j.data.Part;
@@ -27,9 +28,21 @@ final class TransformerXlTask implements Pretraining.Task {
   private final WorldEnvironment environment;
   private final ByteCorpus corpus;
   private final SegmentDataset train;
+  private final boolean evaluates;
 
   /** The task of one of a run's processes; reads the corpus. */
   TransformerXlTask(TransformerXlRun run, WorldEnvironment environment) throws IOException {
+    this(run, environment, true);
+  }
+
+  /**
+   * The same.
+   *
+   * @param evaluates or trains alone: whole sets take longer than the steps of a bench
+   */
+  TransformerXlTask(TransformerXlRun run, WorldEnvironment environment, boolean evaluates)
+      throws IOException {
+    this.evaluates = evaluates;
     this.run = run;
     this.environment = environment;
     this.corpus = run.corpus().open();
@@ -71,7 +84,7 @@ final class TransformerXlTask implements Pretraining.Task {
 
   /** A set to evaluate on; null where the split leaves it nothing. */
   private SampleDataset evaluated(Part part) {
-    return corpus.stream(part).length == 0
+    return !evaluates || corpus.stream(part).length == 0
         ? null
         : segments(part, run.training().evalBatchSize(), 1);
   }
@@ -88,6 +101,9 @@ final class TransformerXlTask implements Pretraining.Task {
 
   @Override
   public WholeSets wholeSets(LanguageModel model) {
+    if (!evaluates) {
+      return null;
+    }
     int ranks = run.config().parallel().layout(environment.size()).data();
     int rows = run.training().evalBatchSize() / ranks;
     TransformerXlConfig.Lengths lengths = evaluationLengths();
@@ -114,10 +130,23 @@ final class TransformerXlTask implements Pretraining.Task {
   }
 
   @Override
+  public Map<String, String> lasting() {
+    // A step's text follows from its number and these.
+    Map<String, String> lasting = new LinkedHashMap<>();
+    lasting.put("--batch-size", String.valueOf(run.training().batchSize()));
+    lasting.put("--vocabulary", corpus.vocabulary().name());
+    lasting.put("the data", corpus.identity());
+    return lasting;
+  }
+
+  @Override
   public LongToDoubleFunction flops(int paddedVocabulary) {
     double each =
         TransformerXlFlops.perSegment(
-            run.model(), run.config().moe(), paddedVocabulary, run.training().batchSize());
+            run.model(),
+            run.config().moe(),
+            paddedVocabulary,
+            run.config().training().microBatchSize());
     return segments -> each * segments;
   }
 }

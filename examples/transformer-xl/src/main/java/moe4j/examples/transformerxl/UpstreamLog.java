@@ -4,6 +4,7 @@ import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.math.BigDecimal;
 import java.math.MathContext;
+import java.math.RoundingMode;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
@@ -88,20 +89,20 @@ final class UpstreamLog implements LogLines {
     StringBuilder line =
         new StringBuilder(
             format(
-                "| epoch %3d step %8d | %6d batches | lr %s | ms/batch %5.2f | loss %5.2f | bpc %9.5f",
+                "| epoch %3d step %8d | %6d batches | lr %s | ms/batch %s | loss %s | bpc %s",
                 before / segments + 1,
                 it.iteration(),
                 before % segments + 1,
                 general(it.learningRate()),
-                it.millisPerIteration(),
-                loss,
-                bpc(loss)));
+                fixed(it.millisPerIteration(), 5, 2),
+                fixed(loss, 5, 2),
+                fixed(bpc(loss), 9, 5)));
     if (it.gradNorm() != null) {
-      line.append(format(" | grad norm %.3f", it.gradNorm()));
+      line.append(" | grad norm ").append(fixed(it.gradNorm(), 0, 3));
     }
-    line.append(format(" | tokens/s %.0f", it.tokensPerSecond()));
+    line.append(" | tokens/s ").append(fixed(it.tokensPerSecond(), 0, 0));
     if (it.mfu() != null) {
-      line.append(format(" | MFU %.1f%% of %s", it.mfu(), it.peak()));
+      line.append(format(" | MFU %s%% of %s", fixed(it.mfu(), 0, 1), it.peak()));
     }
     if (it.skippedIterations() > 0) {
       line.append(format(" | skipped steps %d", it.skippedIterations()));
@@ -110,18 +111,20 @@ final class UpstreamLog implements LogLines {
         .forEach(
             (key, value) -> {
               if (!key.equals(IterationRecord.LM_LOSS) && !key.equals(IterationRecord.BPC)) {
-                line.append(format(" | %s %.4f", key, value));
+                line.append(format(" | %s %s", key, fixed(value, 0, 4)));
               }
             });
     if (it.experts() != null) {
       line.append(
           format(
-              " | max/mean expert load %.3f | expert load CV %.3f | dropped share %.4f",
-              it.experts().maxOverMean(), it.experts().cv(), it.experts().droppedShare()));
+              " | max/mean expert load %s | expert load CV %s | dropped share %s",
+              fixed(it.experts().maxOverMean(), 0, 3),
+              fixed(it.experts().cv(), 0, 3),
+              fixed(it.experts().droppedShare(), 0, 4)));
     }
-    it.figures().forEach((name, value) -> line.append(format(" | %s %.3f", name, value)));
+    it.figures().forEach((name, value) -> line.append(format(" | %s %s", name, fixed(value, 0, 3))));
     if (it.memory() != null) {
-      line.append(format(" | GPU memory %.2f GiB", it.memory().maxReserved() / 0x1p30));
+      line.append(format(" | GPU memory %s GiB", fixed(it.memory().maxReserved() / 0x1p30, 0, 2)));
     }
     line.append(format(" | live native pointers %d", it.livePointers()));
     return written(List.of(line.toString()));
@@ -130,12 +133,14 @@ final class UpstreamLog implements LogLines {
   @Override
   public List<String> validation(ValidationRecord record) {
     double loss = record.losses().get(IterationRecord.LM_LOSS);
+    String loss52 = fixed(loss, 5, 2);
+    String bpc95 = fixed(bpc(loss), 9, 5);
     if (record.set() == ValidationRecord.Set.TEST) {
       String equals = "=".repeat(100);
       return written(
           List.of(
               equals,
-              format("| End of training | test loss %5.2f | test bpc %9.5f", loss, bpc(loss)),
+              format("| End of training | test loss %s | test bpc %s", loss52, bpc95),
               equals));
     }
     if (record.set() == ValidationRecord.Set.VALIDATION && record.iteration() == evaluated) {
@@ -151,8 +156,12 @@ final class UpstreamLog implements LogLines {
         List.of(
             dashes,
             format(
-                "| Eval %3d at step %8d | time: %5.2fs | valid loss %5.2f | bpc %9.5f",
-                record.iteration() / evalInterval, record.iteration(), seconds, loss, bpc(loss)),
+                "| Eval %3d at step %8d | time: %ss | valid loss %s | bpc %s",
+                record.iteration() / evalInterval,
+                record.iteration(),
+                fixed(seconds, 5, 2),
+                loss52,
+                bpc95),
             dashes));
   }
 
@@ -160,12 +169,21 @@ final class UpstreamLog implements LogLines {
     return String.format(Locale.ROOT, format, values);
   }
 
+  /** Python's {@code {:width.digitsf}}: what Java's formatter rounds, it rounds otherwise. */
+  private static String fixed(double value, int width, int digits) {
+    String text = PythonFormat.fixed(value, digits);
+    return " ".repeat(Math.max(0, width - text.length())) + text;
+  }
+
   /** Python's {@code {:.3g}}: three digits, an exponent where it is shorter, no zeros behind. */
   static String general(double value) {
     if (value == 0 || !Double.isFinite(value)) {
-      return value == 0 ? "0" : String.valueOf(value).toLowerCase(Locale.ROOT);
+      return PythonFormat.fixed(value, 0);
     }
-    BigDecimal rounded = new BigDecimal(value).round(new MathContext(3)).stripTrailingZeros();
+    BigDecimal rounded =
+        new BigDecimal(value)
+            .round(new MathContext(3, RoundingMode.HALF_EVEN))
+            .stripTrailingZeros();
     int exponent = rounded.precision() - rounded.scale() - 1;
     if (exponent >= -4 && exponent < 3) {
       return rounded.toPlainString();

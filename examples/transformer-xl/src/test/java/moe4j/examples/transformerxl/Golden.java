@@ -1,5 +1,7 @@
 package moe4j.examples.transformerxl;
 
+import static org.testng.Assert.assertEquals;
+
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import java.io.Closeable;
@@ -14,7 +16,10 @@ import moe4j.checkpoint.StoredTensor;
 import moe4j.config.Flags;
 import moe4j.kernels.Tensors;
 import moe4j.moe.MoeConfig;
+import moe4j.transformer.Parameter;
+import moe4j.transformer.ParameterSet;
 import org.bytedeco.pytorch.Device;
+import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorVector;
 import org.bytedeco.pytorch.global.torch;
@@ -157,6 +162,22 @@ final class Golden implements Closeable {
       return torch.cat(each, 0);
     }
     return tensor(prefix + name);
+  }
+
+  /** Upstream's model with upstream's weights, for so many columns. */
+  TransformerXl model(int rows, ParameterSet parameters) throws IOException {
+    TransformerXlConfig config = config();
+    TransformerXl model =
+        TransformerXl.create(
+            config, vocabulary(), rows, FeedForwards.of(config, moe()), parameters);
+    try (NoGradGuard guard = new NoGradGuard()) {
+      for (Parameter parameter : parameters.all()) {
+        Tensor value = of(parameter.name(), "");
+        assertEquals(Tensors.shape(parameter.tensor()), Tensors.shape(value), parameter.name());
+        parameter.tensor().copy_(value);
+      }
+    }
+    return model;
   }
 
   @Override

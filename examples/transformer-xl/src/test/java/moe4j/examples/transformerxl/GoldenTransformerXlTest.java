@@ -1,6 +1,5 @@
 package moe4j.examples.transformerxl;
 
-import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.assertTrue;
 
 import java.io.IOException;
@@ -12,7 +11,6 @@ import moe4j.transformer.ParameterSet;
 import moe4j.transformer.Pass;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Device;
-import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;
@@ -44,7 +42,7 @@ public class GoldenTransformerXlTest {
         Golden golden = Golden.open(name);
         ParameterSet parameters = new ParameterSet(1, ScalarType.Float, cpu)) {
       int rows = golden.metadata("batch_size");
-      TransformerXl model = model(golden, rows, parameters);
+      TransformerXl model = golden.model(rows, parameters);
       long tgt = golden.integer("tgt_len");
       long at = 0;
       for (int segment = 0; segment < 3; segment++) {
@@ -94,21 +92,6 @@ public class GoldenTransformerXlTest {
       Tensor last = expected.narrow(1, length - own.size(1), own.size(1));
       assertClose(own, last, "memory of layer " + layer + " behind segment " + segment);
     }
-  }
-
-  private TransformerXl model(Golden golden, int rows, ParameterSet parameters) throws IOException {
-    TransformerXlConfig config = golden.config();
-    TransformerXl model =
-        TransformerXl.create(
-            config, golden.vocabulary(), rows, FeedForwards.of(config, golden.moe()), parameters);
-    try (NoGradGuard guard = new NoGradGuard()) {
-      for (Parameter parameter : parameters.all()) {
-        Tensor value = golden.of(parameter.name(), "");
-        assertEquals(Tensors.shape(parameter.tensor()), Tensors.shape(value), parameter.name());
-        parameter.tensor().copy_(value);
-      }
-    }
-    return model;
   }
 
   /** A segment as the data have it: of full length, what is missing in front or behind padded. */

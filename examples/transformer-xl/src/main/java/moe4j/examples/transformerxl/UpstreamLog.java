@@ -122,7 +122,8 @@ final class UpstreamLog implements LogLines {
               fixed(it.experts().cv(), 0, 3),
               fixed(it.experts().droppedShare(), 0, 4)));
     }
-    it.figures().forEach((name, value) -> line.append(format(" | %s %s", name, fixed(value, 0, 3))));
+    it.figures()
+        .forEach((name, value) -> line.append(format(" | %s %s", name, fixed(value, 0, 3))));
     if (it.memory() != null) {
       line.append(format(" | GPU memory %s GiB", fixed(it.memory().maxReserved() / 0x1p30, 0, 2)));
     }

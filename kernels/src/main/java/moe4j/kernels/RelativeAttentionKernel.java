@@ -71,16 +71,21 @@ final class RelativeAttentionKernel extends CustomFunction {
       return 32 * warps;
     }
 
-    private int pad() {
+    /** Elements of 16 bytes. */
+    private int vector() {
       return 16 / elementBytes;
     }
 
-    /** Bytes of so many rows of a head, and of the biases and the warps' own memory. */
+    /** Bytes of a row of so many elements in shared memory, as in {@code mma.cuh}. */
+    private int row(int columns) {
+      int bytes = columns * elementBytes;
+      return bytes % 128 == 0 ? bytes : bytes + 16;
+    }
+
+    /** Bytes of so many rows of a head, of the biases and of the warps' own memory. */
     private int bytes(int rows) {
-      int strip =
-          Math.max(
-              64 * (keys + 20), Math.max(16 * (head + pad()), 32 * (keys + pad())) * elementBytes);
-      return (rows * (head + pad()) + 2 * head) * elementBytes + warps * strip;
+      int strip = Math.max(64 * (keys + 24), Math.max(16 * row(head), 32 * row(keys)));
+      return rows * row(head) + 2 * head * elementBytes + warps * strip;
     }
 
     int forwardBytes() {
@@ -88,7 +93,7 @@ final class RelativeAttentionKernel extends CustomFunction {
     }
 
     int queryBytes() {
-      return bytes(6 * keys + 2 * rows()) + rows() * (rows() + keys + pad()) * elementBytes;
+      return bytes(6 * keys + 2 * rows()) + rows() * row(rows() + keys);
     }
 
     int keyBytes() {
@@ -222,7 +227,7 @@ final class RelativeAttentionKernel extends CustomFunction {
 
   private CudaKernel kernel(String source, String function, Layout layout) {
     boolean aligned =
-        query.size(3) % layout.pad() == 0 && Launch.aligned(query, keyValue, position);
+        query.size(3) % layout.vector() == 0 && Launch.aligned(query, keyValue, position);
     List<String> defines =
         new ArrayList<>(
             List.of(

@@ -19,10 +19,10 @@
 #define SHARE ((STEPS + COLUMN_WARPS - 1) / COLUMN_WARPS)
 // Columns of D' that are being filled, a ring of their own, and elements of one's row.
 #define WIDE (ROWS + KEYS)
-#define WIDE_ROW (WIDE + PAD)
-// Elements of a row of P or D where a warp keeps them for others.
-#define WEIGHTS_ROW (KEYS + PAD)
+#define WIDE_ROW (Rows<T, WIDE>::LENGTH)
 
+// Blocks of 8 keys whose dP a warp computes at once.
+#define AT_ONCE (KEYS == 16 ? 2 : 4)
 #define KEY_RING (2 * ROWS + KEYS)
 
 // What the forward and the first kernel know of a query.
@@ -31,36 +31,49 @@ struct Row {
   float delta;
 };
 
-// sum += a b, of b's 16 rows the first so many columns.
+// sum += a b, of b's 16 rows the columns from one on that there are.
 template <int Blocks> __device__ __forceinline__ void multiply_rows(
-    float (&sum)[Blocks][4], const Left<T>& a, const T* rows, int columns) {
+    float (&sum)[Blocks][4], const Left<T>& a, const T* rows, int column) {
 #pragma unroll
   for (int m = 0; m < Blocks; m += 2) {
-    if (8 * m >= columns) break;
+    if (8 * Blocks != HEAD && column + 8 * m >= HEAD) break;
     Right<T> low, high;
-    load_right_trans(low, high, rows + 8 * m, ROW);
+    load_right_trans<HEAD>(low, high, rows, column + 8 * m);
     multiply(sum[m], a, low);
     multiply(sum[m + 1], a, high);
   }
 }
 
+// The product of row i of both, to every two lanes; 0 where there is no such row.
+__device__ __forceinline__ float row_products(
+    const T* a, const T* b, long long stride, int i, int rows, int channels) {
+  float sum = 0;
+  if (i < rows) {
+#if ALIGNED
+#pragma unroll
+    for (int c = threadIdx.x % 2 * VECTOR; c < HEAD; c += 2 * VECTOR) {
+      if (c < channels) {
+        const uint4 x = *reinterpret_cast<const uint4*>(a + i * stride + c);
+        const uint4 y = *reinterpret_cast<const uint4*>(b + i * stride + c);
+#pragma unroll
+        for (int k = 0; k < VECTOR; k++) {
+          sum = fmaf(to_float(reinterpret_cast<const T*>(&x)[k]),
+              to_float(reinterpret_cast<const T*>(&y)[k]), sum);
+        }
+      }
+    }
+#else
+    for (int c = threadIdx.x % 2; c < channels; c += 2) {
+      sum = fmaf(to_float(a[i * stride + c]), to_float(b[i * stride + c]), sum);
+    }
+#endif
+  }
+  return sum + __shfl_xor_sync(0xffffffffu, sum, 1);
+}
+
 // Whether one of a warp's queries from i on may see one of the keys from j on.
 __device__ __forceinline__ bool sees(int i, int j, int queries, int memory) {
   return i < queries && j <= memory + i + 15 && !(SAME_LENGTH && j + KEYS - 1 <= i);
-}
-
-// 16 columns of dP, for the tile's keys from 8 n on.
-__device__ __forceinline__ void weight_gradients(float (&low)[4], float (&high)[4],
-    const Left<T> (&upstream)[STEPS], const T* values, int n) {
-#pragma unroll
-  for (int k = 0; k < 4; k++) low[k] = high[k] = 0;
-#pragma unroll
-  for (int k = 0; k < STEPS; k++) {
-    Right<T> a, b;
-    load_right(a, b, values + 8 * n * ROW + 16 * k, ROW);
-    multiply(low, upstream[k], a);
-    multiply(high, upstream[k], b);
-  }
 }
 
 // dQ; partials fp32 [samples tiles, 2, n, d]: the biases' gradients, summed over a block's queries;
@@ -85,7 +98,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) relative_query_gra
   unsigned char* strips = reinterpret_cast<unsigned char*>(biases + 2 * HEAD);
 
   const Sizes sizes = {queries, memory, heads, channels};
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const int warp = warp_of_block(), lane = threadIdx.x % 32;
   const int tile = first_tile + tiles - 1 - blockIdx.x / (samples * heads);
   const int sample = blockIdx.x % (samples * heads) / heads, head = blockIdx.x % heads;
   const int i0 = tile * ROWS, i = i0 + 16 * warp;
@@ -115,21 +128,15 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) relative_query_gra
     copy_rows<KEYS>(values, kv + row, 2 * row, begin, queries + memory, channels);
     copy_distances<ROWS + KEYS, RING>(ring, KEYS, r, window, sizes);
   }
-  for (int k = threadIdx.x; k < ROWS * WIDE_ROW; k += THREADS) slopes[k] = from_float<T>(0.0f);
-
-  // rowsum(dO O), of each of the warp's rows in turn.
-  Row mine[2] = {{INFINITE, 0}, {INFINITE, 0}};
-  for (int k = 0; k < 16 && i + k < queries; k++) {
-    float sum = 0;
-    const long long at = from + (i + k) * row;
-    for (int c = lane; c < channels; c += 32) {
-      sum = fmaf(to_float(upstream[at + c]), to_float(out[at + c]), sum);
-    }
-    sum = warp_sum(sum);
-    if (k == lane / 4) mine[0].delta = sum;
-    if (k == lane / 4 + 8) mine[1].delta = sum;
-    if (lane == 0) deltas[line + i + k] = sum;
+  for (int k = threadIdx.x; k < ROWS * WIDE_ROW / VECTOR; k += THREADS) {
+    reinterpret_cast<uint4*>(slopes)[k] = make_uint4(0, 0, 0, 0);
   }
+
+  // rowsum(dO O), two lanes a row.
+  const float delta = row_products(upstream + from, out + from, row, i + lane / 2, queries, channels);
+  if (lane % 2 == 0 && i + lane / 2 < queries) deltas[line + i + lane / 2] = delta;
+  Row mine[2] = {{INFINITE, __shfl_sync(0xffffffffu, delta, lane / 4 * 2)},
+      {INFINITE, __shfl_sync(0xffffffffu, delta, 16 + lane / 4 * 2)}};
 #pragma unroll
   for (int half = 0; half < 2; half++) {
     if (i + query_of(2 * half) < queries) {
@@ -141,17 +148,19 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) relative_query_gra
   Left<T> content[STEPS], with_position[STEPS], gradient[STEPS];
   load_queries(content, with_position, staged + 16 * warp * ROW, biases);
 #pragma unroll
-  for (int k = 0; k < STEPS; k++) load_left(gradient[k], reinterpret_cast<T*>(strip) + 16 * k, ROW);
+  for (int k = 0; k < STEPS; k++) {
+    load_left<HEAD>(gradient[k], reinterpret_cast<T*>(strip), 16 * k);
+  }
   __syncwarp();
   // dR needs the queries with their bias.
 #pragma unroll
   for (int k = 0; k < STEPS; k++) {
-    store_left(with_position[k], staged + 16 * warp * ROW + 16 * k, ROW);
+    store_left<HEAD>(with_position[k], staged + 16 * warp * ROW, 16 * k);
   }
 
   const float factor = scale * LOG2E;
   float by_keys[HEAD / 8][4] = {}, by_distances[HEAD / 8][4] = {};
-  Carry carry;
+  float carry[2][4];
   int place = KEYS, column = 0;
   // As if all the block's queries were there: a tile behind the last key completes D'.
   const int last = begin < end ? memory + i0 + ROWS : begin;
@@ -171,16 +180,17 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) relative_query_gra
 
     float s[KEYS / 8][4] = {};
     if (seen && j < end) {
-      if (j == begin) products<RING>(carry.low, carry.high, with_position, ring, own + KEYS);
+      if (j == begin) first_carry<RING>(carry, with_position, ring, own);
       const T* k_tile = keys + stage * KEYS * ROW;
       scores<RING>(s, carry, content, with_position, k_tile, ring, own, strip);
       if (has_hidden(i, j, first, memory)) hide(s, i, j, first, memory);
 #pragma unroll
-      for (int n = 0; n < KEYS / 8; n += 2) {
-        float dp[2][4];
-        weight_gradients(dp[0], dp[1], gradient, values + stage * KEYS * ROW, n);
+      for (int n = 0; n < KEYS / 8; n += AT_ONCE) {
+        float dp[AT_ONCE][4] = {};
+        const T* v_tile = values + (stage * KEYS + 8 * n) * ROW;
+        products(dp, gradient, [=](int m) { return v_tile + m * ROW; });
 #pragma unroll
-        for (int m = 0; m < 2; m++) {
+        for (int m = 0; m < AT_ONCE; m++) {
 #pragma unroll
           for (int k = 0; k < 4; k++) {
             const float weight = exp2_fast(fmaf(s[n + m][k], factor, -mine[k / 2].log_sum));
@@ -193,9 +203,12 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) relative_query_gra
             s[n + m][k] = weight * (dp[m][k] - mine[k / 2].delta);
           }
         }
-        Left<T> slope;
-        to_left(slope, s[n], s[n + 1]);
-        multiply_rows(by_keys, slope, k_tile + 8 * n * ROW, HEAD);
+#pragma unroll
+        for (int m = n; m < n + AT_ONCE; m += 2) {
+          Left<T> slope;
+          to_left(slope, s[m], s[m + 1]);
+          multiply_rows(by_keys, slope, k_tile + 8 * m * ROW, 0);
+        }
       }
     }
 
@@ -207,7 +220,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) relative_query_gra
 #pragma unroll
       for (int k = 0; k < 4; k++) {
         const int at = wrapped(askew + k / 2 * 8 - 8 * n - k % 2, WIDE);
-        slope_rows[query_of(k) * WIDE_ROW + at] = from_float<T>(s[n][k]);
+        slope_rows[Rows<T, WIDE>::at(query_of(k), at, 0)] = from_float<T>(s[n][k]);
       }
     }
     __syncwarp();
@@ -215,8 +228,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) relative_query_gra
 #pragma unroll
       for (int x = KEYS; x > 0; x -= 16) {
         Left<T> slope;
-        load_left(slope, slope_rows + wrapped(own_column + x, WIDE), WIDE_ROW);
-        multiply_rows(by_distances, slope, ring + wrapped(own + x, RING) * ROW, HEAD);
+        load_left<WIDE>(slope, slope_rows, wrapped(own_column + x, WIDE));
+        multiply_rows(by_distances, slope, ring + wrapped(own + x, RING) * ROW, 0);
       }
     }
     __syncthreads();
@@ -229,8 +242,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) relative_query_gra
 #pragma unroll
       for (int k = 0; k < ROWS; k += 16) {
         Left<T> slope;
-        load_left_trans(slope, slopes + k * WIDE_ROW + chunk, WIDE_ROW);
-        multiply_rows(dr, slope, staged + k * ROW + share, HEAD - share);
+        load_left_trans<WIDE>(slope, slopes + k * WIDE_ROW, chunk);
+        multiply_rows(dr, slope, staged + k * ROW, share);
       }
       float* to = distances + sample * distances_stride + head * channels;
       const int distance = window + ROWS + warp % ROW_WARPS * 16;
@@ -249,12 +262,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) relative_query_gra
           const float c1 = __shfl_xor_sync(0xffffffffu, odd ? a1 : b1, 1);
           const int at = share + 8 * m + (odd ? 8 : 0) + lane % 4 / 2 * 4;
           if (there && at < channels) {
-            float* four = to + t * row + at;
-            if (odd) {
-              add4(four, c0 * scale, c1 * scale, b0 * scale, b1 * scale);
-            } else {
-              add4(four, a0 * scale, a1 * scale, c0 * scale, c1 * scale);
-            }
+            add4(to + t * row + at, (odd ? c0 : a0) * scale, (odd ? c1 : a1) * scale,
+                (odd ? b0 : c0) * scale, (odd ? b1 : c1) * scale);
           }
 #else
 #pragma unroll
@@ -326,7 +335,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) relative_key_gradi
   unsigned char* strips = reinterpret_cast<unsigned char*>(biases + 2 * HEAD);
 
   const Sizes sizes = {queries, memory, heads, channels};
-  const int warp = threadIdx.x / 32;
+  const int warp = warp_of_block();
   const int total = queries + memory;
   // The first keys are seen by the most queries.
   const int j = (int)(blockIdx.x / (samples * heads)) * KEYS;
@@ -383,10 +392,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) relative_key_gradi
         __syncwarp();
         // dK needs the queries with their bias.
 #pragma unroll
-        for (int k = 0; k < STEPS; k++) store_left(content[k], own + 16 * k, ROW);
+        for (int k = 0; k < STEPS; k++) store_left<HEAD>(content[k], own, 16 * k);
         const int at = wrapped(place + 16 * warp, KEY_RING);
-        Carry carry;
-        products<KEY_RING>(carry.low, carry.high, with_position, ring, at + KEYS);
+        float carry[2][4];
+        first_carry<KEY_RING>(carry, with_position, ring, at);
         scores<KEY_RING>(s, carry, content, with_position, keys, ring, at, strip);
       }
       if (has_hidden(i, j, first, memory)) hide(s, i, j, first, memory);
@@ -399,14 +408,14 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) relative_key_gradi
       Left<T> gradient[STEPS];
 #pragma unroll
       for (int k = 0; k < STEPS; k++) {
-        load_left(gradient[k], g_tile + 16 * warp * ROW + 16 * k, ROW);
+        load_left<HEAD>(gradient[k], g_tile + 16 * warp * ROW, 16 * k);
       }
 #pragma unroll
-      for (int n = 0; n < KEYS / 8; n += 2) {
-        float dp[2][4];
-        weight_gradients(dp[0], dp[1], gradient, values, n);
+      for (int n = 0; n < KEYS / 8; n += AT_ONCE) {
+        float dp[AT_ONCE][4] = {};
+        products(dp, gradient, [=](int m) { return values + (8 * n + m) * ROW; });
 #pragma unroll
-        for (int m = 0; m < 2; m++) {
+        for (int m = 0; m < AT_ONCE; m++) {
 #pragma unroll
           for (int k = 0; k < 4; k++) {
             float weight = exp2_fast(fmaf(s[n + m][k], factor, -mine[k / 2].log_sum));
@@ -423,11 +432,14 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) relative_key_gradi
             dp[m][k] = weight * (dp[m][k] - mine[k / 2].delta);
           }
         }
-        Left<T> tile;
-        to_left(tile, s[n], s[n + 1]);
-        store_left(tile, weights + 8 * n, WEIGHTS_ROW);
-        to_left(tile, dp[0], dp[1]);
-        store_left(tile, slopes + 8 * n, WEIGHTS_ROW);
+#pragma unroll
+        for (int m = 0; m < AT_ONCE; m += 2) {
+          Left<T> tile;
+          to_left(tile, s[n + m], s[n + m + 1]);
+          store_left<KEYS>(tile, weights, 8 * (n + m));
+          to_left(tile, dp[m], dp[m + 1]);
+          store_left<KEYS>(tile, slopes, 8 * (n + m));
+        }
       }
     }
     __syncthreads();
@@ -436,12 +448,12 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) relative_key_gradi
 #pragma unroll
       for (int w = 0; w < WARPS; w++) {
         if (!sees(i0 + 16 * w, j, queries, memory)) continue;
-        const T* at = reinterpret_cast<const T*>(strips + w * STRIP) + own_keys;
+        const T* at = reinterpret_cast<const T*>(strips + w * STRIP);
         Left<T> left;
-        load_left_trans(left, at, WEIGHTS_ROW);
-        multiply_rows(dv, left, g_tile + 16 * w * ROW + share, HEAD - share);
-        load_left_trans(left, at + 16 * WEIGHTS_ROW, WEIGHTS_ROW);
-        multiply_rows(dk, left, q_tile + 16 * w * ROW + share, HEAD - share);
+        load_left_trans<KEYS>(left, at, own_keys);
+        multiply_rows(dv, left, g_tile + 16 * w * ROW, share);
+        load_left_trans<KEYS>(left, at + 16 * WEIGHTS_ROW, own_keys);
+        multiply_rows(dk, left, q_tile + 16 * w * ROW, share);
       }
     }
     place = wrapped(place + ROWS, KEY_RING);

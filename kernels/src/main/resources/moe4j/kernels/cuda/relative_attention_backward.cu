@@ -219,7 +219,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) relative_query_gra
     for (int n = 0; n < KEYS / 8; n++) {
 #pragma unroll
       for (int k = 0; k < 4; k++) {
-        const int at = wrapped(askew + k / 2 * 8 - 8 * n - k % 2, WIDE);
+        const int x = askew + k / 2 * 8 - 8 * n - k % 2;
+        const int at = (WIDE & (WIDE - 1)) == 0 ? x & (WIDE - 1) : wrapped(x, WIDE);
         slope_rows[Rows<T, WIDE>::at(query_of(k), at, 0)] = from_float<T>(s[n][k]);
       }
     }

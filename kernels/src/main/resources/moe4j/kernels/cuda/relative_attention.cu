@@ -2,10 +2,10 @@
 // passes over the keys that they see, with a softmax on the way (Dao et al. 2022).
 #include "relative_attention.cuh"
 
-// compile: -DTYPE=bf16 -DHEAD=64 -DKEYS=64 -DWARPS=4 -DBLOCKS=2
+// compile: -DTYPE=bf16 -DHEAD=64 -DKEYS=64 -DWARPS=4 -DASKEW=32 -DBLOCKS=3
 // compile: -DTYPE=float -DHEAD=64 -DKEYS=32 -DWARPS=4 -DSAME_LENGTH=1
-// compile: -DTYPE=bf16 -DHEAD=128 -DKEYS=32 -DWARPS=2 -DALIGNED=0 -DDROP=1
-// compile: -DTYPE=float -DHEAD=16 -DKEYS=32 -DWARPS=4 -DDROP=1 -DPART=1
+// compile: -DTYPE=bf16 -DHEAD=128 -DKEYS=32 -DWARPS=4 -DALIGNED=0 -DDROP=1
+// compile: -DTYPE=float -DHEAD=112 -DKEYS=16 -DWARPS=1 -DDROP=1 -DPART=1
 
 // out [B, Q, n, d]; log_sums fp32 [B, n, Q], the base-2 logarithms of the sums of 2^(score log2(e)), inf
 // for a query that sees no key. Query [B, Q, n, d], key_value [B, K, 2, n, d], position [K, n, d], biases

@@ -15,9 +15,10 @@
 
 // TYPE: the elements'. HEAD: a head's channels, rounded up to a multiple of 16. KEYS: keys of a tile.
 // WARPS: of a block, 16 queries each; their queries are a multiple of KEYS. BLOCKS: those on a
-// multiprocessor that registers are to be enough for. ALIGNED: rows begin at multiples of 16 bytes and
-// so end. SAME_LENGTH: whether a query sees M keys alone. DROP: whether there is dropout, and PART
-// (common.cuh) whether of some of the elements alone.
+// multiprocessor that registers are to be enough for. ASKEW: keys whose products a warp puts into shared
+// memory at a time. ALIGNED: rows begin and end at multiples of 16 bytes. SAME_LENGTH: whether a query
+// sees M keys alone. DROP: whether there is dropout, and PART (common.cuh) whether of some of the
+// elements alone. (RelativeAttentionKernel.java chooses.)
 #ifndef TYPE
 #define TYPE bf16
 #endif
@@ -42,6 +43,9 @@
 #ifndef DROP
 #define DROP 0
 #endif
+#ifndef ASKEW
+#define ASKEW KEYS
+#endif
 typedef TYPE T;
 
 #define THREADS (32 * WARPS)
@@ -54,7 +58,7 @@ typedef TYPE T;
 // Elements of a row of P or D where a warp keeps them for others, floats of a row of products, which
 // eight rows write without a conflict of banks, and bytes of a warp's own memory.
 #define WEIGHTS_ROW (Rows<T, KEYS>::LENGTH)
-#define PRODUCTS (KEYS + 24)
+#define PRODUCTS (ASKEW + 24)
 #define LARGER(a, b) ((int)(a) > (int)(b) ? (int)(a) : (int)(b))
 #define STRIP \
   LARGER(64 * PRODUCTS, LARGER(16 * ROW * sizeof(T), 32 * WEIGHTS_ROW * sizeof(T)))
@@ -91,12 +95,12 @@ template <int Count> __device__ __forceinline__ void copy_rows(
       copy16(to + k * ROW + Rows<T, HEAD>::at(row, column, 0), p, inside && (u32)(first + row + k) < (u32)rows);
       p += STEP * stride;
     }
-    return;
-  }
-  for (int k = threadIdx.x; k < Count * VECTORS; k += THREADS) {
-    const int row = k / VECTORS, column = k % VECTORS * VECTOR;
-    copy16(to + Rows<T, HEAD>::at(row, column, 0), from + (first + row) * stride + column,
-        (u32)(first + row) < (u32)rows && column < channels);
+  } else {
+    for (int k = threadIdx.x; k < Count * VECTORS; k += THREADS) {
+      const int row = k / VECTORS, column = k % VECTORS * VECTOR;
+      copy16(to + Rows<T, HEAD>::at(row, column, 0), from + (first + row) * stride + column,
+          (u32)(first + row) < (u32)rows && column < channels);
+    }
   }
 #else
   for (int k = threadIdx.x; k < Count * HEAD; k += THREADS) {
@@ -165,29 +169,36 @@ __device__ __forceinline__ void store_products(
 template <int Round> __device__ __forceinline__ void scores(float (&s)[KEYS / 8][4],
     float (&carry)[2][4], const Left<T> (&content)[STEPS], const Left<T> (&position)[STEPS],
     const T* keys, const T* ring, int place, float* strip) {
-  store_products(strip, KEYS, carry[0], carry[1]);
+  float raw[KEYS / 8][4] = {};
+  products(raw, position, [=](int x) { return ring + wrapped(place + x, Round) * ROW; });
+  const int lane = threadIdx.x % 32;
+  const float* askew = strip + lane / 4 * (PRODUCTS + 1) + ASKEW - lane % 4 * 2;
+  // The columns of ASKEW keys at a time, so that less memory does.
 #pragma unroll
-  for (int n = 0; n < KEYS / 8; n++) {
+  for (int x = KEYS - ASKEW; x >= 0; x -= ASKEW) {
 #pragma unroll
-    for (int k = 0; k < 4; k++) s[n][k] = 0;
+    for (int n = 0; n < ASKEW + 16; n += 16) {
+      if (x + n < KEYS) {
+        store_products(strip, n, raw[(x + n) / 8 % (KEYS / 8)], raw[(x + n) / 8 % (KEYS / 8) + 1]);
+      } else {
+        store_products(strip, n, carry[0], carry[1]);
+      }
+    }
+    __syncwarp();
+#pragma unroll
+    for (int n = 0; n < ASKEW / 8; n++) {
+#pragma unroll
+      for (int k = 0; k < 4; k++) {
+        s[(KEYS - ASKEW - x) / 8 + n][k] = askew[k / 2 * 8 * (PRODUCTS + 1) - 8 * n - k % 2];
+      }
+    }
+    __syncwarp();
   }
-  products(s, position, [=](int x) { return ring + wrapped(place + x, Round) * ROW; });
-#pragma unroll
-  for (int n = 0; n < KEYS / 8; n += 2) store_products(strip, 8 * n, s[n], s[n + 1]);
 #pragma unroll
   for (int k = 0; k < 4; k++) {
-    carry[0][k] = s[0][k];
-    carry[1][k] = s[1][k];
+    carry[0][k] = raw[0][k];
+    carry[1][k] = raw[1][k];
   }
-  __syncwarp();
-  const int lane = threadIdx.x % 32;
-  const float* askew = strip + lane / 4 * (PRODUCTS + 1) + KEYS - lane % 4 * 2;
-#pragma unroll
-  for (int n = 0; n < KEYS / 8; n++) {
-#pragma unroll
-    for (int k = 0; k < 4; k++) s[n][k] = askew[k / 2 * 8 * (PRODUCTS + 1) - 8 * n - k % 2];
-  }
-  __syncwarp();
   products(s, content, [=](int n) { return keys + n * ROW; });
 }
 

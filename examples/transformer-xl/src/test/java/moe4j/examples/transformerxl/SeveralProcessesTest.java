@@ -37,6 +37,9 @@ public class SeveralProcessesTest {
   private static final int LIMIT_S = 120;
   private static final String PARALLEL = " --expert-model-parallel-size 2";
 
+  /** What is drawn is a function of the column, not of the process that has it. */
+  private static final String DROPOUT = " --dropout 0.2 --dropatt 0.2";
+
   private final Random random = Seeds.random(SeveralProcessesTest.class);
   private final Map<String, String> runs = new LinkedHashMap<>();
   private Folder folder;
@@ -55,6 +58,8 @@ public class SeveralProcessesTest {
     runs.put("dense", first);
     runs.put("experts", first + SmallRun.EXPERTS);
     runs.put("parallel", first + SmallRun.EXPERTS + PARALLEL);
+    SmallRun.of(parse("alone-dropout", first + DROPOUT));
+    runs.put("dropout", first + DROPOUT);
     runs.put("bf16", first + " --bf16");
     // Two go on from one, one goes on from two.
     runs.put("from-alone", onwards + restart("alone"));
@@ -178,6 +183,7 @@ public class SeveralProcessesTest {
       {"dense", "alone", TOLERANCE},
       {"experts", "alone-experts", TOLERANCE},
       {"parallel", "alone-experts", TOLERANCE},
+      {"dropout", "alone-dropout", TOLERANCE},
       {"bf16", "alone", 2e-2},
     };
   }

@@ -5,12 +5,14 @@
 #   tests/gpu.sh routes DATA OUT     every gate and router: the CPU's losses, graphs against none: minutes
 #   tests/gpu.sh ranks DATA OUT      several processes: on one GPU over Gloo, on two over NCCL: minutes
 #   tests/gpu.sh speed DATA OUT      step times of the models in docs/performance.md, with and without graphs
+#   tests/gpu.sh txl FILE OUT        Transformer-XL: the CPU's losses, graphs against none, kill and resume; step
+#                                    times and memory of both enwik8 presets; FILE is of 20 MB or more
 #   tests/gpu.sh sanitize DATA OUT   the kernels' checks under compute-sanitizer, which has to be on the path
 #
 # DATA is a prefix of a .bin/.idx pair in GPT-2's tokens with several documents. OUT gets the logs; the
 # last lines printed say what failed. MOE4J names the command to run, ./moe4j otherwise.
 set -uo pipefail
-[ $# = 3 ] || { sed -n '2,11s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# = 3 ] || { sed -n '2,13s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 home=$(cd "$(dirname "$0")/.." && pwd)
 moe4j=${MOE4J:-$home/moe4j}
 part=$1 data=$2 out=$3
@@ -175,6 +177,63 @@ routes() {
   done
 }
 
+# Transformer-XL on the bytes of a file.
+txl() {
+  local kind size
+  size=$(stat -c %s "$data")
+  local bytes="--data-file $data --split-bytes $((size / 10 * 9)),$((size / 20)),$((size / 20))"
+  local tiny="--n-layer 3 --d-model 128 --n-head 4 --d-head 32 --d-inner 256 --tgt-len 48 --mem-len 48
+    --eval-tgt-len 32 --batch-size 5 --eval-batch-size 5 --max-eval-steps 20 --max-step 12 --log-interval 1
+    --eval-interval 6 --lr 1e-3 $bytes"
+  local few="--num-experts 8 --top-k 2 --moe-ffn-hidden-size 128 --balance-strategy naive --add-expert-bias"
+  local steady="--device cuda --bf16 --deterministic-mode"
+  local -A shapes=(
+    [plain]="" [drops]="--dropout 0.1 --dropatt 0.1" [before]="--pre-lnorm --dropout 0.1"
+    [same]="--same-length --clamp-len 60 --mem-len 70" [long]="--mem-len 111 --tgt-len 37"
+    [extended]="--ext-len 16 --mem-len 32" [none]="--mem-len 0"
+    [clusters]="--adaptive --cutoffs 20 40 --div-val 2" [odd]="--d-head 40 --n-head 3"
+    [experts]="$few --dropout 0.1"
+  )
+  trainxl() { local name=$1; shift; run "$name" pretrain-txl "$@" --work-dir "$out/$name"; }
+  at_most() { while [ "$(jobs -rp | wc -l)" -ge "$1" ]; do wait -n; done; }
+  for kind in "${!shapes[@]}"; do
+    local flags="$tiny ${shapes[$kind]}"
+    at_most 8
+    trainxl "cpu_$kind" $flags --num-threads 2 &
+    trainxl "gpu_$kind" $flags --device cuda &
+    trainxl "graph_$kind" $flags $steady &
+    trainxl "none_$kind" $flags $steady --cuda-graph off &
+  done
+  wait
+  for kind in "${!shapes[@]}"; do
+    compare "cpu_$kind" "gpu_$kind" 1e-4 12
+    compare "gpu_$kind" "graph_$kind" 5e-3 12
+    compare "graph_$kind" "none_$kind" 0 12
+    grep -q 'captured the micro-step' "$out/graph_$kind.log" ||
+      say "the micro-step of $kind is captured" "FAILED ($(grep -m1 'cannot be captured' "$out/graph_$kind.log"))"
+  done
+
+  # Killed in mid-epoch, and taken up from its last checkpoint: the memories come along.
+  local resumed="$tiny ${shapes[experts]} $steady --max-step 40 --save-interval 5 --eval-interval 20"
+  trainxl xl_whole $resumed
+  trainxl xl_cut $resumed &
+  until grep -qE 'step *13 |^status' "$out/xl_cut.log" 2>/dev/null; do sleep 0.05; done
+  pkill -9 -f -- "--work-dir $out/xl_cut\$"
+  wait
+  trainxl xl_cut $resumed --restart
+  compare xl_whole xl_cut 0 40
+
+  for kind in base base-moe64; do
+    run "xl_$kind" bench txl --preset "enwik8-$kind" $bytes --max-step 160 --log-interval 20 \
+      --eval-interval 1000 --max-eval-steps 100 --warmup-steps 40
+    grep 'step time' "$out/xl_$kind.log" || say "bench txl $kind" "FAILED ($(tail -2 "$out/xl_$kind.log"))"
+    run "xl_profile_$kind" pretrain-txl --preset "enwik8-$kind" $bytes --max-step 30 --log-interval 10 \
+      --eval-interval 1000 --max-eval-steps 20 --work-dir "$out/xl_profile_$kind" --profile \
+      --profile-step-start 20 --profile-step-end 25
+    cp "$out/xl_profile_$kind.log" "$out/xl_profile_$kind.txt" && rm -rf "$out/xl_profile_$kind"
+  done
+}
+
 # The same losses from several processes as from one: over Gloo on one GPU, started by moe4j launch and by
 # torchrun where there is one; over NCCL where there are two GPUs, captured where the host need not know sizes.
 ranks() {
@@ -260,8 +319,8 @@ sanitize() {
 }
 
 case $part in
-  checks | routes | ranks | speed | sanitize) "$part" ;;
-  *) echo "gpu.sh: checks, routes, ranks, speed or sanitize, not '$part'" >&2; exit 2 ;;
+  checks | routes | ranks | speed | txl | sanitize) "$part" ;;
+  *) echo "gpu.sh: checks, routes, ranks, speed, txl or sanitize, not '$part'" >&2; exit 2 ;;
 esac
 echo "$failed failed"
 [ "$failed" = 0 ]

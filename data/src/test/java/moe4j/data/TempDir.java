@@ -8,19 +8,19 @@ import java.util.List;
 import java.util.stream.Stream;
 
 /** A test's directory, deleted with all its files on close. */
-final class TempDir implements AutoCloseable {
+public final class TempDir implements AutoCloseable {
   private final Path root;
 
-  TempDir() throws IOException {
+  public TempDir() throws IOException {
     root = Files.createTempDirectory("moe4j-data");
   }
 
-  Path path(String name) {
+  public Path path(String name) {
     return root.resolve(name);
   }
 
   /** Every file below, sorted. */
-  List<Path> list() throws IOException {
+  public List<Path> list() throws IOException {
     try (Stream<Path> files = Files.walk(root)) {
       return files.filter(Files::isRegularFile).sorted().toList();
     }

@@ -45,8 +45,16 @@ public record Dropout(StepRandom random, double p, int layer, int operation) {
     if (Kernels.take(x)) {
       return new Kernel(this).apply(x)[0];
     }
-    Tensor keep = random.uniform(x, layer, operation).ge(new Scalar(p)).to(Tensors.dtype(x));
-    return x.mul(keep.mul_(new Scalar(1 / (1 - p))));
+    return x.mul(factors(x));
+  }
+
+  /**
+   * What {@link #apply} multiplies by: 0 or 1 / (1 - p), by the draws for {@code like}'s elements
+   * and in its type.
+   */
+  public Tensor factors(Tensor like) {
+    Tensor keep = random.uniform(like, layer, operation).ge(new Scalar(p));
+    return keep.to(Tensors.dtype(like)).mul_(new Scalar(1 / (1 - p)));
   }
 
   /** {@link StepRandom#uniform} on a GPU. */

@@ -67,10 +67,32 @@ public final class ExpertMlp {
    */
   public static Tensor apply(
       Tensor x, Tensor weight, Weights weights, Tensor offsets, Activation activation) {
+    return apply(x, weight, weights, offsets, activation, null);
+  }
+
+  /**
+   * The same with something between activation and second product: dropout.
+   *
+   * @param factors [R, f], what the activations are multiplied by, or null; it gets no gradient
+   */
+  public static Tensor apply(
+      Tensor x,
+      Tensor weight,
+      Weights weights,
+      Tensor offsets,
+      Activation activation,
+      Tensor factors) {
     Tensor[] outputs =
         new Groups(activation)
             .apply(
-                x, weight, weights.fc1(), weights.fc2(), offsets, weights.bias1(), weights.bias2());
+                x,
+                weight,
+                weights.fc1(),
+                weights.fc2(),
+                offsets,
+                weights.bias1(),
+                weights.bias2(),
+                factors);
     return outputs[0];
   }
 
@@ -120,6 +142,7 @@ public final class ExpertMlp {
     private Tensor fc2;
     private Tensor bias1;
     private Tensor bias2;
+    private Tensor factors;
 
     /** By span: before the activation, behind it, and the result before it is weighted. */
     private Tensor[] inner;
@@ -139,6 +162,7 @@ public final class ExpertMlp {
       fc2 = save(inputs[3]);
       bias1 = inputs[5];
       bias2 = inputs[6];
+      factors = inputs[7] == null ? null : save(inputs[7]);
       long[] ends = Tensors.longs(inputs[4]);
       long rows = x.size(0);
       spans = spans(ends, rows);
@@ -178,7 +202,7 @@ public final class ExpertMlp {
     private void forward(int index, Tensor all) {
       Span span = spans.get(index);
       Tensor a = Gemm.product(span.stretch(x), fc1.select(0, span.group), bias(bias1, span));
-      Tensor u = activation.apply(a);
+      Tensor u = dropped(activation.apply(a), span);
       Tensor y = Gemm.product(u, fc2.select(0, span.group), bias(bias2, span));
       torch.mul_out(span.own(all), span.inner(y), span.own(weight).unsqueeze(1));
       if (isRecorded()) {
@@ -186,6 +210,10 @@ public final class ExpertMlp {
         activated[index] = retained(u);
         outer[index] = retained(y);
       }
+    }
+
+    private Tensor dropped(Tensor stretch, Span span) {
+      return factors == null ? stretch : stretch.mul(span.stretch(factors));
     }
 
     private static Tensor bias(Tensor biases, Span span) {
@@ -207,7 +235,8 @@ public final class ExpertMlp {
         torch.empty_like(fc2),
         null,
         needsGradient(5) ? torch.zeros(new long[] {fc1.size(0), fc1.size(1)}, x.options()) : null,
-        needsGradient(6) ? torch.zeros(new long[] {fc2.size(0), fc2.size(1)}, x.options()) : null
+        needsGradient(6) ? torch.zeros(new long[] {fc2.size(0), fc2.size(1)}, x.options()) : null,
+        null
       };
       List<Integer> small = new ArrayList<>();
       large(small).forEach(i -> Scopes.run(() -> backward(i, gradients[0], results)));
@@ -241,7 +270,7 @@ public final class ExpertMlp {
       if (needsGradient(6)) {
         sum(dy, results[6].select(0, span.group));
       }
-      Tensor da = activation.gradient(du, inner[index]);
+      Tensor da = activation.gradient(dropped(du, span), inner[index]);
       if (needsGradient(2)) {
         weightGradient(da, span.stretch(x), results[2].select(0, span.group));
       }

@@ -22,8 +22,17 @@ public final class GroupRows {
    * @return [R, n]
    */
   public static Tensor of(Tensor x, Tensor offsets, long rows) {
-    Tensor row = torch.arange(new Scalar(rows), offsets.options());
-    return new Rows().apply(x, torch.bucketize(row, offsets, false, true))[0];
+    Tensor group = torch.bucketize(numbers(offsets, rows), offsets, false, true);
+    return new Rows().apply(x, group)[0];
+  }
+
+  /** Which rows are behind the last end: bool [R, 1]. */
+  static Tensor none(Tensor offsets, long rows) {
+    return numbers(offsets, rows).ge(offsets.select(0, -1)).unsqueeze(1);
+  }
+
+  private static Tensor numbers(Tensor offsets, long rows) {
+    return torch.arange(new Scalar(rows), offsets.options());
   }
 
   private static final class Rows extends CustomFunction {

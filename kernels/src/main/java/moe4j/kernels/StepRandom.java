@@ -83,6 +83,21 @@ public record StepRandom(
   }
 
   /**
+   * Draws that have nothing to do with these nor with those of another number: where something is
+   * cut so that the pieces' places in the whole are not known, each piece has a number.
+   *
+   * @param number 0 for what this is
+   */
+  public StepRandom branch(int number) {
+    // The mixing of Steele et al. (2014): keys that are near are not near any more.
+    long z = number * 0x9E3779B97F4A7C15L;
+    z = (z ^ (z >>> 30)) * 0xBF58476D1CE4E5B9L;
+    z = (z ^ (z >>> 27)) * 0x94D049BB133111EBL;
+    long key = seed ^ z ^ (z >>> 31);
+    return new StepRandom(key, step, firstSample, samples, position, part, parts, sliced);
+  }
+
+  /**
    * The draws for a contiguous part of each sample, of {@code count} of one size: where a tensor of
    * {@code [samples, ...]} with L elements a sample is the index-th part of all, local element e of
    * sample s has the global index (firstSample + s) L count + index L + e. So with tensor

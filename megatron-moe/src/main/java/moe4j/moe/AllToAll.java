@@ -178,7 +178,7 @@ final class AllToAll implements TokenDispatcher {
         all.add(RowExchange.gather(arrived[k], sizes, groups.expertTensor()));
       }
       sorted[part] = traffic.sorted(from(part), all.get(0));
-      return new Dispatched(all.subList(1, all.size()), sorted[part]);
+      return new Dispatched(all.subList(1, all.size()), sorted[part], part, parts);
     }
 
     @Override

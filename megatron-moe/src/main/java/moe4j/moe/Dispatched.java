@@ -10,12 +10,19 @@ import org.bytedeco.pytorch.Tensor;
  *
  * @param inputs the sources of the rows, [T, ...] each; the first is the hidden state, [T, h]
  * @param routing which rows, in which order, with what weights
+ * @param part which of the parts, in which rows come to this rank, these are
+ * @param parts how many there are
  */
-public record Dispatched(List<Tensor> inputs, Routing routing) {
+public record Dispatched(List<Tensor> inputs, Routing routing, int part, int parts) {
 
   /** Copies the list. */
   public Dispatched {
     inputs = List.copyOf(inputs);
+  }
+
+  /** Tokens that come all at once. */
+  public Dispatched(List<Tensor> inputs, Routing routing) {
+    this(inputs, routing, 0, 1);
   }
 
   /** The experts' input, grouped by expert: [R, h]. */

@@ -1,13 +1,17 @@
 package moe4j.moe;
 
+import moe4j.kernels.Dropout;
 import moe4j.kernels.ExpertMlp;
+import moe4j.kernels.GroupBias;
 import moe4j.kernels.GroupRows;
 import moe4j.kernels.GroupedMatmul;
+import moe4j.kernels.ReluDropout;
 import moe4j.kernels.Tensors;
 import moe4j.parallel.ExpertRange;
 import moe4j.parallel.Group;
 import moe4j.parallel.Shard;
 import moe4j.transformer.Activation;
+import moe4j.transformer.Operation;
 import moe4j.transformer.ParameterScope;
 import moe4j.transformer.Pass;
 import org.bytedeco.pytorch.Tensor;
@@ -31,6 +35,11 @@ public final class GroupedMlp implements Experts {
    * @param bias whether both layers have one
    * @param std standard deviation of the first layer's initial weights
    * @param outputStd the same of the second
+   * @param dropout of the activations between the layers, in training. An expert's rows are in the
+   *     order of its tokens, and draws are by a row's place among all rows of its rank: a run is
+   *     repeated exactly by the same layout, other layouts and micro-batches draw other numbers
+   * @param layer the layer's global number, from 0, by which that is drawn; layers that share
+   *     experts draw alike
    */
   public record Shape(
       int experts,
@@ -39,9 +48,44 @@ public final class GroupedMlp implements Experts {
       Activation activation,
       boolean bias,
       double std,
-      double outputStd) {}
+      double outputStd,
+      double dropout,
+      int layer) {
+
+    /** Refuses a dropout that cannot be. */
+    public Shape {
+      if (!(dropout >= 0 && dropout < 1)) {
+        throw new IllegalArgumentException(
+            "experts' dropout of %s is not in [0, 1)".formatted(dropout));
+      }
+    }
+
+    /** Experts without dropout. */
+    public Shape(
+        int experts,
+        long hiddenSize,
+        long expertHiddenSize,
+        Activation activation,
+        boolean bias,
+        double std,
+        double outputStd) {
+      this(experts, hiddenSize, expertHiddenSize, activation, bias, std, outputStd, 0, 0);
+    }
+
+    /** The same experts with dropout. */
+    public Shape withDropout(double dropout, int layer) {
+      return new Shape(
+          experts, hiddenSize, expertHiddenSize, activation, bias, std, outputStd, dropout, layer);
+    }
+  }
 
   private final Activation activation;
+  private final double dropout;
+  private final int layer;
+
+  /** This rank among those that have the layer's experts or parts of them. */
+  private final int rank;
+
   private final ExpertMlp.Weights weights;
 
   /**
@@ -58,6 +102,9 @@ public final class GroupedMlp implements Experts {
     long h = shape.hiddenSize();
     long f = shape.expertHiddenSize();
     this.activation = shape.activation();
+    this.dropout = shape.dropout();
+    this.layer = shape.layer();
+    this.rank = parameters.groups().expertBlock().rank();
     check(shape, peers.size());
     long inner = activation.inputs() * f;
     Shard rows = Shard.of(peers, 0, activation.inputs());
@@ -100,32 +147,54 @@ public final class GroupedMlp implements Experts {
   public Tensor forward(Dispatched dispatched, Pass pass) {
     Tensor rows = dispatched.rows();
     Tensor offsets = dispatched.offsets();
+    Dropout drop = dropout(dispatched, pass);
     if (ExpertMlp.takes(weights.fc1())) {
       Tensor weight = dispatched.weight().to(Tensors.dtype(rows));
-      return ExpertMlp.apply(rows, weight, weights, offsets, activation);
+      return ExpertMlp.apply(rows, weight, weights, offsets, activation, factors(rows, drop));
     }
     if (rows.size(0) > 0) {
-      return products(rows, dispatched.weight(), offsets);
+      return products(rows, dispatched.weight(), offsets, drop);
     }
     // Grouped products want a row, be it no expert's: a rank may have none.
     Tensor row = torch.zeros(new long[] {1, rows.size(1)}, rows.options());
     Tensor none = torch.zeros(new long[] {1}, dispatched.weight().options());
     Tensor weight = torch.cat(new TensorVector(dispatched.weight(), none), 0);
-    return products(torch.cat(new TensorVector(rows, row), 0), weight, offsets).narrow(0, 0, 0);
+    Tensor one = torch.cat(new TensorVector(rows, row), 0);
+    return products(one, weight, offsets, drop).narrow(0, 0, 0);
   }
 
-  private Tensor products(Tensor rows, Tensor weight, Tensor offsets) {
-    long count = rows.size(0);
+  /** Each part of the rows of each rank draws for itself: how many the others have is not known. */
+  private Dropout dropout(Dispatched dispatched, Pass pass) {
+    int piece = rank * dispatched.parts() + dispatched.part();
+    return dropout == 0
+        ? Dropout.NONE
+        : pass.sharedDropout(dropout, layer + 1, Operation.FEED_FORWARD_HIDDEN, piece);
+  }
+
+  /** What the activations are multiplied by, [R, f], or null. */
+  private Tensor factors(Tensor rows, Dropout drop) {
+    if (drop.isNone()) {
+      return null;
+    }
+    long[] shape = {rows.size(0), weights.fc2().size(2)};
+    return drop.factors(Tensors.empty(Tensors.dtype(rows), rows.device(), shape));
+  }
+
+  /** What {@link #forward} does on a GPU, of a row at least. */
+  Tensor products(Tensor rows, Tensor weight, Tensor offsets, Dropout drop) {
     Tensor inner = GroupedMatmul.linear(rows, weights.fc1(), offsets);
-    if (weights.bias1() != null) {
-      inner = inner.add(GroupRows.of(weights.bias1(), offsets, count));
+    Tensor outer =
+        GroupedMatmul.linear(between(inner, weight, offsets, drop), weights.fc2(), offsets);
+    return weights.bias2() == null ? outer : GroupBias.add(outer, weights.bias2(), offsets, weight);
+  }
+
+  /** Bias, activation, dropout and weight. */
+  private Tensor between(Tensor inner, Tensor weight, Tensor offsets, Dropout drop) {
+    Tensor bias = weights.bias1();
+    if (activation == Activation.RELU) {
+      return ReluDropout.apply(inner, bias, bias == null ? null : offsets, weight, drop);
     }
-    Tensor weighted = activation.weighted(inner, weight);
-    Tensor outer = GroupedMatmul.linear(weighted, weights.fc2(), offsets);
-    if (weights.bias2() == null) {
-      return outer;
-    }
-    Tensor factor = weight.to(Tensors.dtype(rows)).unsqueeze(1);
-    return outer.add(GroupRows.of(weights.bias2(), offsets, count).mul(factor));
+    Tensor sum = bias == null ? inner : inner.add(GroupRows.of(bias, offsets, inner.size(0)));
+    return drop.apply(activation.weighted(sum, weight));
   }
 }

@@ -20,6 +20,7 @@ public final class MoeLayerBuilder {
   private Long expertHiddenSize;
   private Activation activation;
   private boolean expertBias;
+  private double expertDropout;
   private Gate.Factory gate;
   private Experts.Factory experts;
   private FeedForward shared;
@@ -62,6 +63,13 @@ public final class MoeLayerBuilder {
   /** Gives the experts' layers biases. */
   public MoeLayerBuilder expertBias() {
     this.expertBias = true;
+    return this;
+  }
+
+  /** The dropout between an expert's layers, in training; by default 0. */
+  public MoeLayerBuilder expertDropout(double p) {
+    refuse(!(p >= 0 && p < 1), () -> "experts' dropout of %s is not in [0, 1)".formatted(p));
+    this.expertDropout = p;
     return this;
   }
 
@@ -168,6 +176,9 @@ public final class MoeLayerBuilder {
     refuse(
         experts != null && (expertHiddenSize != null || activation != null || expertBias),
         () -> "expertHiddenSize, activation and expertBias have no effect on experts of one's own");
+    refuse(
+        experts != null && expertDropout > 0,
+        () -> "expertDropout has no effect on experts of one's own");
     int k = topk == null ? Math.min(2, numExperts) : topk;
     Gate.Shape shape = new Gate.Shape(layer, hiddenSize, numExperts, k, initMethodStd, lossWeight);
     Experts.Factory made = experts != null ? experts : mlps(k);
@@ -202,7 +213,9 @@ public final class MoeLayerBuilder {
             activation != null ? activation : Activation.GELU,
             expertBias,
             initMethodStd,
-            initMethodStd);
+            initMethodStd,
+            expertDropout,
+            layer);
     return parameters -> new GroupedMlp(shape, parameters);
   }
 

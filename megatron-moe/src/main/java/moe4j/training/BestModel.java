@@ -18,9 +18,9 @@ import moe4j.transformer.ParameterSet;
  * {@code --keep-best}: the weights of the lowest validation loss so far, in {@code SAVE/best}, and
  * that loss with them, so that a run taken up again knows it.
  */
-final class BestModel {
+public final class BestModel {
   /** The directory in {@code --save}. */
-  static final String DIRECTORY = "best";
+  public static final String DIRECTORY = "best";
 
   private static final String LOSS = "validation_loss";
 

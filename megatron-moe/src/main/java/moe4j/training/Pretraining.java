@@ -3,10 +3,10 @@ package moe4j.training;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
-import java.util.TreeMap;
 import java.util.function.LongToDoubleFunction;
 import moe4j.checkpoint.CheckpointStore;
 import moe4j.checkpoint.Ranks;
@@ -58,6 +58,11 @@ public final class Pretraining {
      */
     default WholeSets wholeSets(LanguageModel model) {
       return null;
+    }
+
+    /** Every argument of the run by name, defaults filled in. */
+    default Map<String, Object> arguments(RunConfig config) {
+      return config.arguments();
     }
 
     /** The words of the log. */
@@ -139,7 +144,8 @@ public final class Pretraining {
       throws IOException {
     Layout layout = config.parallel().layout(world.size());
     Divisions.checkBatch(config.training(), layout.data());
-    Agreement.check(world, config.arguments());
+    Map<String, Object> arguments = new LinkedHashMap<>(task.arguments(config));
+    Agreement.check(world, arguments);
     ComputeDevice.check(config.training().device());
     boolean nccl = ComputeDevice.choose(config, world.environment());
     CheckpointConfig checkpoint = config.checkpoint();
@@ -147,7 +153,6 @@ public final class Pretraining {
       CheckpointStore.checkWritable(Path.of(checkpoint.save()));
     }
     NativeLibraries.setThreads(threads(config.training(), world.environment()));
-    Map<String, Object> arguments = new TreeMap<>(config.arguments());
     arguments.put("world_size", world.size());
     arguments.put("data_parallel_size", layout.data());
     config.moe().warnings().forEach(LOG::warn);
@@ -265,7 +270,7 @@ public final class Pretraining {
     try (RunRecorder recorder =
             new RunRecorder(
                 config,
-                about(world, config, parameters),
+                about(world, config, task.arguments(config), parameters),
                 task.logLines(),
                 task.flops(paddedVocabulary),
                 world.size(),
@@ -323,7 +328,7 @@ public final class Pretraining {
   }
 
   private static moe4j.training.record.RunConfig about(
-      World world, RunConfig config, ParameterSet parameters) {
+      World world, RunConfig config, Map<String, Object> arguments, ParameterSet parameters) {
     Layout layout = parameters.groups().layout();
     long total = parameters.all().stream().mapToLong(p -> elements(p, layout)).sum();
     long experts =
@@ -342,7 +347,7 @@ public final class Pretraining {
     }
     return new moe4j.training.record.RunConfig(
         name,
-        config.arguments(),
+        arguments,
         total,
         active,
         config.model().seqLength(),

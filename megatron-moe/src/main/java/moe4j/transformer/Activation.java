@@ -2,7 +2,9 @@ package moe4j.transformer;
 
 import moe4j.kernels.BiasGelu;
 import moe4j.kernels.BiasSwiGlu;
+import moe4j.kernels.Dropout;
 import moe4j.kernels.ExpertMlp;
+import moe4j.kernels.ReluDropout;
 import moe4j.kernels.Scopes;
 import moe4j.kernels.Tensors;
 import moe4j.kernels.WeightedActivation;
@@ -56,12 +58,12 @@ public enum Activation implements ExpertMlp.Activation {
   RELU(1) {
     @Override
     public Tensor apply(Tensor x, Tensor bias) {
-      return torch.relu(plus(x, bias));
+      return ReluDropout.apply(x, bias, null, null, Dropout.NONE);
     }
 
     @Override
     public Tensor weighted(Tensor x, Tensor weight) {
-      return times(apply(x, null), weight);
+      return ReluDropout.apply(x, null, null, weight, Dropout.NONE);
     }
 
     @Override

@@ -113,6 +113,18 @@ public final class Pass {
   }
 
   /**
+   * The same for one of several pieces whose places in a whole are not known: each draws for
+   * itself.
+   *
+   * @param piece its number, from 0
+   */
+  public Dropout sharedDropout(double p, int layer, Operation operation, int piece) {
+    return random == null
+        ? Dropout.NONE
+        : new Dropout(random.shared().branch(piece), p, layer, operation.id());
+  }
+
+  /**
    * {@link #dropout(double, int, Operation)} of a tensor of which each rank of a group has an n-th
    * of the tokens, in the ranks' order.
    */

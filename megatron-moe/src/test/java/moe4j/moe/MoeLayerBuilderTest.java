@@ -265,6 +265,13 @@ public class MoeLayerBuilderTest {
         "a list of 1 experts for a layer of 4"
       },
       {4, 4, (UnaryOperator<MoeLayerBuilder>) b -> own.apply(b).expertBias(), "have no effect on"},
+      {4, 4, (UnaryOperator<MoeLayerBuilder>) b -> b.expertDropout(1), "dropout of 1.0 is not in"},
+      {
+        4,
+        4,
+        (UnaryOperator<MoeLayerBuilder>) b -> own.apply(b).expertDropout(0.1),
+        "expertDropout has no effect"
+      },
       {
         4,
         4,

@@ -191,6 +191,10 @@ public class BadInputTest {
       {"pretrain-gpt", "is required"},
       {"bench", "comm or gpt"},
       {"bench gpt", "is required"},
+      {"data", "what stands behind it is enwik8"},
+      {"data enwik9 --out x", "enwik8, not 'enwik9'"},
+      {"data enwik8", "--out is required"},
+      {"data enwik8 --out x --file /nowhere/y", "--file /nowhere/y: there is no such file"},
       {"doctor --what", "--what"},
       {"demo --train-iters 0", "--train-iters 0"},
       {"demo --corpus /nowhere/jars", "/nowhere/jars"},
@@ -433,7 +437,7 @@ public class BadInputTest {
     String what = line + ": " + result.status() + " " + result.err();
     assertTrue(result.status() == 1 || result.status() == 2, what);
     assertEquals(result.err().lines().count(), 1, what);
-    boolean two = line.size() > 1 && List.of("comm", "gpt").contains(line.get(1));
+    boolean two = line.size() > 1 && List.of("comm", "gpt", "enwik8").contains(line.get(1));
     String command = two ? line.get(0) + " " + line.get(1) : line.get(0);
     assertTrue(result.err().startsWith("moe4j " + command + ": "), what);
     for (String name : named) {

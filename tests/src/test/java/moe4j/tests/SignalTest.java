@@ -4,7 +4,9 @@ import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.assertFalse;
 import static org.testng.Assert.assertTrue;
 
+import java.io.ByteArrayOutputStream;
 import java.io.IOException;
+import java.io.OutputStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Collections;
@@ -15,6 +17,7 @@ import java.util.concurrent.TimeUnit;
 import java.util.function.BooleanSupplier;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
+import java.util.zip.GZIPOutputStream;
 import moe4j.testing.Seeds;
 import org.testng.annotations.AfterMethod;
 import org.testng.annotations.BeforeMethod;
@@ -116,6 +119,33 @@ public class SignalTest {
     assertEquals(process.exitValue(), 130, Files.readString(log));
     assertEquals(
         list(workspace.path("")).filter(name -> name.startsWith("out")).toList(), List.of());
+  }
+
+  /** Zeros, of which a gz holds many: unpacking them takes longer than sending the signal. */
+  @Test
+  public void interruptedEnwik8LeavesNothing() throws Exception {
+    ByteArrayOutputStream member = new ByteArrayOutputStream();
+    try (OutputStream gz = new GZIPOutputStream(member)) {
+      gz.write(new byte[10_000_000]);
+    }
+    Path copy = workspace.path("copy");
+    try (OutputStream file = Files.newOutputStream(copy)) {
+      for (int i = 0; i < 2000; i++) {
+        member.writeTo(file);
+      }
+    }
+    Path out = workspace.path("out");
+    Path log = workspace.path("log");
+    Process process = Cli.start(Cli.arguments("data enwik8 --out", out, "--file", copy), log);
+    try {
+      await(process, log, () -> list(out).filter(name -> name.endsWith(".part")).count() == 3);
+      process.destroy();
+      assertTrue(process.waitFor(PATIENCE_SECONDS, TimeUnit.SECONDS), "it did not end");
+    } finally {
+      process.destroyForcibly();
+    }
+    assertEquals(process.exitValue(), 130, Files.readString(log));
+    assertEquals(list(out).toList(), List.of());
   }
 
   private static boolean contains(Path log, String text) {

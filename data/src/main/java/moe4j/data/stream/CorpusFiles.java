@@ -69,6 +69,9 @@ final class CorpusFiles {
    * @throws IllegalArgumentException if it is shorter than its parts
    */
   static CorpusFiles of(Path file, SplitBytes split) throws IOException {
+    if (!Files.exists(file)) {
+      throw new IOException("--data-file %s: there is no such file".formatted(file));
+    }
     if (Files.isDirectory(file)) {
       throw new IOException("--data-file %s is a directory".formatted(file));
     }

@@ -53,8 +53,8 @@ public record CorpusManifest(
         FORMAT_VERSION, name, source, md5, new Sizes(split.train(), split.valid(), split.test()));
   }
 
-  /** The sizes, which are known to make sense once it has been read. */
-  SplitBytes split() {
+  /** The sizes, which make sense: else it would not have been read. */
+  public SplitBytes split() {
     return new SplitBytes(bytes.train(), bytes.valid(), bytes.test());
   }
 
@@ -79,7 +79,7 @@ public record CorpusManifest(
       text = Files.readString(file);
     } catch (NoSuchFileException e) {
       throw new IOException(
-          "%s holds no byte corpus: there is no %s in it; moe4j data enwik8 --out %s makes one"
+          "--data %s holds no byte corpus: there is no %s in it; moe4j data enwik8 --out %s makes one"
               .formatted(directory, FILE_NAME, directory),
           e);
     } catch (IOException e) {
@@ -87,13 +87,15 @@ public record CorpusManifest(
     }
     try {
       Version version = JSON.readValue(text, Version.class);
-      if (version.formatVersion() != FORMAT_VERSION) {
+      if (version != null && version.formatVersion() != FORMAT_VERSION) {
         throw new IOException(
             "%s has format version %d, and this version of moe4j reads version %d"
                 .formatted(file, version.formatVersion(), FORMAT_VERSION));
       }
       CorpusManifest manifest = JSON.readValue(text, CorpusManifest.class);
-      SplitBytes unused = manifest.split();
+      if (manifest == null || manifest.split().sum() == 0) {
+        throw new IllegalArgumentException("nothing in it");
+      }
       return manifest;
     } catch (JsonProcessingException | IllegalArgumentException e) {
       throw new IOException("%s is not what moe4j data writes".formatted(file), e);

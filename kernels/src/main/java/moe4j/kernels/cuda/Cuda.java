@@ -20,7 +20,7 @@ public final class Cuda {
   private Cuda() {}
 
   private record Properties(
-      String name, int major, int minor, int multiprocessors, long totalMemory) {}
+      String name, int major, int minor, int multiprocessors, long totalMemory, long blockMemory) {}
 
   /**
    * libtorch's memory on the GPU, in bytes, of ordinary allocations and of graphs together. Peaks
@@ -115,6 +115,11 @@ public final class Cuda {
     return properties().totalMemory;
   }
 
+  /** The shared memory that a block of threads may have, in bytes. */
+  public static long blockMemory() {
+    return properties().blockMemory;
+  }
+
   /** Waits until all that was enqueued on the GPU is done; errors of it come to light here. */
   public static void synchronize() {
     torch_cuda.device_synchronize();
@@ -187,7 +192,8 @@ public final class Cuda {
           device.major(),
           device.minor(),
           device.multiProcessorCount(),
-          device.totalGlobalMem());
+          device.totalGlobalMem(),
+          device.sharedMemPerBlockOptin());
     }
   }
 }

@@ -27,6 +27,7 @@ public final class KernelChecks {
         new ActivationCheck(),
         new DropoutCheck(),
         new QkvProjectionCheck(),
+        new RelativeAttentionCheck(),
         new AdamWCheck(),
         new CrossEntropyCheck(),
         new RouterProjectionCheck(),
@@ -35,6 +36,8 @@ public final class KernelChecks {
         new RowGatherCheck(),
         new GroupRowsCheck(),
         new WeightedActivationCheck(),
+        new ReluDropoutCheck(),
+        new GroupBiasCheck(),
         new GroupedMatmulCheck());
   }
 }

@@ -62,6 +62,17 @@ final class Leaves {
     return results;
   }
 
+  /** A backward from one result, whose gradient is {@code upstream}. */
+  static void backward(Tensor result, Tensor upstream) {
+    Tensor gradient = upstream.to(result.device(), Tensors.dtype(result));
+    torch.backward(
+        new TensorVector(result),
+        new TensorVector(gradient),
+        new BoolOptional(),
+        false,
+        new TensorVector());
+  }
+
   /** Compares all gradients. */
   void compare(Comparison on, Leaves expected, String what, double bound, String... names) {
     for (int i = 0; i < tensors.length; i++) {

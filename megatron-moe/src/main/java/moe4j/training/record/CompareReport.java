@@ -59,11 +59,9 @@ public final class CompareReport {
       parts.add(
           Double.isNaN(run.validationLoss())
               ? run.label() + " none"
-              : "%s %s (perplexity %s)"
+              : "%s %s (%s)"
                   .formatted(
-                      run.label(),
-                      PythonFormat.fixed(run.validationLoss(), 4),
-                      PythonFormat.fixed(ValidationRecord.perplexity(run.validationLoss()), 3)));
+                      run.label(), PythonFormat.fixed(run.validationLoss(), 4), inOtherUnits(run)));
     }
     String line = "validation loss: " + String.join(", ", parts);
     if (runs.size() == 2) {
@@ -79,6 +77,13 @@ public final class CompareReport {
       }
     }
     return line;
+  }
+
+  private static String inOtherUnits(RunSummary run) {
+    double loss = run.validationLoss();
+    return run.hasBitsPerCharacter()
+        ? PythonFormat.fixed(loss / Math.log(2), 4) + " bits per character"
+        : "perplexity " + PythonFormat.fixed(ValidationRecord.perplexity(loss), 3);
   }
 
   /**

@@ -8,13 +8,20 @@ import moe4j.training.record.Curve.Kind;
 final class LossCharts {
   private LossCharts() {}
 
+  /** What losses are drawn as: bits per character where every run has them. */
+  static String key(List<RunSummary> runs) {
+    return runs.stream().allMatch(RunSummary::hasBitsPerCharacter)
+        ? IterationRecord.BPC
+        : IterationRecord.LM_LOSS;
+  }
+
   /** Training: smoothed, with what was measured faint behind. */
   static LineChart training(List<RunSummary> runs, XScale x) {
     return LineChart.settled(
         "Training loss " + x.heading(),
         x.label(),
-        IterationRecord.LM_LOSS,
-        smoothedOverRaw(runs, x, IterationRecord.LM_LOSS),
+        key(runs),
+        smoothedOverRaw(runs, x, key(runs)),
         false);
   }
 
@@ -22,11 +29,9 @@ final class LossCharts {
   static LineChart validation(List<RunSummary> runs, XScale x) {
     List<Curve> curves = new ArrayList<>();
     for (RunSummary run : runs) {
-      curves.add(
-          run.curve(Kind.MARKED, run.history().validation(), x.of(), IterationRecord.LM_LOSS));
+      curves.add(run.curve(Kind.MARKED, run.history().validation(), x.of(), key(runs)));
     }
-    return LineChart.settled(
-        "Validation loss " + x.heading(), x.label(), IterationRecord.LM_LOSS, curves, true);
+    return LineChart.settled("Validation loss " + x.heading(), x.label(), key(runs), curves, true);
   }
 
   /** Curves of one key, all the raw ones behind all the smoothed ones. */

@@ -43,7 +43,7 @@ final class LossPicture {
             .height(HEIGHT)
             .title("Loss " + x.heading())
             .xAxisTitle(x.label())
-            .yAxisTitle(IterationRecord.LM_LOSS)
+            .yAxisTitle(LossCharts.key(runs))
             .build();
     LineChart training = LossCharts.training(runs, x);
     LineChart validation = LossCharts.validation(runs, x);

@@ -105,7 +105,14 @@ final class ReportPage {
             true,
             run -> ValidationRecord.perplexity(run.validationLoss()),
             value -> PythonFormat.fixed(value, 3)));
+    columns.add(
+        new Column(
+            "bits per character",
+            true,
+            run -> run.hasBitsPerCharacter() ? run.validationLoss() / Math.log(2) : Double.NaN,
+            loss));
     columns.add(new Column("lowest", true, RunSummary::bestValidationLoss, loss));
+    columns.add(new Column("test loss", true, RunSummary::testLoss, loss));
     columns.add(new Column("training loss", true, RunSummary::trainingLoss, loss));
     columns.add(
         new Column("parameters", false, r -> r.history().config().totalParameters(), count));

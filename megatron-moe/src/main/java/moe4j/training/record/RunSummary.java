@@ -5,6 +5,7 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.function.ToDoubleFunction;
+import java.util.stream.Stream;
 import moe4j.training.record.Curve.Kind;
 import moe4j.training.record.RunHistory.Moment;
 import moe4j.training.record.RunHistory.Point;
@@ -40,6 +41,18 @@ record RunSummary(String label, int colour, RunHistory history) {
   /** The last validation loss, NaN without one. */
   double validationLoss() {
     return history.finalValidationLoss().orElse(Double.NaN);
+  }
+
+  /** Whether its losses are recorded in bits per character, too. */
+  boolean hasBitsPerCharacter() {
+    return Stream.concat(history.train().stream(), history.validation().stream())
+        .anyMatch(point -> point.values().containsKey(IterationRecord.BPC));
+  }
+
+  /** The last loss on the test set, NaN without one. */
+  double testLoss() {
+    List<Point> test = history.test();
+    return test.isEmpty() ? Double.NaN : test.get(test.size() - 1).loss();
   }
 
   /** The lowest validation loss, NaN without one. */

@@ -35,7 +35,7 @@ final class FeedForwards {
             config.initStd());
     return (layer, scope) ->
         experts[layer]
-            ? MoeLayer.create(model, moe, shape, layer, scope)
+            ? MoeLayer.create(model, moe, shape.withDropout(config.dropout(), layer), layer, scope)
             : new PositionwiseFeedForward(config, layer, scope);
   }
 

@@ -55,15 +55,20 @@ final class RelativeSelfAttention {
    * What the block adds, dropout not yet applied.
    *
    * @param x [B, Q, h]
-   * @param context [B, K, h], the memory before x
+   * @param context [B, K, h], the memory before x and x; without a gradient where only x has one
    * @return [B, Q, h]
    */
   Tensor forward(Tensor x, Tensor context, Segment segment) {
     long batch = x.size(0);
     long queries = x.size(1);
     long keys = context.size(1);
-    Tensor q = Gemm.linear(x, query, null).view(batch, queries, heads, channels);
-    Tensor kv = Gemm.linear(context, keyValue, null).view(batch, keys, 2, heads, channels);
+    ContextProjection.Result projected =
+        context.requires_grad()
+            ? new ContextProjection.Result(
+                Gemm.linear(x, query, null), Gemm.linear(context, keyValue, null))
+            : ContextProjection.of(x, context, query, keyValue);
+    Tensor q = projected.queries().view(batch, queries, heads, channels);
+    Tensor kv = projected.keysAndValues().view(batch, keys, 2, heads, channels);
     Tensor r = Gemm.linear(segment.positions(), position, null).view(keys, heads, channels);
     Tensor mixed =
         RelativeAttention.apply(

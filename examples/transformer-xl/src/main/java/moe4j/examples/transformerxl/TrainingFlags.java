@@ -67,12 +67,9 @@ public record TrainingFlags(
       throw new IllegalArgumentException(
           "--max-eval-steps %d is neither -1 nor positive".formatted(maxEvalSteps));
     }
-    if (warmupStep < 0) {
-      throw new IllegalArgumentException("--warmup-step %d is negative".formatted(warmupStep));
-    }
-    if (warmupStep >= maxStep) {
+    if (warmupStep < 0 || (warmupStep > 0 && warmupStep >= maxStep)) {
       throw new IllegalArgumentException(
-          "--warmup-step %d is no less than --max-step %d".formatted(warmupStep, maxStep));
+          "--warmup-step %d is not between 0 and --max-step %d".formatted(warmupStep, maxStep));
     }
     if (!(etaMin >= 0) || !(lr >= etaMin)) {
       throw new IllegalArgumentException(

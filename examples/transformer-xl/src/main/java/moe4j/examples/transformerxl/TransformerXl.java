@@ -171,24 +171,34 @@ final class TransformerXl implements LanguageModel {
   }
 
   private Tensor layer(int number, Tensor input, Segment segment) {
-    Tensor context = input;
-    if (lengths.memory() > 0) {
-      Tensor memory = memories.get(number);
-      context = torch.cat(new TensorVector(memory, input), 1);
-      remember(memory, context.detach());
+    Tensor memory = lengths.memory() == 0 ? null : memories.get(number);
+    Tensor output = weights.layers().get(number).forward(input, memory, segment);
+    if (memory != null) {
+      remember(memory, input.detach());
     }
-    return weights.layers().get(number).forward(input, context, segment);
+    return output;
   }
 
   /**
    * Keeps the last positions before those that the next segment computes again. What is not finite
    * is forgotten: it would be in every step to come, also where this one is skipped.
+   *
+   * @param input [B, Q, h], what the layer was given
    */
-  private void remember(Tensor memory, Tensor context) {
+  private void remember(Tensor memory, Tensor input) {
     try (NoGradGuard guard = new NoGradGuard()) {
-      Tensor last = context.narrow(1, lengths.target(), lengths.memory());
+      long target = lengths.target();
+      long kept = lengths.memory() - target;
       DoubleOptional zero = new DoubleOptional(0.0);
-      torch.nan_to_num_out(memory, last, zero, zero, zero);
+      if (kept <= 0) {
+        Tensor last = input.narrow(1, -kept, lengths.memory());
+        torch.nan_to_num_out(memory, last, zero, zero, zero);
+        return;
+      }
+      Tensor older = memory.narrow(1, target, kept).clone();
+      Tensor newer = input.narrow(1, 0, target);
+      memory.narrow(1, 0, kept).copy_(older);
+      memory.narrow(1, kept, target).copy_(newer.nan_to_num(zero, zero, zero));
     }
   }
 

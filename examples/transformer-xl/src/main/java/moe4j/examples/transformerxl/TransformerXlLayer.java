@@ -7,6 +7,8 @@ import moe4j.transformer.FeedForward;
 import moe4j.transformer.Operation;
 import moe4j.transformer.ParameterScope;
 import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.TensorVector;
+import org.bytedeco.pytorch.global.torch;
 
 /**
  * A layer: {@code y = norm(x + attention(x)), z = norm(y + feedForward(y))}, or with {@code
@@ -63,26 +65,31 @@ final class TransformerXlLayer {
    * The layer's output.
    *
    * @param x [B, Q, h]
-   * @param context [B, K, h], the memory before x
+   * @param memory [B, M, h], what is remembered of the positions before x, or null
    * @return [B, Q, h]
    */
-  Tensor forward(Tensor x, Tensor context, Segment segment) {
+  Tensor forward(Tensor x, Tensor memory, Segment segment) {
     Dropout attentionDrop = segment.pass().dropout(dropout, layer + 1, Operation.ATTENTION_OUTPUT);
     Dropout feedForwardDrop =
         segment.pass().dropout(dropout, layer + 1, Operation.FEED_FORWARD_OUTPUT);
     if (before) {
-      Tensor normed = attentionNorm.forward(context);
+      // The norm's own weights learn from the memory, too.
+      Tensor normed = attentionNorm.forward(behind(memory, x));
       long queries = x.size(1);
-      Tensor own = normed.narrow(1, context.size(1) - queries, queries).contiguous();
+      Tensor own = normed.narrow(1, normed.size(1) - queries, queries).contiguous();
       Tensor attended = attention.forward(own, normed, segment);
       AddNorm.Result middle = feedForwardNorm.forward(x, attended, null, attentionDrop);
       Delta fed = feedForward.delta(middle.normed(), segment.pass());
       Tensor added = fed.bias() == null ? fed.value() : fed.value().add(fed.bias());
       return middle.sum().add(feedForwardDrop.apply(added));
     }
-    Tensor attended = attention.forward(x, context, segment);
+    Tensor attended = attention.forward(x, behind(memory, x.detach()), segment);
     Tensor middle = attentionNorm.forward(x, attended, null, attentionDrop).normed();
     Delta fed = feedForward.delta(middle, segment.pass());
     return feedForwardNorm.forward(middle, fed.value(), fed.bias(), feedForwardDrop).normed();
+  }
+
+  private static Tensor behind(Tensor memory, Tensor x) {
+    return memory == null ? x : torch.cat(new TensorVector(memory, x), 1);
   }
 }

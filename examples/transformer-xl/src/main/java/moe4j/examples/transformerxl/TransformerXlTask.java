@@ -12,6 +12,7 @@ import moe4j.data.stream.SegmentDataset;
 import moe4j.parallel.WorldEnvironment;
 import moe4j.training.LogLines;
 import moe4j.training.Pretraining;
+import moe4j.training.RunConfig;
 import moe4j.training.Trainer;
 import moe4j.training.WholeSets;
 import moe4j.transformer.LanguageModel;
@@ -114,11 +115,15 @@ final class TransformerXlTask implements Pretraining.Task {
   }
 
   @Override
+  public Map<String, Object> arguments(RunConfig config) {
+    return run.arguments();
+  }
+
+  @Override
   public LogLines logLines() {
     String directory = environment.rank() == 0 ? run.workDir() : null;
     return new UpstreamLog(
         directory == null ? null : Path.of(directory),
-        run.arguments(),
         train.segments(),
         run.training().evalInterval(),
         System::nanoTime);

@@ -28,7 +28,6 @@ final class UpstreamLog implements LogLines {
   static final String FILE = "log.txt";
 
   private final Path file;
-  private final Map<String, ?> arguments;
   private final int segments;
   private final int evalInterval;
   private final LongSupplier nanoTime;
@@ -39,18 +38,11 @@ final class UpstreamLog implements LogLines {
    * Lines of a run.
    *
    * @param directory that log.txt is in; null for none
-   * @param arguments by upstream's names and ours
    * @param segments of an epoch
    * @param evalInterval steps between evaluations
    */
-  UpstreamLog(
-      Path directory,
-      Map<String, ?> arguments,
-      int segments,
-      int evalInterval,
-      LongSupplier nanoTime) {
+  UpstreamLog(Path directory, int segments, int evalInterval, LongSupplier nanoTime) {
     this.file = directory == null ? null : directory.resolve(FILE);
-    this.arguments = arguments;
     this.segments = segments;
     this.evalInterval = evalInterval;
     this.nanoTime = nanoTime;
@@ -63,15 +55,12 @@ final class UpstreamLog implements LogLines {
   }
 
   @Override
-  public List<String> arguments(Map<String, ?> megatrons, int vocabulary, int padded) {
+  public List<String> arguments(Map<String, ?> arguments, int vocabulary, int padded) {
     List<String> lines = new ArrayList<>();
     lines.add("=".repeat(100));
     arguments.forEach(
         (name, value) -> lines.add("    - " + name + " : " + PythonFormat.str(value)));
     lines.add("    - n_token : " + vocabulary);
-    for (String name : List.of("world_size", "data_parallel_size")) {
-      lines.add("    - " + name + " : " + megatrons.get(name));
-    }
     lines.add("=".repeat(100));
     return written(lines);
   }
@@ -133,7 +122,8 @@ final class UpstreamLog implements LogLines {
               fixed(it.experts().cv(), 0, 3),
               fixed(it.experts().droppedShare(), 0, 4)));
     }
-    it.figures().forEach((name, value) -> line.append(format(" | %s %s", name, fixed(value, 0, 3))));
+    it.figures()
+        .forEach((name, value) -> line.append(format(" | %s %s", name, fixed(value, 0, 3))));
     if (it.memory() != null) {
       line.append(format(" | GPU memory %s GiB", fixed(it.memory().maxReserved() / 0x1p30, 0, 2)));
     }

@@ -117,7 +117,14 @@ public class InitialWeightsTest {
     TransformerXlConfig config =
         Flags.parse(
             TransformerXlConfig.class,
-            "--n-layer", "2", "--d-model", "64", "--n-head", "4", "--d-head", "16");
+            "--n-layer",
+            "2",
+            "--d-model",
+            "64",
+            "--n-head",
+            "4",
+            "--d-head",
+            "16");
     MoeConfig moe = MoeConfig.parse("--num-experts", "3", "--top-k", "2");
     try (PointerScope scope = new PointerScope();
         ParameterSet parameters =

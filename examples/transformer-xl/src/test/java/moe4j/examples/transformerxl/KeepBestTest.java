@@ -54,10 +54,7 @@ public class KeepBestTest {
 
   private static List<String> kept(Path work) throws IOException {
     try (Stream<Path> files = Files.list(work.resolve("best"))) {
-      return files
-          .filter(Files::isDirectory)
-          .map(file -> file.getFileName().toString())
-          .toList();
+      return files.filter(Files::isDirectory).map(file -> file.getFileName().toString()).toList();
     }
   }
 
@@ -102,8 +99,7 @@ public class KeepBestTest {
           small.said.contains("the test set with the weights of iteration " + best),
           small.said.toString());
       // What is gone on with is the last, not the best.
-      assertEquals(
-          new CheckpointStore(work, -1).iterations(), List.of(30L), small.said.toString());
+      assertEquals(new CheckpointStore(work, -1).iterations(), List.of(30L), small.said.toString());
     }
   }
 
@@ -177,8 +173,7 @@ public class KeepBestTest {
   }
 
   private static ParameterSet parameters(TransformerXlRun run) {
-    ScalarType dtype =
-        run.config().training().bf16() ? ScalarType.BFloat16 : ScalarType.Float;
+    ScalarType dtype = run.config().training().bf16() ? ScalarType.BFloat16 : ScalarType.Float;
     return new ParameterSet(3, dtype, new Device("cpu"));
   }
 

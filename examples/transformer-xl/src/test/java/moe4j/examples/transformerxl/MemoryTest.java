@@ -60,8 +60,7 @@ public class MemoryTest {
   }
 
   private static SegmentDataset segments(byte[] stream, TransformerXlConfig config, int epochs) {
-    return new SegmentDataset(
-        "train", stream, ROWS, config.tgtLen(), config.extLen(), epochs);
+    return new SegmentDataset("train", stream, ROWS, config.tgtLen(), config.extLen(), epochs);
   }
 
   private static List<float[]> memories(TransformerXl model) {
@@ -165,8 +164,7 @@ public class MemoryTest {
         }
         Batch batch = Segments.batch(data, n);
         float[] own = Segments.losses(forgets, batch);
-        assertEquals(
-            own, Segments.losses(forgets, Segments.batch(segments(alone, none, 1), 0)));
+        assertEquals(own, Segments.losses(forgets, Segments.batch(segments(alone, none, 1), 0)));
         float[] other = Segments.losses(remembers, batch);
         if (n == 0) {
           Close.assertClose("first", other, own, 1e-5, 1e-3);

@@ -29,8 +29,7 @@ public class ParameterCountTest {
   public void asUpstream(String preset, long total, long inLayers, long perLayer) {
     TransformerXlRun run = TransformerXlRun.parse("--preset", preset);
     try (PointerScope scope = new PointerScope();
-        ParameterSet parameters =
-            new ParameterSet(1, ScalarType.Float, new Device("meta"))) {
+        ParameterSet parameters = new ParameterSet(1, ScalarType.Float, new Device("meta"))) {
       TransformerXl model =
           TransformerXl.create(
               run.model(),
@@ -45,7 +44,7 @@ public class ParameterCountTest {
       assertEquals(within(parameters, "decoder.layers"), inLayers);
       // And the lines that say so.
       assertEquals(
-          new UpstreamLog(null, run.arguments(), 1, 1, System::nanoTime).model(parameters),
+          new UpstreamLog(null, 1, 1, System::nanoTime).model(parameters),
           List.of("#params = " + total, "#non emb params = " + inLayers));
       // What is remembered is no parameter: 12 layers of [22, 512, 512].
       assertEquals(model.memories().size(), 12);
@@ -72,8 +71,15 @@ public class ParameterCountTest {
       TransformerXlConfig model = run.model();
       assertEquals(
           List.of(
-              model.nLayer(), model.dModel(), model.nHead(), model.dHead(), model.tgtLen(),
-              model.memLen(), model.extLen(), model.clampLen(), model.divVal()),
+              model.nLayer(),
+              model.dModel(),
+              model.nHead(),
+              model.dHead(),
+              model.tgtLen(),
+              model.memLen(),
+              model.extLen(),
+              model.clampLen(),
+              model.divVal()),
           List.of(12, 512, 8, 64, 512, 512, 0, -1, 1));
       assertEquals(List.of(model.dropout(), model.dropatt()), List.of(0.1, 0.0));
       assertEquals(
@@ -82,9 +88,15 @@ public class ParameterCountTest {
       TrainingFlags training = run.training();
       assertEquals(
           List.of(
-              training.batchSize(), training.maxStep(), training.evalTgtLen(),
-              training.evalBatchSize(), training.warmupStep(), training.maxEvalSteps(),
-              training.logInterval(), training.evalInterval(), training.seed()),
+              training.batchSize(),
+              training.maxStep(),
+              training.evalTgtLen(),
+              training.evalBatchSize(),
+              training.warmupStep(),
+              training.maxEvalSteps(),
+              training.logInterval(),
+              training.evalInterval(),
+              training.seed()),
           List.of(22, 400_000, 128, 10, 0, -1, 200, 4000, 1111));
       assertEquals(
           List.of(training.lr(), training.etaMin(), training.clip()), List.of(2.5e-4, 0.0, 0.25));

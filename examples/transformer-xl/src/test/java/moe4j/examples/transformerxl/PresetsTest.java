@@ -56,7 +56,8 @@ public class PresetsTest {
   /** A dense run and the one with experts differ in nothing else: their curves are compared. */
   @Test
   public void pairsDifferInTheExpertsAlone() {
-    for (String[] pair : new String[][] {{"enwik8-base", "enwik8-base-moe64"}, {"cpu", "cpu-moe16"}}) {
+    for (String[] pair :
+        new String[][] {{"enwik8-base", "enwik8-base-moe64"}, {"cpu", "cpu-moe16"}}) {
       TransformerXlRun dense = SmallRun.parse("--preset " + pair[0] + " --data there");
       TransformerXlRun moe = SmallRun.parse("--preset " + pair[1] + " --data there");
       assertEquals(moe.model(), dense.model());
@@ -71,8 +72,7 @@ public class PresetsTest {
   @Test
   public void aFileOfOnesOwn() {
     for (String file : List.of("--data-file text", "--data-file=text")) {
-      TransformerXlRun run =
-          SmallRun.parse(file + " --preset enwik8-base --split-bytes 10,5,5");
+      TransformerXlRun run = SmallRun.parse(file + " --preset enwik8-base --split-bytes 10,5,5");
       assertNull(run.corpus().data());
       assertEquals(run.corpus().dataFile(), "text");
     }

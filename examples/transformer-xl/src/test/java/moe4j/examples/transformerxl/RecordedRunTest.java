@@ -78,8 +78,7 @@ public class RecordedRunTest {
     JsonNode config = lines(work, "config").get(0);
     assertEquals(config.get("arguments").get("mem_len").asInt(), 9);
     assertEquals(config.get("arguments").get("n_layer").asInt(), 2);
-    assertTrue(
-        config.get("total_parameters").asLong() > config.get("active_parameters").asLong());
+    assertTrue(config.get("total_parameters").asLong() > config.get("active_parameters").asLong());
     assertEquals(lines(work, "expert_load").size(), 12);
     assertEquals(lines(work, "end").get(0).get("reason").asText(), "complete");
   }

@@ -87,7 +87,8 @@ public class ResumedRunTest {
     String flags = flags(more);
     Path work = folder.path(name);
     SmallRun whole = SmallRun.of(SmallRun.parse(flags, data("--work-dir", folder.path(name + 1))));
-    SmallRun first = SmallRun.of(SmallRun.parse(flags + " --exit-interval 14", data("--work-dir", work)));
+    SmallRun first =
+        SmallRun.of(SmallRun.parse(flags + " --exit-interval 14", data("--work-dir", work)));
     assertEquals(first.end, Trainer.End.STOPPED);
     assertEquals(first.losses, new TreeMap<>(whole.losses).headMap(14, true));
     SmallRun second = SmallRun.of(SmallRun.parse(flags + " --restart", data("--work-dir", work)));
@@ -122,7 +123,8 @@ public class ResumedRunTest {
     SmallRun third =
         SmallRun.of(
             SmallRun.parse(
-                flags + " --max-step 31 --restart", data("--work-dir", other, "--restart-dir", work)));
+                flags + " --max-step 31 --restart",
+                data("--work-dir", other, "--restart-dir", work)));
     assertEquals(third.losses.keySet().iterator().next(), Integer.valueOf(STEPS + 1));
     assertEquals(third.last(), 31);
     assertEquals(sizes(work), before);
@@ -157,8 +159,7 @@ public class ResumedRunTest {
     assertEquals(
         refused(flags + " --restart --vocabulary upstream", "--work-dir", work),
         checkpoint + "is of a run with --vocabulary bytes, and this one has upstream");
-    String other =
-        refused(flags + " --restart --split-bytes 300,160,160", "--work-dir", work);
+    String other = refused(flags + " --restart --split-bytes 300,160,160", "--work-dir", work);
     assertTrue(other.startsWith(checkpoint + "is of a run with the data 260,160,160-"), other);
     assertTrue(other.contains(", and this one has 300,160,160-"), other);
     Path nothing = folder.path("nothing");

@@ -80,8 +80,7 @@ final class SmallRun implements TrainingListener {
         () -> {
           run.checkWorkDir(false);
           SmallRun small = new SmallRun(eachStep);
-          TransformerXlTask task =
-              new TransformerXlTask(run, WorldEnvironment.of(Map.of()));
+          TransformerXlTask task = new TransformerXlTask(run, WorldEnvironment.of(Map.of()));
           small.end =
               Pretraining.run(run.config(), small.watched(task), ShutdownSignal.install(), small)
                   .end();

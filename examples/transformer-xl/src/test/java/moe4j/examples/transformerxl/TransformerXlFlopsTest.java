@@ -83,10 +83,7 @@ public class TransformerXlFlopsTest {
         more, layers + product(2, t, 20, 22) + product(2, t, 20, 25) + product(2, t, 20, 15));
     assertCounted(
         "--mem-len 7 --d-embed 12",
-        layers
-            + product(2, t, 12, 20)
-            + product(2, t, 20, 12)
-            + product(2, t, 12, VOCABULARY));
+        layers + product(2, t, 12, 20) + product(2, t, 20, 12) + product(2, t, 12, VOCABULARY));
     // Embeddings of 20, 10 and 5 channels, each projected, in and out.
     double projections = product(2, t, 20, 20) + product(2, t, 10, 20) + product(2, t, 5, 20);
     assertCounted(
@@ -118,8 +115,14 @@ public class TransformerXlFlopsTest {
     assertEquals(TransformerXlFlops.perSegment(config, half, VOCABULARY, 5), dense);
     MoeConfig some =
         MoeConfig.parse(
-            "--num-experts", "8", "--top-k", "3", "--moe-ffn-hidden-size", "10",
-            "--moe-layer-freq", "[0,1,0]");
+            "--num-experts",
+            "8",
+            "--top-k",
+            "3",
+            "--moe-ffn-hidden-size",
+            "10",
+            "--moe-layer-freq",
+            "[0,1,0]");
     double fewer = TransformerXlFlops.perSegment(config, some, VOCABULARY, 5);
     assertEquals(dense - fewer, 2 * product(2, 7, 20, 36 - 30), 1e-9 * dense);
   }
@@ -131,8 +134,7 @@ public class TransformerXlFlopsTest {
     String[] presets = {"enwik8-base", "enwik8-base-moe64"};
     for (int i = 0; i < 2; i++) {
       TransformerXlRun run = TransformerXlRun.parse("--preset", presets[i]);
-      counts[i] =
-          TransformerXlFlops.perSegment(run.model(), run.config().moe(), 204, 22);
+      counts[i] = TransformerXlFlops.perSegment(run.model(), run.config().moe(), 204, 22);
     }
     assertEquals(counts[1], counts[0]);
     // 41 million weights met six times by 512 positions, and attention beside them.

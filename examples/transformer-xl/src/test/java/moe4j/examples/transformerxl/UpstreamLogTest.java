@@ -28,7 +28,7 @@ public class UpstreamLogTest {
 
   private UpstreamLog log(int segments, int evalInterval) {
     nanos = 0;
-    return new UpstreamLog(null, Map.of(), segments, evalInterval, () -> nanos);
+    return new UpstreamLog(null, segments, evalInterval, () -> nanos);
   }
 
   private static IterationRecord record(
@@ -46,18 +46,42 @@ public class UpstreamLogTest {
   @DataProvider
   public Object[][] steps() {
     return new Object[][] {
-      {200, 7956, 51.238, 2.5e-4, 2.9512,
+      {
+        200,
+        7956,
+        51.238,
+        2.5e-4,
+        2.9512,
         "| epoch   1 step      200 |    200 batches | lr 0.00025 | ms/batch 51.24 | loss  2.95"
-            + " | bpc   4.25768"},
-      {7956, 7956, 1234.5, 1.23456e-5, 1.0,
+            + " | bpc   4.25768"
+      },
+      {
+        7956,
+        7956,
+        1234.5,
+        1.23456e-5,
+        1.0,
         "| epoch   1 step     7956 |   7956 batches | lr 1.23e-05 | ms/batch 1234.50 | loss  1.00"
-            + " | bpc   1.44270"},
-      {7957, 7956, 9.0, 0.1, 0.735,
+            + " | bpc   1.44270"
+      },
+      {
+        7957,
+        7956,
+        9.0,
+        0.1,
+        0.735,
         "| epoch   2 step     7957 |      1 batches | lr 0.1 | ms/batch  9.00 | loss  0.73"
-            + " | bpc   1.06038"},
-      {400000, 7956, 5.125, 0.0, 12.375,
+            + " | bpc   1.06038"
+      },
+      {
+        400000,
+        7956,
+        5.125,
+        0.0,
+        12.375,
         "| epoch  51 step   400000 |   2200 batches | lr 0 | ms/batch  5.12 | loss 12.38"
-            + " | bpc  17.85335"},
+            + " | bpc  17.85335"
+      },
     };
   }
 
@@ -66,8 +90,7 @@ public class UpstreamLogTest {
       int step, int segments, double millis, double rate, double loss, String expected) {
     List<String> lines = log(segments, 1).training(record(step, millis, rate, loss(loss), 0.5, 0));
     assertEquals(
-        lines,
-        List.of(expected + " | grad norm 0.500 | tokens/s 12346 | live native pointers 77"));
+        lines, List.of(expected + " | grad norm 0.500 | tokens/s 12346 | live native pointers 77"));
   }
 
   /** What upstream does not print stands behind what it does, in one order. */
@@ -79,8 +102,26 @@ public class UpstreamLogTest {
     losses.put("bpc", 2.0 / Math.log(2));
     IterationRecord record =
         new IterationRecord(
-            3, 1000, 12, 0, 10, null, 1e-3, 4, losses, 1.0, null, null, null, 2, 1, 1e6, 41.26,
-            new Peak("a device", 1e14), 7, new ExpertLoad.Summary(1.5, 0.25, 0.125),
+            3,
+            1000,
+            12,
+            0,
+            10,
+            null,
+            1e-3,
+            4,
+            losses,
+            1.0,
+            null,
+            null,
+            null,
+            2,
+            1,
+            1e6,
+            41.26,
+            new Peak("a device", 1e14),
+            7,
+            new ExpertLoad.Summary(1.5, 0.25, 0.125),
             Map.of("router entropy", 1.0625),
             new DeviceMemory(1, 2, 3, 3L << 29));
     String line = log(10, 1).training(record).get(0);
@@ -148,9 +189,10 @@ public class UpstreamLogTest {
     arguments.put("cutoffs", List.of(20, 40));
     arguments.put("work_dir", null);
     arguments.put("data", "data/enwik8");
-    UpstreamLog log = new UpstreamLog(null, arguments, 1, 1, () -> 0);
+    arguments.put("world_size", 4);
+    UpstreamLog log = new UpstreamLog(null, 1, 1, () -> 0);
     assertEquals(
-        log.arguments(Map.of("world_size", 4, "data_parallel_size", 2, "lr", 7), 204, 204),
+        log.arguments(arguments, 204, 204),
         List.of(
             EQUALS,
             "    - n_layer : 12",
@@ -162,9 +204,8 @@ public class UpstreamLogTest {
             "    - cutoffs : [20, 40]",
             "    - work_dir : None",
             "    - data : data/enwik8",
-            "    - n_token : 204",
             "    - world_size : 4",
-            "    - data_parallel_size : 2",
+            "    - n_token : 204",
             EQUALS));
   }
 
@@ -172,15 +213,43 @@ public class UpstreamLogTest {
   @DataProvider
   public Object[][] numbers() {
     return new Object[][] {
-      {2.5e-4, "0.00025"}, {1e-4, "0.0001"}, {9.999e-5, "0.0001"}, {9.99e-5, "9.99e-05"},
-      {1.25e-5, "1.25e-05"}, {1e-5, "1e-05"}, {1.5e-10, "1.5e-10"}, {1e-100, "1e-100"},
-      {0.0, "0"}, {-0.0, "-0"}, {1.0, "1"}, {10.0, "10"}, {100.0, "100"}, {120.0, "120"},
-      {999.0, "999"}, {999.4, "999"}, {999.5, "1e+03"}, {1000.0, "1e+03"}, {1234.0, "1.23e+03"},
-      {1e16, "1e+16"}, {0.1, "0.1"}, {0.12345, "0.123"}, {3.14159, "3.14"}, {2e-3, "0.002"},
+      {2.5e-4, "0.00025"},
+      {1e-4, "0.0001"},
+      {9.999e-5, "0.0001"},
+      {9.99e-5, "9.99e-05"},
+      {1.25e-5, "1.25e-05"},
+      {1e-5, "1e-05"},
+      {1.5e-10, "1.5e-10"},
+      {1e-100, "1e-100"},
+      {0.0, "0"},
+      {-0.0, "-0"},
+      {1.0, "1"},
+      {10.0, "10"},
+      {100.0, "100"},
+      {120.0, "120"},
+      {999.0, "999"},
+      {999.4, "999"},
+      {999.5, "1e+03"},
+      {1000.0, "1e+03"},
+      {1234.0, "1.23e+03"},
+      {1e16, "1e+16"},
+      {0.1, "0.1"},
+      {0.12345, "0.123"},
+      {3.14159, "3.14"},
+      {2e-3, "0.002"},
       // Ties go to the even digit, where they are ties of the binary value.
-      {1.125, "1.12"}, {1.375, "1.38"}, {0.0625, "0.0625"}, {0.10005, "0.1"}, {2.675, "2.67"},
-      {100.5, "100"}, {101.5, "102"}, {-1.125, "-1.12"}, {-2.5e-4, "-0.00025"},
-      {-1234.5, "-1.23e+03"}, {Double.NaN, "nan"}, {Double.POSITIVE_INFINITY, "inf"},
+      {1.125, "1.12"},
+      {1.375, "1.38"},
+      {0.0625, "0.0625"},
+      {0.10005, "0.1"},
+      {2.675, "2.67"},
+      {100.5, "100"},
+      {101.5, "102"},
+      {-1.125, "-1.12"},
+      {-2.5e-4, "-0.00025"},
+      {-1234.5, "-1.23e+03"},
+      {Double.NaN, "nan"},
+      {Double.POSITIVE_INFINITY, "inf"},
       {Double.NEGATIVE_INFINITY, "-inf"},
     };
   }
@@ -211,7 +280,8 @@ public class UpstreamLogTest {
               + SmallRun.SHAPE
               + " --split-bytes 400,200,200 --max-step 8 --eval-interval 4 --log-interval 2";
       Console first = Console.command(flags + " --exit-interval 6", more).ok();
-      List<String> expected = new ArrayList<>(first.out().lines().filter(UpstreamLogTest::isOurs).toList());
+      List<String> expected =
+          new ArrayList<>(first.out().lines().filter(UpstreamLogTest::isOurs).toList());
       assertEquals(Files.readAllLines(folder.path("run").resolve("log.txt")), expected);
       assertEquals(count(expected, "\\| epoch .*"), 4);
       assertEquals(count(expected, "\\| Eval   1 at step        4 \\| time: .*"), 1);

@@ -82,6 +82,10 @@ public final class BestModel {
    * @return the step they are of, or -1
    */
   long restore(Consumer<String> warnings) throws IOException {
+    if (loss == Double.POSITIVE_INFINITY) {
+      // What is there is another run's, or of steps that this one has taken anew.
+      return -1;
+    }
     Optional<Checkpoint> found = store.loadLatest(EnumSet.of(Section.MODEL), warnings);
     if (found.isEmpty()) {
       return -1;

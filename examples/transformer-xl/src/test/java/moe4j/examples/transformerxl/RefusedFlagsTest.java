@@ -95,8 +95,8 @@ public class RefusedFlagsTest {
       {"--scheduler dev_perf", "--scheduler dev_perf: moe4j has cosine and constant"},
       {"--max-eval-steps 0", "--max-eval-steps 0 is neither -1 nor positive"},
       {"--max-eval-steps -2", "--max-eval-steps -2 is neither -1 nor positive"},
-      {"--warmup-step -1", "--warmup-step -1 is negative"},
-      {"--warmup-step 400", "--warmup-step 400 is no less than --max-step 400"},
+      {"--warmup-step -1", "--warmup-step -1 is not between 0 and --max-step 400"},
+      {"--warmup-step 400", "--warmup-step 400 is not between 0 and --max-step 400"},
       {
         "--lr 0.001 --eta-min 0.01",
         "--lr 0.001 and --eta-min 0.01: 0 <= eta-min <= lr is asked for"
@@ -238,8 +238,8 @@ public class RefusedFlagsTest {
         "--split-bytes takes three sizes in bytes as TRAIN,VALID,TEST, such as"
             + " 90000000,5000000,5000000, not '400'"
       },
-      {"--data-file TEXT/x --split-bytes 4,1,1", 1, "TEXT/x cannot be read: .*"},
-      {"--data-file FOLDER/no --split-bytes 4,1,1", 1, "FOLDER/no cannot be read: .*"},
+      {"--data-file TEXT/x --split-bytes 4,1,1", 1, "--data-file TEXT/x: there is no such file"},
+      {"--data-file FOLDER/no --split-bytes 4,1,1", 1, "--data-file FOLDER/no: there is no such file"},
       {"--data-file FOLDER --split-bytes 4,1,1", 1, "--data-file FOLDER is a directory"},
       {"--data FOLDER/no", 1, ".*FOLDER/no.*"},
       {

@@ -9,7 +9,10 @@ import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
-/** {@link RelativeAttention} on a GPU: the launches of {@code relative_attention.cu}. */
+/**
+ * {@link RelativeAttention} on a GPU: the launches of {@code relative_attention.cu}, {@code
+ * relative_queries.cu} and {@code relative_keys.cu}.
+ */
 final class RelativeAttentionKernel extends CustomFunction {
   /** The most channels of a head whose tiles the kernels hold. */
   private static final long MOST_CHANNELS = 128;
@@ -71,28 +74,46 @@ final class RelativeAttentionKernel extends CustomFunction {
       return 32 * warps;
     }
 
-    private int pad() {
+    /** Elements of 16 bytes. */
+    private int vector() {
       return 16 / elementBytes;
     }
 
-    /** Bytes of so many rows of a head, and of the biases and the warps' own memory. */
-    private int bytes(int rows) {
-      int strip =
-          Math.max(
-              64 * (keys + 20), Math.max(16 * (head + pad()), 32 * (keys + pad())) * elementBytes);
-      return (rows * (head + pad()) + 2 * head) * elementBytes + warps * strip;
+    /** Bytes of a row of so many elements in shared memory, as in {@code mma.cuh}. */
+    private int row(int columns) {
+      int bytes = columns * elementBytes;
+      return bytes % 128 == 0 ? bytes : bytes + 16;
+    }
+
+    /** Of how many keys a warp of the forward has the products in shared memory at a time. */
+    int forwardAskew() {
+      return Math.min(32, keys);
+    }
+
+    /**
+     * The forward's blocks on a multiprocessor: with three the registers do for such heads, and the
+     * third is worth more than what else they could hold.
+     */
+    int forwardBlocks(boolean drops) {
+      return keys == 64 && !drops ? 3 : 1;
+    }
+
+    /** Bytes of so many rows of a head, of the biases and of the warps' own memory. */
+    private int bytes(int rows, int askew) {
+      int strip = Math.max(64 * (askew + 24), Math.max(16 * row(head), 32 * row(keys)));
+      return rows * row(head) + 2 * head * elementBytes + warps * strip;
     }
 
     int forwardBytes() {
-      return bytes(6 * keys + rows());
+      return bytes(6 * keys + rows(), forwardAskew());
     }
 
     int queryBytes() {
-      return bytes(6 * keys + 2 * rows()) + rows() * (rows() + keys + pad()) * elementBytes;
+      return bytes(6 * keys + 2 * rows(), keys) + rows() * row(rows() + keys);
     }
 
     int keyBytes() {
-      return bytes(3 * keys + 6 * rows());
+      return bytes(3 * keys + 6 * rows(), keys);
     }
   }
 
@@ -115,7 +136,12 @@ final class RelativeAttentionKernel extends CustomFunction {
     out = save(result);
     logSums = save(perQuery());
     Layout layout = layout();
-    kernel("relative_attention.cu", "relative_forward", layout)
+    kernel(
+            "relative_attention.cu",
+            "relative_forward",
+            layout,
+            "ASKEW=" + layout.forwardAskew(),
+            "BLOCKS=" + layout.forwardBlocks(!drop.isNone()))
         .launch(
             heads() * tiles(layout),
             layout.threads(),
@@ -137,7 +163,7 @@ final class RelativeAttentionKernel extends CustomFunction {
     Tensor keyValueGradient = needsGradient(1) ? Launch.empty(keyValue) : null;
     if (keyValueGradient != null) {
       long blocks = (keyValue.size(1) + layout.keys() - 1) / layout.keys();
-      kernel("relative_attention_backward.cu", "relative_key_gradients", layout)
+      kernel("relative_keys.cu", "relative_key_gradients", layout)
           .launch(
               heads() * blocks,
               layout.threads(),
@@ -169,8 +195,7 @@ final class RelativeAttentionKernel extends CustomFunction {
     // to which a launch adds once.
     Tensor sums =
         Tensors.zeros(ScalarType.Float, query.device(), fixed ? samples : 1, position.numel());
-    CudaKernel kernel =
-        kernel("relative_attention_backward.cu", "relative_query_gradients", layout);
+    CudaKernel kernel = kernel("relative_queries.cu", "relative_query_gradients", layout);
     int step = fixed ? 1 : tiles;
     for (int tile = 0; tile < tiles; tile += step) {
       kernel.launch(
@@ -220,9 +245,9 @@ final class RelativeAttentionKernel extends CustomFunction {
     return arguments.toArray();
   }
 
-  private CudaKernel kernel(String source, String function, Layout layout) {
+  private CudaKernel kernel(String source, String function, Layout layout, String... own) {
     boolean aligned =
-        query.size(3) % layout.pad() == 0 && Launch.aligned(query, keyValue, position);
+        query.size(3) % layout.vector() == 0 && Launch.aligned(query, keyValue, position);
     List<String> defines =
         new ArrayList<>(
             List.of(
@@ -232,6 +257,7 @@ final class RelativeAttentionKernel extends CustomFunction {
                 "ALIGNED=" + (aligned ? 1 : 0),
                 "SAME_LENGTH=" + (sameLength ? 1 : 0),
                 "DROP=" + (drop.isNone() ? 0 : 1)));
+    defines.addAll(List.of(own));
     if (!drop.isNone()) {
       defines.add(draws.define());
     }

@@ -101,7 +101,7 @@ public final class GroupedMlpTest {
       for (Tensor t : leaves(parameters, x, weight)) {
         exact.add(t.detach().to(ScalarType.Double).set_requires_grad(true));
       }
-      Tensor expected = loop(exact, expert, k, h, f, activation, bias, draws);
+      Tensor expected = loop(exact, expert, k, f, activation, bias, draws);
       expected.mul(upstream.to(ScalarType.Double)).sum().backward();
 
       for (boolean products :
@@ -155,7 +155,6 @@ public final class GroupedMlpTest {
       List<Tensor> leaves,
       long[] expert,
       int k,
-      int h,
       int f,
       Activation activation,
       boolean bias,

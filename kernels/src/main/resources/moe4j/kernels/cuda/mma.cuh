@@ -36,82 +36,112 @@ __device__ __forceinline__ void ldmatrix_trans(u32& a, u32& b, u32& c, u32& d, c
       : "=r"(a), "=r"(b), "=r"(c), "=r"(d) : "r"(shared_address(p)) : "memory");
 }
 
-// a[m][k] = tile[m][k], 16 x 16.
-__device__ __forceinline__ void load_left(Left<bf16>& a, const bf16* tile, int row) {
+// Rows in shared memory of so many elements, 16 bytes of which are a vector. Eight rows of a column of
+// vectors are to lie in other banks: where rows are multiples of 128 bytes, a row's vectors change
+// places with its number, else rows are a vector longer.
+template <typename Element, int Columns> struct Rows {
+  static constexpr int VECTOR = 16 / sizeof(Element);
+  static constexpr bool SWAPPED = Columns * sizeof(Element) % 128 == 0;
+  static constexpr int LENGTH = SWAPPED ? Columns : Columns + VECTOR;
+
+  // base and column have no bits in common; the row is one of a tile that begins at a multiple of 8.
+  static __device__ __forceinline__ int at(int row, int base, int column) {
+    return row * LENGTH + (SWAPPED ? base ^ column ^ row % 8 * VECTOR : base + column);
+  }
+};
+
+// a[m][k] = tile[m][column + k], 16 x 16; columns are multiples of 16.
+template <int Columns> __device__ __forceinline__ void load_left(
+    Left<bf16>& a, const bf16* tile, int column) {
   const int lane = threadIdx.x % 32;
-  ldmatrix(a.r[0], a.r[1], a.r[2], a.r[3], tile + lane % 16 * row + lane / 16 * 8);
+  ldmatrix(a.r[0], a.r[1], a.r[2], a.r[3],
+      tile + Rows<bf16, Columns>::at(lane % 16, column, lane / 16 * 8));
 }
 
-// a[m][k] = tile[k][m].
-__device__ __forceinline__ void load_left_trans(Left<bf16>& a, const bf16* tile, int row) {
+// a[m][k] = tile[k][column + m].
+template <int Columns> __device__ __forceinline__ void load_left_trans(
+    Left<bf16>& a, const bf16* tile, int column) {
   const int lane = threadIdx.x % 32;
   ldmatrix_trans(a.r[0], a.r[1], a.r[2], a.r[3],
-      tile + (lane % 8 + lane / 16 * 8) * row + lane / 8 % 2 * 8);
+      tile + Rows<bf16, Columns>::at(lane % 8 + lane / 16 * 8, column, lane / 8 % 2 * 8));
 }
 
-// Two operands side by side: [low high][k][n] = tile[n][k], 16 x 16.
-__device__ __forceinline__ void load_right(
-    Right<bf16>& low, Right<bf16>& high, const bf16* tile, int row) {
+// Two operands side by side: [low high][k][n] = tile[n][column + k], 16 x 16.
+template <int Columns> __device__ __forceinline__ void load_right(
+    Right<bf16>& low, Right<bf16>& high, const bf16* tile, int column) {
   const int lane = threadIdx.x % 32;
   ldmatrix(low.r[0], low.r[1], high.r[0], high.r[1],
-      tile + (lane % 8 + lane / 16 * 8) * row + lane / 8 % 2 * 8);
+      tile + Rows<bf16, Columns>::at(lane % 8 + lane / 16 * 8, column, lane / 8 % 2 * 8));
 }
 
-// [low high][k][n] = tile[k][n].
-__device__ __forceinline__ void load_right_trans(
-    Right<bf16>& low, Right<bf16>& high, const bf16* tile, int row) {
+// [low high][k][n] = tile[k][column + n].
+template <int Columns> __device__ __forceinline__ void load_right_trans(
+    Right<bf16>& low, Right<bf16>& high, const bf16* tile, int column) {
   const int lane = threadIdx.x % 32;
   ldmatrix_trans(low.r[0], low.r[1], high.r[0], high.r[1],
-      tile + lane % 16 * row + lane / 16 * 8);
+      tile + Rows<bf16, Columns>::at(lane % 16, column, lane / 16 * 8));
 }
 
-// The offset of the k-th element that a lane has of a left operand.
+// The row and the column of the k-th element that a lane has of a left operand.
 __device__ __forceinline__ int left_row(int k) { return threadIdx.x % 32 / 4 + k / 2 % 2 * 8; }
 __device__ __forceinline__ int left_column(int k) {
   return threadIdx.x % 4 * 2 + k % 2 + k / 4 * 8;
 }
 
-__device__ __forceinline__ void load_left(Left<float>& a, const float* tile, int row) {
+template <int Columns> __device__ __forceinline__ void load_left(
+    Left<float>& a, const float* tile, int column) {
 #pragma unroll
-  for (int k = 0; k < 8; k++) a.r[k] = tile[left_row(k) * row + left_column(k)];
-}
-
-__device__ __forceinline__ void load_left_trans(Left<float>& a, const float* tile, int row) {
-#pragma unroll
-  for (int k = 0; k < 8; k++) a.r[k] = tile[left_column(k) * row + left_row(k)];
-}
-
-__device__ __forceinline__ void load_right(
-    Right<float>& low, Right<float>& high, const float* tile, int row) {
-  const int n = threadIdx.x % 32 / 4, c = threadIdx.x % 4 * 2;
-#pragma unroll
-  for (int k = 0; k < 4; k++) {
-    low.r[k] = tile[n * row + c + k % 2 + k / 2 * 8];
-    high.r[k] = tile[(n + 8) * row + c + k % 2 + k / 2 * 8];
+  for (int k = 0; k < 8; k++) {
+    a.r[k] = tile[Rows<float, Columns>::at(left_row(k), column, left_column(k))];
   }
 }
 
-__device__ __forceinline__ void load_right_trans(
-    Right<float>& low, Right<float>& high, const float* tile, int row) {
-  const int n = threadIdx.x % 32 / 4, c = threadIdx.x % 4 * 2;
+template <int Columns> __device__ __forceinline__ void load_left_trans(
+    Left<float>& a, const float* tile, int column) {
+#pragma unroll
+  for (int k = 0; k < 8; k++) {
+    a.r[k] = tile[Rows<float, Columns>::at(left_column(k), column, left_row(k))];
+  }
+}
+
+template <int Columns> __device__ __forceinline__ void load_right(
+    Right<float>& low, Right<float>& high, const float* tile, int column) {
+  const int n = threadIdx.x % 32 / 4;
 #pragma unroll
   for (int k = 0; k < 4; k++) {
-    low.r[k] = tile[(c + k % 2 + k / 2 * 8) * row + n];
-    high.r[k] = tile[(c + k % 2 + k / 2 * 8) * row + n + 8];
+    const int at = threadIdx.x % 4 * 2 + k % 2 + k / 2 * 8;
+    low.r[k] = tile[Rows<float, Columns>::at(n, column, at)];
+    high.r[k] = tile[Rows<float, Columns>::at(n + 8, column, at)];
+  }
+}
+
+template <int Columns> __device__ __forceinline__ void load_right_trans(
+    Right<float>& low, Right<float>& high, const float* tile, int column) {
+  const int n = threadIdx.x % 32 / 4;
+#pragma unroll
+  for (int k = 0; k < 4; k++) {
+    const int at = threadIdx.x % 4 * 2 + k % 2 + k / 2 * 8;
+    low.r[k] = tile[Rows<float, Columns>::at(at, column, n)];
+    high.r[k] = tile[Rows<float, Columns>::at(at, column, n + 8)];
   }
 }
 
 // The other way: what a lane has of a left operand goes to tile.
-__device__ __forceinline__ void store_left(const Left<bf16>& a, bf16* tile, int row) {
+template <int Columns> __device__ __forceinline__ void store_left(
+    const Left<bf16>& a, bf16* tile, int column) {
 #pragma unroll
   for (int k = 0; k < 4; k++) {
-    *reinterpret_cast<u32*>(tile + left_row(2 * k) * row + left_column(2 * k)) = a.r[k];
+    const int at = Rows<bf16, Columns>::at(left_row(2 * k), column, left_column(2 * k));
+    *reinterpret_cast<u32*>(tile + at) = a.r[k];
   }
 }
 
-__device__ __forceinline__ void store_left(const Left<float>& a, float* tile, int row) {
+template <int Columns> __device__ __forceinline__ void store_left(
+    const Left<float>& a, float* tile, int column) {
 #pragma unroll
-  for (int k = 0; k < 8; k++) tile[left_row(k) * row + left_column(k)] = a.r[k];
+  for (int k = 0; k < 8; k++) {
+    tile[Rows<float, Columns>::at(left_row(k), column, left_column(k))] = a.r[k];
+  }
 }
 
 // a plus the same row in every row, of which bias has 16 columns.

@@ -2,10 +2,10 @@
 // passes over the keys that they see, with a softmax on the way (Dao et al. 2022).
 #include "relative_attention.cuh"
 
-// compile: -DTYPE=bf16 -DHEAD=64 -DKEYS=64 -DWARPS=4 -DBLOCKS=2
+// compile: -DTYPE=bf16 -DHEAD=64 -DKEYS=64 -DWARPS=4 -DASKEW=32 -DBLOCKS=3
 // compile: -DTYPE=float -DHEAD=64 -DKEYS=32 -DWARPS=4 -DSAME_LENGTH=1
-// compile: -DTYPE=bf16 -DHEAD=128 -DKEYS=32 -DWARPS=2 -DALIGNED=0 -DDROP=1
-// compile: -DTYPE=float -DHEAD=16 -DKEYS=32 -DWARPS=4 -DDROP=1 -DPART=1
+// compile: -DTYPE=bf16 -DHEAD=128 -DKEYS=32 -DWARPS=4 -DALIGNED=0 -DDROP=1
+// compile: -DTYPE=float -DHEAD=112 -DKEYS=16 -DWARPS=1 -DDROP=1 -DPART=1
 
 // out [B, Q, n, d]; log_sums fp32 [B, n, Q], the base-2 logarithms of the sums of 2^(score log2(e)), inf
 // for a query that sees no key. Query [B, Q, n, d], key_value [B, K, 2, n, d], position [K, n, d], biases
@@ -24,7 +24,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) relative_forward(
   unsigned char* strips = reinterpret_cast<unsigned char*>(biases + 2 * HEAD);
 
   const Sizes sizes = {queries, memory, heads, channels};
-  const int warp = threadIdx.x / 32;
+  const int warp = warp_of_block();
   // The last queries see the most keys, so they come first.
   const int tile = (queries + ROWS - 1) / ROWS - 1 - blockIdx.x / (samples * heads);
   const int sample = blockIdx.x % (samples * heads) / heads, head = blockIdx.x % heads;
@@ -63,7 +63,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) relative_forward(
   const float factor = scale * LOG2E;
   float sums[HEAD / 8][4] = {};
   float most[2] = {-INFINITE, -INFINITE}, total[2] = {};
-  Carry carry;
+  float carry[2][4];
   int place = KEYS;
   for (int j = begin, stage = 0; j < end; j += KEYS, stage ^= 1) {
     wait_for_copies();
@@ -82,7 +82,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) relative_forward(
     if (i >= queries || j > memory + i + 15) continue;
 
     float s[KEYS / 8][4];
-    if (j == begin) products<RING>(carry.low, carry.high, with_position, ring, own + KEYS);
+    if (j == begin) first_carry<RING>(carry, with_position, ring, own);
     scores<RING>(s, carry, content, with_position, keys + stage * KEYS * ROW, ring, own, strip);
     if (has_hidden(i, j, first, memory)) hide(s, i, j, first, memory);
 
@@ -132,7 +132,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) relative_forward(
 #pragma unroll
       for (int m = 0; m < HEAD / 8; m += 2) {
         Right<T> a, b;
-        load_right_trans(a, b, v + 8 * n * ROW + 8 * m, ROW);
+        load_right_trans<HEAD>(a, b, v + 8 * n * ROW, 8 * m);
         multiply(sums[m], weights, a);
         multiply(sums[m + 1], weights, b);
       }

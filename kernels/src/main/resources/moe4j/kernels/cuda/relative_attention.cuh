@@ -15,9 +15,10 @@
 
 // TYPE: the elements'. HEAD: a head's channels, rounded up to a multiple of 16. KEYS: keys of a tile.
 // WARPS: of a block, 16 queries each; their queries are a multiple of KEYS. BLOCKS: those on a
-// multiprocessor that registers are to be enough for. ALIGNED: rows begin at multiples of 16 bytes and
-// so end. SAME_LENGTH: whether a query sees M keys alone. DROP: whether there is dropout, and PART
-// (common.cuh) whether of some of the elements alone.
+// multiprocessor that registers are to be enough for. ASKEW: keys whose products a warp puts into shared
+// memory at a time. ALIGNED: rows begin and end at multiples of 16 bytes. SAME_LENGTH: whether a query
+// sees M keys alone. DROP: whether there is dropout, and PART (common.cuh) whether of some of the
+// elements alone. (RelativeAttentionKernel.java chooses.)
 #ifndef TYPE
 #define TYPE bf16
 #endif
@@ -42,22 +43,32 @@
 #ifndef DROP
 #define DROP 0
 #endif
+#ifndef ASKEW
+#define ASKEW KEYS
+#endif
 typedef TYPE T;
 
 #define THREADS (32 * WARPS)
 #define ROWS (16 * WARPS)
-// Elements of a row in shared memory: 16 bytes more than it needs, so that eight rows lie in other banks.
-#define PAD ((int)(16 / sizeof(T)))
-#define ROW (HEAD + PAD)
+// Elements of 16 bytes, and of a head's row in shared memory.
+#define VECTOR ((int)(16 / sizeof(T)))
+#define ROW (Rows<T, HEAD>::LENGTH)
 // Rows of the ring of distances: a window's, and those that come next.
 #define RING (ROWS + 2 * KEYS)
-// Floats of a row of products, and bytes of a warp's own memory.
-#define PRODUCTS (KEYS + 20)
+// Elements of a row of P or D where a warp keeps them for others, floats of a row of products, which
+// eight rows write without a conflict of banks, and bytes of a warp's own memory.
+#define WEIGHTS_ROW (Rows<T, KEYS>::LENGTH)
+#define PRODUCTS (ASKEW + 24)
 #define LARGER(a, b) ((int)(a) > (int)(b) ? (int)(a) : (int)(b))
 #define STRIP \
-  LARGER(64 * PRODUCTS, LARGER(16 * ROW * sizeof(T), 32 * (KEYS + PAD) * sizeof(T)))
+  LARGER(64 * PRODUCTS, LARGER(16 * ROW * sizeof(T), 32 * WEIGHTS_ROW * sizeof(T)))
 #define STEPS (HEAD / 16)
 #define INFINITE __int_as_float(0x7f800000)
+
+// The warp's number, which the compiler then knows to be the same for all of its lanes.
+__device__ __forceinline__ int warp_of_block() {
+  return __shfl_sync(0xffffffffu, threadIdx.x / 32, 0);
+}
 
 // A head's part of the tensors.
 struct Sizes {
@@ -72,18 +83,30 @@ struct Sizes {
 template <int Count> __device__ __forceinline__ void copy_rows(
     T* to, const T* from, long long stride, int first, int rows, int channels) {
 #if ALIGNED
-  constexpr int VECTORS = HEAD / PAD;
+  constexpr int VECTORS = HEAD / VECTOR;
+  constexpr int STEP = THREADS / VECTORS;
+  if constexpr (THREADS % VECTORS == 0 && STEP % 8 == 0 && Count % STEP == 0) {
+    // A thread has one column of rows STEP apart: little is computed for each.
+    const int row = threadIdx.x / VECTORS, column = threadIdx.x % VECTORS * VECTOR;
+    const bool inside = column < channels;
+    const T* p = from + (first + row) * stride + column;
 #pragma unroll
-  for (int k = threadIdx.x; k < Count * VECTORS; k += THREADS) {
-    const int row = k / VECTORS, column = k % VECTORS * PAD;
-    const bool there = (u32)(first + row) < (u32)rows && column < channels;
-    copy16(to + row * ROW + column, there ? from + (first + row) * stride + column : from, there);
+    for (int k = 0; k < Count; k += STEP) {
+      copy16(to + k * ROW + Rows<T, HEAD>::at(row, column, 0), p, inside && (u32)(first + row + k) < (u32)rows);
+      p += STEP * stride;
+    }
+  } else {
+    for (int k = threadIdx.x; k < Count * VECTORS; k += THREADS) {
+      const int row = k / VECTORS, column = k % VECTORS * VECTOR;
+      copy16(to + Rows<T, HEAD>::at(row, column, 0), from + (first + row) * stride + column,
+          (u32)(first + row) < (u32)rows && column < channels);
+    }
   }
 #else
   for (int k = threadIdx.x; k < Count * HEAD; k += THREADS) {
     const int row = k / HEAD, column = k % HEAD;
     const bool there = (u32)(first + row) < (u32)rows && column < channels;
-    to[row * ROW + column] =
+    to[Rows<T, HEAD>::at(row, column, 0)] =
         there ? from[(first + row) * stride + column] : from_float<T>(0.0f);
   }
 #endif
@@ -113,18 +136,19 @@ __device__ __forceinline__ void copy_biases(
   }
 }
 
-// 16 columns of products: the queries by the ring's rows from a place on.
-template <int Round> __device__ __forceinline__ void products(
-    float (&low)[4], float (&high)[4], const Left<T> (&query)[STEPS], const T* ring, int place) {
-#pragma unroll
-  for (int k = 0; k < 4; k++) low[k] = high[k] = 0;
-  const T* rows = ring + wrapped(place, Round) * ROW;
+// Products of a warp's 16 queries with Blocks times 8 rows of shared memory, which place(x) gives for
+// every 16th. Blocks side by side, so that a product seldom waits for the one before.
+template <int Blocks, typename Place> __device__ __forceinline__ void products(
+    float (&sum)[Blocks][4], const Left<T> (&query)[STEPS], Place place) {
 #pragma unroll
   for (int k = 0; k < STEPS; k++) {
-    Right<T> a, b;
-    load_right(a, b, rows + 16 * k, ROW);
-    multiply(low, query[k], a);
-    multiply(high, query[k], b);
+#pragma unroll
+    for (int n = 0; n < Blocks; n += 2) {
+      Right<T> a, b;
+      load_right<HEAD>(a, b, place(8 * n), 16 * k);
+      multiply(sum[n], query[k], a);
+      multiply(sum[n + 1], query[k], b);
+    }
   }
 }
 
@@ -139,42 +163,51 @@ __device__ __forceinline__ void store_products(
   *reinterpret_cast<float2*>(at + 8) = make_float2(high[2], high[3]);
 }
 
-// What the last tile leaves to the next: its first 16 columns, which are the next one's last.
-struct Carry {
-  float low[4];
-  float high[4];
-};
-
 // A warp's scores, not scaled: query content and keys, and positions. place is the ring's, of the warp's
-// window. carry holds the window's last 16 columns, and then its first.
-template <int Round> __device__ __forceinline__ void scores(float (&s)[KEYS / 8][4], Carry& carry,
-    const Left<T> (&content)[STEPS], const Left<T> (&position)[STEPS], const T* keys,
-    const T* ring, int place, float* strip) {
-  store_products(strip, KEYS, carry.low, carry.high);
-#pragma unroll
-  for (int x = KEYS - 16; x >= 0; x -= 16) {
-    products<Round>(carry.low, carry.high, position, ring, place + x);
-    store_products(strip, x, carry.low, carry.high);
-  }
-  __syncwarp();
+// window. carry holds the products of the window's last 16 columns, and then of its first, which are
+// the next tile's last.
+template <int Round> __device__ __forceinline__ void scores(float (&s)[KEYS / 8][4],
+    float (&carry)[2][4], const Left<T> (&content)[STEPS], const Left<T> (&position)[STEPS],
+    const T* keys, const T* ring, int place, float* strip) {
+  float raw[KEYS / 8][4] = {};
+  products(raw, position, [=](int x) { return ring + wrapped(place + x, Round) * ROW; });
   const int lane = threadIdx.x % 32;
-  const float* askew = strip + lane / 4 * (PRODUCTS + 1) + KEYS - lane % 4 * 2;
+  const float* askew = strip + lane / 4 * (PRODUCTS + 1) + ASKEW - lane % 4 * 2;
+  // The columns of ASKEW keys at a time, so that less memory does.
 #pragma unroll
-  for (int n = 0; n < KEYS / 8; n++) {
+  for (int x = KEYS - ASKEW; x >= 0; x -= ASKEW) {
 #pragma unroll
-    for (int k = 0; k < 4; k++) s[n][k] = askew[k / 2 * 8 * (PRODUCTS + 1) - 8 * n - k % 2];
-  }
-  __syncwarp();
-#pragma unroll
-  for (int n = 0; n < KEYS / 8; n += 2) {
-#pragma unroll
-    for (int k = 0; k < STEPS; k++) {
-      Right<T> a, b;
-      load_right(a, b, keys + 8 * n * ROW + 16 * k, ROW);
-      multiply(s[n], content[k], a);
-      multiply(s[n + 1], content[k], b);
+    for (int n = 0; n < ASKEW + 16; n += 16) {
+      if (x + n < KEYS) {
+        store_products(strip, n, raw[(x + n) / 8 % (KEYS / 8)], raw[(x + n) / 8 % (KEYS / 8) + 1]);
+      } else {
+        store_products(strip, n, carry[0], carry[1]);
+      }
     }
+    __syncwarp();
+#pragma unroll
+    for (int n = 0; n < ASKEW / 8; n++) {
+#pragma unroll
+      for (int k = 0; k < 4; k++) {
+        s[(KEYS - ASKEW - x) / 8 + n][k] = askew[k / 2 * 8 * (PRODUCTS + 1) - 8 * n - k % 2];
+      }
+    }
+    __syncwarp();
   }
+#pragma unroll
+  for (int k = 0; k < 4; k++) {
+    carry[0][k] = raw[0][k];
+    carry[1][k] = raw[1][k];
+  }
+  products(s, content, [=](int n) { return keys + n * ROW; });
+}
+
+// The last 16 columns of a warp's first window.
+template <int Round> __device__ __forceinline__ void first_carry(
+    float (&carry)[2][4], const Left<T> (&position)[STEPS], const T* ring, int place) {
+#pragma unroll
+  for (int k = 0; k < 4; k++) carry[0][k] = carry[1][k] = 0;
+  products(carry, position, [=](int) { return ring + wrapped(place + KEYS, Round) * ROW; });
 }
 
 // The query that a lane's k-th element of an accumulator belongs to, and the key, from a tile's first.
@@ -209,7 +242,7 @@ __device__ __forceinline__ void load_queries(Left<T> (&content)[STEPS],
 #pragma unroll
   for (int k = 0; k < STEPS; k++) {
     Left<T> query;
-    load_left(query, rows + 16 * k, ROW);
+    load_left<HEAD>(query, rows, 16 * k);
     content[k] = plus(query, biases + 16 * k);
     position[k] = plus(query, biases + HEAD + 16 * k);
   }

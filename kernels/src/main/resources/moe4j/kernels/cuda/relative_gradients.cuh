@@ -1,0 +1,36 @@
+// What the kernels of relative attention's gradients share: they compute the scores again. One stays with
+// queries and makes their gradients, those of the biases and those of the distances, the other stays with
+// keys and makes theirs and the values'. With P the weights and D their gradients:
+//
+//   dP = dropped(dO V^T),  D = P (dP - rowsum(dO O)),  dQ = scale (D K + D' R),  dK = scale D^T (Q + u),
+//   dV = dropped(P)^T dO,  dR = scale D'^T (Q + v)
+//
+// D' is D by distances in place of keys.
+#pragma once
+#include "relative_attention.cuh"
+
+// Of KEYS rows of a product a warp has 16, of HEAD columns an equal share.
+#define ROW_WARPS (KEYS / 16)
+#define COLUMN_WARPS (WARPS / ROW_WARPS)
+#define SHARE ((STEPS + COLUMN_WARPS - 1) / COLUMN_WARPS)
+// Blocks of 8 keys whose dP a warp computes at once.
+#define AT_ONCE (KEYS == 16 ? 2 : 4)
+
+// What is known of a query: the forward's sum, and rowsum(dO O).
+struct Row {
+  float log_sum;
+  float delta;
+};
+
+// sum += a b, of b's 16 rows the columns from one on that there are.
+template <int Blocks> __device__ __forceinline__ void multiply_rows(
+    float (&sum)[Blocks][4], const Left<T>& a, const T* rows, int column) {
+#pragma unroll
+  for (int m = 0; m < Blocks; m += 2) {
+    if (8 * Blocks != HEAD && column + 8 * m >= HEAD) break;
+    Right<T> low, high;
+    load_right_trans<HEAD>(low, high, rows, column + 8 * m);
+    multiply(sum[m], a, low);
+    multiply(sum[m + 1], a, high);
+  }
+}

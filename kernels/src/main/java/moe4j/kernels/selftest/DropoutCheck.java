@@ -94,10 +94,7 @@ final class DropoutCheck implements KernelCheck {
     Tensor factors = wanted.ge(new Scalar(0.3)).to(ScalarType.Double).div(new Scalar(0.7));
     on.close(what + ": dropout", y, x.to(ScalarType.Double).mul(factors), 1e-6);
     on.close(
-        what + ": gradient",
-        leaves.gradient(0),
-        upstream.to(ScalarType.Double).mul(factors),
-        1e-6);
+        what + ": gradient", leaves.gradient(0), upstream.to(ScalarType.Double).mul(factors), 1e-6);
   }
 
   /** The draws, results and gradients of parts of each sample are rows of the whole's. */

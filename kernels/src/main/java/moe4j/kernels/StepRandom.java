@@ -22,7 +22,8 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  * @param seed the run's seed
  * @param step the step, from 0
  * @param firstSample the place in the global batch of the micro-batch's first sample
- * @param samples the micro-batch's samples
+ * @param samples the micro-batch's samples; 0 where what is drawn for belongs to all samples of a
+ *     step, whichever a rank has
  * @param position int64 [2] on the GPU, the step and the first sample, read when the kernels run
  *     and in place of the numbers here; null where the numbers here count
  * @param part which of the parts that the elements are cut into, from 0
@@ -80,6 +81,14 @@ public record StepRandom(
    */
   public StepRandom shared() {
     return new StepRandom(seed, step, firstSample, 1, position);
+  }
+
+  /**
+   * The draws for something that all samples of a step share: the same in every micro-batch of it
+   * and on every rank, as one process has them that has all samples.
+   */
+  public StepRandom common() {
+    return new StepRandom(seed, step, firstSample, 0, position);
   }
 
   /**
@@ -203,8 +212,12 @@ public record StepRandom(
   /** The runs of {@code like}'s elements. */
   Runs runs(Tensor like, int layer, int operation) {
     long size = like.numel();
+    if (samples == 0 && parts == 1 && layer >>> 16 == 0 && operation >>> 16 == 0) {
+      // Wherever the first sample is, its elements begin at 0.
+      return new Runs(size, 0, 0);
+    }
     long cut = sliced ? Math.multiplyExact(size, parts) : size;
-    if (cut % samples != 0 || layer >>> 16 != 0 || operation >>> 16 != 0) {
+    if (samples == 0 || cut % samples != 0 || layer >>> 16 != 0 || operation >>> 16 != 0) {
       throw new IllegalArgumentException(
           "%d random numbers for %d samples, layer %d, operation %d"
               .formatted(size, samples, layer, operation));

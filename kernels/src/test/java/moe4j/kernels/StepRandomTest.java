@@ -331,4 +331,20 @@ public class StepRandomTest {
     assertThrows(IllegalArgumentException.class, () -> numbers.uniform(y, 1 << 16, 0));
     assertThrows(IllegalArgumentException.class, () -> numbers.uniform(y, 0, -1));
   }
+
+  /** What belongs to all samples is drawn once, whatever a micro-batch has of them. */
+  @Test
+  public void commonDrawsAreEverySamples() {
+    long seed = random.nextLong();
+    try (PointerScope scope = new PointerScope()) {
+      Tensor like = torch.empty(7, 5);
+      float[] whole = Tensors.floats(new StepRandom(seed, 3, 0, 4).common().uniform(like, 1, 2));
+      float[] rest = Tensors.floats(new StepRandom(seed, 3, 2, 2).common().uniform(like, 1, 2));
+      assertEquals(rest, whole);
+      assertEquals(
+          whole, Tensors.floats(new StepRandom(seed, 3, 0, 1).uniform(like, 1, 2)), "the first's");
+      float[] next = Tensors.floats(new StepRandom(seed, 4, 0, 4).common().uniform(like, 1, 2));
+      assertNotEquals(next, whole);
+    }
+  }
 }

@@ -107,9 +107,9 @@ public final class Pass {
     return random == null ? Dropout.NONE : new Dropout(random, p, layer, operation.id());
   }
 
-  /** The dropout of something that all samples share: one draw, whatever the samples. */
+  /** The dropout of something that all of a step's samples share: one draw, on every rank. */
   public Dropout sharedDropout(double p, int layer, Operation operation) {
-    return random == null ? Dropout.NONE : new Dropout(random.shared(), p, layer, operation.id());
+    return random == null ? Dropout.NONE : new Dropout(random.common(), p, layer, operation.id());
   }
 
   /**

@@ -47,8 +47,8 @@ public class BestModelTest {
     config =
         RunConfig.parse(
             "--num-layers 1 --hidden-size 4 --num-attention-heads 1 --seq-length 4 --train-iters 9"
-                    .concat(" --micro-batch-size 1 --lr 1 --mock-data --keep-best --save ")
-                    .concat(directory.toString())
+                .concat(" --micro-batch-size 1 --lr 1 --mock-data --keep-best --save ")
+                .concat(directory.toString())
                 .split(" "));
     scope = new PointerScope();
     make(ScalarType.Float);

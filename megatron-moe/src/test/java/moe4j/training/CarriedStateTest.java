@@ -64,8 +64,7 @@ public class CarriedStateTest {
   private record Model(ParameterSet parameters, List<Tensor> carried, Tensor count, Tensor passing)
       implements AutoCloseable {
     static Model of(Groups groups, ScalarType dtype, int allRows) {
-      ParameterSet parameters =
-          new ParameterSet(Seeds.seed(), dtype, new Device("cpu"), groups);
+      ParameterSet parameters = new ParameterSet(Seeds.seed(), dtype, new Device("cpu"), groups);
       ParameterScope root = parameters.root();
       root.weight("weight", 1, 3, 2);
       int rows = allRows / groups.data().size();

@@ -31,6 +31,7 @@ final class DropoutCheck implements KernelCheck {
     for (long[] shape : new long[][] {{4, 37, 64}, {3, 5, 7}, {1, 1, 1}, {2, 2049, 1}}) {
       for (long first : new long[] {0, 3}) {
         Scopes.run(() -> draws(on, shape, first));
+        Scopes.run(() -> common(on, shape, first));
         for (Type type : Type.values()) {
           Scopes.run(() -> dropout(on, type, shape, first));
         }
@@ -74,6 +75,26 @@ final class DropoutCheck implements KernelCheck {
     String what = "draws %s from sample %d".formatted(Tensors.shape(like), first);
     on.same(what, host.uniform(there, LAYER, OPERATION), wanted);
     on.same(what + " by position", actual(on, host).uniform(there, LAYER, OPERATION), wanted);
+  }
+
+  /** What all samples share is drawn alike wherever a micro-batch begins. */
+  private static void common(Comparison on, long[] shape, long first) {
+    StepRandom host = expected(on, shape, first);
+    Tensor like = torch.empty(shape).to(on.device(), ScalarType.Float);
+    Tensor wanted = expected(on, new long[] {1}, 0).uniform(torch.empty(shape), LAYER, OPERATION);
+    String what = "common draws %s from sample %d".formatted(Tensors.shape(like), first);
+    on.same(what, host.common().uniform(like, LAYER, OPERATION), wanted);
+    on.same(
+        what + " by position", actual(on, host).common().uniform(like, LAYER, OPERATION), wanted);
+    Tensor x = on.normal(ScalarType.Float, shape);
+    Leaves leaves = Leaves.on(on, ScalarType.Float, x);
+    Dropout drop = new Dropout(actual(on, host).common(), 0.3, LAYER, OPERATION);
+    Tensor upstream = on.normal(ScalarType.Float, shape);
+    Tensor y = leaves.backward(upstream, t -> drop.apply(t[0]));
+    Tensor factors = wanted.ge(new Scalar(0.3)).to(ScalarType.Double).div(new Scalar(0.7));
+    on.close(what + ": dropout", y, x.to(ScalarType.Double).mul(factors), 1e-6);
+    on.close(
+        what + ": gradient", leaves.gradient(0), upstream.to(ScalarType.Double).mul(factors), 1e-6);
   }
 
   /** The draws, results and gradients of parts of each sample are rows of the whole's. */

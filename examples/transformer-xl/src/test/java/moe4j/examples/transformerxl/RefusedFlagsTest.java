@@ -61,10 +61,7 @@ public class RefusedFlagsTest {
       },
       {"--attn-type 2", "--attn-type 2: moe4j has the paper's attention alone, --attn-type 0"},
       {"--attn-type 7", "--attn-type takes 0, 1, 2, 3, not '7'"},
-      {
-        "--init uniform",
-        "--init uniform: moe4j draws initial weights from --init normal alone"
-      },
+      {"--init uniform", "--init uniform: moe4j draws initial weights from --init normal alone"},
       {"--init-std -1", "--init-std -1.0, --proj-init-std 0.01: neither may be negative"},
       {"--proj-init-std -1", "--init-std 0.02, --proj-init-std -1.0: neither may be negative"},
       {"--cutoffs 10", "--cutoffs needs --adaptive"},
@@ -95,8 +92,8 @@ public class RefusedFlagsTest {
       {"--scheduler dev_perf", "--scheduler dev_perf: moe4j has cosine and constant"},
       {"--max-eval-steps 0", "--max-eval-steps 0 is neither -1 nor positive"},
       {"--max-eval-steps -2", "--max-eval-steps -2 is neither -1 nor positive"},
-      {"--warmup-step -1", "--warmup-step -1 is negative"},
-      {"--warmup-step 400", "--warmup-step 400 is no less than --max-step 400"},
+      {"--warmup-step -1", "--warmup-step -1 is not between 0 and --max-step 400"},
+      {"--warmup-step 400", "--warmup-step 400 is not between 0 and --max-step 400"},
       {
         "--lr 0.001 --eta-min 0.01",
         "--lr 0.001 and --eta-min 0.01: 0 <= eta-min <= lr is asked for"
@@ -104,10 +101,7 @@ public class RefusedFlagsTest {
       {"--lr -1", "--lr -1.0 and --eta-min 0.0: 0 <= eta-min <= lr is asked for"},
       {"--eta-min -1", "--lr 0.002 and --eta-min -1.0: 0 <= eta-min <= lr is asked for"},
       {"--clip -1", "--clip -1.0 is negative"},
-      {
-        "--eval-tgt-len 128",
-        "--eval-tgt-len 128 leaves no memory of --mem-len 64 + --tgt-len 64"
-      },
+      {"--eval-tgt-len 128", "--eval-tgt-len 128 leaves no memory of --mem-len 64 + --tgt-len 64"},
       {"--restart-dir y", "--restart-dir needs --restart"},
       {"--exit-interval 0", "--exit-interval 0 is not positive"},
       // CorpusFlags.
@@ -158,10 +152,10 @@ public class RefusedFlagsTest {
 
   @Test
   public void whatIsMissing() {
-    assertEquals(refusal("--preset cpu"), "one of --data and --data-file is asked for, none is given");
     assertEquals(
-        refusal("--preset cpu --data-file y"),
-        "--data-file needs --split-bytes TRAIN,VALID,TEST");
+        refusal("--preset cpu"), "one of --data and --data-file is asked for, none is given");
+    assertEquals(
+        refusal("--preset cpu --data-file y"), "--data-file needs --split-bytes TRAIN,VALID,TEST");
     assertEquals(refusal("--data x --restart"), "--restart needs --work-dir");
     assertEquals(refusal("--data x --save-interval 5"), "--save-interval needs --work-dir");
   }
@@ -170,10 +164,20 @@ public class RefusedFlagsTest {
   @DataProvider
   public Object[][] taken() {
     return new Object[][] {
-      {"--batch-chunk 1"}, {"--gpu0-bsz -1"}, {"--d-embed -1"}, {"--clip 0"}, {"--attn-type 0"},
-      {"--scheduler constant"}, {"--clamp-len 1"}, {"--eval-tgt-len 127"}, {"--max-eval-steps -1"},
-      {"--mem-len 0 --eval-tgt-len 1000"}, {"--warmup-step 399"}, {"--eta-min 0.002"},
-      {"--adaptive --cutoffs 10 20 --div-val 11"}, {"--dropout 0.99 --dropatt 0.99"},
+      {"--batch-chunk 1"},
+      {"--gpu0-bsz -1"},
+      {"--d-embed -1"},
+      {"--clip 0"},
+      {"--attn-type 0"},
+      {"--scheduler constant"},
+      {"--clamp-len 1"},
+      {"--eval-tgt-len 127"},
+      {"--max-eval-steps -1"},
+      {"--mem-len 0 --eval-tgt-len 1000"},
+      {"--warmup-step 399"},
+      {"--eta-min 0.002"},
+      {"--adaptive --cutoffs 10 20 --div-val 11"},
+      {"--dropout 0.99 --dropatt 0.99"},
     };
   }
 
@@ -188,13 +192,11 @@ public class RefusedFlagsTest {
     String[] line = {"--preset", "cpu", "--data", "x"};
     var parsed = TransformerXlRun.flags().parse(Presets.expand(line)).withoutPositional();
     assertEquals(
-        expectThrows(
-                IllegalArgumentException.class, () -> TransformerXlRun.of(parsed, 3))
+        expectThrows(IllegalArgumentException.class, () -> TransformerXlRun.of(parsed, 3))
             .getMessage(),
         "--batch-size 16 is no multiple of the 3 processes that share it");
     assertEquals(
-        expectThrows(
-                IllegalArgumentException.class, () -> TransformerXlRun.of(parsed, 4))
+        expectThrows(IllegalArgumentException.class, () -> TransformerXlRun.of(parsed, 4))
             .getMessage(),
         "--eval-batch-size 10 is no multiple of the 4 processes that share it");
     assertEquals(TransformerXlRun.of(parsed, 2).config().training().microBatchSize(), 8);
@@ -238,8 +240,12 @@ public class RefusedFlagsTest {
         "--split-bytes takes three sizes in bytes as TRAIN,VALID,TEST, such as"
             + " 90000000,5000000,5000000, not '400'"
       },
-      {"--data-file TEXT/x --split-bytes 4,1,1", 1, "TEXT/x cannot be read: .*"},
-      {"--data-file FOLDER/no --split-bytes 4,1,1", 1, "FOLDER/no cannot be read: .*"},
+      {"--data-file TEXT/x --split-bytes 4,1,1", 1, "--data-file TEXT/x: there is no such file"},
+      {
+        "--data-file FOLDER/no --split-bytes 4,1,1",
+        1,
+        "--data-file FOLDER/no: there is no such file"
+      },
       {"--data-file FOLDER --split-bytes 4,1,1", 1, "--data-file FOLDER is a directory"},
       {"--data FOLDER/no", 1, ".*FOLDER/no.*"},
       {

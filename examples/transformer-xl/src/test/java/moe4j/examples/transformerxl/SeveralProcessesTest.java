@@ -153,8 +153,7 @@ public class SeveralProcessesTest {
       JsonNode line = new ObjectMapper().readTree(text);
       String kind = line.get("kind").asText();
       if (kind.equals("train") || kind.equals("validation")) {
-        losses.put(
-            kind + " " + line.get("step"), line.get("values").get("lm loss").asDouble());
+        losses.put(kind + " " + line.get("step"), line.get("values").get("lm loss").asDouble());
         if (kind.equals("train")) {
           losses.put("norm " + line.get("step"), line.get("values").get("grad norm").asDouble());
         }

@@ -95,7 +95,8 @@ public final class RelativeAttention {
     Tensor values = keyValue.select(2, 1).transpose(1, 2);
     Tensor content = query.add(contentBias).transpose(1, 2).matmul(keys);
     Tensor distances = query.add(positionBias).transpose(1, 2).matmul(position.permute(1, 2, 0));
-    Tensor scores = content.add(shifted(distances)).mul(new Scalar(1 / Math.sqrt(query.size(3))));
+    Tensor scores =
+        content.add(shifted(distances)).mul(new Scalar(1 / Math.sqrt((double) query.size(3))));
     Tensor seen = seen(queries, memory, first, sameLength, query.device());
     Tensor hidden = seen.logical_not();
     // A softmax of nothing but -inf would be NaN: where nothing is seen, it is of any numbers.

@@ -135,11 +135,15 @@ public class CarriedStateTest {
             model.fill();
             sources.addAll(ModelState.model(model.parameters()));
             barrier.await();
-            if (groups.world().rank() == 0) {
-              // What does not make up whole tensors, each element once, is refused.
-              new CheckpointStore(directory, -1).save(info(), sources, List.of());
+            try {
+              if (groups.world().rank() == 0) {
+                // What does not make up whole tensors, each element once, is refused.
+                new CheckpointStore(directory, -1).save(info(), sources, List.of());
+              }
+            } finally {
+              // Also where it is: the others wait with their tensors.
+              barrier.await();
             }
-            barrier.await();
           }
         });
   }

@@ -93,33 +93,48 @@ public final class RelativeAttention {
     long memory = keyValue.size(1) - queries;
     Tensor keys = keyValue.select(2, 0).permute(0, 2, 3, 1);
     Tensor values = keyValue.select(2, 1).transpose(1, 2);
-    Tensor content = query.add(contentBias).transpose(1, 2).matmul(keys);
-    Tensor distances = query.add(positionBias).transpose(1, 2).matmul(position.permute(1, 2, 0));
-    Tensor scores =
-        content.add(shifted(distances)).mul(new Scalar(1 / Math.sqrt((double) query.size(3))));
+    Scalar scale = new Scalar(1 / Math.sqrt((double) query.size(3)));
+    Tensor content = query.add(contentBias).mul(scale).transpose(1, 2).matmul(keys);
+    // Descending distances, as the shift wants them.
+    Tensor far = position.flip(0).permute(1, 2, 0);
+    Tensor distances = query.add(positionBias).mul(scale).transpose(1, 2).matmul(far);
     Tensor seen = seen(queries, memory, first, sameLength, query.device());
     Tensor hidden = seen.logical_not();
     // A softmax of nothing but -inf would be NaN: where nothing is seen, it is of any numbers.
     Tensor some = hidden.logical_and(seen.any(-1, true));
-    Tensor weights =
-        scores
-            .masked_fill(some, new Scalar(Double.NEGATIVE_INFINITY))
-            .softmax(-1)
-            .masked_fill(hidden, new Scalar(0));
+    Tensor barred =
+        torch
+            .zeros(new long[] {queries, queries + memory}, content.options())
+            .masked_fill_(some, new Scalar(Double.NEGATIVE_INFINITY));
+    Tensor weights = content.add(shifted(distances)).add_(barred).softmax(-1);
+    if (isSomeoneBlind(first, memory, sameLength)) {
+      weights = weights.masked_fill(hidden, new Scalar(0));
+    }
     return drop.apply(weights).matmul(values).transpose(1, 2).contiguous();
   }
 
+  /** Whether a query may see nothing: the first one's last key is the memory's end. */
+  private static boolean isSomeoneBlind(Tensor first, long memory, boolean sameLength) {
+    if (sameLength && memory == 0) {
+      return true;
+    }
+    // A GPU is not asked.
+    return first != null && (first.is_cuda() || Tensors.item(first) > memory);
+  }
+
   /**
-   * From distances to keys, [B, n, Q, K]: element (i, j) is {@code x}'s (i, i + M - j), and
-   * anything where there is no such distance. The paper's appendix B: a row more to the left of
-   * descending distances puts each row behind its diagonal.
+   * From distances to keys, [B, n, Q, K]: element (i, j) is {@code x}'s for the distance i + M - j,
+   * and anything where there is no such distance. The paper's appendix B: a column more to the left
+   * puts each row behind its diagonal.
+   *
+   * @param x [B, n, Q, K], a column for each distance from K - 1 down to 0
    */
   private static Tensor shifted(Tensor x) {
     long[] shape = x.shape();
     long queries = shape[2];
     long keys = shape[3];
     return torch
-        .constant_pad_nd(x.flip(3), 1, 0)
+        .constant_pad_nd(x, 1, 0)
         .view(shape[0], shape[1], keys + 1, queries)
         .narrow(2, 1, keys)
         .reshape(shape);

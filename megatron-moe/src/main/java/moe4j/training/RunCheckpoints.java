@@ -34,6 +34,10 @@ public final class RunCheckpoints {
       Set.of(
           "attention_dropout",
           "hidden_dropout",
+          "dropout",
+          "dropatt",
+          "init_std",
+          "proj_init_std",
           "init_method_std",
           "seq_length",
           // The padded vocabulary is compared, not what it is a multiple of.

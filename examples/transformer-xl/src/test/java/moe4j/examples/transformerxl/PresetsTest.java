@@ -34,7 +34,7 @@ public class PresetsTest {
     assertEquals(run.corpus().data(), "there");
     // And the rest is the preset's.
     assertEquals(run.model().dModel(), 128);
-    assertEquals(run.training().warmupStep(), 20);
+    assertEquals(run.training().warmupStep(), 40);
     assertEquals(run.device().runName(), "dense");
   }
 

@@ -25,6 +25,7 @@ import moe4j.training.ComputeDevice;
 import moe4j.training.Evaluator;
 import moe4j.training.ModelState;
 import moe4j.training.RunConfig;
+import moe4j.training.record.PythonFormat;
 import moe4j.transformer.ParameterSet;
 import org.apache.logging.log4j.LogManager;
 import org.apache.logging.log4j.Logger;
@@ -210,13 +211,12 @@ public final class EvaluateTxlCommand implements Command {
         System.out.printf(
             Locale.ROOT, "Time : %.2fs, %.2fms/segment%n", seconds, 1000 * seconds / segments);
         line.add(
-            String.format(
-                Locale.ROOT,
-                "| %s loss %5.2f | %s bpc %9.5f ",
-                name,
-                loss,
-                name,
-                UpstreamLog.bpc(loss)));
+            "| %s loss %5s | %s bpc %9s "
+                .formatted(
+                    name,
+                    PythonFormat.fixed(loss, 2),
+                    name,
+                    PythonFormat.fixed(UpstreamLog.bpc(loss), 5)));
       }
     }
     String equals = "=".repeat(100);

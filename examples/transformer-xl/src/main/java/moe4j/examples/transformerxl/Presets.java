@@ -31,10 +31,10 @@ final class Presets {
             + " 64-experts");
     // The same in small, for a CPU: minutes on two cores.
     String cpu =
-        "--n-layer 4 --d-model 128 --n-head 4 --d-head 32 --d-inner 512 --dropout 0.0"
-            + " --init-std 0.05 --lr 0.002 --warmup-step 40 --max-step 700 --tgt-len 64"
-            + " --mem-len 64 --eval-tgt-len 64 --batch-size 16 --log-interval 20"
-            + " --eval-interval 100 --max-eval-steps 40";
+        "--n-layer 2 --d-model 128 --n-head 4 --d-head 32 --d-inner 512 --pre-lnorm"
+            + " --init-std 0.05 --lr 0.004 --warmup-step 40 --max-step 1000 --tgt-len 64"
+            + " --mem-len 64 --eval-tgt-len 64 --batch-size 16 --log-interval 50"
+            + " --eval-interval 200 --max-eval-steps 40";
     FLAGS.put("cpu", cpu + " --work-dir runs/txl-cpu --run-name dense");
     FLAGS.put(
         "cpu-moe16",

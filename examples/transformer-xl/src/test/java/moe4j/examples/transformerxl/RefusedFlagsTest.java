@@ -20,6 +20,10 @@ public class RefusedFlagsTest {
       "--moe, --moe-num-expert, --moe-top-k: experts are --num-experts N --top-k K, as in GPT";
   private static final String GPUS =
       "--multi-gpu, --gpu0-bsz: several GPUs are several processes (moe4j launch, torchrun)";
+  private static final String RUN =
+      "--preset cpu --data x --n-layer 4 --init-std 0.02 --lr 0.002 --warmup-step 20"
+          + " --max-step 400 ";
+
   private static final String PRESETS =
       "--preset takes enwik8-base, enwik8-base-moe64, cpu, cpu-moe16, not 'large'";
 
@@ -38,7 +42,7 @@ public class RefusedFlagsTest {
     folder.close();
   }
 
-  /** Flags behind {@code --preset cpu --data x}. */
+  /** Flags behind those of a run. */
   @DataProvider
   public Object[][] flags() {
     return new Object[][] {
@@ -147,7 +151,7 @@ public class RefusedFlagsTest {
 
   @Test(dataProvider = "flags")
   public void inOneSentence(String flags, String sentence) {
-    assertEquals(refusal("--preset cpu --data x " + flags), sentence);
+    assertEquals(refusal(RUN + flags), sentence);
   }
 
   @Test

@@ -13,7 +13,7 @@ import org.apache.logging.log4j.Logger;
  * {@code moe4j data enwik8}: the corpus of Transformer-XL's experiment, downloaded or from a copy,
  * checked and split.
  *
- * <pre>moe4j data enwik8 --out data/enwik8</pre>
+ * <pre>moe4j data enwik8 --out corpora/enwik8</pre>
  */
 public final class DataEnwik8Command implements Command {
   private static final Logger LOG = LogManager.getLogger(DataEnwik8Command.class);

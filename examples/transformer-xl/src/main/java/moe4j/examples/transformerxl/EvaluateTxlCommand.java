@@ -35,7 +35,7 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  * {@code moe4j evaluate-txl}: upstream's eval.py, a checkpoint's loss with lengths of its own.
  *
  * <pre>
- * moe4j evaluate-txl --load runs/enwik8-base --data data/enwik8 --device cuda \
+ * moe4j evaluate-txl --load runs/enwik8-base --data corpora/enwik8 --device cuda \
  *   --tgt-len 80 --mem-len 2100 --clamp-len 820 --same-length --split test
  * </pre>
  */

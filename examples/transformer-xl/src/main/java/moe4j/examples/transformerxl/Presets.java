@@ -17,7 +17,7 @@ final class Presets {
   static {
     // Upstream's run_enwik8_base.sh.
     String base =
-        "--data data/enwik8 --n-layer 12 --d-model 512 --n-head 8 --d-head 64 --d-inner 2048"
+        "--data corpora/enwik8 --n-layer 12 --d-model 512 --n-head 8 --d-head 64 --d-inner 2048"
             + " --dropout 0.1 --dropatt 0.0 --optim adam --lr 0.00025 --warmup-step 0"
             + " --max-step 400000 --tgt-len 512 --mem-len 512 --eval-tgt-len 128 --batch-size 22"
             + " --device cuda --bf16";

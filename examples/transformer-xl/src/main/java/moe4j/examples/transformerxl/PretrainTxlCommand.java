@@ -15,7 +15,7 @@ import org.apache.logging.log4j.Logger;
  * {@code moe4j pretrain-txl}: trains a Transformer-XL on bytes, dense or with experts.
  *
  * <pre>
- * moe4j data enwik8 --out data/enwik8
+ * moe4j data enwik8 --out corpora/enwik8
  * moe4j pretrain-txl --preset enwik8-base
  * moe4j pretrain-txl --preset enwik8-base-moe64
  * moe4j compare runs/enwik8-base runs/enwik8-base-moe64

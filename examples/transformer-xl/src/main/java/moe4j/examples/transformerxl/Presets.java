@@ -11,7 +11,7 @@ import moe4j.config.Flag;
  * Experiments by name. A preset stands for flags, before those that are typed: of a flag that
  * stands twice the last counts.
  */
-final class Presets {
+public final class Presets {
   private static final Map<String, String> FLAGS = new LinkedHashMap<>();
 
   static {

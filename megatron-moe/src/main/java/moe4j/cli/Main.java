@@ -76,8 +76,7 @@ public final class Main {
     if (command == null && !seconds.isEmpty()) {
       String typed = args.length == 1 || args[1].startsWith("-") ? "" : ", not '" + args[1] + "'";
       err.printf(
-          "moe4j %s: what stands behind it is %s%s%n",
-          args[0], String.join(" or ", seconds), typed);
+          "moe4j %s: what stands behind it is %s%s%n", args[0], alternatives(seconds), typed);
       return 2;
     }
     if (command == null) {
@@ -99,6 +98,14 @@ public final class Main {
       return 0;
     }
     return run(command, rest, err);
+  }
+
+  /** Such as {@code a, b or c}. */
+  private static String alternatives(List<String> words) {
+    int last = words.size() - 1;
+    return last == 0
+        ? words.get(0)
+        : String.join(", ", words.subList(0, last)) + " or " + words.get(last);
   }
 
   private static int run(Command command, String[] args, PrintStream err) {

@@ -134,7 +134,7 @@ public class BadInputTest {
   public Object[][] benches() {
     return new Object[][] {
       {"", "--warmup-steps 1", "gpt"},
-      {"bert", "--warmup-steps 1", "comm or gpt, not 'bert'"},
+      {"bert", "--warmup-steps 1", "comm, gpt or txl, not 'bert'"},
       {"gpt gpt", "--warmup-steps 1", "'gpt' stands behind no flag"},
       {"gpt", "--seed 1", "--train-iters 4", "--log-interval 1", "--warmup-steps 10"},
       {"gpt", "--warmup-steps 4", "--train-iters 4", "--log-interval 1", "--warmup-steps 4"},
@@ -189,7 +189,7 @@ public class BadInputTest {
       {"preprocess --output-prefix x --tokenizer-type ByteTokenizer", "--input is required"},
       {"pretrain-gpt --lr 1", "is required"},
       {"pretrain-gpt", "is required"},
-      {"bench", "comm or gpt"},
+      {"bench", "comm, gpt or txl"},
       {"bench gpt", "is required"},
       {"data", "what stands behind it is enwik8"},
       {"data enwik9 --out x", "enwik8, not 'enwik9'"},

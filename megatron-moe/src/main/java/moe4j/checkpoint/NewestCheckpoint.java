@@ -10,6 +10,7 @@ import java.util.Optional;
 import java.util.OptionalLong;
 import java.util.Set;
 import java.util.function.Consumer;
+import java.util.stream.Collectors;
 
 /**
  * The search for the newest checkpoint that is whole: one candidate after the other, with a warning
@@ -44,19 +45,39 @@ final class NewestCheckpoint {
       }
     }
     // The list is read anew each time: a run that saves meanwhile may replace what was in it.
-    List<CheckpointFolder.Found> found = folder.list();
-    for (CheckpointFolder.Found broken : found) {
-      if (broken.head() == null && tried.add(broken.directory())) {
-        report(broken.directory(), broken.problem());
+    Look last = null;
+    while (true) {
+      List<CheckpointFolder.Found> found = folder.list();
+      for (CheckpointFolder.Found broken : found) {
+        if (broken.head() == null && tried.add(broken.directory())) {
+          report(broken.directory(), broken.problem());
+        }
       }
-    }
-    tracked = folder.tracked();
-    for (CheckpointFolder.Found each : found) {
-      if (each.head() != null && tried.add(each.directory())) {
-        return Optional.of(each.directory());
+      tracked = folder.tracked();
+      for (CheckpointFolder.Found each : found) {
+        if (each.head() != null && tried.add(each.directory())) {
+          return Optional.of(each.directory());
+        }
       }
+      // What was listed may be gone by now, and what took its place not in the list: there is
+      // nothing left to try only where nothing changed since the look before.
+      Look look = Look.of(found, tracked);
+      if (look.equals(last)) {
+        return none();
+      }
+      last = look;
     }
-    return none();
+  }
+
+  /** What there was to see: a save changes it, be it the list or the tracker file. */
+  private record Look(Set<Path> directories, OptionalLong tracked) {
+    static Look of(List<CheckpointFolder.Found> found, OptionalLong tracked) {
+      return new Look(
+          found.stream()
+              .map(CheckpointFolder.Found::directory)
+              .collect(Collectors.toUnmodifiableSet()),
+          tracked);
+    }
   }
 
   private Optional<Path> none() throws IOException {

@@ -24,6 +24,7 @@ import java.util.concurrent.Callable;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.stream.Stream;
 import moe4j.testing.Seeds;
 import org.testng.annotations.AfterMethod;
@@ -489,6 +490,41 @@ public class CheckpointStoreTest {
         reader.get();
       }
     } finally {
+      threads.shutdownNow();
+    }
+  }
+
+  @Test
+  public void aReaderFindsWhatReplacesTheCheckpointsPrunedUnderItsEyes() throws Exception {
+    save(1, 1);
+    AtomicBoolean saving = new AtomicBoolean(true);
+    ExecutorService threads = Executors.newFixedThreadPool(3);
+    try {
+      List<Future<Long>> readers = new ArrayList<>();
+      for (int i = 0; i < 3; i++) {
+        readers.add(
+            threads.submit(
+                () -> {
+                  long last = 0;
+                  while (saving.get()) {
+                    try (Checkpoint found =
+                        store(-1).loadLatest(Set.of(), warning -> {}).orElseThrow()) {
+                      assertTrue(found.info().iteration() >= last);
+                      last = found.info().iteration();
+                    }
+                  }
+                  return last;
+                }));
+      }
+      for (long i = 2; i < 150; i++) {
+        store(1).save(Samples.info(i), List.of(), List.of());
+      }
+      saving.set(false);
+      for (Future<Long> reader : readers) {
+        assertTrue(reader.get() > 1);
+      }
+    } finally {
+      saving.set(false);
       threads.shutdownNow();
     }
   }

@@ -10,6 +10,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.TimeUnit;
 import moe4j.testing.Seeds;
 import moe4j.training.record.ExpertLoad;
 import moe4j.training.record.MetricsReader;
@@ -21,16 +22,26 @@ public class BalanceTest {
   private static final int STEPS = 150;
 
   @Test(groups = "slow")
-  public void theLossBalancesAndTheReportShowsWhatIsWithout() throws IOException {
+  public void theLossBalancesAndTheReportShowsWhatIsWithout()
+      throws IOException, InterruptedException {
     try (Workspace workspace = new Workspace()) {
       Path demo = workspace.path("demo");
       long seed = Seeds.seed() % 1000;
       Cli.run("demo --train-iters 1 --corpus", jars(), "--output-dir", demo).ok();
       Path balanced = workspace.path("balanced");
       Path without = workspace.path("without");
-      train(demo, balanced, seed, "--moe-aux-loss-coeff 0.05");
-      Cli.Result warned = train(demo, without, seed, "--moe-aux-loss-coeff 0");
-      assertTrue(warned.out().contains("nothing that balances their load"), warned.out());
+      Path balancedLog = workspace.path("balanced.log");
+      Path withoutLog = workspace.path("without.log");
+      Process one = train(demo, balanced, seed, "--moe-aux-loss-coeff 0.05", balancedLog);
+      Process other = train(demo, without, seed, "--moe-aux-loss-coeff 0", withoutLog);
+      try {
+        awaitWell(one, balancedLog);
+        String said = awaitWell(other, withoutLog);
+        assertTrue(said.contains("nothing that balances their load"), said);
+      } finally {
+        one.destroyForcibly();
+        other.destroyForcibly();
+      }
 
       for (ExpertLoad.Layer layer : atEnd(balanced)) {
         assertEquals(layer.tokens().size(), 16);
@@ -52,8 +63,9 @@ public class BalanceTest {
     return Path.of(System.getProperty("moe4j.root"), "examples", "gpt", "target", "corpus");
   }
 
-  /** The demo's model with experts, for some steps. */
-  private static Cli.Result train(Path demo, Path run, long seed, String balance) {
+  /** The demo's model with experts, for some steps, in a process and on a core of its own. */
+  private static Process train(Path demo, Path run, long seed, String balance, Path log)
+      throws IOException {
     List<String> line =
         Cli.arguments(
             "pretrain-gpt --num-layers 4 --hidden-size 128 --num-attention-heads 4 --seq-length 256"
@@ -61,7 +73,7 @@ public class BalanceTest {
                 + " --qk-layernorm --init-method-std 0.05 --micro-batch-size 4 --lr 6e-3"
                 + " --lr-warmup-iters 40 --adam-beta2 0.95 --make-vocab-size-divisible-by 64"
                 + " --tokenizer-type ByteTokenizer --split 90,10,0 --eval-iters 1 --log-interval 10"
-                + " --num-experts 16 --moe-ffn-hidden-size 256",
+                + " --num-experts 16 --moe-ffn-hidden-size 256 --num-threads 1",
             "--train-iters",
             STEPS,
             "--seed",
@@ -70,7 +82,16 @@ public class BalanceTest {
             demo.resolve("corpus_text_document"),
             "--metrics-dir",
             run);
-    return Cli.run(Cli.with(line, balance)).ok();
+    return Cli.start(Cli.with(line, balance), log);
+  }
+
+  /** What a run said that ended well. */
+  private static String awaitWell(Process process, Path log)
+      throws IOException, InterruptedException {
+    assertTrue(process.waitFor(10, TimeUnit.MINUTES), "the run does not end");
+    String said = Files.readString(log);
+    assertEquals(process.exitValue(), 0, said);
+    return said;
   }
 
   /** Each layer's load over the last quarter of the run. */

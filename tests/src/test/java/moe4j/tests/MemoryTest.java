@@ -97,7 +97,8 @@ public class MemoryTest {
     }
   }
 
-  @DataProvider
+  /** Each has a thread and a process to itself. */
+  @DataProvider(parallel = true)
   public Object[][] processes() {
     return new Object[][] {{"dense", ""}, {"experts bf16", " --bf16" + EXPERTS}};
   }

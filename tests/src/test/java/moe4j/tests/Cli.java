@@ -104,10 +104,6 @@ final class Cli {
             System.getProperty("surefire.test.class.path", System.getProperty("java.class.path"))));
     line.add(Main.class.getName());
     line.addAll(arguments);
-    ProcessBuilder builder =
-        new ProcessBuilder(line).redirectErrorStream(true).redirectOutput(log.toFile());
-    // The launcher's choice: OpenBLAS's own threads spin, on cores that others need.
-    builder.environment().put("OPENBLAS_NUM_THREADS", "1");
-    return builder.start();
+    return new ProcessBuilder(line).redirectErrorStream(true).redirectOutput(log.toFile()).start();
   }
 }

@@ -100,6 +100,11 @@ public final class Checkpoint implements Closeable {
     return Manifest.parseHead(directory.resolve(Manifest.FILE_NAME), readText(directory));
   }
 
+  /** What a checkpoint is of, without what is in it. */
+  static Manifest.Outline readOutline(Path directory) throws IOException {
+    return Manifest.parseOutline(directory.resolve(Manifest.FILE_NAME), readText(directory));
+  }
+
   private static byte[] readText(Path directory) throws IOException {
     Path file = directory.resolve(Manifest.FILE_NAME);
     try {

@@ -305,4 +305,22 @@ public final class CheckpointStore {
   public List<Long> iterations() throws IOException {
     return folder.list().stream().map(CheckpointFolder.Found::iteration).sorted().toList();
   }
+
+  /**
+   * The checkpoint saved last, by its manifest alone: its files are not looked at, nor verified. A
+   * manifest that cannot be read still is one of a checkpoint, of which only the iteration is known
+   * then.
+   *
+   * @return empty where there is no checkpoint
+   */
+  public Optional<CheckpointSummary> newest() throws IOException {
+    for (CheckpointFolder.Found found : folder.list()) {
+      CheckpointSummary summary = CheckpointSummary.of(found);
+      // A run that saves meanwhile may have pruned it.
+      if (summary.run() != null || Files.isDirectory(found.directory())) {
+        return Optional.of(summary);
+      }
+    }
+    return Optional.empty();
+  }
 }

@@ -106,6 +106,13 @@ public record Manifest(
     }
   }
 
+  /** What tells a checkpoint from others: all but the files and the pieces. */
+  record Outline(String created, CheckpointInfo run) {
+    Outline {
+      check(created, List.of());
+    }
+  }
+
   /**
    * Checks that the parts fit together.
    *
@@ -218,6 +225,11 @@ public record Manifest(
   /** Parses the head alone; all of the text is still checked against its checksum. */
   static Head parseHead(Path file, byte[] bytes) throws IOException {
     return parse(file, bytes, Head.class);
+  }
+
+  /** Parses the run alone; all of the text is still checked against its checksum. */
+  static Outline parseOutline(Path file, byte[] bytes) throws IOException {
+    return parse(file, bytes, Outline.class);
   }
 
   private static <T> T parse(Path file, byte[] bytes, Class<T> type) throws IOException {

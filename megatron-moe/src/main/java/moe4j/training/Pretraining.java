@@ -291,7 +291,7 @@ public final class Pretraining {
                 best,
                 signal)) {
       Trainer.End end = trainer.train();
-      recorder.end(trainer.state(), end.name().toLowerCase(java.util.Locale.ROOT));
+      recorder.end(trainer.state(), end.word());
       return new Outcome(trainer.state(), end, recorder.lastValidation());
     }
   }

@@ -79,7 +79,12 @@ public final class Trainer implements AutoCloseable {
     /** All steps were taken. */
     COMPLETE,
     /** SIGTERM, an exit interval or an exit duration. */
-    STOPPED
+    STOPPED;
+
+    /** What the record of a run says of its end. */
+    public String word() {
+      return name().toLowerCase(java.util.Locale.ROOT);
+    }
   }
 
   private final World world;

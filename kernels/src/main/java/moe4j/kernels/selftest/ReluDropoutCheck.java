@@ -138,7 +138,7 @@ final class ReluDropoutCheck implements KernelCheck {
     }
     on.same(
         what + ": where it is 0",
-        a.grad().narrow(0, 0, members).ne(new Scalar(0)).logical_or(sum.le(new Scalar(0))),
+        a.grad().narrow(0, 0, members).cpu().ne(new Scalar(0)).logical_or(sum.le(new Scalar(0))),
         exactX.grad().ne(new Scalar(0)).logical_or(sum.le(new Scalar(0))));
     if (groups.behind() > 0) {
       behind(on, what, y, members, groups.behind());

@@ -2,7 +2,6 @@ package moe4j.training;
 
 import java.io.Closeable;
 import java.io.IOException;
-import java.io.UncheckedIOException;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
@@ -18,6 +17,7 @@ import moe4j.training.record.IterationRecord;
 import moe4j.training.record.MegatronLog;
 import moe4j.training.record.MetricsWriter;
 import moe4j.training.record.Peak;
+import moe4j.training.record.RunRecord;
 import moe4j.training.record.TensorBoardWriter;
 import moe4j.training.record.ValidationRecord;
 import org.apache.logging.log4j.LogManager;
@@ -33,8 +33,7 @@ public final class RunRecorder implements TrainingListener, Closeable {
   private final int processes;
   private final Optional<Peak> peak;
   private final Supplier<DeviceMemory> memory;
-  private final MetricsWriter metrics;
-  private final TensorBoardWriter tensorBoard;
+  private final List<RunRecord> records;
   private ValidationRecord lastValidation;
   private boolean memoryLogged;
 
@@ -60,23 +59,43 @@ public final class RunRecorder implements TrainingListener, Closeable {
       Supplier<DeviceMemory> memory,
       TrainState from)
       throws IOException {
+    this(config, lines, flops, processes, peak, memory, open(config, about, from));
+  }
+
+  /** The same in files that are open. */
+  RunRecorder(
+      RunConfig config,
+      LogLines lines,
+      LongToDoubleFunction flops,
+      int processes,
+      Optional<Peak> peak,
+      Supplier<DeviceMemory> memory,
+      List<RunRecord> records) {
     this.config = config;
     this.lines = lines;
     this.flops = flops;
     this.processes = processes;
     this.peak = peak;
     this.memory = memory;
+    this.records = List.copyOf(records);
+  }
+
+  private static List<RunRecord> open(
+      RunConfig config, moe4j.training.record.RunConfig about, TrainState from) throws IOException {
+    List<RunRecord> records = new ArrayList<>();
     Path metricsDir = metricsDirectory(config);
-    boolean fresh = from.iteration() == 0;
-    this.metrics =
-        metricsDir == null
-            ? null
-            : fresh
-                ? MetricsWriter.create(metricsDir, about)
-                : MetricsWriter.resume(
-                    metricsDir, about, from.iteration(), from.consumedTrainSamples());
+    if (metricsDir != null) {
+      records.add(
+          from.iteration() == 0
+              ? MetricsWriter.create(metricsDir, about)
+              : MetricsWriter.resume(
+                  metricsDir, about, from.iteration(), from.consumedTrainSamples()));
+    }
     String events = config.logging().tensorboardDir();
-    this.tensorBoard = events == null ? null : TensorBoardWriter.create(Path.of(events));
+    if (events != null) {
+      records.add(TensorBoardWriter.create(Path.of(events)));
+    }
+    return records;
   }
 
   /** Where {@code metrics.jsonl} goes: {@code --metrics-dir}, or {@code --save}, or null. */
@@ -88,7 +107,7 @@ public final class RunRecorder implements TrainingListener, Closeable {
     return directory == null ? null : Path.of(directory);
   }
 
-  /** The last evaluation at the end of the run, or null. */
+  /** The validation loss of the last step that has one, or null. */
   public ValidationRecord lastValidation() {
     return lastValidation;
   }
@@ -129,18 +148,11 @@ public final class RunRecorder implements TrainingListener, Closeable {
     lines.training(record).forEach(LOG::info);
     logMemory(state.iteration(), taken);
     write(
-        () -> {
-          if (metrics != null) {
-            metrics.train(record);
-          }
-          if (tensorBoard != null) {
-            tensorBoard.train(record);
-          }
-          if (load != null && metrics != null) {
-            metrics.expertLoad(state.iteration(), state.consumedTrainSamples(), load);
-          }
-          if (load != null && tensorBoard != null) {
-            tensorBoard.expertLoad(state.iteration(), load);
+        state,
+        file -> {
+          file.train(record);
+          if (load != null) {
+            file.expertLoad(state.iteration(), state.consumedTrainSamples(), load);
           }
         });
   }
@@ -201,29 +213,29 @@ public final class RunRecorder implements TrainingListener, Closeable {
 
   @Override
   public void validation(Validation validation) {
-    ValidationRecord.Set set =
-        validation.part() == EvaluationPart.TEST
-            ? ValidationRecord.Set.TEST
-            : validation.last() ? ValidationRecord.Set.VALIDATION : ValidationRecord.Set.TRAINING;
+    ValidationRecord.Set set = set(validation);
     ValidationRecord record =
         new ValidationRecord(
             validation.state().iteration(),
             validation.state().consumedTrainSamples(),
             set,
             withDerived(Map.of(IterationRecord.LM_LOSS, validation.loss())));
-    if (set != ValidationRecord.Set.TEST) {
+    boolean counts = set == ValidationRecord.Set.TRAINING || set == ValidationRecord.Set.VALIDATION;
+    if (counts || (set == ValidationRecord.Set.AGAIN && lastValidation == null)) {
       lastValidation = record;
     }
     lines.validation(record).forEach(LOG::info);
-    write(
-        () -> {
-          if (metrics != null) {
-            metrics.validation(record);
-          }
-          if (tensorBoard != null) {
-            tensorBoard.validation(record);
-          }
-        });
+    write(validation.state(), file -> file.validation(record));
+  }
+
+  private static ValidationRecord.Set set(Validation validation) {
+    if (validation.part() == EvaluationPart.TEST) {
+      return ValidationRecord.Set.TEST;
+    }
+    if (!validation.last()) {
+      return ValidationRecord.Set.TRAINING;
+    }
+    return validation.again() ? ValidationRecord.Set.AGAIN : ValidationRecord.Set.VALIDATION;
   }
 
   @Override
@@ -239,33 +251,35 @@ public final class RunRecorder implements TrainingListener, Closeable {
 
   /** Notes that the run ended, and why. */
   public void end(TrainState state, String reason) {
-    write(
-        () -> {
-          if (metrics != null) {
-            metrics.end(state.iteration(), state.consumedTrainSamples(), reason);
-          }
-        });
+    write(state, file -> file.end(state.iteration(), state.consumedTrainSamples(), reason));
   }
 
   private interface Writing {
-    void run() throws IOException;
+    void to(RunRecord file) throws IOException;
   }
 
-  private static void write(Writing writing) {
-    try {
-      writing.run();
-    } catch (IOException e) {
-      throw new UncheckedIOException(e.getMessage(), e);
+  /** A record that cannot be written is no reason to lose what is learnt. */
+  private void write(TrainState state, Writing writing) {
+    for (RunRecord file : records) {
+      try {
+        writing.to(file);
+      } catch (IOException e) {
+        LOG.warn(
+            "{}; what iteration {} came to is missing there, and the run goes on",
+            e.getMessage(),
+            state.iteration());
+      }
     }
   }
 
   @Override
-  public void close() throws IOException {
-    if (metrics != null) {
-      metrics.close();
-    }
-    if (tensorBoard != null) {
-      tensorBoard.close();
+  public void close() {
+    for (RunRecord file : records) {
+      try {
+        file.close();
+      } catch (IOException e) {
+        LOG.warn("{} may lack its end: {}", file.file(), e.getMessage());
+      }
     }
   }
 }

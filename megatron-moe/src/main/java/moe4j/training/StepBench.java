@@ -75,7 +75,7 @@ public final class StepBench {
 
   private void run(World world, boolean compare) throws IOException {
     if (!config.training().device().equals("cuda")) {
-      StepTimes times = new StepTimes(warmup);
+      StepTimes times = new StepTimes(warmup, config.logging().logInterval());
       Pretraining.run(world, config, tasks.of(config), signal, times);
       if (world.rank() == 0) {
         System.out.println(times.summary(tokens()));
@@ -104,7 +104,7 @@ public final class StepBench {
     Cuda.emptyCache();
     Cuda.resetPeaks();
     Pretraining.Task task = tasks.of(run);
-    StepTimes times = new StepTimes(warmup);
+    StepTimes times = new StepTimes(warmup, config.logging().logInterval());
     Pretraining.run(world, run, task, signal, times);
     Cuda.Memory memory = Cuda.memory();
     int padded = run.model().paddedVocabulary(task.vocabulary());

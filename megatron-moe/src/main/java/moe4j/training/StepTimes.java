@@ -4,19 +4,26 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 
-/** Seconds a step, one figure for each log interval that begins behind the warm-up. */
+/** Seconds a step, one figure for each whole log interval that begins behind the warm-up. */
 public final class StepTimes implements TrainingListener {
   private final int warmup;
+  private final int logInterval;
   private final List<Double> seconds = new ArrayList<>();
 
-  /** Figures of the intervals behind so many steps. */
-  public StepTimes(int warmup) {
+  /**
+   * Figures of the intervals behind so many steps.
+   *
+   * @param logInterval steps a whole interval
+   */
+  public StepTimes(int warmup, int logInterval) {
     this.warmup = warmup;
+    this.logInterval = logInterval;
   }
 
   @Override
   public void interval(Interval interval) {
-    if (interval.state().iteration() - interval.timed() >= warmup) {
+    int iteration = interval.state().iteration();
+    if (iteration % logInterval == 0 && iteration - interval.timed() >= warmup) {
       seconds.add(interval.seconds() / interval.timed());
     }
   }

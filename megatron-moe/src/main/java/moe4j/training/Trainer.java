@@ -111,7 +111,6 @@ public final class Trainer implements AutoCloseable {
   private TrainState state;
   private TrainState saved;
   private TrainState evaluated;
-  private double evaluatedLoss;
   private int timedSteps;
   private long timedNanos;
 
@@ -237,7 +236,7 @@ public final class Trainer implements AutoCloseable {
         end = loop(loader, steps);
       }
     }
-    learnOfSkips(0);
+    reportRest();
     if (!state.equals(saved)) {
       save();
     }
@@ -259,7 +258,8 @@ public final class Trainer implements AutoCloseable {
     while (state.iteration() < steps) {
       long begin = System.nanoTime();
       step(loader);
-      boolean interval = state.iteration() % config.logging().logInterval() == 0;
+      boolean interval =
+          state.iteration() % config.logging().logInterval() == 0 || state.iteration() == steps;
       if (interval || first) {
         // The log reads the device, and so does the clock: the time is that of whole steps.
         learnOfSkips(0);
@@ -362,6 +362,16 @@ public final class Trainer implements AutoCloseable {
     }
   }
 
+  /** A run that stops within a log interval records what there is of it. */
+  private void reportRest() {
+    long begin = System.nanoTime();
+    learnOfSkips(0);
+    timedNanos += System.nanoTime() - begin;
+    if (timedSteps > 0) {
+      report(true);
+    }
+  }
+
   private void evaluate(EvaluationPart part, SampleDataset dataset, boolean last)
       throws IOException {
     if (dataset == null) {
@@ -377,24 +387,28 @@ public final class Trainer implements AutoCloseable {
     boolean validation = part == EvaluationPart.VALIDATION;
     boolean goesOn = wholeSets == null && validation;
     learnOfSkips(0);
-    // A whole set has one loss as long as the model is the same.
-    boolean known = wholeSets != null && validation && last && state.equals(evaluated);
-    double loss =
-        known
-            ? evaluatedLoss
-            : evaluator.loss(dataset, goesOn ? state.consumedValidSamples() : 0, samples);
-    if (validation) {
-      evaluated = state;
-      evaluatedLoss = loss;
+    if (wholeSets != null && validation && last && state.equals(evaluated)) {
+      // A whole set has one loss as long as the model is the same.
+      return;
     }
+    double loss = evaluator.loss(dataset, goesOn ? state.consumedValidSamples() : 0, samples);
     if (goesOn && !last) {
       state = state.validated(samples);
     }
-    listener.validation(new TrainingListener.Validation(state, part, last, loss));
-    String kept = best == null || part == EvaluationPart.TEST ? null : best.offer(state, loss);
+    if (validation) {
+      evaluated = state;
+    }
+    boolean again = validation && last && lastStepWasEvaluated();
+    listener.validation(new TrainingListener.Validation(state, part, last, again, loss));
+    String kept = best == null || !validation || again ? null : best.offer(state, loss);
     if (kept != null) {
       listener.saved(state, kept);
     }
+  }
+
+  /** Whether the last step has its validation loss, of this session or the one before. */
+  private boolean lastStepWasEvaluated() {
+    return state.iteration() > 0 && divides(training.evalInterval());
   }
 
   private void save() throws IOException {

@@ -33,9 +33,12 @@ public interface TrainingListener {
    *
    * @param part the data it is of
    * @param last whether it is the one at the end of the run
+   * @param again whether the last step's validation loss is another's, which was taken in the
+   *     course of training
    * @param loss the mean over all tokens that count
    */
-  record Validation(TrainState state, EvaluationPart part, boolean last, double loss) {}
+  record Validation(
+      TrainState state, EvaluationPart part, boolean last, boolean again, double loss) {}
 
   /** The data an evaluation is of. */
   enum EvaluationPart {

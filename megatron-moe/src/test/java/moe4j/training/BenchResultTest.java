@@ -8,7 +8,7 @@ import org.testng.annotations.Test;
 public class BenchResultTest {
 
   private static BenchResult result(String name, double... seconds) {
-    StepTimes times = new StepTimes(1);
+    StepTimes times = new StepTimes(1, 1);
     for (int i = 0; i < seconds.length; i++) {
       TrainState state = new TrainState(20 + 10 * i, 0, 0, 0);
       times.interval(

@@ -16,7 +16,7 @@ public class StepTimesTest {
 
   @Test
   public void ofAnOddNumberTheMiddleCounts() {
-    StepTimes times = new StepTimes(1);
+    StepTimes times = new StepTimes(1, 1);
     double[] seconds = {0.5, 0.25, 4};
     for (int i = 0; i < seconds.length; i++) {
       interval(times, 2 + i, 1, seconds[i]);
@@ -28,7 +28,7 @@ public class StepTimesTest {
 
   @Test
   public void ofAnEvenNumberTheMeanOfTheMiddleTwo() {
-    StepTimes times = new StepTimes(1);
+    StepTimes times = new StepTimes(1, 1);
     double[] seconds = {0.3, 9, 0.1, 0.2};
     for (int i = 0; i < seconds.length; i++) {
       interval(times, 2 + i, 1, seconds[i]);
@@ -40,7 +40,7 @@ public class StepTimesTest {
 
   @Test
   public void oneIsItsOwnMedian() {
-    StepTimes times = new StepTimes(1);
+    StepTimes times = new StepTimes(1, 1);
     interval(times, 2, 1, 0.02);
     assertEquals(
         times.summary(32),
@@ -50,7 +50,7 @@ public class StepTimesTest {
   /** Its time is a step's; one that begins within the warm-up does not count. */
   @Test
   public void intervalsOfSeveralSteps() {
-    StepTimes times = new StepTimes(10);
+    StepTimes times = new StepTimes(10, 1);
     interval(times, 1, 1, 70);
     interval(times, 8, 7, 60);
     interval(times, 13, 5, 50);

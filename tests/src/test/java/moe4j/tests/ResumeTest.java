@@ -194,7 +194,7 @@ public class ResumeTest {
         evaluations.stream()
             .map(line -> line.get("set").asText() + " " + line.get("step").asInt())
             .toList(),
-        List.of("iteration 7", "iteration 14", "validation set 14", "test set 14"));
+        List.of("iteration 7", "iteration 14", "validation set again 14", "test set 14"));
     assertNotEquals(evaluations.get(1).get("values"), evaluations.get(2).get("values"));
     JsonNode manifest =
         new ObjectMapper().readTree(run.resolve("iter_0000014/manifest.json").toFile());

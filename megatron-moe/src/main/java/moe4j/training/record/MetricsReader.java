@@ -40,8 +40,7 @@ public final class MetricsReader {
     }
     RunConfig config = null;
     List<Point> train = new ArrayList<>();
-    List<Point> validation = new ArrayList<>();
-    List<Point> test = new ArrayList<>();
+    Evaluations evaluations = new Evaluations();
     List<LoadPoint> load = new ArrayList<>();
     Optional<String> end = Optional.empty();
     for (int i = 0; i < lines.size(); i++) {
@@ -50,9 +49,7 @@ public final class MetricsReader {
         switch (lines.get(i).kind()) {
           case MetricsFile.CONFIG -> config = config(json);
           case MetricsFile.TRAIN -> train.add(point(json));
-          case MetricsFile.VALIDATION ->
-              (json.path("set").asText().equals(ValidationRecord.Set.TEST.key) ? test : validation)
-                  .add(point(json));
+          case MetricsFile.VALIDATION -> evaluations.add(json.path("set").asText(), point(json));
           case MetricsFile.EXPERT_LOAD -> load.add(new LoadPoint(moment(json), load(json)));
           case MetricsFile.END -> end = Optional.of(json.path("reason").asText());
           default -> throw new IllegalArgumentException("unknown kind " + lines.get(i).kind());
@@ -65,7 +62,42 @@ public final class MetricsReader {
       throw new IOException(file + " has no configuration line, so it is no run's record");
     }
     return new RunHistory(
-        file.toAbsolutePath().getParent(), config, train, validation, test, load, end);
+        file.toAbsolutePath().getParent(),
+        config,
+        train,
+        evaluations.validation,
+        evaluations.test,
+        load,
+        end);
+  }
+
+  /**
+   * Evaluations as they are read. A step has one validation loss: where one was taken in the course
+   * of training, what the end of the run took on other samples is no point of the curve. Records of
+   * earlier versions do not tell the two apart but by their order.
+   */
+  private static final class Evaluations {
+    private final List<Point> validation = new ArrayList<>();
+    private final List<Point> test = new ArrayList<>();
+    private boolean lastInCourse;
+
+    void add(String set, Point point) {
+      if (set.equals(ValidationRecord.Set.TEST.key)) {
+        test.add(point);
+        return;
+      }
+      int last = validation.size() - 1;
+      boolean again = last >= 0 && validation.get(last).at().step() == point.at().step();
+      boolean inCourse = set.equals(ValidationRecord.Set.TRAINING.key);
+      if (again && !inCourse && (lastInCourse || set.equals(ValidationRecord.Set.AGAIN.key))) {
+        return;
+      }
+      if (again) {
+        validation.remove(last);
+      }
+      validation.add(point);
+      lastInCourse = inCourse;
+    }
   }
 
   private static RunConfig config(JsonNode json) {

@@ -1,8 +1,6 @@
 package moe4j.training.record;
 
-import java.io.Closeable;
 import java.io.IOException;
-import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -23,9 +21,8 @@ import java.util.function.LongSupplier;
  * <p>Kinds: {@code config}, {@code train} and {@code validation} (with {@code values} by the keys
  * of the log line), {@code expert_load}, {@code end}.
  */
-public final class MetricsWriter implements Closeable {
-  private final Path file;
-  private final FileChannel channel;
+public final class MetricsWriter implements RunRecord {
+  private final WholeRecords records;
   private final RunConfig config;
   private final LongSupplier nanoTime;
   private final double wallBefore;
@@ -33,12 +30,13 @@ public final class MetricsWriter implements Closeable {
 
   private MetricsWriter(Path file, RunConfig config, double wallBefore, LongSupplier nanoTime)
       throws IOException {
-    this.file = file;
     this.config = config;
     this.wallBefore = wallBefore;
     this.nanoTime = nanoTime;
     this.opened = nanoTime.getAsLong();
-    this.channel = FileChannel.open(file, StandardOpenOption.CREATE, StandardOpenOption.APPEND);
+    this.records =
+        new WholeRecords(
+            file, FileChannel.open(file, StandardOpenOption.CREATE, StandardOpenOption.APPEND));
   }
 
   /**
@@ -95,7 +93,12 @@ public final class MetricsWriter implements Closeable {
         }
       }
       Path beside = directory.resolve(MetricsFile.NAME + ".tmp");
-      Files.writeString(beside, kept);
+      try {
+        Files.writeString(beside, kept);
+      } catch (IOException e) {
+        Files.deleteIfExists(beside);
+        throw WholeRecords.named(file, e);
+      }
       Files.move(beside, file, StandardCopyOption.ATOMIC_MOVE, StandardCopyOption.REPLACE_EXISTING);
     }
     MetricsWriter writer = new MetricsWriter(file, config, wall, nanoTime);
@@ -108,9 +111,9 @@ public final class MetricsWriter implements Closeable {
     return directory.resolve(MetricsFile.NAME);
   }
 
-  /** Where the record is written. */
+  @Override
   public Path file() {
-    return file;
+    return records.file();
   }
 
   /** Seconds since the run began, without the pauses between its sessions. */
@@ -131,7 +134,7 @@ public final class MetricsWriter implements Closeable {
     write(line);
   }
 
-  /** Records a log interval. */
+  @Override
   public void train(IterationRecord record) throws IOException {
     Map<String, Object> line =
         line(MetricsFile.TRAIN, record.iteration(), record.consumedSamples());
@@ -139,7 +142,7 @@ public final class MetricsWriter implements Closeable {
     write(line);
   }
 
-  /** Records an evaluation. */
+  @Override
   public void validation(ValidationRecord record) throws IOException {
     Map<String, Object> line =
         line(MetricsFile.VALIDATION, record.iteration(), record.consumedSamples());
@@ -153,6 +156,7 @@ public final class MetricsWriter implements Closeable {
    * tokens}, {@code dropped}, {@code losses} and {@code figures}, and for people also {@code cv}
    * and {@code max_over_mean}, which follow from the tokens.
    */
+  @Override
   public void expertLoad(int step, long consumedSamples, ExpertLoad load) throws IOException {
     Map<String, Object> line = line(MetricsFile.EXPERT_LOAD, step, consumedSamples);
     line.put("layers", load.layers().stream().map(MetricsWriter::layer).toList());
@@ -175,7 +179,7 @@ public final class MetricsWriter implements Closeable {
     return Math.round(value * 1e4) / 1e4;
   }
 
-  /** Records that the run ended, and why. */
+  @Override
   public void end(int step, long consumedSamples, String reason) throws IOException {
     Map<String, Object> line = line(MetricsFile.END, step, consumedSamples);
     line.put("reason", reason);
@@ -194,14 +198,11 @@ public final class MetricsWriter implements Closeable {
 
   private void write(Map<String, Object> line) throws IOException {
     String text = MetricsFile.JSON.writeValueAsString(line) + "\n";
-    ByteBuffer bytes = ByteBuffer.wrap(text.getBytes(StandardCharsets.UTF_8));
-    while (bytes.hasRemaining()) {
-      channel.write(bytes);
-    }
+    records.append(text.getBytes(StandardCharsets.UTF_8));
   }
 
   @Override
   public void close() throws IOException {
-    channel.close();
+    records.close();
   }
 }

@@ -1,11 +1,9 @@
 package moe4j.training.record;
 
 import java.io.ByteArrayOutputStream;
-import java.io.Closeable;
 import java.io.IOException;
 import java.net.InetAddress;
 import java.net.UnknownHostException;
-import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -21,12 +19,11 @@ import java.util.zip.CRC32C;
  * tensorflow/core/util/event.proto. Every record is handed to the operating system at once. Tags
  * are Megatron's.
  */
-public final class TensorBoardWriter implements Closeable {
+public final class TensorBoardWriter implements RunRecord {
   private static final int DT_STRING = 7;
 
-  private final Path file;
   private final Clock clock;
-  private final FileChannel channel;
+  private final WholeRecords records;
 
   TensorBoardWriter(Path directory, Clock clock) throws IOException {
     Files.createDirectories(directory);
@@ -41,9 +38,10 @@ public final class TensorBoardWriter implements Closeable {
     for (int i = 1; Files.exists(free); i++) {
       free = directory.resolve(stem + "." + i);
     }
-    this.file = free;
     this.clock = clock;
-    this.channel = FileChannel.open(free, StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE);
+    this.records =
+        new WholeRecords(
+            free, FileChannel.open(free, StandardOpenOption.CREATE_NEW, StandardOpenOption.APPEND));
     write(event(0).text(3, "brain.Event:2"));
   }
 
@@ -67,9 +65,9 @@ public final class TensorBoardWriter implements Closeable {
     }
   }
 
-  /** Where the events are written. */
+  @Override
   public Path file() {
-    return file;
+    return records.file();
   }
 
   /** One point of a curve. */
@@ -130,6 +128,7 @@ public final class TensorBoardWriter implements Closeable {
   }
 
   /** A log interval's values under Megatron's tags, by step and by samples. */
+  @Override
   public void train(IterationRecord it) throws IOException {
     both("learning-rate", it.learningRate(), it);
     both("batch-size", (double) it.globalBatchSize(), it);
@@ -155,8 +154,12 @@ public final class TensorBoardWriter implements Closeable {
     }
   }
 
-  /** An evaluation's losses and perplexities under Megatron's tags. */
+  /** An evaluation's losses and perplexities under Megatron's tags, one a step. */
+  @Override
   public void validation(ValidationRecord record) throws IOException {
+    if (record.set() == ValidationRecord.Set.AGAIN) {
+      return;
+    }
     String set = record.set() == ValidationRecord.Set.TEST ? " test" : " validation";
     for (Map.Entry<String, Double> loss : record.losses().entrySet()) {
       String tag = loss.getKey() + set;
@@ -172,7 +175,8 @@ public final class TensorBoardWriter implements Closeable {
    * What the experts of each layer did: the load's figures, each expert's load over the mean as a
    * histogram, and the layer's losses and figures.
    */
-  public void expertLoad(int step, ExpertLoad load) throws IOException {
+  @Override
+  public void expertLoad(int step, long consumedSamples, ExpertLoad load) throws IOException {
     for (ExpertLoad.Layer layer : load.layers()) {
       String of = "_layer_" + layer.layer();
       scalar("moe/max-mean-expert-load" + of, layer.maxOverMean(), step);
@@ -191,6 +195,10 @@ public final class TensorBoardWriter implements Closeable {
       histogram("moe/expert-load" + of, relative, step);
     }
   }
+
+  /** An event file ends as it is. */
+  @Override
+  public void end(int step, long consumedSamples, String reason) {}
 
   private static String dashed(String name) {
     return name.replace(' ', '-');
@@ -219,10 +227,7 @@ public final class TensorBoardWriter implements Closeable {
   }
 
   private void write(ProtoBytes event) throws IOException {
-    ByteBuffer record = ByteBuffer.wrap(frame(event.toByteArray()));
-    while (record.hasRemaining()) {
-      channel.write(record);
-    }
+    records.append(frame(event.toByteArray()));
   }
 
   /** A payload in TFRecord's frame. */
@@ -245,6 +250,6 @@ public final class TensorBoardWriter implements Closeable {
 
   @Override
   public void close() throws IOException {
-    channel.close();
+    records.close();
   }
 }

@@ -19,8 +19,13 @@ public record ValidationRecord(
   public enum Set {
     /** The validation set, in the course of training. */
     TRAINING("iteration", ""),
-    /** The validation set, at the end. */
+    /** The validation set, at the end of a run whose last step no other evaluation followed. */
     VALIDATION("validation set", " on validation set"),
+    /**
+     * The validation set once more, as Megatron does at the end: on other samples than those that
+     * gave the last step's validation loss, and on no curve.
+     */
+    AGAIN("validation set again", " on validation set"),
     /** The test set, at the end. */
     TEST("test set", " on test set");
 

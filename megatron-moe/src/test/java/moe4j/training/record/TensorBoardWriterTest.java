@@ -134,7 +134,7 @@ public class TensorBoardWriterTest {
     try (TensorBoardWriter writer = TensorBoardWriter.create(directory)) {
       for (int step = 1; step <= 50; step++) {
         writer.train(MadeUpRun.iteration(step, 50, 8, random));
-        writer.expertLoad(step, MadeUpRun.load(step, 4, 8, random));
+        writer.expertLoad(step, 16 * step, MadeUpRun.load(step, 4, 8, random));
       }
       writer.validation(
           new ValidationRecord(50, 800, ValidationRecord.Set.TEST, Map.of("lm loss", 1.5)));
@@ -174,7 +174,7 @@ public class TensorBoardWriterTest {
     Clock clock = Clock.fixed(Instant.ofEpochSecond(1_700_000_000), ZoneOffset.UTC);
     try (TensorBoardWriter writer = new TensorBoardWriter(directory.resolve("a"), clock);
         TensorBoardWriter expected = new TensorBoardWriter(directory.resolve("b"), clock)) {
-      writer.expertLoad(30, new ExpertLoad(List.of(layer)));
+      writer.expertLoad(30, 480, new ExpertLoad(List.of(layer)));
       expected.scalar("moe/max-mean-expert-load_layer_7", 3, 30);
       expected.scalar("moe/expert-load-cv_layer_7", Math.sqrt(1.5), 30);
       expected.scalar("moe/dropped-share_layer_7", 0.2, 30);

@@ -1,10 +1,10 @@
 package moe4j.examples.transformerxl;
 
 import java.io.IOException;
-import java.io.UncheckedIOException;
 import java.math.BigDecimal;
 import java.math.MathContext;
 import java.math.RoundingMode;
+import java.nio.file.FileSystemException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
@@ -18,12 +18,16 @@ import moe4j.training.record.IterationRecord;
 import moe4j.training.record.PythonFormat;
 import moe4j.training.record.ValidationRecord;
 import moe4j.transformer.ParameterSet;
+import org.apache.logging.log4j.LogManager;
+import org.apache.logging.log4j.Logger;
 
 /**
  * The lines of upstream's train.py, on the console and in {@code log.txt}: what parses its logs
  * parses ours. What upstream does not print stands behind what it does.
  */
 final class UpstreamLog implements LogLines {
+  private static final Logger LOG = LogManager.getLogger(UpstreamLog.class);
+
   /** The file in {@code --work-dir}. */
   static final String FILE = "log.txt";
 
@@ -32,7 +36,6 @@ final class UpstreamLog implements LogLines {
   private final int evalInterval;
   private final LongSupplier nanoTime;
   private long evaluationStart;
-  private int evaluated;
 
   /**
    * Lines of a run.
@@ -47,6 +50,12 @@ final class UpstreamLog implements LogLines {
     this.evalInterval = evalInterval;
     this.nanoTime = nanoTime;
     this.evaluationStart = nanoTime.getAsLong();
+  }
+
+  private static String reason(IOException e) {
+    return e instanceof FileSystemException f && f.getReason() != null
+        ? f.getReason()
+        : e.getMessage();
   }
 
   /** A loss in nats as bits a symbol. */
@@ -144,11 +153,10 @@ final class UpstreamLog implements LogLines {
               format("| End of training | test loss %s | test bpc %s", loss52, bpc95),
               equals));
     }
-    if (record.set() == ValidationRecord.Set.VALIDATION && record.iteration() == evaluated) {
+    if (record.set() == ValidationRecord.Set.AGAIN) {
       // At the end of a run whose last step was followed by one.
       return List.of();
     }
-    evaluated = record.iteration();
     long now = nanoTime.getAsLong();
     double seconds = (now - evaluationStart) * 1e-9;
     evaluationStart = now;
@@ -202,7 +210,8 @@ final class UpstreamLog implements LogLines {
         Files.createDirectories(file.toAbsolutePath().getParent());
         Files.write(file, lines, StandardOpenOption.CREATE, StandardOpenOption.APPEND);
       } catch (IOException e) {
-        throw new UncheckedIOException("%s: %s".formatted(file, e.getMessage()), e);
+        // The same lines are on the console: no reason to lose what is learnt.
+        LOG.warn("{}: {}; lines are missing there, and the run goes on", file, reason(e));
       }
     }
     return lines;

@@ -166,8 +166,7 @@ public class UpstreamLogTest {
         log.validation(validation(8000, ValidationRecord.Set.TRAINING, 0.735)).get(1),
         "| Eval   2 at step     8000 | time: 400.00s | valid loss  0.73 | bpc   1.06038");
     // The end of the run comes behind the same step: it was said.
-    assertEquals(
-        log.validation(validation(8000, ValidationRecord.Set.VALIDATION, 0.735)), List.of());
+    assertEquals(log.validation(validation(8000, ValidationRecord.Set.AGAIN, 0.735)), List.of());
     nanos += 1_000_000_000L;
     assertEquals(
         log.validation(validation(8001, ValidationRecord.Set.VALIDATION, 0.7)).get(1),

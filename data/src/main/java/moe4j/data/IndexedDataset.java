@@ -198,25 +198,63 @@ public final class IndexedDataset implements TokenSource {
 
   @Override
   public void get(int sequence, int offset, int count, long[] dst, int at) {
-    long from = byteAt(sequence, offset, count);
-    for (int i = 0; i < count; i++) {
-      dst[at + i] = token(from + (long) i * dtype.size);
+    try {
+      long from = byteAt(sequence, offset, count);
+      for (int i = 0; i < count; i++) {
+        dst[at + i] = token(from + (long) i * dtype.size);
+      }
+      checkWhole();
+    } catch (InternalError e) {
+      throw unread(e);
     }
   }
 
   /**
    * Copies tokens {@code offset..offset+count-1} of a sequence to {@code dst[at..]}.
    *
-   * @throws UncheckedIOException if one is beyond an int
+   * @throws UncheckedIOException if one is beyond an int, or a file was cut
    */
   public void get(int sequence, int offset, int count, int[] dst, int at) {
-    long from = byteAt(sequence, offset, count);
-    for (int i = 0; i < count; i++) {
-      long token = token(from + (long) i * dtype.size);
-      dst[at + i] = (int) token;
-      if (token != dst[at + i]) {
-        throw broken("%s holds the token %d, which is no int".formatted(where(sequence), token));
+    try {
+      long from = byteAt(sequence, offset, count);
+      for (int i = 0; i < count; i++) {
+        long token = token(from + (long) i * dtype.size);
+        dst[at + i] = (int) token;
+        if (token != dst[at + i]) {
+          throw broken("%s holds the token %d, which is no int".formatted(where(sequence), token));
+        }
       }
+      checkWhole();
+    } catch (InternalError e) {
+      throw unread(e);
+    }
+  }
+
+  /**
+   * What the virtual machine throws where a mapped file's page is gone: which one, it cannot say,
+   * and compiled code may come to the next call before it does.
+   */
+  private UncheckedIOException unread(InternalError e) {
+    checkWhole();
+    return broken("%s.bin could not be read: %s".formatted(prefix, e.getMessage()));
+  }
+
+  /** Behind every read: what lay behind a cut file's new end was read as zeros, or not at all. */
+  private void checkWhole() {
+    checkWhole(".bin", bin);
+    checkWhole(".idx", idx);
+  }
+
+  private void checkWhole(String suffix, MappedFile file) {
+    try {
+      long now = file.sizeNow();
+      if (now < file.size()) {
+        throw broken(
+            "%s%s was cut while it was in use: it has %d bytes and had %d"
+                .formatted(prefix, suffix, now, file.size()));
+      }
+    } catch (IOException e) {
+      throw new UncheckedIOException(prefix + suffix + ": " + e.getMessage(), e);
     }
   }
 

@@ -1,6 +1,7 @@
 package moe4j.data;
 
 import java.io.IOException;
+import java.io.RandomAccessFile;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.channels.FileChannel;
@@ -19,10 +20,14 @@ final class MappedFile {
   private final int chunkBits;
   private final long size;
 
-  private MappedFile(ByteBuffer[] chunks, int chunkBits, long size) {
+  /** Tells the length: a channel would close where a reader's thread is interrupted. */
+  private final RandomAccessFile file;
+
+  private MappedFile(ByteBuffer[] chunks, int chunkBits, long size, RandomAccessFile file) {
     this.chunks = chunks;
     this.chunkBits = chunkBits;
     this.size = size;
+    this.file = file;
   }
 
   static MappedFile open(Path path, int chunkBits) throws IOException {
@@ -36,12 +41,20 @@ final class MappedFile {
             file.map(FileChannel.MapMode.READ_ONLY, from, Math.min(chunkSize, size - from))
                 .order(ByteOrder.LITTLE_ENDIAN);
       }
-      return new MappedFile(chunks, chunkBits, size);
+      return new MappedFile(chunks, chunkBits, size, new RandomAccessFile(path.toFile(), "r"));
     }
   }
 
   long size() {
     return size;
+  }
+
+  /**
+   * The bytes there are now. Where a file has lost its end, what is read there is zeros or an
+   * {@link InternalError}: whoever has read asks for this.
+   */
+  long sizeNow() throws IOException {
+    return file.length();
   }
 
   byte getByte(long at) {

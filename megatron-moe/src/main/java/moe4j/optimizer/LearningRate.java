@@ -23,8 +23,8 @@ public final class LearningRate {
    * @param batch samples a step
    * @param trainIters steps of the run, or null where the run is counted in samples
    * @param trainSamples samples of the run, or null where it is counted in steps
-   * @throws IllegalArgumentException if flags count in another unit than the run, or the warm-up is
-   *     no shorter than the decay
+   * @throws IllegalArgumentException if flags count in another unit than the run, the warm-up is no
+   *     shorter than the decay, or WSD's last part begins before the warm-up's end
    */
   public LearningRate(OptimizerConfig config, int batch, Integer trainIters, Long trainSamples) {
     this.config = config;
@@ -49,10 +49,30 @@ public final class LearningRate {
       this.warmup = warmup(config.lrWarmupSamples());
       this.wsdDecay = config.lrWsdDecaySamples() == null ? 0 : config.lrWsdDecaySamples();
     }
+    boolean iterations = trainIters != null;
+    double unit = iterations ? batch : 1;
+    String decays =
+        "the %.0f %s of the learning rate's schedule (%s)"
+            .formatted(
+                decay / unit,
+                iterations ? "iterations" : "samples",
+                iterations
+                    ? config.lrDecayIters() != null ? "--lr-decay-iters" : "--train-iters"
+                    : config.lrDecaySamples() != null ? "--lr-decay-samples" : "--train-samples");
     if (warmup > 0 && warmup >= decay) {
       throw new IllegalArgumentException(
-          "the learning rate's warm-up of %.0f samples is no shorter than its decay of %d"
-              .formatted(warmup, decay));
+          "%s %.0f: the warm-up leaves nothing of %s"
+              .formatted(
+                  iterations ? "--lr-warmup-iters" : "--lr-warmup-samples", warmup / unit, decays));
+    }
+    if (config.lrDecayStyle().equals("WSD") && wsdDecay > decay - warmup) {
+      throw new IllegalArgumentException(
+          "%s %.0f: the decay at the end would begin before the warm-up's end, of %s and a warm-up of %.0f"
+              .formatted(
+                  iterations ? "--lr-wsd-decay-iters" : "--lr-wsd-decay-samples",
+                  wsdDecay / unit,
+                  decays,
+                  warmup / unit));
     }
   }
 

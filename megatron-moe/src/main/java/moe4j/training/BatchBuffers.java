@@ -21,7 +21,12 @@ public final class BatchBuffers implements AutoCloseable {
    * @param positions whether positions differ from 0 to S - 1
    * @param documents whether attention stays within documents
    */
-  public record Form(Device device, int rows, int sequence, boolean positions, boolean documents) {}
+  public record Form(Device device, int rows, int sequence, boolean positions, boolean documents) {
+    /** The same of another number of samples. */
+    Form withRows(int other) {
+      return new Form(device, other, sequence, positions, documents);
+    }
+  }
 
   private final Form form;
   private final List<Tensor> owned = new ArrayList<>();

@@ -71,7 +71,8 @@ public final class BatchLoader implements AutoCloseable {
       if (item.failure() instanceof RuntimeException failure) {
         throw failure;
       } else if (item.failure() != null) {
-        throw new IllegalStateException("reading samples ahead failed", item.failure());
+        throw new IllegalStateException(
+            "reading samples ahead failed: " + item.failure(), item.failure());
       }
       lent = item.batch();
       return lent;

@@ -39,12 +39,12 @@ public final class Evaluator implements AutoCloseable {
     Device device = buffers.form().device();
     this.sum = Scopes.keep(() -> Tensors.zeros(ScalarType.Double, device));
     this.count = Scopes.keep(() -> Tensors.zeros(ScalarType.Double, device));
-    this.piece = work.piece("evaluation", () -> Scopes.run(this::batch), () -> {});
+    this.piece = work.piece("evaluation", () -> Scopes.run(() -> add(buffers)), () -> {});
   }
 
-  private void batch() {
+  private void add(BatchBuffers from) {
     try (NoGradGuard guard = new NoGradGuard()) {
-      Batch batch = buffers.batch();
+      Batch batch = from.batch();
       Tensor losses = model.loss(batch, Pass.evaluation());
       sum.add_(losses.mul(batch.lossMask()).sum());
       count.add_(batch.lossMask().sum());
@@ -53,25 +53,47 @@ public final class Evaluator implements AutoCloseable {
 
   /**
    * The mean loss over the tokens that count. Data-parallel ranks take turns, a batch each, and all
-   * get the same mean.
+   * get the same mean. Samples that fill no batch are a smaller one: a sample weighs the same
+   * however many go through the model at once.
    *
    * @param first the first sample's number; samples are taken in order
-   * @param samples how many, a multiple of the buffers' rows, times the ranks
+   * @param samples how many; among several ranks a multiple of the buffers' rows, times the ranks
    */
   public double loss(SampleDataset dataset, long first, long samples) {
     int rows = buffers.form().rows();
-    MegatronSampler sampler =
-        new MegatronSampler("evaluation", dataset.size(), first, rows, data.rank(), data.size());
+    int rest = (int) (samples % ((long) rows * data.size()));
+    if (rest > 0 && !data.isAlone()) {
+      throw new IllegalArgumentException(
+          "%d samples to evaluate are no multiple of %d for each of %d ranks"
+              .formatted(samples, rows, data.size()));
+    }
     sum.zero_();
     count.zero_();
-    try (BatchLoader loader = new BatchLoader(dataset, sampler, buffers.form())) {
-      for (long done = 0; done < samples; done += (long) rows * data.size()) {
-        buffers.load(loader.next());
-        piece.run();
+    addBatches(dataset, first, samples - rest, buffers, piece::run);
+    if (rest > 0) {
+      try (BatchBuffers fewer = new BatchBuffers(buffers.form().withRows(rest))) {
+        addBatches(
+            dataset, first + samples - rest, rest, fewer, () -> Scopes.run(() -> add(fewer)));
       }
-      data.allReduce(sum, Group.Reduction.SUM).await();
-      data.allReduce(count, Group.Reduction.SUM).await();
-      return Tensors.item(sum) / Math.max(1, Tensors.item(count));
+    }
+    data.allReduce(sum, Group.Reduction.SUM).await();
+    data.allReduce(count, Group.Reduction.SUM).await();
+    return Tensors.item(sum) / Math.max(1, Tensors.item(count));
+  }
+
+  private void addBatches(
+      SampleDataset dataset, long first, long samples, BatchBuffers into, Runnable add) {
+    if (samples == 0) {
+      return;
+    }
+    int rows = into.form().rows();
+    MegatronSampler sampler =
+        new MegatronSampler("evaluation", dataset.size(), first, rows, data.rank(), data.size());
+    try (BatchLoader loader = new BatchLoader(dataset, sampler, into.form())) {
+      for (long done = 0; done < samples; done += (long) rows * data.size()) {
+        into.load(loader.next());
+        add.run();
+      }
     }
   }
 

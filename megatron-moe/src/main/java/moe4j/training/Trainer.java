@@ -1,6 +1,7 @@
 package moe4j.training;
 
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.util.List;
 import java.util.Optional;
 import java.util.function.Consumer;
@@ -234,12 +235,23 @@ public final class Trainer implements AutoCloseable {
               data.size());
       try (BatchLoader loader = new BatchLoader(datasets.train(), sampler, buffers.form())) {
         end = loop(loader, steps);
+      } catch (DataFailure failure) {
+        throw afterSaving(failure.reason);
       }
     }
     reportRest();
     if (!state.equals(saved)) {
       save();
     }
+    try {
+      evaluateAtEnd(end);
+    } catch (DataFailure failure) {
+      throw failure.reason;
+    }
+    return end;
+  }
+
+  private void evaluateAtEnd(End end) throws IOException {
     if (end == End.COMPLETE) {
       evaluate(EvaluationPart.VALIDATION, datasets.valid(), true);
       if (best != null && datasets.test() != null) {
@@ -250,7 +262,43 @@ public final class Trainer implements AutoCloseable {
       }
       evaluate(EvaluationPart.TEST, datasets.test(), true);
     }
-    return end;
+  }
+
+  /** Data could not be read, through no fault of the steps before. */
+  private static final class DataFailure extends RuntimeException {
+    private static final long serialVersionUID = 1;
+    private final transient RuntimeException reason;
+
+    DataFailure(RuntimeException reason) {
+      super(reason);
+      this.reason = reason;
+    }
+  }
+
+  private static HostBatch read(BatchLoader loader) {
+    try {
+      return loader.next();
+    } catch (RuntimeException e) {
+      throw new DataFailure(e);
+    }
+  }
+
+  /**
+   * Keeps what was learnt up to the last whole step. Of several ranks one alone cannot save: the
+   * others are within a step, and end when they hear of it.
+   */
+  private RuntimeException afterSaving(RuntimeException reason) {
+    if (!world.isAlone() || state.equals(saved)) {
+      return reason;
+    }
+    try {
+      reportRest();
+      save();
+    } catch (IOException | RuntimeException e) {
+      reason.addSuppressed(e);
+      listener.say("what was learnt up to then could not be saved: " + e.getMessage());
+    }
+    return reason;
   }
 
   private End loop(BatchLoader loader, int steps) throws IOException {
@@ -293,7 +341,7 @@ public final class Trainer implements AutoCloseable {
     profile.beforeStep(state.iteration());
     int microBatches = training.microBatches() / data.size();
     for (int i = 0; i < microBatches; i++) {
-      deviceStep.microBatch(loader.next(), state.iteration(), i);
+      deviceStep.microBatch(read(loader), state.iteration(), i);
     }
     long scheduled = state.scheduledSamples();
     long unlessTaken = scheduled - (long) skips.pending() * training.globalBatchSize();
@@ -391,7 +439,7 @@ public final class Trainer implements AutoCloseable {
       // A whole set has one loss as long as the model is the same.
       return;
     }
-    double loss = evaluator.loss(dataset, goesOn ? state.consumedValidSamples() : 0, samples);
+    double loss = loss(dataset, goesOn ? state.consumedValidSamples() : 0, samples);
     if (goesOn && !last) {
       state = state.validated(samples);
     }
@@ -403,6 +451,14 @@ public final class Trainer implements AutoCloseable {
     String kept = best == null || !validation || again ? null : best.offer(state, loss);
     if (kept != null) {
       listener.saved(state, kept);
+    }
+  }
+
+  private double loss(SampleDataset dataset, long first, long samples) {
+    try {
+      return evaluator.loss(dataset, first, samples);
+    } catch (UncheckedIOException e) {
+      throw new DataFailure(e);
     }
   }
 

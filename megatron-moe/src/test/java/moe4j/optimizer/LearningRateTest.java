@@ -69,6 +69,44 @@ public class LearningRateTest {
         expectThrows(
                 IllegalArgumentException.class, () -> schedule("--lr-warmup-iters 25", 4, 25, null))
             .getMessage(),
-        "the learning rate's warm-up of 100 samples is no shorter than its decay of 100");
+        "--lr-warmup-iters 25: the warm-up leaves nothing of the 25 iterations of the learning"
+            + " rate's schedule (--train-iters)");
+    assertEquals(
+        expectThrows(
+                IllegalArgumentException.class,
+                () -> schedule("--lr-warmup-samples 70 --lr-decay-samples 60", 4, null, 100L))
+            .getMessage(),
+        "--lr-warmup-samples 70: the warm-up leaves nothing of the 60 samples of the learning"
+            + " rate's schedule (--lr-decay-samples)");
+  }
+
+  /** It would begin in the middle of its fall. */
+  @Test
+  public void aLastPartThatIsLongerThanTheRunIsRefused() {
+    String wsd = "--lr-decay-style WSD ";
+    assertEquals(
+        expectThrows(
+                IllegalArgumentException.class,
+                () -> schedule(wsd + "--lr-wsd-decay-iters 101", 4, 100, null))
+            .getMessage(),
+        "--lr-wsd-decay-iters 101: the decay at the end would begin before the warm-up's end, of"
+            + " the 100 iterations of the learning rate's schedule (--train-iters) and a warm-up"
+            + " of 0");
+    assertEquals(
+        expectThrows(
+                IllegalArgumentException.class,
+                () ->
+                    schedule(
+                        wsd + "--lr-wsd-decay-samples 91 --lr-warmup-samples 10", 4, null, 100L))
+            .getMessage(),
+        "--lr-wsd-decay-samples 91: the decay at the end would begin before the warm-up's end, of"
+            + " the 100 samples of the learning rate's schedule (--train-samples) and a warm-up of"
+            + " 10");
+    assertEquals(schedule(wsd + "--lr-wsd-decay-iters 100", 4, 100, null).at(0), 1e-3, 1e-15);
+    LearningRate rate =
+        schedule(wsd + "--lr-wsd-decay-samples 90 --lr-warmup-samples 10", 4, null, 100L);
+    assertEquals(rate.at(10), 1e-3, 1e-15);
+    // A schedule may be longer than the run, which is then a part of it.
+    schedule(wsd + "--lr-wsd-decay-iters 150 --lr-decay-iters 200", 4, 100, null).at(0);
   }
 }

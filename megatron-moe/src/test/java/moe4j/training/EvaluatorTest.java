@@ -50,4 +50,20 @@ public class EvaluatorTest {
     }
     assertTrue(Scopes.livePointers() <= before, Scopes.livePointers() + " > " + before);
   }
+
+  /** What fills no batch is evaluated in a smaller one: every sample weighs the same. */
+  @Test
+  public void everySampleCountsWhateverTheBatch() {
+    try (PointerScope scope = new PointerScope()) {
+      for (int rows : new int[] {1, 2, 3, 4, 11, 50}) {
+        BatchBuffers.Form form =
+            new BatchBuffers.Form(new Device("cpu"), rows, Numbered.SEQUENCE, true, true);
+        try (BatchBuffers buffers = new BatchBuffers(form);
+            Evaluator evaluator = new Evaluator(new Echo(), buffers)) {
+          assertEquals(evaluator.loss(new Numbered(31), 20, 11), 25.0, rows + " rows");
+          assertEquals(evaluator.loss(new Numbered(31), 0, 1), 0.0, rows + " rows");
+        }
+      }
+    }
+  }
 }

@@ -134,7 +134,8 @@ public class RunConfigTest {
       },
       {
         "--lr-warmup-iters 10",
-        "the learning rate's warm-up of 20 samples is no shorter than its decay of 20"
+        "--lr-warmup-iters 10: the warm-up leaves nothing of the 10 iterations of the learning"
+            + " rate's schedule (--train-iters)"
       },
       {
         "--num-experts 4 --moe-layer-freq [0]*1+[1]*2",

@@ -8,7 +8,9 @@ import java.util.OptionalLong;
 import moe4j.cli.Command;
 import moe4j.config.Flag;
 import moe4j.config.Flags;
+import moe4j.data.Blend;
 import moe4j.data.DataConfig;
+import moe4j.data.DataSource;
 import moe4j.data.GptDatasets;
 import moe4j.data.Part;
 import moe4j.data.SampleCounts;
@@ -90,10 +92,18 @@ public final class EvaluateCommand implements Command {
       DataFlags flags =
           checkpoint.data().elsewhere(options.dataPath(), options.split(), options.dataCachePath());
       SampleDataset dataset = dataset(options, flags, sequence, checkpoint.tokenizer());
-      long wanted =
-          options.samples() == null ? dataset.size() : Math.min(options.samples(), dataset.size());
-      int rows = (int) Math.min(options.microBatchSize(), wanted);
-      long samples = wanted / rows * rows;
+      long samples = dataset.size();
+      if (options.samples() != null && options.samples() > samples) {
+        LOG.warn(
+            "--samples {}: the {} part has {} sequences of {} tokens; all of them are evaluated",
+            options.samples(),
+            options.part(),
+            samples,
+            sequence);
+      } else if (options.samples() != null) {
+        samples = options.samples();
+      }
+      int rows = (int) Math.min(options.microBatchSize(), samples);
       BatchBuffers.Form form =
           new BatchBuffers.Form(
               model.parameters().device(),
@@ -124,19 +134,12 @@ public final class EvaluateCommand implements Command {
   private static SampleDataset dataset(
       Options options, DataFlags flags, int sequence, Tokenizer tokenizer) throws IOException {
     Part part = Part.valueOf(options.part().toUpperCase(Locale.ROOT));
-    OptionalLong none = OptionalLong.empty();
-    OptionalLong wanted = options.samples() == null ? none : OptionalLong.of(options.samples());
-    OptionalLong nothing = OptionalLong.of(0);
-    DataConfig config =
-        GptTask.dataConfig(
-            flags,
-            new SampleCounts(
-                part == Part.TRAIN ? wanted : nothing,
-                part == Part.VALID ? wanted : nothing,
-                part == Part.TEST ? wanted : nothing),
-            sequence,
-            options.seed(),
-            tokenizer);
+    OptionalLong all = OptionalLong.empty();
+    DataConfig config = config(options, flags, part, all, sequence, tokenizer);
+    if (options.samples() != null && sharesOut(config.source(), part)) {
+      OptionalLong wanted = OptionalLong.of(options.samples());
+      config = config(options, flags, part, wanted, sequence, tokenizer);
+    }
     SampleDataset dataset = GptDatasets.build(config, sentence -> {}).of(part);
     if (dataset == null) {
       throw new IllegalArgumentException("the data have no %s part".formatted(options.part()));
@@ -147,5 +150,36 @@ public final class EvaluateCommand implements Command {
               .formatted(options.part(), sequence));
     }
     return dataset;
+  }
+
+  /** Whether a number of samples is what the data are made of: of others, each counts once. */
+  private static boolean sharesOut(DataSource source, Part part) {
+    if (source instanceof DataSource.Shared shared) {
+      return shared.blend().weights() != null;
+    } else if (source instanceof DataSource.PerPart perPart) {
+      Blend blend = perPart.blends().get(part);
+      return blend != null && blend.weights() != null;
+    }
+    return true;
+  }
+
+  private static DataConfig config(
+      Options options,
+      DataFlags flags,
+      Part part,
+      OptionalLong samples,
+      int sequence,
+      Tokenizer tokenizer)
+      throws IOException {
+    OptionalLong nothing = OptionalLong.of(0);
+    return GptTask.dataConfig(
+        flags,
+        new SampleCounts(
+            part == Part.TRAIN ? samples : nothing,
+            part == Part.VALID ? samples : nothing,
+            part == Part.TEST ? samples : nothing),
+        sequence,
+        options.seed(),
+        tokenizer);
   }
 }

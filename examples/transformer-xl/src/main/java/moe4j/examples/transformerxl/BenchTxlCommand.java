@@ -32,7 +32,7 @@ public final class BenchTxlCommand implements Command {
 
   @Override
   public String[] expand(String[] args) {
-    return Presets.expand(args);
+    return Presets.expandAndSay(args);
   }
 
   @Override

@@ -5,13 +5,19 @@ import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.function.Consumer;
 import moe4j.config.Flag;
+import moe4j.parallel.WorldEnvironment;
+import org.apache.logging.log4j.LogManager;
+import org.apache.logging.log4j.Logger;
 
 /**
  * Experiments by name. A preset stands for flags, before those that are typed: of a flag that
  * stands twice the last counts.
  */
 public final class Presets {
+  private static final Logger LOG = LogManager.getLogger(Presets.class);
+
   private static final Map<String, String> FLAGS = new LinkedHashMap<>();
 
   static {
@@ -53,8 +59,23 @@ public final class Presets {
 
   private Presets() {}
 
+  /** The same for a command: one of a run's processes says what gives way. */
+  static String[] expandAndSay(String[] args) {
+    boolean first = WorldEnvironment.of(System.getenv()).rank() == 0;
+    return expand(args, first ? LOG::info : sentence -> {});
+  }
+
   /** The command line with what its {@code --preset} stands for in front. */
   static String[] expand(String[] args) {
+    return expand(args, sentence -> {});
+  }
+
+  /**
+   * The same.
+   *
+   * @param say is told in a sentence which flags of the preset give way to what is typed
+   */
+  static String[] expand(String[] args, Consumer<String> say) {
     List<String> line = new ArrayList<>();
     for (int i = 0; i < args.length; i++) {
       String name =
@@ -62,15 +83,10 @@ public final class Presets {
               ? args[i].substring("--preset=".length())
               : args[i].equals("--preset") && i + 1 < args.length ? args[i + 1] : null;
       if (name != null && FLAGS.containsKey(name)) {
-        line.addAll(Arrays.asList(FLAGS.get(name).split(" ")));
+        line.addAll(
+            PresetLine.of(
+                name, Arrays.asList(FLAGS.get(name).split(" ")), Arrays.asList(args), say));
       }
-    }
-    // Data of one's own take the place of the preset's.
-    boolean ownFile =
-        Arrays.stream(args).anyMatch(a -> a.equals("--data-file") || a.startsWith("--data-file="));
-    int data = line.indexOf("--data");
-    if (ownFile && data >= 0) {
-      line.subList(data, data + 2).clear();
     }
     line.addAll(Arrays.asList(args));
     return line.toArray(new String[0]);

@@ -41,7 +41,7 @@ public final class PretrainTxlCommand implements Command {
 
   @Override
   public String[] expand(String[] args) {
-    return Presets.expand(args);
+    return Presets.expandAndSay(args);
   }
 
   @Override

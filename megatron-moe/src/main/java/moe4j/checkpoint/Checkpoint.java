@@ -4,11 +4,11 @@ import java.io.Closeable;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
+import java.nio.channels.FileChannel;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.FileSystemException;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Collection;
 import java.util.Comparator;
 import java.util.HashMap;
@@ -107,10 +107,17 @@ public final class Checkpoint implements Closeable {
 
   private static byte[] readText(Path directory) throws IOException {
     Path file = directory.resolve(Manifest.FILE_NAME);
-    try {
-      return Files.readAllBytes(file);
-    } catch (FileSystemException e) {
-      throw new IOException("cannot read " + file + ": " + Disk.reason(e), e);
+    try (FileChannel channel = Disk.openForReading(file)) {
+      long size = channel.size();
+      if (size > Manifest.MAX_BYTES) {
+        throw new IOException(
+            "%s has %d bytes; a manifest has at most %d".formatted(file, size, Manifest.MAX_BYTES));
+      }
+      ByteBuffer text = ByteBuffer.allocate((int) size);
+      while (text.hasRemaining() && channel.read(text) >= 0) {
+        // A read may give less than was asked for.
+      }
+      return Arrays.copyOf(text.array(), text.position());
     }
   }
 

@@ -24,9 +24,15 @@ final class Disk {
 
   private Disk() {}
 
-  /** Opens a file; a failure is a sentence that names it. */
+  /**
+   * Opens a file; a failure is a sentence that names it. A pipe or a device, which could be read
+   * without an end or not at all, is none.
+   */
   static FileChannel openForReading(Path path) throws IOException {
     try {
+      if (Files.exists(path) && !Files.isRegularFile(path)) {
+        throw new IOException("it is no regular file");
+      }
       return FileChannel.open(path, StandardOpenOption.READ);
     } catch (IOException e) {
       throw new IOException("cannot read " + path + ": " + reason(e), e);

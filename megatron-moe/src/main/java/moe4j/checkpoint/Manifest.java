@@ -4,6 +4,7 @@ import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.core.util.DefaultIndenter;
 import com.fasterxml.jackson.core.util.DefaultPrettyPrinter;
 import com.fasterxml.jackson.databind.DeserializationFeature;
+import com.fasterxml.jackson.databind.MapperFeature;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.json.JsonMapper;
 import java.io.IOException;
@@ -47,6 +48,9 @@ public record Manifest(
 
   static final String FILE_NAME = "manifest.json";
 
+  /** More than this is no manifest of ours: it is neither written nor read. */
+  static final int MAX_BYTES = 64 << 20;
+
   private static final String CHECKSUM = ",\n  \"checksum\" : ";
 
   private static final ObjectMapper JSON =
@@ -54,6 +58,9 @@ public record Manifest(
           .defaultPrettyPrinter(
               new DefaultPrettyPrinter().withObjectIndenter(new DefaultIndenter("  ", "\n")))
           .disable(DeserializationFeature.FAIL_ON_UNKNOWN_PROPERTIES)
+          .disable(DeserializationFeature.ACCEPT_FLOAT_AS_INT)
+          .disable(MapperFeature.ALLOW_COERCION_OF_SCALARS)
+          .enable(DeserializationFeature.FAIL_ON_NUMBERS_FOR_ENUMS)
           .enable(DeserializationFeature.FAIL_ON_TRAILING_TOKENS)
           .enable(DeserializationFeature.FAIL_ON_MISSING_CREATOR_PROPERTIES)
           .enable(DeserializationFeature.FAIL_ON_NULL_CREATOR_PROPERTIES)
@@ -198,12 +205,22 @@ public record Manifest(
     return new Manifest(FORMAT_VERSION, created.toString(), run, files, tensors);
   }
 
-  /** The manifest as its file holds it. */
+  /**
+   * The manifest as its file holds it.
+   *
+   * @throws IllegalArgumentException where it would be larger than a reader takes
+   */
   byte[] toBytes() {
     try {
       String text = JSON.writerWithDefaultPrettyPrinter().writeValueAsString(this);
       String body = text.substring(0, text.length() - "\n}".length());
-      return (body + ending(body)).getBytes(StandardCharsets.UTF_8);
+      byte[] bytes = (body + ending(body)).getBytes(StandardCharsets.UTF_8);
+      if (bytes.length > MAX_BYTES) {
+        throw new IllegalArgumentException(
+            "the manifest of %d tensors in %d files would have %d bytes, and at most %d are read"
+                .formatted(tensors.size(), files.size(), bytes.length, MAX_BYTES));
+      }
+      return bytes;
     } catch (JsonProcessingException e) {
       throw new UncheckedIOException(e);
     }
@@ -250,8 +267,7 @@ public record Manifest(
       }
       return JSON.readValue(text, type);
     } catch (JsonProcessingException e) {
-      String why = e.getCause() == null ? e.getOriginalMessage() : e.getCause().getMessage();
-      throw new IOException(file + " is no manifest of a checkpoint: " + why, e);
+      throw new IOException(file + " is no manifest of a checkpoint: " + JsonProblem.of(e), e);
     }
   }
 }

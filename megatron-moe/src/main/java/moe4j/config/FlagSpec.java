@@ -118,11 +118,21 @@ record FlagSpec(String name, RecordComponent component, Flag flag) {
     return (Class<?>) ((ParameterizedType) component.getGenericType()).getActualTypeArguments()[0];
   }
 
-  private Object value(String text, Class<?> type) {
-    if (flag.choices().length > 0 && !List.of(flag.choices()).contains(text)) {
-      throw new IllegalArgumentException(
-          "--%s takes %s, not '%s'".formatted(name, String.join(", ", flag.choices()), text));
+  /** Refuses a value, or one of a list, that is none of the few that there are. */
+  void refuseOtherChoices(Object value) {
+    if (flag.choices().length == 0 || value == null) {
+      return;
     }
+    for (Object each : value instanceof List<?> list ? list : List.of(value)) {
+      if (!List.of(flag.choices()).contains(each.toString())) {
+        throw new IllegalArgumentException(
+            "--%s takes %s, not '%s'".formatted(name, String.join(", ", flag.choices()), each));
+      }
+    }
+  }
+
+  private Object value(String text, Class<?> type) {
+    refuseOtherChoices(text);
     String wanted = "a whole number";
     try {
       if (type == int.class || type == Integer.class) {

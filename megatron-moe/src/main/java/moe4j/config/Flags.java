@@ -91,6 +91,21 @@ public final class Flags {
     void check();
   }
 
+  /**
+   * Checks a record that no command line made, such as one out of a file: as a command line's.
+   *
+   * @throws IllegalArgumentException in one sentence
+   */
+  public static <R extends Record> R checked(R record) {
+    Map<String, Object> values = arguments(record);
+    FlagSpec.of(record.getClass())
+        .forEach(spec -> spec.refuseOtherChoices(values.get(spec.name().replace('-', '_'))));
+    if (record instanceof Checked checked) {
+      checked.check();
+    }
+    return record;
+  }
+
   /** What a command line gave. */
   public static final class Parsed {
     private final Map<Class<?>, Record> records = new LinkedHashMap<>();

@@ -1,6 +1,10 @@
 package moe4j.moe;
 
-import java.lang.reflect.Constructor;
+import java.io.File;
+import java.io.IOException;
+import java.net.URISyntaxException;
+import java.nio.file.Path;
+import java.security.CodeSource;
 import java.util.List;
 import moe4j.transformer.ParameterScope;
 import moe4j.transformer.TransformerConfig;
@@ -70,17 +74,57 @@ final class Gates {
     }
   }
 
+  /**
+   * Whether a checkpoint may name this gate: one of ours, the one that this command line names, or
+   * a class that the user has put into {@code MOE4J_CLASSPATH}.
+   *
+   * @param classPath what {@code MOE4J_CLASSPATH} holds, or null
+   */
+  static boolean isAllowed(String saved, String typed, String classPath) {
+    if (saved == null || NAMES.contains(saved) || saved.equals(typed)) {
+      return true;
+    }
+    try {
+      CodeSource source = load(saved).getProtectionDomain().getCodeSource();
+      return source != null
+          && classPath != null
+          && holds(classPath, Path.of(source.getLocation().toURI()).toRealPath());
+    } catch (ClassNotFoundException | URISyntaxException | IOException e) {
+      // Whatever cannot be found lies in none of the user's places.
+      return false;
+    }
+  }
+
+  /** Whether a class path has this jar or directory; {@code libs/*} stands for all jars there. */
+  private static boolean holds(String classPath, Path place) {
+    for (String entry : classPath.split(File.pathSeparator)) {
+      boolean all = entry.endsWith("*");
+      Path path = Path.of(all ? entry.substring(0, entry.length() - 1) : entry);
+      try {
+        if (!entry.isEmpty() && path.toRealPath().equals(all ? place.getParent() : place)) {
+          return true;
+        }
+      } catch (IOException e) {
+        // An entry that does not exist holds nothing.
+      }
+    }
+    return false;
+  }
+
+  /** Without running a line of it: it may be anything. */
+  private static Class<?> load(String name) throws ClassNotFoundException {
+    return Class.forName(name, false, Thread.currentThread().getContextClassLoader());
+  }
+
   private static Gate.Factory factory(String name) {
     try {
-      Constructor<?> constructor =
-          Class.forName(name, true, Thread.currentThread().getContextClassLoader())
-              .getConstructor();
-      if (constructor.newInstance() instanceof Gate.Factory factory) {
-        return factory;
+      Class<?> type = load(name);
+      if (!Gate.Factory.class.isAssignableFrom(type)) {
+        throw new IllegalArgumentException(
+            "--balance-strategy %s is a class that does not implement %s"
+                .formatted(name, Gate.Factory.class.getName()));
       }
-      throw new IllegalArgumentException(
-          "--balance-strategy %s is a class that does not implement %s"
-              .formatted(name, Gate.Factory.class.getName()));
+      return (Gate.Factory) type.getConstructor().newInstance();
     } catch (ClassNotFoundException e) {
       throw new IllegalArgumentException(
           "--balance-strategy takes %s or the name of a class on the class path, not '%s'"

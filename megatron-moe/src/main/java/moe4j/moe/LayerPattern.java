@@ -10,6 +10,9 @@ final class LayerPattern {
   private static final Pattern TERM =
       Pattern.compile("(?:\\[([01](?:,[01])*)\\]|\\(([^()]*)\\))(?:\\*(\\d{1,5}))?(\\+(?=.)|$)");
 
+  /** More than any model has: a pattern is written out before it is compared with the layers. */
+  private static final int MAX_LAYERS = 1 << 16;
+
   private LayerPattern() {}
 
   /**
@@ -57,6 +60,10 @@ final class LayerPattern {
         once.addAll(pattern(terms.group(2), flag));
       }
       int times = terms.group(3) == null ? 1 : Integer.parseInt(terms.group(3));
+      if (layers.size() + (long) times * once.size() > MAX_LAYERS) {
+        throw new IllegalArgumentException(
+            "--moe-layer-freq %s describes more than %d layers".formatted(flag, MAX_LAYERS));
+      }
       for (int i = 0; i < times; i++) {
         layers.addAll(once);
       }

@@ -178,6 +178,17 @@ public record MoeConfig(
   }
 
   /**
+   * Whether a checkpoint may name this gate, before its class is loaded or a line of it runs: one
+   * of moe4j's, the one that this command line names, or a class in {@code MOE4J_CLASSPATH}.
+   *
+   * @param saved the checkpoint's {@code --balance-strategy}, or null
+   * @param typed this command line's, or null
+   */
+  public static boolean isGateAllowed(String saved, String typed) {
+    return Gates.isAllowed(saved, typed, System.getenv("MOE4J_CLASSPATH"));
+  }
+
+  /**
    * The hidden size of an expert in a model.
    *
    * @throws IllegalArgumentException where --fmoefy asks for a part that is no whole number

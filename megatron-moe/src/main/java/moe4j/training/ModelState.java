@@ -163,6 +163,26 @@ public final class ModelState {
   }
 
   /**
+   * What a checkpoint holds, for a model that is to be made of its configuration: a parameter of
+   * another size is refused before memory is taken for it.
+   */
+  public static ParameterSet.Expectation expectation(Checkpoint checkpoint) {
+    return (name, shape) -> {
+      List<Long> stored;
+      try {
+        stored = checkpoint.tensor(name).shape();
+      } catch (IOException e) {
+        throw new IllegalArgumentException(e.getMessage(), e);
+      }
+      if (!stored.equals(shape)) {
+        throw new IllegalArgumentException(
+            "checkpoint %s has %s with shape %s, and its configuration says %s"
+                .formatted(checkpoint.directory(), name, stored, shape));
+      }
+    };
+  }
+
+  /**
    * Loads the parameters and buffers, converting between fp32 and bf16 where the checkpoint's type
    * is another.
    *

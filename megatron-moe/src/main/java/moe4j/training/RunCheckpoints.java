@@ -190,9 +190,9 @@ public final class RunCheckpoints {
   }
 
   private static void check(Checkpoint checkpoint, RunConfig config) {
-    ObjectNode saved = checkpoint.info().configuration();
-    TransformerConfig model = RunConfig.modelOf(saved);
-    MoeConfig moe = RunConfig.moeOf(saved);
+    SavedConfig saved = SavedConfig.of(checkpoint, config.moe().balanceStrategy());
+    TransformerConfig model = saved.model();
+    MoeConfig moe = saved.moe();
     Map<String, Object> wanted = Flags.arguments(config.model());
     if (!config.model().positionEmbeddingType().equals("learned_absolute")) {
       // It is the size of the table of learned positions, and otherwise of nothing.
@@ -201,7 +201,7 @@ public final class RunCheckpoints {
     compare(checkpoint, Flags.arguments(model), wanted);
     compare(checkpoint, Flags.arguments(moe), Flags.arguments(config.moe()));
     if (config.own() != null) {
-      Record own = RunConfig.ownOf(saved, config.own().getClass());
+      Record own = saved.own(config.own().getClass());
       compare(checkpoint, Flags.arguments(own), Flags.arguments(config.own()));
     }
   }

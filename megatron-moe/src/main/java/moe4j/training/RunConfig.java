@@ -1,5 +1,6 @@
 package moe4j.training;
 
+import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.DeserializationFeature;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
@@ -9,6 +10,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
+import moe4j.checkpoint.JsonProblem;
 import moe4j.config.Flags;
 import moe4j.moe.MoeConfig;
 import moe4j.optimizer.LearningRate;
@@ -184,6 +186,17 @@ public record RunConfig(
     return part(configuration, "data", DataFlags.class);
   }
 
+  /** Refuses null where a flag always has a value, and in lists. */
+  private static void refuseNothing(
+      String part, Map.Entry<String, JsonNode> flag, ObjectNode defaults) {
+    boolean absent = flag.getValue().isNull() && !defaults.path(flag.getKey()).isNull();
+    boolean within =
+        flag.getValue().isArray() && flag.getValue().valueStream().anyMatch(JsonNode::isNull);
+    if ((absent && defaults.has(flag.getKey())) || within) {
+      throw new IllegalArgumentException("%s.%s: it is missing".formatted(part, flag.getKey()));
+    }
+  }
+
   /**
    * A record out of a checkpoint, whose version may be another than ours: flags that it had and we
    * do not are passed over, flags that it had not yet are as if not typed.
@@ -191,8 +204,13 @@ public record RunConfig(
   private static <R extends Record> R part(JsonNode configuration, String name, Class<R> type) {
     ObjectNode values = JSON.valueToTree(Flags.defaults(type));
     if (configuration.get(name) instanceof ObjectNode saved) {
+      saved.properties().forEach(flag -> refuseNothing(name, flag, values));
       values.setAll(saved);
     }
-    return JSON.convertValue(values, type);
+    try {
+      return Flags.checked(JSON.treeToValue(values, type));
+    } catch (JsonProcessingException e) {
+      throw new IllegalArgumentException(name + ": " + JsonProblem.of(e), e);
+    }
   }
 }

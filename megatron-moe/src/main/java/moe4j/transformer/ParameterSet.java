@@ -1,6 +1,7 @@
 package moe4j.transformer;
 
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Collections;
 import java.util.LinkedHashSet;
 import java.util.List;
@@ -33,6 +34,21 @@ public final class ParameterSet implements AutoCloseable {
   private final List<Parameter.Buffer> scratch = new ArrayList<>();
   private final List<StepEnd> stepEnds = new ArrayList<>();
   private final Set<String> names = new LinkedHashSet<>();
+
+  /** Told of a parameter before memory is taken for it, so that it can refuse. */
+  @FunctionalInterface
+  public interface Expectation {
+    /**
+     * Checks a parameter or buffer.
+     *
+     * @param name its global name
+     * @param globalShape the whole's
+     * @throws IllegalArgumentException where it is not what is expected: one sentence
+     */
+    void check(String name, List<Long> globalShape);
+  }
+
+  private Expectation expectation = (name, shape) -> {};
 
   /** What a part of the model does at a step's end. */
   private record StepEnd(String prefix, Consumer<Tensor> body) {}
@@ -76,6 +92,14 @@ public final class ParameterSet implements AutoCloseable {
     this.dtype = dtype;
     this.device = device;
     this.groups = groups;
+  }
+
+  /**
+   * Has every parameter that is made from now on checked first: a model's sizes may come out of a
+   * file, whose word alone is not worth gigabytes.
+   */
+  public void expect(Expectation all) {
+    expectation = all;
   }
 
   /** The scope of the whole model, with no prefix. */
@@ -200,6 +224,9 @@ public final class ParameterSet implements AutoCloseable {
 
   private Tensor add(Slot slot, boolean decay, Consumer<Tensor> initialise) {
     claim(slot.name());
+    List<Long> globalShape = Arrays.stream(slot.globalShape()).boxed().toList();
+    List<String> stored = slot.pieces().isEmpty() ? List.of(slot.name()) : slot.pieces();
+    stored.forEach(name -> expectation.check(name, globalShape));
     Tensor tensor =
         Scopes.keep(
             () -> {
@@ -218,7 +245,7 @@ public final class ParameterSet implements AutoCloseable {
             decay,
             slot.pieces(),
             slot.shard(),
-            java.util.Arrays.stream(slot.globalShape()).boxed().toList(),
+            globalShape,
             slot.partial() && !groups.tensor().isAlone()));
     return tensor;
   }
@@ -235,6 +262,11 @@ public final class ParameterSet implements AutoCloseable {
 
   Tensor buffer(String name, boolean batched, ScalarType type, long... shape) {
     claim(name);
+    List<Long> global = new ArrayList<>(Arrays.stream(shape).boxed().toList());
+    if (batched) {
+      global.set(0, shape[0] * groups.data().size());
+    }
+    expectation.check(name, global);
     Tensor tensor = lasting(type, shape);
     buffers.add(new Parameter.Buffer(name, tensor, batched));
     return tensor;

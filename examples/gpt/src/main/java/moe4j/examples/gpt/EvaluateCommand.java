@@ -20,6 +20,7 @@ import moe4j.training.BatchBuffers;
 import moe4j.training.ComputeDevice;
 import moe4j.training.DataFlags;
 import moe4j.training.Evaluator;
+import moe4j.training.SavedGateFlags;
 import moe4j.transformer.GptModel;
 import org.apache.logging.log4j.LogManager;
 import org.apache.logging.log4j.Logger;
@@ -78,15 +79,16 @@ public final class EvaluateCommand implements Command {
 
   @Override
   public Flags flags() {
-    return Flags.of(Options.class);
+    return Flags.of(Options.class, SavedGateFlags.class);
   }
 
   @Override
   public int run(Flags.Parsed parsed) throws IOException {
     Options options = parsed.get(Options.class);
+    String gate = parsed.get(SavedGateFlags.class).balanceStrategy();
     try (ComputeDevice device = ComputeDevice.open(options.device());
         GptCheckpoint checkpoint =
-            GptCheckpoint.load(Path.of(options.load()), device.device(), LOG::warn)) {
+            GptCheckpoint.load(Path.of(options.load()), gate, device.device(), LOG::warn)) {
       GptModel model = checkpoint.model();
       int sequence = model.config().seqLength();
       DataFlags flags =

@@ -10,6 +10,7 @@ import moe4j.config.Flags;
 import moe4j.kernels.Tensors;
 import moe4j.tokenizer.Tokenizer;
 import moe4j.training.ComputeDevice;
+import moe4j.training.SavedGateFlags;
 import moe4j.transformer.Batch;
 import moe4j.transformer.GptModel;
 import moe4j.transformer.Pass;
@@ -69,16 +70,17 @@ public final class GenerateCommand implements Command {
 
   @Override
   public Flags flags() {
-    return Flags.of(Options.class);
+    return Flags.of(Options.class, SavedGateFlags.class);
   }
 
   @Override
   public int run(Flags.Parsed parsed) throws IOException {
     Options options = parsed.get(Options.class);
+    String gate = parsed.get(SavedGateFlags.class).balanceStrategy();
     Sampler sampler = new Sampler(options.temperature(), options.topK(), options.topP());
     try (ComputeDevice device = ComputeDevice.open(options.device());
         GptCheckpoint checkpoint =
-            GptCheckpoint.load(Path.of(options.load()), device.device(), LOG::warn)) {
+            GptCheckpoint.load(Path.of(options.load()), gate, device.device(), LOG::warn)) {
       Tokenizer tokenizer = checkpoint.tokenizer();
       Random random = new Random(options.seed());
       int[] prompt = prompt(tokenizer, options.prompt());

@@ -1,6 +1,5 @@
 package moe4j.examples.gpt;
 
-import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.EnumSet;
@@ -14,7 +13,7 @@ import moe4j.moe.MoeConfig;
 import moe4j.tokenizer.Tokenizer;
 import moe4j.training.DataFlags;
 import moe4j.training.ModelState;
-import moe4j.training.RunConfig;
+import moe4j.training.SavedConfig;
 import moe4j.transformer.GptModel;
 import moe4j.transformer.ParameterSet;
 import moe4j.transformer.TransformerConfig;
@@ -34,15 +33,17 @@ record GptCheckpoint(GptModel model, Tokenizer tokenizer, DataFlags data, long i
   /**
    * Loads the latest whole checkpoint of a directory.
    *
+   * @param gate the command line's {@code --balance-strategy}, or null: a class of one's own that
+   *     the checkpoint may name
    * @param device where the model is to be
    * @param warnings told what is broken and passed over
    * @throws IOException where there is none: one sentence
    * @throws IllegalArgumentException where the tokenizer has ids that the model has no rows for
    */
-  static GptCheckpoint load(Path directory, Device device, Consumer<String> warnings)
+  static GptCheckpoint load(Path directory, String gate, Device device, Consumer<String> warnings)
       throws IOException {
     try (Checkpoint checkpoint = open(directory, warnings)) {
-      DataFlags data = RunConfig.dataOf(checkpoint.info().configuration());
+      DataFlags data = SavedConfig.of(checkpoint, gate).data();
       long rows = embedding(checkpoint).shape().get(0);
       Tokenizer tokenizer = GptTask.tokenizer(data);
       if (tokenizer.vocabSize() > rows) {
@@ -50,7 +51,7 @@ record GptCheckpoint(GptModel model, Tokenizer tokenizer, DataFlags data, long i
             "the tokenizer has %d ids, but checkpoint %s has embeddings for %d: it was trained with another tokenizer"
                 .formatted(tokenizer.vocabSize(), checkpoint.directory(), rows));
       }
-      GptModel model = model(checkpoint, device);
+      GptModel model = model(checkpoint, gate, device);
       return new GptCheckpoint(model, tokenizer, data, checkpoint.info().iteration());
     }
   }
@@ -68,14 +69,15 @@ record GptCheckpoint(GptModel model, Tokenizer tokenizer, DataFlags data, long i
   }
 
   /** A checkpoint's model, in the type it was saved in. */
-  static GptModel model(Checkpoint checkpoint, Device device) throws IOException {
-    ObjectNode configuration = checkpoint.info().configuration();
-    TransformerConfig shape = RunConfig.modelOf(configuration);
-    MoeConfig moe = RunConfig.moeOf(configuration);
+  static GptModel model(Checkpoint checkpoint, String gate, Device device) throws IOException {
+    SavedConfig saved = SavedConfig.of(checkpoint, gate);
+    TransformerConfig shape = saved.model();
+    MoeConfig moe = saved.moe();
     StoredTensor embedding = embedding(checkpoint);
     int rows = Math.toIntExact(embedding.shape().get(0));
     ScalarType dtype = embedding.dtype() == Dtype.BF16 ? ScalarType.BFloat16 : ScalarType.Float;
     ParameterSet parameters = new ParameterSet(0, dtype, device);
+    parameters.expect(ModelState.expectation(checkpoint));
     GptModel model = GptTask.model(shape, moe, rows, parameters);
     ModelState.loadModel(checkpoint, parameters);
     return model;

@@ -18,6 +18,7 @@ import moe4j.moe.Upcycling;
 import moe4j.training.ComputeDevice;
 import moe4j.training.ModelState;
 import moe4j.training.RunConfig;
+import moe4j.training.SavedConfig;
 import moe4j.transformer.GptModel;
 import moe4j.transformer.ParameterSet;
 import moe4j.transformer.TransformerConfig;
@@ -71,13 +72,14 @@ public final class UpcycleCommand implements Command {
     Path save = Path.of(options.save());
     checkEmpty(Path.of(options.load()), save);
     try (Checkpoint checkpoint = GptCheckpoint.open(Path.of(options.load()), LOG::warn)) {
-      Integer experts = RunConfig.moeOf(checkpoint.info().configuration()).numExperts();
+      SavedConfig saved = SavedConfig.of(checkpoint, null);
+      Integer experts = saved.moe().numExperts();
       if (experts != null) {
         throw new IllegalArgumentException(
             "checkpoint %s has experts already (--num-experts %d)"
                 .formatted(checkpoint.directory(), experts));
       }
-      TransformerConfig shape = RunConfig.modelOf(checkpoint.info().configuration());
+      TransformerConfig shape = saved.model();
       MoeConfig moe = upcycling.flags(shape);
       CheckpointStore.checkWritable(save);
       upcycling.notes().forEach(LOG::warn);
@@ -107,7 +109,7 @@ public final class UpcycleCommand implements Command {
       throws IOException {
     CheckpointInfo info = checkpoint.info();
     try (ComputeDevice device = ComputeDevice.open("cpu");
-        GptModel dense = GptCheckpoint.model(checkpoint, device.device());
+        GptModel dense = GptCheckpoint.model(checkpoint, null, device.device());
         ParameterSet parameters =
             new ParameterSet(info.seed(), dense.parameters().dtype(), device.device());
         // Experts are saved as views, one each.

@@ -1,6 +1,5 @@
 package moe4j.examples.transformerxl;
 
-import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -24,7 +23,8 @@ import moe4j.training.BestModel;
 import moe4j.training.ComputeDevice;
 import moe4j.training.Evaluator;
 import moe4j.training.ModelState;
-import moe4j.training.RunConfig;
+import moe4j.training.SavedConfig;
+import moe4j.training.SavedGateFlags;
 import moe4j.training.record.PythonFormat;
 import moe4j.transformer.ParameterSet;
 import org.apache.logging.log4j.LogManager;
@@ -108,7 +108,7 @@ public final class EvaluateTxlCommand implements Command {
 
   @Override
   public Flags flags() {
-    return Flags.of(Options.class, CorpusFlags.class);
+    return Flags.of(Options.class, CorpusFlags.class, SavedGateFlags.class);
   }
 
   @Override
@@ -121,7 +121,8 @@ public final class EvaluateTxlCommand implements Command {
       Dtype saved = checkpoint.tensor("decoder.r_w_bias").dtype();
       ScalarType type = saved == Dtype.BF16 ? ScalarType.BFloat16 : ScalarType.Float;
       try (ParameterSet parameters = new ParameterSet(0, type, device.device())) {
-        TransformerXl trained = model(checkpoint, corpus.vocabulary().size(), parameters);
+        String gate = parsed.get(SavedGateFlags.class).balanceStrategy();
+        TransformerXl trained = model(checkpoint, gate, corpus.vocabulary().size(), parameters);
         TransformerXlConfig.Lengths lengths = options.lengths(trained.config());
         TransformerXl model = trained.with(lengths, options.batchSize());
         System.out.printf(
@@ -167,11 +168,13 @@ public final class EvaluateTxlCommand implements Command {
     }
   }
 
-  private static TransformerXl model(Checkpoint checkpoint, int vocabulary, ParameterSet parameters)
+  private static TransformerXl model(
+      Checkpoint checkpoint, String gate, int vocabulary, ParameterSet parameters)
       throws IOException {
-    ObjectNode configuration = checkpoint.info().configuration();
-    TransformerXlConfig config = RunConfig.ownOf(configuration, TransformerXlConfig.class);
-    MoeConfig moe = RunConfig.moeOf(configuration);
+    SavedConfig saved = SavedConfig.of(checkpoint, gate);
+    TransformerXlConfig config = saved.own(TransformerXlConfig.class);
+    MoeConfig moe = saved.moe();
+    parameters.expect(ModelState.expectation(checkpoint));
     // The training's memories come along.
     int rows =
         config.memLen() == 0

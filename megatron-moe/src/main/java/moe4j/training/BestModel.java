@@ -24,7 +24,14 @@ public final class BestModel {
 
   private static final String LOSS = "validation_loss";
 
+  /** What has to hold before anything is saved. */
+  interface Condition {
+    void check() throws IOException;
+  }
+
   private final RunConfig config;
+  private final Ranks ranks;
+  private final Condition condition;
   private final CheckpointStore store;
   private final ParameterSet parameters;
   private double loss = Double.POSITIVE_INFINITY;
@@ -34,15 +41,19 @@ public final class BestModel {
    *
    * @param from where the run stands: a best model from later steps, which a run now takes anew, is
    *     no measure
+   * @param condition asked before anything is saved
    */
   BestModel(
       RunConfig config,
       Ranks ranks,
       ParameterSet parameters,
       TrainState from,
+      Condition condition,
       Consumer<String> warnings)
       throws IOException {
     this.config = config;
+    this.ranks = ranks;
+    this.condition = condition;
     this.store = new CheckpointStore(Path.of(config.checkpoint().save(), DIRECTORY), 1, ranks);
     this.parameters = parameters;
     if (from.iteration() > 0) {
@@ -68,12 +79,21 @@ public final class BestModel {
    * @return the directory, or null where it is not
    */
   String offer(TrainState state, double validationLoss) throws IOException {
-    if (!(validationLoss < loss)) {
+    boolean gone = loss < Double.POSITIVE_INFINITY && !isKept();
+    if (!(validationLoss < loss) && !(gone && Double.isFinite(validationLoss))) {
       return null;
     }
+    condition.check();
     loss = validationLoss;
     ObjectNode extra = JsonNodeFactory.instance.objectNode().put(LOSS, loss);
     return RunCheckpoints.save(config, store, state, parameters, List.of(), extra);
+  }
+
+  /** Whether the weights of the lowest loss are still there: a directory can be removed. */
+  private boolean isKept() throws IOException {
+    boolean first = ranks.rank() == 0;
+    byte[] own = {(byte) (first && store.iterations().isEmpty() ? 0 : 1)};
+    return (ranks.size() == 1 ? own : ranks.exchange(own).get(0))[0] == 1;
   }
 
   /**

@@ -21,7 +21,19 @@ public record CheckpointConfig(
     @Flag(
             help = "stop where --load holds no checkpoint, and do not start from nothing",
             needs = "load")
-        boolean exitOnMissingCheckpoint) {
+        boolean exitOnMissingCheckpoint,
+    @Flag(
+            help =
+                "go on from the newest checkpoint in --save if there is one, else start, from"
+                    + " --load if that is given",
+            needs = "save")
+        boolean autoResume,
+    @Flag(
+            help =
+                "start anew where --save holds another run, which is moved into SAVE/old-DATE and"
+                    + " stays there",
+            needs = "save")
+        boolean overwrite) {
 
   /** Checks ranges. */
   public CheckpointConfig {
@@ -32,6 +44,11 @@ public record CheckpointConfig(
     if (mostRecentK == 0 || mostRecentK < -1) {
       throw new IllegalArgumentException(
           "--most-recent-k %d is neither -1 nor positive".formatted(mostRecentK));
+    }
+    if (autoResume && overwrite) {
+      throw new IllegalArgumentException(
+          "--auto-resume goes on with what --save holds, and --overwrite starts anew: only one of"
+              + " them can be");
     }
   }
 }

@@ -6,8 +6,10 @@ import java.time.Duration;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.function.LongToDoubleFunction;
+import java.util.stream.Stream;
 import moe4j.checkpoint.CheckpointStore;
 import moe4j.checkpoint.Ranks;
 import moe4j.config.BuildInfo;
@@ -76,6 +78,11 @@ public final class Pretraining {
      */
     default Map<String, String> lasting() {
       return Map.of();
+    }
+
+    /** What the flags of the run's directory are called. */
+    default SaveWords saveWords() {
+      return SaveWords.megatron();
     }
 
     /** Floating-point operations of forward and backward over so many sequences. */
@@ -147,11 +154,23 @@ public final class Pretraining {
     Map<String, Object> arguments = new LinkedHashMap<>(task.arguments(config));
     Agreement.check(world, arguments);
     ComputeDevice.check(config.training().device());
-    boolean nccl = ComputeDevice.choose(config, world.environment());
-    CheckpointConfig checkpoint = config.checkpoint();
-    if (checkpoint.save() != null) {
-      CheckpointStore.checkWritable(Path.of(checkpoint.save()));
+    try (SaveDirectory save =
+        SaveDirectory.open(world, config.checkpoint(), task.saveWords(), LOG::warn)) {
+      return runRank(world, config, task, arguments, save, signal, watcher);
     }
+  }
+
+  private static Outcome runRank(
+      World world,
+      RunConfig config,
+      Task task,
+      Map<String, Object> arguments,
+      SaveDirectory save,
+      ShutdownSignal signal,
+      TrainingListener watcher)
+      throws IOException {
+    Layout layout = config.parallel().layout(world.size());
+    boolean nccl = ComputeDevice.choose(config, world.environment());
     NativeLibraries.setThreads(threads(config.training(), world.environment()));
     arguments.put("world_size", world.size());
     arguments.put("data_parallel_size", layout.data());
@@ -175,14 +194,15 @@ public final class Pretraining {
         TrainState from =
             RunCheckpoints.load(
                 config,
-                loadFrom(world, checkpoint),
+                save.loadFrom(),
+                save.resumes(),
                 new WorldRanks(world),
                 task.lasting(),
                 parameters,
                 optimizer,
                 LOG::info);
         return train(
-            world, config, task, model, optimizer, datasets, from, padded, signal, watcher);
+            world, config, task, model, optimizer, datasets, from, padded, save, signal, watcher);
       }
     }
   }
@@ -199,14 +219,6 @@ public final class Pretraining {
     }
     world.barrier();
     return datasets == null ? task.datasets() : datasets;
-  }
-
-  /** A run that its launcher has started again goes on from where it has saved, if it has. */
-  private static String loadFrom(World world, CheckpointConfig checkpoint) throws IOException {
-    String save = checkpoint.save();
-    boolean again = world.environment().restartCount() > 0 && save != null;
-    boolean has = again && !new CheckpointStore(Path.of(save), -1).iterations().isEmpty();
-    return world.max(has ? 1 : 0)[0] > 0 ? save : checkpoint.load();
   }
 
   /** What the flag says, or what OpenMP is told, or this process's share of the cores. */
@@ -228,6 +240,7 @@ public final class Pretraining {
       Trainer.Datasets datasets,
       TrainState from,
       int paddedVocabulary,
+      SaveDirectory directory,
       ShutdownSignal signal,
       TrainingListener watcher)
       throws IOException {
@@ -241,11 +254,15 @@ public final class Pretraining {
     Trainer.Saver saver =
         store == null
             ? null
-            : state ->
-                RunCheckpoints.save(config, store, state, parameters, optimizer, task.lasting());
+            : state -> {
+              directory.check();
+              return RunCheckpoints.save(
+                  config, store, state, parameters, optimizer, task.lasting());
+            };
     BestModel best =
         config.checkpoint().keepBest()
-            ? new BestModel(config, new WorldRanks(world), parameters, from, LOG::info)
+            ? new BestModel(
+                config, new WorldRanks(world), parameters, from, directory::check, LOG::info)
             : null;
     WholeSets wholeSets = task.wholeSets(model);
     if (world.rank() > 0) {
@@ -286,7 +303,10 @@ public final class Pretraining {
                 datasets,
                 wholeSets,
                 from,
-                watcher == null ? recorder : TrainingListener.all(List.of(recorder, watcher)),
+                TrainingListener.all(
+                    Stream.of(directory.guard(), recorder, watcher)
+                        .filter(Objects::nonNull)
+                        .toList()),
                 saver,
                 best,
                 signal)) {

@@ -118,7 +118,8 @@ public final class RunCheckpoints {
    * Loads the latest checkpoint into a run's model and optimizer, where there is one: each rank its
    * part.
    *
-   * @param directory {@code --load}, or where a run that is started again has saved; or null
+   * @param directory {@code --load}, or {@code --save} where the run is taken up again; or null
+   * @param again whether it is taken up again, whatever else the flags say of {@code --load}
    * @param lasting what the run has that a checkpoint's was to keep
    * @param warnings told what is broken and passed over
    * @return where the run stands then
@@ -129,6 +130,7 @@ public final class RunCheckpoints {
   public static TrainState load(
       RunConfig config,
       String directory,
+      boolean again,
       Ranks ranks,
       Map<String, String> lasting,
       ParameterSet parameters,
@@ -139,7 +141,6 @@ public final class RunCheckpoints {
     if (directory == null) {
       return TrainState.start();
     }
-    boolean again = !directory.equals(flags.load());
     boolean weightsOnly = !again && (flags.finetune() || flags.noLoadOptim());
     Optional<Checkpoint> found =
         new CheckpointStore(Path.of(directory), -1, ranks)

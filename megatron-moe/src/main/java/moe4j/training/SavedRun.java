@@ -11,6 +11,7 @@ import java.util.Locale;
 import java.util.Optional;
 import moe4j.checkpoint.CheckpointStore;
 import moe4j.checkpoint.CheckpointSummary;
+import moe4j.checkpoint.LockOwner;
 import moe4j.training.record.MetricsReader;
 import moe4j.training.record.RunHistory;
 
@@ -75,7 +76,7 @@ public record SavedRun(
             .or(() -> newest.or(() -> best).flatMap(SavedRun::name))
             .orElseGet(() -> String.valueOf(directory.toAbsolutePath().normalize().getFileName()));
     return Optional.of(
-        new SavedRun(directory, name, newest, best, history, state(newest, history)));
+        new SavedRun(directory, name, newest, best, history, state(directory, newest, history)));
   }
 
   private static Optional<RunHistory> history(Path directory) {
@@ -95,7 +96,13 @@ public record SavedRun(
         .map(node -> node.asText());
   }
 
-  private static State state(Optional<CheckpointSummary> newest, Optional<RunHistory> history) {
+  private static State state(
+      Path directory, Optional<CheckpointSummary> newest, Optional<RunHistory> history)
+      throws IOException {
+    Optional<LockOwner> owner = LockOwner.in(directory);
+    if (owner.isPresent() && owner.get().seemsAlive(directory)) {
+      return State.RUNNING;
+    }
     boolean complete =
         history.flatMap(RunHistory::end).filter(Trainer.End.COMPLETE.word()::equals).isPresent();
     return complete && newest.isPresent() ? State.DONE : State.STOPPED;

@@ -72,7 +72,7 @@ public class BestModelTest {
   }
 
   private BestModel best(int from) throws IOException {
-    return new BestModel(config, Ranks.alone(), parameters, state(from), sentence -> {});
+    return new BestModel(config, Ranks.alone(), parameters, state(from), () -> {}, sentence -> {});
   }
 
   private static TrainState state(int iteration) {

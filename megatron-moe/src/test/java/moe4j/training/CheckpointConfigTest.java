@@ -12,12 +12,13 @@ public class CheckpointConfigTest {
   public void nothingIsSavedOrLoadedUnasked() {
     assertEquals(
         Flags.parse(CheckpointConfig.class),
-        new CheckpointConfig(null, null, null, -1, false, false, false, false, false));
+        new CheckpointConfig(
+            null, null, null, -1, false, false, false, false, false, false, false));
     assertEquals(
         Flags.parse(
             CheckpointConfig.class,
             Refusals.words("--save a --save-interval 5 --most-recent-k -1 --load b --finetune")),
-        new CheckpointConfig("a", "b", 5, -1, false, false, false, true, false));
+        new CheckpointConfig("a", "b", 5, -1, false, false, false, true, false, false, false));
   }
 
   @DataProvider
@@ -32,6 +33,13 @@ public class CheckpointConfigTest {
       {"--finetune", "--finetune needs --load"},
       {"--no-load-optim --save a", "--no-load-optim needs --load"},
       {"--exit-on-missing-checkpoint", "--exit-on-missing-checkpoint needs --load"},
+      {"--auto-resume --load a", "--auto-resume needs --save"},
+      {"--overwrite", "--overwrite needs --save"},
+      {
+        "--save a --auto-resume --overwrite",
+        "--auto-resume goes on with what --save holds, and --overwrite starts anew: only one of"
+            + " them can be"
+      },
     };
   }
 

@@ -218,6 +218,7 @@ final class RandomRuns {
   private CheckpointConfig checkpoint() {
     String save = maybe(this::path);
     String load = maybe(this::path);
+    boolean overwrite = save != null && flip();
     return new CheckpointConfig(
         save,
         load,
@@ -227,7 +228,9 @@ final class RandomRuns {
         save != null && flip(),
         load != null && flip(),
         load != null && flip(),
-        load != null && flip());
+        load != null && flip(),
+        save != null && !overwrite && flip(),
+        overwrite);
   }
 
   private boolean flip() {

@@ -48,7 +48,7 @@ public final class PretrainTxlCommand implements Command {
   public int run(Flags.Parsed parsed) throws IOException {
     WorldEnvironment environment = WorldEnvironment.of(System.getenv());
     TransformerXlRun run = TransformerXlRun.of(parsed, environment.size());
-    run.checkWorkDir(environment.restartCount() > 0);
+    run.checkRestart(environment.restartCount() > 0);
     ShutdownSignal signal = ShutdownSignal.install();
     Pretraining.Outcome outcome;
     try (World world = Pretraining.join(run.config(), environment)) {

@@ -43,7 +43,15 @@ public record TrainingFlags(
             help = "steps between checkpoints",
             otherwise = "those between evaluations",
             needs = "work-dir")
-        Integer saveInterval) {
+        Integer saveInterval,
+    @Flag(help = "go on with the run of --work-dir if there is one, else start", needs = "work-dir")
+        boolean autoResume,
+    @Flag(
+            help =
+                "start anew where --work-dir holds another run, which is moved into"
+                    + " WORK_DIR/old-DATE and stays there",
+            needs = "work-dir")
+        boolean overwrite) {
 
   /** Checks ranges and what moe4j does not have. */
   public TrainingFlags {

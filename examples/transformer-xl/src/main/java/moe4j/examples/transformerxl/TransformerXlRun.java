@@ -15,6 +15,7 @@ import moe4j.training.CheckpointConfig;
 import moe4j.training.DataFlags;
 import moe4j.training.LoggingConfig;
 import moe4j.training.RunConfig;
+import moe4j.training.SaveWords;
 import moe4j.training.TrainingConfig;
 
 /**
@@ -142,11 +143,15 @@ record TransformerXlRun(
       add(line, "--save-interval", interval == null ? training.evalInterval() : interval);
       add(line, "--most-recent-k", 1);
       line.add("--keep-best");
+      add(line, "--auto-resume", training.autoResume());
+      add(line, "--overwrite", training.overwrite());
     }
     if (training.restart()) {
       String from = training.restartDir();
       add(line, "--load", from == null ? training.workDir() : from);
-      line.add("--exit-on-missing-checkpoint");
+      if (!training.autoResume()) {
+        line.add("--exit-on-missing-checkpoint");
+      }
     }
     return Flags.parse(CheckpointConfig.class, line.toArray(new String[0]));
   }
@@ -215,30 +220,25 @@ record TransformerXlRun(
     return config.checkpoint().save();
   }
 
+  /** What the flags of the run's directory are called. */
+  static SaveWords saveWords() {
+    return new SaveWords("--work-dir", "--work-dir %s --restart");
+  }
+
   /**
-   * Refuses to write into the directory of a run that is there already, and to go on with none.
+   * Refuses to go on with a run that is not there.
    *
    * @param again whether the launcher has started the processes again
    */
-  void checkWorkDir(boolean again) throws IOException {
-    String directory = workDir();
-    if (directory == null || again) {
+  void checkRestart(boolean again) throws IOException {
+    if (again || !training.restart() || training.autoResume()) {
       return;
     }
-    if (training.restart()) {
-      String from = config.checkpoint().load();
-      if (new CheckpointStore(Path.of(from), -1).iterations().isEmpty()) {
-        throw new IllegalArgumentException(
-            "--restart: --%s %s holds no checkpoint"
-                .formatted(training.restartDir() == null ? "work-dir" : "restart-dir", from));
-      }
-      return;
-    }
-    List<Long> iterations = new CheckpointStore(Path.of(directory), -1).iterations();
-    if (!iterations.isEmpty()) {
+    String from = config.checkpoint().load();
+    if (new CheckpointStore(Path.of(from), -1).iterations().isEmpty()) {
       throw new IllegalArgumentException(
-          "--work-dir %s holds a run of %d steps: --restart goes on with it"
-              .formatted(directory, iterations.get(iterations.size() - 1)));
+          "--restart: --%s %s holds no checkpoint"
+              .formatted(training.restartDir() == null ? "work-dir" : "restart-dir", from));
     }
   }
 }

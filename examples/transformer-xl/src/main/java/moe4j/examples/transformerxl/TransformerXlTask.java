@@ -13,6 +13,7 @@ import moe4j.parallel.WorldEnvironment;
 import moe4j.training.LogLines;
 import moe4j.training.Pretraining;
 import moe4j.training.RunConfig;
+import moe4j.training.SaveWords;
 import moe4j.training.Trainer;
 import moe4j.training.WholeSets;
 import moe4j.transformer.LanguageModel;
@@ -137,6 +138,11 @@ final class TransformerXlTask implements Pretraining.Task {
     lasting.put("--vocabulary", corpus.vocabulary().name());
     lasting.put("the data", corpus.identity());
     return lasting;
+  }
+
+  @Override
+  public SaveWords saveWords() {
+    return TransformerXlRun.saveWords();
   }
 
   @Override

@@ -146,9 +146,13 @@ public class ResumedRunTest {
     Path work = folder.path("refused");
     String flags = flags(" --exit-interval 5");
     SmallRun.of(SmallRun.parse(flags, data("--work-dir", work)));
-    assertEquals(
-        refused(flags, "--work-dir", work),
-        "--work-dir %s holds a run of 5 steps: --restart goes on with it".formatted(work));
+    String occupied = refused(flags, "--work-dir", work);
+    assertTrue(
+        occupied.startsWith(
+            "--work-dir %s holds the run 'refused', at iteration 5".formatted(work)),
+        occupied);
+    assertTrue(
+        occupied.contains(": --work-dir %s --restart goes on with it".formatted(work)), occupied);
     String checkpoint = "checkpoint %s ".formatted(work.resolve("iter_0000005"));
     assertEquals(
         refused(flags + " --restart --batch-size 5", "--work-dir", work),

@@ -12,6 +12,7 @@ import moe4j.kernels.Tensors;
 import moe4j.parallel.WorldEnvironment;
 import moe4j.training.LogLines;
 import moe4j.training.Pretraining;
+import moe4j.training.SaveWords;
 import moe4j.training.ShutdownSignal;
 import moe4j.training.TrainState;
 import moe4j.training.Trainer;
@@ -78,7 +79,7 @@ final class SmallRun implements TrainingListener {
   static SmallRun of(TransformerXlRun run, Consumer<SmallRun> eachStep) {
     return Console.quietly(
         () -> {
-          run.checkWorkDir(false);
+          run.checkRestart(false);
           SmallRun small = new SmallRun(eachStep);
           TransformerXlTask task = new TransformerXlTask(run, WorldEnvironment.of(Map.of()));
           small.end =
@@ -95,6 +96,11 @@ final class SmallRun implements TrainingListener {
 
   private Pretraining.Task watched(TransformerXlTask task) {
     return new Pretraining.Task() {
+      @Override
+      public SaveWords saveWords() {
+        return task.saveWords();
+      }
+
       @Override
       public int vocabulary() {
         return task.vocabulary();

@@ -58,7 +58,7 @@ final class TxlRank {
         TransformerXlRun.of(
             TransformerXlRun.flags().parse(flags.toArray(new String[0])).withoutPositional(),
             environment.size());
-    run.checkWorkDir(false);
+    run.checkRestart(false);
     try (World world = World.open(own, TIMEOUT)) {
       Pretraining.run(world, run.config(), new TransformerXlTask(run, own), signal, null);
     }

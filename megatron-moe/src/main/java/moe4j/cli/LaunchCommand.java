@@ -1,6 +1,5 @@
 package moe4j.cli;
 
-import java.io.File;
 import java.io.IOException;
 import java.net.ServerSocket;
 import java.util.ArrayList;
@@ -89,11 +88,9 @@ public final class LaunchCommand implements Command {
               .formatted(options.nprocPerNode()));
     }
     BlockingQueue<LocalRanks.Event> events = new LinkedBlockingQueue<>();
-    // Windows has no HUP.
-    List<String> signals =
-        File.separatorChar == '/' ? List.of("TERM", "INT", "HUP") : List.of("TERM", "INT");
     Runnable giveBack =
-        ShutdownSignal.handle(name -> events.add(new LocalRanks.Signalled(name)), signals);
+        ShutdownSignal.handle(
+            name -> events.add(new LocalRanks.Signalled(name)), ShutdownSignal.names());
     try {
       return run(options, command, events);
     } finally {
@@ -112,6 +109,10 @@ public final class LaunchCommand implements Command {
               RUN_ID + "=" + runId,
               events,
               options.stopTimeout());
+      if (outcome.hurried()) {
+        System.err.println("moe4j launch: SIGINT once more: what still ran was killed");
+        return ShutdownSignal.status("INT");
+      }
       if (outcome.failed() == null) {
         return outcome.over() ? 0 : 1;
       }
@@ -145,6 +146,7 @@ public final class LaunchCommand implements Command {
     all.put("TORCHELASTIC_RESTART_COUNT", Integer.toString(restart));
     all.put("TORCHELASTIC_MAX_RESTARTS", Integer.toString(options.maxRestarts()));
     all.put(RUN_ID, runId);
+    all.put(ShutdownSignal.LAUNCHED, "1");
     // Rank 0 serves the store, whatever an outer launcher said.
     all.put("TORCHELASTIC_USE_AGENT_STORE", "False");
     if (System.getenv("OMP_NUM_THREADS") == null) {

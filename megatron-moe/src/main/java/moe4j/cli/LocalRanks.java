@@ -64,9 +64,10 @@ final class LocalRanks {
    * @param failed the rank that ended first with another code than 0; null for none
    * @param lastLine what that rank last had to say; may be empty
    * @param signal the first signal that came; null for none
+   * @param hurried whether a second interrupt came while processes still ran, which were killed
    * @param over whether all processes are gone
    */
-  record Outcome(Ended failed, String lastLine, String signal, boolean over) {
+  record Outcome(Ended failed, String lastLine, String signal, boolean hurried, boolean over) {
     /** The sentence about a failure. */
     String sentence() {
       return failed
@@ -85,6 +86,7 @@ final class LocalRanks {
   private Ended failed;
   private String lastLine = "";
   private String signal;
+  private boolean hurried;
 
   /** When whatever then runs is killed, in {@link System#nanoTime()}'s time; null for never. */
   private Long deadline;
@@ -174,6 +176,7 @@ final class LocalRanks {
         within(stopTimeout);
       } else if (event instanceof Signalled signalled && signalled.name().equals("INT")) {
         // Who presses Ctrl-C again does not want to wait.
+        hurried = true;
         within(0);
       } else if (event == null) {
         if (killed) {
@@ -201,7 +204,7 @@ final class LocalRanks {
             instanceof Signalled signalled) {
       signal = signalled.name();
     }
-    return new Outcome(failed, lastLine, signal, over);
+    return new Outcome(failed, lastLine, signal, hurried, over);
   }
 
   private void ended(Ended ended) throws InterruptedException {

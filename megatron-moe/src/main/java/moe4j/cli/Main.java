@@ -16,7 +16,9 @@ import moe4j.config.Flags;
 import moe4j.config.Nearest;
 import moe4j.data.PartFiles;
 import moe4j.parallel.RankLostException;
+import moe4j.training.ShutdownSignal;
 import moe4j.training.TrainingDivergedException;
+import moe4j.training.UnsavedException;
 import org.apache.logging.log4j.LogManager;
 import org.apache.logging.log4j.Logger;
 
@@ -28,14 +30,20 @@ import org.apache.logging.log4j.Logger;
 public final class Main {
   private static final Logger LOG = LogManager.getLogger(Main.class);
 
-  /** The status of a process that an interrupt ended, as shells give it. */
-  private static final int INTERRUPTED = 130;
+  /** The status of a process that a signal ended, as shells give it: an interrupt's, or its own. */
+  private static volatile int interrupted = ShutdownSignal.status("INT");
 
   private Main() {}
 
   /** Runs a command and exits with its status. */
   public static void main(String[] args) {
     Runtime.getRuntime().addShutdownHook(new Thread(Main::interrupted, "interrupt"));
+    ShutdownSignal.handle(
+        name -> {
+          interrupted = ShutdownSignal.status(name);
+          System.exit(interrupted);
+        },
+        ShutdownSignal.names());
     int status = run(args, System.out, System.err);
     System.out.flush();
     LogManager.shutdown();
@@ -49,7 +57,7 @@ public final class Main {
    */
   private static void interrupted() {
     PartFiles.deleteAll();
-    Runtime.getRuntime().halt(INTERRUPTED);
+    Runtime.getRuntime().halt(interrupted);
   }
 
   /** Runs a command. */
@@ -123,6 +131,10 @@ public final class Main {
     } catch (TrainingDivergedException e) {
       err.printf("moe4j %s: %s%n", command.name(), e.getMessage());
       return 1;
+    } catch (UnsavedException e) {
+      LOG.debug("failed", e);
+      err.printf("moe4j %s: %s%n", command.name(), sentence((IOException) e.getCause()));
+      return e.status();
     } catch (IOException | UncheckedIOException e) {
       LOG.debug("failed", e);
       err.printf("moe4j %s: %s%n", command.name(), sentence(e));

@@ -1,5 +1,7 @@
 package moe4j.training;
 
+import java.util.OptionalDouble;
+import java.util.function.BooleanSupplier;
 import moe4j.data.MegatronSampler;
 import moe4j.data.SampleDataset;
 import moe4j.kernels.Scopes;
@@ -60,6 +62,16 @@ public final class Evaluator implements AutoCloseable {
    * @param samples how many; among several ranks a multiple of the buffers' rows, times the ranks
    */
   public double loss(SampleDataset dataset, long first, long samples) {
+    return loss(dataset, first, samples, () -> false).orElseThrow();
+  }
+
+  /**
+   * The same, unless it is left.
+   *
+   * @param leave asked before each batch; all ranks are told the same
+   * @return the mean, or empty where it was left
+   */
+  OptionalDouble loss(SampleDataset dataset, long first, long samples, BooleanSupplier leave) {
     int rows = buffers.form().rows();
     int rest = (int) (samples % ((long) rows * data.size()));
     if (rest > 0 && !data.isAlone()) {
@@ -69,31 +81,45 @@ public final class Evaluator implements AutoCloseable {
     }
     sum.zero_();
     count.zero_();
-    addBatches(dataset, first, samples - rest, buffers, piece::run);
-    if (rest > 0) {
+    boolean whole = addBatches(dataset, first, samples - rest, buffers, piece::run, leave);
+    if (whole && rest > 0) {
       try (BatchBuffers fewer = new BatchBuffers(buffers.form().withRows(rest))) {
-        addBatches(
-            dataset, first + samples - rest, rest, fewer, () -> Scopes.run(() -> add(fewer)));
+        long behind = first + samples - rest;
+        Runnable add = () -> Scopes.run(() -> add(fewer));
+        whole = addBatches(dataset, behind, rest, fewer, add, leave);
       }
+    }
+    if (!whole) {
+      return OptionalDouble.empty();
     }
     data.allReduce(sum, Group.Reduction.SUM).await();
     data.allReduce(count, Group.Reduction.SUM).await();
-    return Tensors.item(sum) / Math.max(1, Tensors.item(count));
+    return OptionalDouble.of(Tensors.item(sum) / Math.max(1, Tensors.item(count)));
   }
 
-  private void addBatches(
-      SampleDataset dataset, long first, long samples, BatchBuffers into, Runnable add) {
+  /** Adds up batches; whether it came to their end. */
+  private boolean addBatches(
+      SampleDataset dataset,
+      long first,
+      long samples,
+      BatchBuffers into,
+      Runnable add,
+      BooleanSupplier leave) {
     if (samples == 0) {
-      return;
+      return true;
     }
     int rows = into.form().rows();
     MegatronSampler sampler =
         new MegatronSampler("evaluation", dataset.size(), first, rows, data.rank(), data.size());
     try (BatchLoader loader = new BatchLoader(dataset, sampler, into.form())) {
       for (long done = 0; done < samples; done += (long) rows * data.size()) {
+        if (leave.getAsBoolean()) {
+          return false;
+        }
         into.load(loader.next());
         add.run();
       }
+      return true;
     }
   }
 

@@ -93,8 +93,11 @@ public final class Pretraining {
    * How a run ended.
    *
    * @param validation the last evaluation of the validation data, or null
+   * @param status the process's: 0, or where a signal stopped a run of which nothing is kept, the
+   *     signal's
    */
-  public record Outcome(TrainState state, Trainer.End end, ValidationRecord validation) {}
+  public record Outcome(
+      TrainState state, Trainer.End end, ValidationRecord validation, int status) {}
 
   /**
    * Joins the processes of a run; only rank 0 tells the console what is no error.
@@ -143,6 +146,8 @@ public final class Pretraining {
       String message = e.getMessage() == null ? e.toString() : e.getMessage();
       world.leaveLastWords(message.lines().findFirst().orElse(""));
       throw e;
+    } finally {
+      signal.end();
     }
   }
 
@@ -281,7 +286,7 @@ public final class Pretraining {
               best,
               signal)) {
         Trainer.End end = trainer.train();
-        return new Outcome(trainer.state(), end, null);
+        return new Outcome(trainer.state(), end, null, trainer.status(end));
       }
     }
     try (RunRecorder recorder =
@@ -312,7 +317,7 @@ public final class Pretraining {
                 signal)) {
       Trainer.End end = trainer.train();
       recorder.end(trainer.state(), end.word());
-      return new Outcome(trainer.state(), end, recorder.lastValidation());
+      return new Outcome(trainer.state(), end, recorder.lastValidation(), trainer.status(end));
     }
   }
 

@@ -60,6 +60,9 @@ public final class RunCheckpoints {
   /** What {@link Pretraining.Task#lasting} was, in a checkpoint's extras. */
   private static final String LASTING = "lasting";
 
+  /** {@link TrainState#evaluationDue}, in a checkpoint's extras. */
+  private static final String EVALUATION_DUE = "evaluation_due";
+
   /**
    * Saves a run: each rank its part.
    *
@@ -74,6 +77,9 @@ public final class RunCheckpoints {
       Map<String, String> lasting)
       throws IOException {
     ObjectNode extra = JsonNodeFactory.instance.objectNode();
+    if (state.evaluationDue()) {
+      extra.put(EVALUATION_DUE, true);
+    }
     if (!lasting.isEmpty()) {
       lasting.forEach(extra.putObject(LASTING)::put);
     }
@@ -186,7 +192,8 @@ public final class RunCheckpoints {
           Math.toIntExact(info.iteration()),
           info.consumedTrainSamples(),
           info.consumedValidSamples(),
-          info.skippedTrainSamples());
+          info.skippedTrainSamples(),
+          info.extra().path(EVALUATION_DUE).asBoolean());
     }
   }
 

@@ -67,7 +67,7 @@ public final class StepBench {
           "%s %d leaves no whole --log-interval %d behind --warmup-steps %d"
               .formatted(steps, config.training().steps(), interval, warmup));
     }
-    StepBench bench = new StepBench(config, tasks, warmup, ShutdownSignal.install());
+    StepBench bench = new StepBench(config, tasks, warmup, ShutdownSignal.none());
     try (World world = Pretraining.join(config, environment)) {
       bench.run(world, options.compareCudaGraph());
     }

@@ -7,9 +7,21 @@ package moe4j.training;
  * @param consumedTrainSamples where the training data continues
  * @param consumedValidSamples where the validation data continues
  * @param skippedSamples samples of steps that were skipped; the learning rate does not count them
+ * @param evaluationDue whether the evaluation behind the last step was left, so that a run that
+ *     goes on from here begins with it
  */
 public record TrainState(
-    int iteration, long consumedTrainSamples, long consumedValidSamples, long skippedSamples) {
+    int iteration,
+    long consumedTrainSamples,
+    long consumedValidSamples,
+    long skippedSamples,
+    boolean evaluationDue) {
+
+  /** The same with no evaluation due. */
+  public TrainState(
+      int iteration, long consumedTrainSamples, long consumedValidSamples, long skippedSamples) {
+    this(iteration, consumedTrainSamples, consumedValidSamples, skippedSamples, false);
+  }
 
   /** The beginning. */
   public static TrainState start() {
@@ -25,7 +37,17 @@ public record TrainState(
   /** The same where it is known that one of the steps so far was skipped. */
   TrainState skipped(int samples) {
     return new TrainState(
-        iteration, consumedTrainSamples, consumedValidSamples, skippedSamples + samples);
+        iteration,
+        consumedTrainSamples,
+        consumedValidSamples,
+        skippedSamples + samples,
+        evaluationDue);
+  }
+
+  /** The same where the evaluation that is due now is left for later, or is no longer due. */
+  TrainState evaluationDue(boolean due) {
+    return new TrainState(
+        iteration, consumedTrainSamples, consumedValidSamples, skippedSamples, due);
   }
 
   /** After an evaluation. */

@@ -4,6 +4,7 @@ import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.util.List;
 import java.util.Optional;
+import java.util.OptionalDouble;
 import java.util.function.Consumer;
 import java.util.stream.Collectors;
 import moe4j.data.MegatronSampler;
@@ -79,7 +80,7 @@ public final class Trainer implements AutoCloseable {
   public enum End {
     /** All steps were taken. */
     COMPLETE,
-    /** SIGTERM, an exit interval or an exit duration. */
+    /** A signal, an exit interval or an exit duration. */
     STOPPED;
 
     /** What the record of a run says of its end. */
@@ -100,6 +101,7 @@ public final class Trainer implements AutoCloseable {
   private final TrainingListener listener;
   private final Saver saver;
   private final BestModel best;
+  private final ShutdownSignal signal;
   private final ExitConditions exit;
   private final BatchBuffers buffers;
   private final BatchBuffers evaluationBuffers;
@@ -112,6 +114,7 @@ public final class Trainer implements AutoCloseable {
   private TrainState state;
   private TrainState saved;
   private TrainState evaluated;
+  private ExitConditions.Stop stop;
   private int timedSteps;
   private long timedNanos;
 
@@ -148,6 +151,7 @@ public final class Trainer implements AutoCloseable {
     this.listener = listener;
     this.saver = saver;
     this.best = best;
+    this.signal = signal;
     this.exit = new ExitConditions(training, signal::received, System::nanoTime);
     var device = model.parameters().device();
     BatchBuffers.Form form =
@@ -222,8 +226,17 @@ public final class Trainer implements AutoCloseable {
    */
   public End train() throws IOException {
     datasets.check(config, wholeSets, state);
+    // Until now nothing was there that is not in a checkpoint.
+    signal.begin(saver != null);
     int steps = training.steps();
     End end = End.COMPLETE;
+    try {
+      if (state.evaluationDue() && !evaluate(EvaluationPart.VALIDATION, datasets.valid(), false)) {
+        return stopped();
+      }
+    } catch (DataFailure failure) {
+      throw failure.reason;
+    }
     if (state.iteration() < steps) {
       MegatronSampler sampler =
           new MegatronSampler(
@@ -244,24 +257,24 @@ public final class Trainer implements AutoCloseable {
       save();
     }
     try {
-      evaluateAtEnd(end);
+      return end == End.COMPLETE && !evaluateAtEnd() ? stopped() : end;
     } catch (DataFailure failure) {
       throw failure.reason;
     }
-    return end;
   }
 
-  private void evaluateAtEnd(End end) throws IOException {
-    if (end == End.COMPLETE) {
-      evaluate(EvaluationPart.VALIDATION, datasets.valid(), true);
-      if (best != null && datasets.test() != null) {
-        long iteration = best.restore(listener::say);
-        if (iteration >= 0) {
-          listener.say("the test set with the weights of iteration %d".formatted(iteration));
-        }
-      }
-      evaluate(EvaluationPart.TEST, datasets.test(), true);
+  /** Whether the evaluations were all made. */
+  private boolean evaluateAtEnd() throws IOException {
+    if (!evaluate(EvaluationPart.VALIDATION, datasets.valid(), true)) {
+      return false;
     }
+    if (best != null && datasets.test() != null) {
+      long iteration = best.restore(listener::say);
+      if (iteration >= 0) {
+        listener.say("the test set with the weights of iteration %d".formatted(iteration));
+      }
+    }
+    return evaluate(EvaluationPart.TEST, datasets.test(), true);
   }
 
   /** Data could not be read, through no fault of the steps before. */
@@ -301,6 +314,17 @@ public final class Trainer implements AutoCloseable {
     return reason;
   }
 
+  /** The status of a process that has come to this end: a signal's, where nothing is kept. */
+  int status(End end) {
+    boolean kept = state.equals(saved) && state.iteration() > 0;
+    return end == End.COMPLETE || kept || stop == null ? 0 : stop.status();
+  }
+
+  private End stopped() {
+    listener.say("stopping at iteration %d: %s".formatted(state.iteration(), stop.reason()));
+    return End.STOPPED;
+  }
+
   private End loop(BatchLoader loader, int steps) throws IOException {
     boolean first = true;
     while (state.iteration() < steps) {
@@ -318,16 +342,17 @@ public final class Trainer implements AutoCloseable {
         report(interval);
       }
       first = false;
-      if (divides(training.evalInterval())) {
-        evaluate(EvaluationPart.VALIDATION, datasets.valid(), false);
-      }
+      boolean left =
+          divides(training.evalInterval())
+              && !evaluate(EvaluationPart.VALIDATION, datasets.valid(), false);
       if (divides(config.checkpoint().saveInterval())) {
         save();
       }
-      String reason = exit.reason(state.iteration(), world);
-      if (reason != null && state.iteration() < steps) {
-        listener.say("stopping at iteration %d: %s".formatted(state.iteration(), reason));
-        return End.STOPPED;
+      if (!left) {
+        stop = exit.reason(state.iteration(), world);
+      }
+      if (stop != null && (left || state.iteration() < steps)) {
+        return stopped();
       }
     }
     return End.COMPLETE;
@@ -420,26 +445,39 @@ public final class Trainer implements AutoCloseable {
     }
   }
 
-  private void evaluate(EvaluationPart part, SampleDataset dataset, boolean last)
+  /**
+   * Evaluates, unless a signal comes before that is done: a whole set may take long. What is left
+   * is due where the run goes on.
+   *
+   * @return whether it was done
+   */
+  private boolean evaluate(EvaluationPart part, SampleDataset dataset, boolean last)
       throws IOException {
+    state = state.evaluationDue(false);
     if (dataset == null) {
-      return;
+      return true;
     }
     long samples =
         wholeSets == null
             ? (long) training.evalIters() * training.globalBatchSize()
             : wholeSets.samples(dataset, data.size());
     if (samples == 0) {
-      return;
+      return true;
     }
     boolean validation = part == EvaluationPart.VALIDATION;
     boolean goesOn = wholeSets == null && validation;
     learnOfSkips(0);
     if (wholeSets != null && validation && last && state.equals(evaluated)) {
       // A whole set has one loss as long as the model is the same.
-      return;
+      return true;
     }
-    double loss = loss(dataset, goesOn ? state.consumedValidSamples() : 0, samples);
+    OptionalDouble mean = loss(dataset, goesOn ? state.consumedValidSamples() : 0, samples);
+    if (mean.isEmpty()) {
+      // The evaluations behind the last step are made again by every run that finds it taken.
+      state = state.evaluationDue(!last);
+      return false;
+    }
+    double loss = mean.getAsDouble();
     if (goesOn && !last) {
       state = state.validated(samples);
     }
@@ -452,11 +490,17 @@ public final class Trainer implements AutoCloseable {
     if (kept != null) {
       listener.saved(state, kept);
     }
+    return true;
   }
 
-  private double loss(SampleDataset dataset, long first, long samples) {
+  private boolean isSignalled() {
+    stop = exit.signalled(world);
+    return stop != null;
+  }
+
+  private OptionalDouble loss(SampleDataset dataset, long first, long samples) {
     try {
-      return evaluator.loss(dataset, first, samples);
+      return evaluator.loss(dataset, first, samples, this::isSignalled);
     } catch (UncheckedIOException e) {
       throw new DataFailure(e);
     }
@@ -469,9 +513,15 @@ public final class Trainer implements AutoCloseable {
 
   private void save() throws IOException {
     learnOfSkips(0);
-    if (saver != null) {
+    if (saver == null) {
+      return;
+    }
+    try {
       listener.saved(state, saver.save(state));
       saved = state;
+    } catch (IOException e) {
+      String told = signal.received();
+      throw told == null ? e : new UnsavedException(ShutdownSignal.status(told), e);
     }
   }
 

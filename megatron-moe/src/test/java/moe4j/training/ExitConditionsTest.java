@@ -11,13 +11,13 @@ import org.testng.annotations.BeforeMethod;
 import org.testng.annotations.Test;
 
 public class ExitConditionsTest {
-  private boolean terminated;
+  private String signal;
   private long now;
 
   /** A clock's zero is anywhere, and it may wrap. */
   @BeforeMethod
   public void begin() {
-    terminated = false;
+    signal = null;
     now = Long.MAX_VALUE - TimeUnit.SECONDS.toNanos(90);
   }
 
@@ -26,7 +26,7 @@ public class ExitConditionsTest {
         Flags.parse(
             TrainingConfig.class,
             Refusals.words("--micro-batch-size 1 --train-iters 100 " + flags)),
-        () -> terminated,
+        () -> signal,
         () -> now);
   }
 
@@ -37,8 +37,8 @@ public class ExitConditionsTest {
     now += TimeUnit.MINUTES.toNanos(2);
     assertNull(exit.reason(2, World.alone()));
     now++;
-    assertEquals(exit.reason(3, World.alone()), "--exit-duration-in-mins 2");
-    assertEquals(exit.reason(4, World.alone()), "--exit-duration-in-mins 2");
+    assertEquals(exit.reason(3, World.alone()).reason(), "--exit-duration-in-mins 2");
+    assertEquals(exit.reason(4, World.alone()).reason(), "--exit-duration-in-mins 2");
   }
 
   /** More nanoseconds than a long has. */
@@ -53,18 +53,18 @@ public class ExitConditionsTest {
   public void stopsAtSteps() {
     ExitConditions exit = conditions("--exit-interval 3");
     assertNull(exit.reason(2, World.alone()));
-    assertEquals(exit.reason(3, World.alone()), "--exit-interval 3");
+    assertEquals(exit.reason(3, World.alone()).reason(), "--exit-interval 3");
     assertNull(exit.reason(4, World.alone()));
-    assertEquals(exit.reason(6, World.alone()), "--exit-interval 3");
+    assertEquals(exit.reason(6, World.alone()).reason(), "--exit-interval 3");
   }
 
   @Test
   public void stopsOnSigterm() {
     ExitConditions exit = conditions("--exit-interval 3");
     assertNull(exit.reason(1, World.alone()));
-    terminated = true;
-    assertEquals(exit.reason(2, World.alone()), "SIGTERM");
-    assertEquals(exit.reason(3, World.alone()), "SIGTERM");
+    signal = "TERM";
+    assertEquals(exit.reason(2, World.alone()), new ExitConditions.Stop("SIGTERM", 143));
+    assertEquals(exit.reason(3, World.alone()), new ExitConditions.Stop("SIGTERM", 143));
   }
 
   @Test

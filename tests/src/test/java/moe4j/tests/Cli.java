@@ -89,8 +89,54 @@ final class Cli {
     return all;
   }
 
-  /** Starts a command in a process of its own, with standard output and error in one file. */
+  /**
+   * Starts a command in a process of its own, with standard output and error in one file. It heeds
+   * an interrupt, though this process may have been started to ignore it, as a shell script's
+   * background is.
+   */
   static Process start(List<String> arguments, Path log) throws IOException {
+    return start(heeding("INT,HUP"), line(arguments), log);
+  }
+
+  /** The same behind the words of a program that becomes it. */
+  static Process start(List<String> before, List<String> line, Path log) throws IOException {
+    List<String> all = new ArrayList<>(before);
+    all.addAll(line);
+    return new ProcessBuilder(all).redirectErrorStream(true).redirectOutput(log.toFile()).start();
+  }
+
+  /** Words before a program that has it heed signals, where the system can. */
+  static List<String> heeding(String signals) {
+    return ENV ? List.of("env", "--default-signal=" + signals) : List.of();
+  }
+
+  /** Whether {@code env} can say which signals a program heeds: GNU's can. */
+  private static final boolean ENV = env();
+
+  private static boolean env() {
+    try {
+      return new ProcessBuilder("env", "--default-signal=INT", "true")
+              .redirectErrorStream(true)
+              .redirectOutput(ProcessBuilder.Redirect.DISCARD)
+              .start()
+              .waitFor()
+          == 0;
+    } catch (IOException e) {
+      return false;
+    } catch (InterruptedException e) {
+      throw new IllegalStateException(e);
+    }
+  }
+
+  /** Sends a signal, of which Java knows SIGTERM alone, to a process, or a group as {@code -ID}. */
+  static void signal(String name, String process) throws IOException, InterruptedException {
+    int status =
+        new ProcessBuilder("sh", "-c", "kill -s \"$0\" -- \"$1\"", name, process).start().waitFor();
+    assertEquals(status, 0, "kill -s " + name + " " + process);
+  }
+
+  /** The command line of a command in a process of its own. */
+  static List<String> line(List<String> arguments) {
     List<String> line = new ArrayList<>();
     line.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
     // A heap that is there from the start: what the process grows by is native memory.
@@ -104,6 +150,6 @@ final class Cli {
             System.getProperty("surefire.test.class.path", System.getProperty("java.class.path"))));
     line.add(Main.class.getName());
     line.addAll(arguments);
-    return new ProcessBuilder(line).redirectErrorStream(true).redirectOutput(log.toFile()).start();
+    return line;
   }
 }

@@ -93,7 +93,7 @@ public class SignalTest {
     assertTrue(
         last.matches("WARNING: stopped at iteration \\d+ without --save: .*"),
         Files.readString(log));
-    assertEquals(process.exitValue(), 0);
+    assertEquals(process.exitValue(), 143);
   }
 
   /** The same text again and again, for longer than it takes to send the signal. */
@@ -116,7 +116,7 @@ public class SignalTest {
     } finally {
       process.destroyForcibly();
     }
-    assertEquals(process.exitValue(), 130, Files.readString(log));
+    assertEquals(process.exitValue(), 143, Files.readString(log));
     assertEquals(
         list(workspace.path("")).filter(name -> name.startsWith("out")).toList(), List.of());
   }
@@ -144,7 +144,7 @@ public class SignalTest {
     } finally {
       process.destroyForcibly();
     }
-    assertEquals(process.exitValue(), 130, Files.readString(log));
+    assertEquals(process.exitValue(), 143, Files.readString(log));
     assertEquals(list(out).toList(), List.of());
   }
 

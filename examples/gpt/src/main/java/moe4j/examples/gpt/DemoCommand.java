@@ -102,10 +102,12 @@ public final class DemoCommand implements Command {
       runs.add(run);
       RunConfig config =
           RunConfig.parse(arguments(options, corpus.prefix(), run, experts).toArray(new String[0]));
-      Trainer.End end = train(config, signal);
-      if (end == Trainer.End.STOPPED) {
-        LOG.info("stopped before the comparison; the checkpoints are in {}", output);
-        return 0;
+      Pretraining.Outcome outcome = train(config, signal);
+      if (outcome.end() == Trainer.End.STOPPED) {
+        LOG.info(
+            "stopped before the comparison; ./moe4j demo takes up from the checkpoints in {}",
+            output);
+        return outcome.status();
       }
     }
     CompareReport report = CompareReport.of(runs);
@@ -136,10 +138,11 @@ public final class DemoCommand implements Command {
     Files.write(file, lines);
   }
 
-  private static Trainer.End train(RunConfig config, ShutdownSignal signal) throws IOException {
+  private static Pretraining.Outcome train(RunConfig config, ShutdownSignal signal)
+      throws IOException {
     try (ProgressLine line = ProgressLine.onConsole(config.logging().runName())) {
       TrainingListener progress = new ProgressListener(config, line);
-      return Pretraining.run(config, new GptTask(config), signal, progress).end();
+      return Pretraining.run(config, new GptTask(config), signal, progress);
     }
   }
 

@@ -48,11 +48,13 @@ public final class PretrainGptCommand implements Command {
     try (World world = Pretraining.join(config, environment)) {
       outcome = Pretraining.run(world, config, new GptTask(config), signal, null);
     }
-    if (outcome.end() == Trainer.End.STOPPED && config.checkpoint().save() == null) {
+    if (outcome.end() == Trainer.End.STOPPED
+        && config.checkpoint().save() == null
+        && environment.rank() == 0) {
       LOG.warn(
           "stopped at iteration {} without --save: nothing of what was learnt is kept",
           outcome.state().iteration());
     }
-    return 0;
+    return outcome.status();
   }
 }

@@ -55,11 +55,11 @@ public final class PretrainTxlCommand implements Command {
       TransformerXlTask task = new TransformerXlTask(run, environment);
       outcome = Pretraining.run(world, run.config(), task, signal, null);
     }
-    if (outcome.end() == Trainer.End.STOPPED && run.workDir() == null) {
+    if (outcome.end() == Trainer.End.STOPPED && run.workDir() == null && environment.rank() == 0) {
       LOG.warn(
           "stopped at step {} without --work-dir: nothing of what was learnt is kept",
           outcome.state().iteration());
     }
-    return 0;
+    return outcome.status();
   }
 }

@@ -1,7 +1,10 @@
 package moe4j.cli;
 
 import java.io.IOException;
+import java.net.InetAddress;
 import java.net.ServerSocket;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -29,6 +32,11 @@ public final class LaunchCommand implements Command {
   private static final int PORTS = 10_000;
   private static final int LAST_PORT = 65_535;
   private static final int TRIES = 100;
+
+  private static final String NCCL_INTERFACE = "NCCL_SOCKET_IFNAME";
+
+  /** The interface that no other host reaches, where it has Linux's name. */
+  private static final Path LOOPBACK = Path.of("/sys/class/net/lo");
 
   private static final String RUN_ID = "TORCHELASTIC_RUN_ID";
 
@@ -149,6 +157,10 @@ public final class LaunchCommand implements Command {
     all.put(ShutdownSignal.LAUNCHED, "1");
     // Rank 0 serves the store, whatever an outer launcher said.
     all.put("TORCHELASTIC_USE_AGENT_STORE", "False");
+    if (System.getenv(NCCL_INTERFACE) == null && Files.isDirectory(LOOPBACK)) {
+      // By itself NCCL takes any other interface before it, and listens there to whoever comes.
+      all.put(NCCL_INTERFACE, "=lo");
+    }
     if (System.getenv("OMP_NUM_THREADS") == null) {
       int threads = Math.max(1, Runtime.getRuntime().availableProcessors() / size);
       all.put("OMP_NUM_THREADS", Integer.toString(threads));
@@ -166,7 +178,7 @@ public final class LaunchCommand implements Command {
   /** The port asked for, where it can be had, or any that is free. */
   private static int port(Integer wanted) throws IOException {
     if (wanted != null) {
-      try (ServerSocket socket = new ServerSocket(wanted)) {
+      try (ServerSocket socket = listen(wanted)) {
         return socket.getLocalPort();
       } catch (IOException e) {
         throw new IllegalArgumentException(
@@ -177,14 +189,19 @@ public final class LaunchCommand implements Command {
     }
     for (int i = 0; i < TRIES; i++) {
       int port = FIRST_PORT + ThreadLocalRandom.current().nextInt(PORTS);
-      try (ServerSocket socket = new ServerSocket(port)) {
+      try (ServerSocket socket = listen(port)) {
         return socket.getLocalPort();
       } catch (IOException e) {
         // Another's: the next one.
       }
     }
-    try (ServerSocket socket = new ServerSocket(0)) {
+    try (ServerSocket socket = listen(0)) {
       return socket.getLocalPort();
     }
+  }
+
+  /** As rank 0 will: where no other host comes in. */
+  private static ServerSocket listen(int port) throws IOException {
+    return new ServerSocket(port, 1, InetAddress.getLoopbackAddress());
   }
 }

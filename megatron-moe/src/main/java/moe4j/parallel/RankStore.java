@@ -1,5 +1,8 @@
 package moe4j.parallel;
 
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.net.InetAddress;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.concurrent.CompletableFuture;
@@ -7,10 +10,13 @@ import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
 import moe4j.kernels.Scopes;
+import org.apache.logging.log4j.LogManager;
+import org.apache.logging.log4j.Logger;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.javacpp.SizeTPointer;
 import org.bytedeco.javacpp.chrono.Milliseconds;
 import org.bytedeco.pytorch.ByteVector;
+import org.bytedeco.pytorch.IntOptional;
 import org.bytedeco.pytorch.PrefixStore;
 import org.bytedeco.pytorch.Store;
 import org.bytedeco.pytorch.StringVector;
@@ -22,6 +28,8 @@ import org.bytedeco.pytorch.TCPStoreOptions;
  * is the server. A connection belongs to one thread.
  */
 final class RankStore {
+  private static final Logger LOG = LogManager.getLogger(RankStore.class);
+
   /** What the native side gets beyond its own time. */
   private static final long GRACE_MS = 1000;
 
@@ -80,14 +88,52 @@ final class RankStore {
       options.waitWorkers(false);
       options.numWorkers(new SizeTPointer(1).put(environment.size()));
       options.timeout(new Milliseconds(timeout.toMillis()));
-      return Scopes.keep(() -> new TCPStore(environment.masterAddress(), options));
+      if (server && listensHere(environment)) {
+        options.masterListenFd(new IntOptional(listen(environment).descriptor()));
+      }
+      return Scopes.keep(() -> new TCPStore(address(environment), options));
+    }
+  }
+
+  /**
+   * Where the ranks meet. On one host it is the host's address for itself, whatever name the host
+   * has; a launcher's agent listens where it says.
+   */
+  private static String address(WorldEnvironment environment) {
+    return environment.isOneHost() && !environment.agentStore()
+        ? World.LOOPBACK
+        : environment.masterAddress();
+  }
+
+  /** Whether the store can be kept from other hosts. */
+  private static boolean listensHere(WorldEnvironment environment) {
+    if (!environment.isOneHost()) {
+      return false;
+    }
+    if (!ListeningSocket.isPossible()) {
+      LOG.warn(
+          "the store of the ranks listens on port {} at every address of this machine: on this"
+              + " system it cannot be told otherwise",
+          environment.masterPort());
+      return false;
+    }
+    return true;
+  }
+
+  private static ListeningSocket listen(WorldEnvironment environment) {
+    try {
+      return Forever.hold(
+          ListeningSocket.open(
+              InetAddress.getByName(address(environment)), environment.masterPort()));
+    } catch (IOException e) {
+      throw new UncheckedIOException(e.getMessage(), e);
     }
   }
 
   private static String sentence(
       WorldEnvironment environment, boolean server, Duration timeout, Throwable e) {
     String message = String.valueOf(e.getMessage());
-    String at = "%s:%d".formatted(environment.masterAddress(), environment.masterPort());
+    String at = "%s:%d".formatted(address(environment), environment.masterPort());
     if (server) {
       boolean used = message.contains("EADDRINUSE") || message.contains("in use");
       return "rank 0 cannot listen on port %d (MASTER_PORT)%s"

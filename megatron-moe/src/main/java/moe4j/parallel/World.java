@@ -30,6 +30,9 @@ import org.bytedeco.pytorch.nccl.ProcessGroupNCCL;
  * there. Groups that it makes live as long as the process.
  */
 public final class World implements AutoCloseable {
+  /** A host's address for itself, which no other host reaches. */
+  static final String LOOPBACK = "127.0.0.1";
+
   private final WorldEnvironment environment;
   private final Duration timeout;
   private final RankStore store;
@@ -208,13 +211,17 @@ public final class World implements AutoCloseable {
         });
   }
 
-  /** Where Gloo listens: the interface that GLOO_SOCKET_IFNAME names, or the one towards rank 0. */
+  /**
+   * Where Gloo listens: the interface that GLOO_SOCKET_IFNAME names, or with other hosts the one
+   * towards rank 0, and without them the one that no other host reaches.
+   */
   private org.bytedeco.pytorch.gloo.Device glooDevice() {
     String named = System.getenv("GLOO_SOCKET_IFNAME");
     if (named != null && !named.isBlank()) {
       return ProcessGroupGloo.createDeviceForInterface(named);
     }
-    return ProcessGroupGloo.createDeviceForHostname(towards(environment.masterAddress()));
+    return ProcessGroupGloo.createDeviceForHostname(
+        environment.isOneHost() ? LOOPBACK : towards(environment.masterAddress()));
   }
 
   private static String towards(String address) {

@@ -118,6 +118,14 @@ public record WorldEnvironment(
     return size == 1;
   }
 
+  /**
+   * Whether all processes are on this host, so that nobody else has to reach them: they can listen
+   * at its own address alone.
+   */
+  public boolean isOneHost() {
+    return localSize == size;
+  }
+
   private static WorldEnvironment torchrun(Variables variables) {
     int size = variables.count("WORLD_SIZE", "RANK");
     int rank = variables.below("RANK", "WORLD_SIZE", "WORLD_SIZE", size);

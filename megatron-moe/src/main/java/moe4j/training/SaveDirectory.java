@@ -140,7 +140,9 @@ final class SaveDirectory implements AutoCloseable {
       }
 
       @Override
-      public void validation(Validation validation) {}
+      public void validation(Validation validation) {
+        look();
+      }
 
       @Override
       public void saved(TrainState state, String directory) {}
@@ -160,7 +162,7 @@ final class SaveDirectory implements AutoCloseable {
       throw new UncheckedIOException(e.getMessage(), e);
     } catch (IOException e) {
       warnings.accept(
-          "WARNING: %s cannot be reached: %s; the next checkpoint needs it"
+          "%s cannot be reached: %s; the next checkpoint needs it"
               .formatted(directory, e.getMessage()));
     }
   }
@@ -168,7 +170,7 @@ final class SaveDirectory implements AutoCloseable {
   private void checkLock() throws IOException {
     if (lock.check()) {
       warnings.accept(
-          ("WARNING: %s was removed while the run writes into it: it is made again, with what the"
+          ("%s was removed while the run writes into it: it is made again, with what the"
                   + " run has recorded; the checkpoints that lay there are gone, until the next one"
                   + " is saved")
               .formatted(directory));

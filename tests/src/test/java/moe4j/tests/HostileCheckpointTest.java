@@ -177,7 +177,8 @@ public class HostileCheckpointTest {
   public void aCheckpointAloneHasNoClassLoaded() throws IOException {
     String trap = HostileCheckpointTest.class.getName() + "$Trap";
     ObjectNode changed = intact.deepCopy();
-    ((ObjectNode) changed.at("/run/configuration/moe")).put("balanceStrategy", trap);
+    ObjectNode moe = (ObjectNode) changed.at("/run/configuration/moe");
+    moe.put("balanceStrategy", trap).putArray("moeAuxLossCoeff").add(0.0);
     refusal(changed, "names the gate " + trap + ", a class that is not moe4j's");
     assertEquals(System.getProperty("moe4j.test.trap"), null);
     // Where the command line names it, it is the user's own wish.
@@ -186,7 +187,7 @@ public class HostileCheckpointTest {
     assertEquals(System.getProperty("moe4j.test.trap"), "sprung");
 
     String stranger = HostileCheckpointTest.class.getName() + "$Stranger";
-    ((ObjectNode) changed.at("/run/configuration/moe")).put("balanceStrategy", stranger);
+    moe.put("balanceStrategy", stranger);
     write(changed);
     Cli.Result none = evaluate("--balance-strategy", stranger);
     assertTrue(none.err().contains("does not implement moe4j.moe.Gate$Factory"), none.err());

@@ -204,7 +204,10 @@ public class HostileCheckpointTest {
 
   private Cli.Result evaluate(Object... more) {
     return Cli.run(
-        Cli.with(Cli.arguments("evaluate --part train --samples 1 --load", run), "--seed 1", more));
+        Cli.with(
+            Cli.arguments("evaluate --part train --samples 1 --load", run),
+            "--data-cache-path " + workspace.path("cache"),
+            more));
   }
 
   /** Every place of a tree; of its many tensors the first alone. */

@@ -7,7 +7,10 @@ import com.fasterxml.jackson.core.JsonToken;
 import java.io.BufferedReader;
 import java.io.FileNotFoundException;
 import java.io.IOException;
+import java.io.InputStream;
+import java.io.InputStreamReader;
 import java.nio.charset.CharacterCodingException;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
@@ -41,30 +44,39 @@ final class Gpt2Files {
    */
   void checkVocabulary(Path file) throws IOException {
     requireFile("--vocab-file", file);
-    int entries = 0;
-    try (JsonParser json = new JsonFactory().createParser(file.toFile())) {
-      if (json.nextToken() != JsonToken.START_OBJECT) {
-        throw new IllegalArgumentException("--vocab-file %s is no JSON object".formatted(file));
+    int entries;
+    try (JsonParser json = new JsonFactory().createParser(open("--vocab-file", file))) {
+      try {
+        entries = entries(file, json);
+      } catch (JsonProcessingException notJson) {
+        throw new IOException(
+            "--vocab-file %s is no JSON: %s".formatted(file, JsonFaults.placed(notJson, json)),
+            notJson);
       }
-      while (json.nextToken() == JsonToken.FIELD_NAME) {
-        String token = json.currentName();
-        int id = json.nextIntValue(-1);
-        if (id < 0 || id >= vocabulary.length || !isToken(id, token)) {
-          throw new IllegalArgumentException(
-              "--vocab-file %s is not GPT-2's vocabulary, it gives '%s' the id %s: use HuggingFaceTokenizer with a tokenizer.json"
-                  .formatted(file, token, json.getText()));
-        }
-        entries++;
-      }
-    } catch (JsonProcessingException notJson) {
-      throw new IOException(
-          "--vocab-file %s is no JSON: %s".formatted(file, notJson.getOriginalMessage()), notJson);
     }
     if (entries != vocabulary.length) {
       throw new IllegalArgumentException(
           "--vocab-file %s is not GPT-2's vocabulary, it has %d entries instead of %d"
               .formatted(file, entries, vocabulary.length));
     }
+  }
+
+  private int entries(Path file, JsonParser json) throws IOException {
+    if (json.nextToken() != JsonToken.START_OBJECT) {
+      throw new IllegalArgumentException("--vocab-file %s is no JSON object".formatted(file));
+    }
+    int entries = 0;
+    while (json.nextToken() == JsonToken.FIELD_NAME) {
+      String token = json.currentName();
+      int id = json.nextIntValue(-1);
+      if (id < 0 || id >= vocabulary.length || !isToken(id, token)) {
+        throw new IllegalArgumentException(
+            "--vocab-file %s is not GPT-2's vocabulary, it gives '%s' the id %s: use HuggingFaceTokenizer with a tokenizer.json"
+                .formatted(file, token, json.getText()));
+      }
+      entries++;
+    }
+    return entries;
   }
 
   /**
@@ -74,7 +86,10 @@ final class Gpt2Files {
     requireFile("--merge-file", file);
     int id = BYTES;
     int line = 0;
-    try (BufferedReader lines = Files.newBufferedReader(file)) {
+    try (BufferedReader lines =
+        new BufferedReader(
+            new InputStreamReader(
+                open("--merge-file", file), StandardCharsets.UTF_8.newDecoder()))) {
       for (String merge = lines.readLine(); merge != null; merge = lines.readLine()) {
         line++;
         if ((line == 1 && merge.startsWith("#version")) || merge.isEmpty()) {
@@ -103,6 +118,17 @@ final class Gpt2Files {
   private static void requireFile(String flag, Path file) throws FileNotFoundException {
     if (!Files.isRegularFile(file)) {
       throw new FileNotFoundException("%s %s is no file".formatted(flag, file));
+    }
+  }
+
+  /** Closed by whoever reads it: a reader of text, and the JSON parser likewise. */
+  private static InputStream open(String flag, Path file) throws IOException {
+    InputStream bytes = Files.newInputStream(file);
+    try {
+      return TextFiles.withoutMark(bytes, flag + " " + file);
+    } catch (IOException refused) {
+      bytes.close();
+      throw refused;
     }
   }
 

@@ -3,8 +3,10 @@ package moe4j.tokenizer;
 import ai.djl.huggingface.tokenizers.HuggingFaceTokenizer;
 import ai.djl.huggingface.tokenizers.jni.LibUtils;
 import ai.djl.huggingface.tokenizers.jni.TokenizersLibrary;
+import java.io.ByteArrayInputStream;
 import java.io.IOException;
 import java.lang.ref.Reference;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.Collections;
@@ -19,7 +21,9 @@ final class HfTokenizer implements Tokenizer {
   private final HuggingFaceTokenizer tokenizer;
   private final boolean includeSpecialTokens;
   private final String path;
-  private final HfVocabulary vocabulary;
+  private final int vocabSize;
+  private final int eod;
+  private final int pad;
 
   private HfTokenizer(
       HuggingFaceTokenizer tokenizer,
@@ -29,7 +33,10 @@ final class HfTokenizer implements Tokenizer {
     this.tokenizer = tokenizer;
     this.includeSpecialTokens = includeSpecialTokens;
     this.path = model.toString();
-    this.vocabulary = vocabulary;
+    // Not the vocabulary itself, which holds the whole file.
+    this.vocabSize = vocabulary.size();
+    this.eod = vocabulary.eod();
+    this.pad = vocabulary.pad();
   }
 
   /**
@@ -47,7 +54,11 @@ final class HfTokenizer implements Tokenizer {
       // Length belongs to the dataset: whatever the file says, nothing is cut or padded here.
       Map<String, String> options = Map.of("truncation", "false", "padding", "false");
       return new HfTokenizer(
-          HuggingFaceTokenizer.newInstance(vocabulary.file(), options),
+          // What was checked and not the file, which may hold a name twice or have changed.
+          HuggingFaceTokenizer.newInstance(
+              new ByteArrayInputStream(
+                  vocabulary.tokenizer().toString().getBytes(StandardCharsets.UTF_8)),
+              options),
           includeSpecialTokens,
           model,
           vocabulary);
@@ -89,6 +100,33 @@ final class HfTokenizer implements Tokenizer {
     }
   }
 
+  /** Without what the post-processor appends, such as an end of sentence. */
+  @Override
+  public int[] encodePrompt(String text) {
+    TokenizersLibrary library = TokenizersLibrary.LIB;
+    try {
+      long encoding =
+          library.encode(tokenizer.getHandle(), Utf16.wellFormed(text), includeSpecialTokens);
+      try {
+        long[] added = library.getSpecialTokenMask(encoding);
+        int end = added.length;
+        while (end > 0 && added[end - 1] != 0) {
+          end--;
+        }
+        // Of a text without tokens, what stands before it cannot be told from what stands behind.
+        return end == 0
+            ? new int[0]
+            : Arrays.stream(library.getTokenIds(encoding), 0, end)
+                .mapToInt(Math::toIntExact)
+                .toArray();
+      } finally {
+        library.deleteEncoding(encoding);
+      }
+    } finally {
+      Reference.reachabilityFence(tokenizer);
+    }
+  }
+
   @Override
   public String decode(int[] tokens) {
     Vocabulary.check(tokens, vocabSize());
@@ -97,17 +135,17 @@ final class HfTokenizer implements Tokenizer {
 
   @Override
   public int vocabSize() {
-    return vocabulary.size();
+    return vocabSize;
   }
 
   @Override
   public int eod() {
-    return vocabulary.eod();
+    return eod;
   }
 
   @Override
   public int pad() {
-    return vocabulary.pad();
+    return pad;
   }
 
   @Override

@@ -1,8 +1,6 @@
 package moe4j.tokenizer;
 
-import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.JsonNode;
-import com.fasterxml.jackson.databind.ObjectMapper;
 import java.io.FileNotFoundException;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -15,13 +13,13 @@ import java.util.Map;
  * What the tokenizers library does not tell of a {@code tokenizer.json}: its greatest id and its
  * special tokens, which {@code tokenizer_config.json} beside it names.
  *
- * @param file the {@code tokenizer.json}
+ * @param tokenizer what the {@code tokenizer.json} holds, checked
  * @param size one more than the greatest id
  * @param eod the id of the configuration's {@code eos_token}; without one, of the first customary
  *     name in the vocabulary; or -1
  * @param pad the id of the configuration's {@code pad_token}, or -1
  */
-record HfVocabulary(Path file, int size, int eod, int pad) {
+record HfVocabulary(JsonNode tokenizer, int size, int eod, int pad) {
   private static final List<String> CUSTOMARY_EOD =
       List.of("<|endoftext|>", "</s>", "<|end_of_text|>", "<eos>");
 
@@ -35,14 +33,15 @@ record HfVocabulary(Path file, int size, int eod, int pad) {
           "--tokenizer-model %s: there is no file %s, and names on the Hugging Face hub are not looked up"
               .formatted(model, file));
     }
-    Map<String, Integer> ids = ids(file, readJson(file));
+    JsonNode tokenizer = HfFile.read(file);
+    Map<String, Integer> ids = ids(file, tokenizer);
     int size = ids.values().stream().mapToInt(id -> id + 1).max().orElse(0);
 
     Path configFile = file.resolveSibling("tokenizer_config.json");
     int eod = -1;
     int pad = -1;
     if (Files.isRegularFile(configFile)) {
-      JsonNode config = readJson(configFile);
+      JsonNode config = HfFile.json(configFile);
       eod = special(config, "eos_token", ids, configFile);
       pad = special(config, "pad_token", ids, configFile);
     }
@@ -50,17 +49,7 @@ record HfVocabulary(Path file, int size, int eod, int pad) {
       eod =
           CUSTOMARY_EOD.stream().filter(ids::containsKey).mapToInt(ids::get).findFirst().orElse(-1);
     }
-    return new HfVocabulary(file, size, eod, pad);
-  }
-
-  private static JsonNode readJson(Path file) throws IOException {
-    try {
-      return new ObjectMapper().readTree(file.toFile());
-    } catch (JsonProcessingException notJson) {
-      throw new IOException(
-          "--tokenizer-model: %s is no JSON: %s".formatted(file, notJson.getOriginalMessage()),
-          notJson);
-    }
+    return new HfVocabulary(tokenizer, size, eod, pad);
   }
 
   private static Map<String, Integer> ids(Path file, JsonNode tokenizer) throws IOException {

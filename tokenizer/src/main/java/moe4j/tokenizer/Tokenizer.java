@@ -13,6 +13,14 @@ public interface Tokenizer {
   int[] encode(String text);
 
   /**
+   * The ids of a text that is to be continued: as {@link #encode}, but without what that appends,
+   * such as an end of sentence. What stands before the text stays.
+   */
+  default int[] encodePrompt(String text) {
+    return encode(text);
+  }
+
+  /**
    * The text of ids. Bytes that are not UTF-8, such as a part of a character, become U+FFFD.
    *
    * @throws IllegalArgumentException if an id lies outside the vocabulary

@@ -99,7 +99,7 @@ public final class GenerateCommand implements Command {
 
   /** The text's tokens; without any, the end of a document, behind which one begins. */
   static int[] prompt(Tokenizer tokenizer, String text) {
-    int[] tokens = text == null || text.isEmpty() ? new int[0] : tokenizer.encode(text);
+    int[] tokens = text == null || text.isEmpty() ? new int[0] : tokenizer.encodePrompt(text);
     if (tokens.length == 0 && tokenizer.eod() < 0) {
       throw new IllegalArgumentException(
           "--prompt is needed: the tokenizer has no end-of-document token to begin with");

@@ -1,10 +1,12 @@
 package moe4j.data;
 
+import com.fasterxml.jackson.core.JsonFactory;
+import com.fasterxml.jackson.core.JsonParser;
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
+import com.fasterxml.jackson.databind.node.MissingNode;
 import java.io.IOException;
-import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -12,6 +14,8 @@ import java.util.Arrays;
 import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
+import moe4j.tokenizer.JsonFaults;
+import moe4j.tokenizer.TextFiles;
 
 /**
  * The flags that name data, each null where it is absent.
@@ -106,17 +110,21 @@ public record DataPaths(
 
   private Map<Part, List<String>> readPerSplit() throws IOException {
     JsonNode root;
-    try {
-      root = new ObjectMapper().readTree(read(PER_SPLIT_DATA_ARGS_PATH, perSplitDataArgsPath));
-    } catch (JsonProcessingException e) {
-      throw new IOException(
-          "%s %s is not JSON: %s"
-              .formatted(PER_SPLIT_DATA_ARGS_PATH, perSplitDataArgsPath, e.getOriginalMessage()),
-          e);
+    String text = read(PER_SPLIT_DATA_ARGS_PATH, perSplitDataArgsPath);
+    try (JsonParser json = new JsonFactory().createParser(text)) {
+      try {
+        root = new ObjectMapper().readTree(json);
+      } catch (JsonProcessingException e) {
+        throw new IOException(
+            "%s %s is not JSON: %s"
+                .formatted(
+                    PER_SPLIT_DATA_ARGS_PATH, perSplitDataArgsPath, JsonFaults.placed(e, json)),
+            e);
+      }
     }
     Map<Part, List<String>> lists = new EnumMap<>(Part.class);
     for (Part part : Part.values()) {
-      JsonNode node = root.path(part.label());
+      JsonNode node = root == null ? MissingNode.getInstance() : root.path(part.label());
       if (node.isTextual()) {
         put(lists, part, words(node.textValue()));
       } else if (node.isArray()) {
@@ -134,9 +142,13 @@ public record DataPaths(
 
   private static String read(String flag, Path path) throws IOException {
     try {
-      return Files.readString(path);
+      return TextFiles.read(path);
     } catch (NoSuchFileException e) {
       throw new IOException("there is no file %s, which %s names".formatted(path, flag), e);
+    } catch (TextFiles.ForeignTextException e) {
+      throw new IOException("%s %s".formatted(flag, e.getMessage()), e);
+    } catch (IOException e) {
+      throw new IOException("%s %s cannot be read: %s".formatted(flag, path, Reasons.of(e)), e);
     }
   }
 

@@ -74,18 +74,46 @@ final class DatasetBuilder {
 
   private SampleDataset single(String prefix, Split split, Part part, OptionalLong samples)
       throws IOException {
-    Split.Range range = range(prefix, split, part);
-    if (range.size() == 0 && part != Part.TRAIN) {
-      log.accept(
-          "There are no %s data: %s has %d sequences%s"
-              .formatted(
-                  part.label(),
-                  prefix,
-                  open(prefix).sequences(),
-                  split == null ? "" : ", of which --split " + split.text() + " leaves it none"));
-      return null;
+    return lacks(prefix, split, part, "There are no %s data".formatted(part.label()))
+        ? null
+        : dataset(prefix, split, part, samples).dataset;
+  }
+
+  /**
+   * Whether a dataset has no sequence for a part that a run can do without, which is logged. Alone
+   * or in a blend, such a one is no reason to refuse the run.
+   */
+  private boolean lacks(String prefix, Split split, Part part, String consequence)
+      throws IOException {
+    if (part == Part.TRAIN || range(prefix, split, part).size() > 0) {
+      return false;
     }
-    return dataset(prefix, split, part, samples).dataset;
+    log.accept(
+        "%s: %s has %d sequences%s"
+            .formatted(
+                consequence,
+                prefix,
+                open(prefix).sequences(),
+                split == null ? "" : ", of which --split " + split.text() + " leaves it none"));
+    return true;
+  }
+
+  /** The blend of the datasets that have something for a part; null if none has. */
+  private Blend having(Blend blend, Split split, Part part) throws IOException {
+    List<String> prefixes = new ArrayList<>();
+    List<Double> weights = new ArrayList<>();
+    for (int i = 0; i < blend.prefixes().size(); i++) {
+      String prefix = blend.prefixes().get(i);
+      if (!lacks(prefix, split, part, "The %s data are blended without".formatted(part.label()))) {
+        prefixes.add(prefix);
+        if (blend.weights() != null) {
+          weights.add(blend.weights().get(i));
+        }
+      }
+    }
+    return prefixes.isEmpty()
+        ? null
+        : new Blend(prefixes, blend.weights() == null ? null : weights);
   }
 
   private Split.Range range(String prefix, Split split, Part part) throws IOException {
@@ -141,8 +169,13 @@ final class DatasetBuilder {
     }
   }
 
-  private SampleDataset blended(Blend blend, Split split, Part part, OptionalLong wanted)
+  private SampleDataset blended(Blend all, Split split, Part part, OptionalLong wanted)
       throws IOException {
+    Blend blend = having(all, split, part);
+    if (blend == null) {
+      log.accept("There are no %s data".formatted(part.label()));
+      return null;
+    }
     double[] weights = null;
     if (blend.weights() != null) {
       if (wanted.isEmpty()) {
@@ -166,14 +199,8 @@ final class DatasetBuilder {
     if (weights != null) {
       return mix(blend, part, built, Blend.normalize(weights), size);
     }
+    blend = withSamples(blend, part, built);
     long[] sizes = built.stream().mapToLong(b -> b.dataset.size()).toArray();
-    for (int i = 0; i < sizes.length; i++) {
-      if (sizes[i] == 0) {
-        throw new IllegalArgumentException(
-            "%s has not one %s sample of %d tokens to blend"
-                .formatted(blend.prefixes().get(i), part.label(), config.seqLength()));
-      }
-    }
     long sum = Arrays.stream(sizes).sum();
     return wanted.isEmpty()
         ? mixAll(blend, part, built, sizes, sum)
@@ -183,6 +210,31 @@ final class DatasetBuilder {
             built,
             Blend.normalize(Arrays.stream(sizes).asDoubleStream().toArray()),
             Math.min(wanted.getAsLong(), sum));
+  }
+
+  /** Takes out of an unweighted blend what is shorter than one sample: each is taken once. */
+  private Blend withSamples(Blend blend, Part part, List<Built> built) {
+    List<String> prefixes = new ArrayList<>();
+    List<Built> rest = new ArrayList<>();
+    for (int i = 0; i < built.size(); i++) {
+      String prefix = blend.prefixes().get(i);
+      if (built.get(i).dataset.size() > 0) {
+        prefixes.add(prefix);
+        rest.add(built.get(i));
+      } else {
+        log.accept(
+            "The %s data are blended without: %s has not one %s sample of %d tokens"
+                .formatted(part.label(), prefix, part.label(), config.seqLength()));
+      }
+    }
+    if (rest.isEmpty()) {
+      throw new IllegalArgumentException(
+          "%s have not one %s sample of %d tokens to blend"
+              .formatted(String.join(" and ", blend.prefixes()), part.label(), config.seqLength()));
+    }
+    built.clear();
+    built.addAll(rest);
+    return new Blend(prefixes, null);
   }
 
   private SampleDataset mix(

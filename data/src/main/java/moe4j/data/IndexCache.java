@@ -1,10 +1,11 @@
 package moe4j.data;
 
 import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.channels.FileChannel;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.nio.file.StandardCopyOption;
 import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
 import java.util.HexFormat;
@@ -12,6 +13,7 @@ import java.util.Map;
 import java.util.function.Consumer;
 import java.util.function.Function;
 import java.util.function.Supplier;
+import java.util.regex.Pattern;
 
 /**
  * Megatron's files of indices: {@code DIR/MD5-CLASS-PART-AFFIX}, where the MD5 is that of a
@@ -19,6 +21,9 @@ import java.util.function.Supplier;
  */
 final class IndexCache {
   private static final String DESCRIPTION = "description.txt";
+
+  /** The temporary name of any such file. */
+  private static final Pattern PART = Pattern.compile("[0-9a-f]{32}-.*\\.[0-9]+\\.part");
 
   private final Path dir;
   private final String description;
@@ -77,26 +82,26 @@ final class IndexCache {
 
   private void write(Map<String, Npy.NpyArray> arrays) throws IOException {
     Files.createDirectories(dir);
+    PartFile.sweep(dir, name -> PART.matcher(name).matches(), log);
     // The description comes last: where it stands, the rest does.
     for (Map.Entry<String, Npy.NpyArray> entry : arrays.entrySet()) {
-      replace(entry.getKey(), part -> Npy.write(part, entry.getValue()));
+      replace(entry.getKey(), file -> Npy.write(file, entry.getValue()));
     }
-    replace(DESCRIPTION, part -> Files.writeString(part, description));
+    replace(
+        DESCRIPTION,
+        file -> file.write(ByteBuffer.wrap(description.getBytes(StandardCharsets.UTF_8))));
   }
 
   private interface Writer {
-    void write(Path path) throws IOException;
+    void write(FileChannel file) throws IOException;
   }
 
   /** Several processes may write at once, all the same content, each under a name of its own. */
   private void replace(String affix, Writer writer) throws IOException {
-    Path part =
-        PartFiles.begin(dir.resolve(name + affix + "." + ProcessHandle.current().pid() + ".part"));
-    try {
-      writer.write(part);
-      Files.move(part, path(affix), StandardCopyOption.ATOMIC_MOVE);
-    } finally {
-      PartFiles.delete(part);
+    Path path = dir.resolve(name + affix + "." + ProcessHandle.current().pid() + ".part");
+    try (PartFile part = PartFile.open(path, log)) {
+      writer.write(part.channel());
+      part.moveTo(path(affix));
     }
   }
 

@@ -12,7 +12,9 @@ import java.nio.channels.FileChannel;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
+import java.util.List;
 import java.util.Objects;
+import java.util.function.Consumer;
 
 /**
  * Writes {@code PREFIX.bin} and {@code PREFIX.idx} as Megatron does. Tokens are streamed to disk;
@@ -25,9 +27,8 @@ public final class IndexedDatasetWriter implements AutoCloseable {
 
   private final Path prefix;
   private final DType dtype;
-  private final Path binPart;
   private final Path idxPart;
-  private final FileChannel bin;
+  private final PartFile bin;
   private final ByteBuffer buffer =
       ByteBuffer.allocateDirect(1 << 20).order(ByteOrder.LITTLE_ENDIAN);
 
@@ -38,35 +39,55 @@ public final class IndexedDatasetWriter implements AutoCloseable {
   private long tokens;
   private boolean finished;
 
-  private IndexedDatasetWriter(Path prefix, DType dtype) throws IOException {
+  private IndexedDatasetWriter(Path prefix, DType dtype, Consumer<String> notes)
+      throws IOException {
     this.prefix = prefix;
     this.dtype = dtype;
-    this.binPart = withSuffix(prefix, ".bin.part");
     this.idxPart = withSuffix(prefix, ".idx.part");
     if (prefix.getParent() != null) {
       Files.createDirectories(prefix.getParent());
     }
-    this.bin = open(PartFiles.begin(binPart));
-    PartFiles.begin(idxPart);
-  }
-
-  /** Opens a file that is noted already: an interrupt may come as soon as it is there. */
-  private static FileChannel open(Path part) throws IOException {
-    try {
-      return FileChannel.open(part, CREATE, WRITE, TRUNCATE_EXISTING);
-    } catch (IOException e) {
-      PartFiles.named(part);
-      throw e;
+    this.bin = PartFile.open(withSuffix(prefix, ".bin.part"), notes);
+    // The index is written at the end, by whoever holds the lock on the tokens.
+    if (Files.isRegularFile(idxPart)) {
+      notes.accept(
+          "%s was left by a run that was killed: it is deleted"
+              .formatted(Existing.describe(idxPart)));
+      Files.delete(idxPart);
     }
+    PartFiles.begin(idxPart);
   }
 
   /**
    * Starts the dataset {@code prefix.bin}, {@code prefix.idx}; missing directories are made.
    *
-   * @throws IOException if the files cannot be written there
+   * @throws IOException if the files cannot be written there, or are there already
    */
   public static IndexedDatasetWriter create(Path prefix, DType dtype) throws IOException {
-    return new IndexedDatasetWriter(prefix, dtype);
+    for (Path file : files(prefix)) {
+      if (Files.exists(file)) {
+        throw new IOException(
+            "%s is there already and is not replaced".formatted(Existing.describe(file)));
+      }
+    }
+    return replace(prefix, dtype, note -> {});
+  }
+
+  /**
+   * Starts a dataset that takes the place of one that is there, when it is whole.
+   *
+   * @param notes takes a sentence of what a killed process has left
+   * @throws PartFile.HeldException if another process writes the same dataset
+   * @throws IOException if the files cannot be written there
+   */
+  public static IndexedDatasetWriter replace(Path prefix, DType dtype, Consumer<String> notes)
+      throws IOException {
+    return new IndexedDatasetWriter(prefix, dtype, notes);
+  }
+
+  /** The two files of a dataset. */
+  public static List<Path> files(Path prefix) {
+    return List.of(withSuffix(prefix, ".bin"), withSuffix(prefix, ".idx"));
   }
 
   /**
@@ -88,7 +109,7 @@ public final class IndexedDatasetWriter implements AutoCloseable {
     this.tokens += to - from;
     for (int i = from; i < to; i++) {
       if (buffer.remaining() < dtype.size) {
-        flush(bin);
+        flush(bin.channel());
       }
       dtype.put(buffer, tokens[i]);
     }
@@ -123,18 +144,16 @@ public final class IndexedDatasetWriter implements AutoCloseable {
     if (sequences > (documents == 0 ? 0 : documentEnds[documents - 1])) {
       throw new IllegalStateException("the last document of " + prefix + " was not ended");
     }
-    flush(bin);
-    bin.force(true);
-    bin.close();
+    flush(bin.channel());
+    bin.channel().force(true);
     try (FileChannel idx = FileChannel.open(idxPart, CREATE, WRITE, TRUNCATE_EXISTING)) {
       writeIndex(idx);
       idx.force(true);
     }
     // An older index would describe the new .bin wrongly: between these moves there is none.
     Files.deleteIfExists(withSuffix(prefix, ".idx"));
-    Files.move(binPart, withSuffix(prefix, ".bin"), ATOMIC_MOVE);
+    bin.moveTo(withSuffix(prefix, ".bin"));
     Files.move(idxPart, withSuffix(prefix, ".idx"), ATOMIC_MOVE);
-    PartFiles.named(binPart);
     PartFiles.named(idxPart);
     finished = true;
   }
@@ -161,9 +180,9 @@ public final class IndexedDatasetWriter implements AutoCloseable {
   @Override
   public void close() throws IOException {
     if (!finished) {
-      bin.close();
-      PartFiles.delete(binPart);
+      // The index first: its name is ours as long as the tokens are locked.
       PartFiles.delete(idxPart);
+      bin.close();
     }
   }
 

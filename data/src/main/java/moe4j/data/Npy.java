@@ -42,33 +42,27 @@ final class Npy {
   @SuppressWarnings("ArrayRecordComponent") // a pointer to what is written: nobody compares two
   record NpyArray(Type type, Object values, int... shape) {}
 
-  static void write(Path path, NpyArray array) throws IOException {
+  /** Writes an array into an empty file. */
+  static void write(FileChannel file, NpyArray array) throws IOException {
     ByteBuffer buffer = ByteBuffer.allocateDirect(CHUNK).order(ByteOrder.LITTLE_ENDIAN);
-    try (FileChannel file =
-        FileChannel.open(
-            path,
-            StandardOpenOption.CREATE,
-            StandardOpenOption.WRITE,
-            StandardOpenOption.TRUNCATE_EXISTING)) {
-      buffer.put(header(array.type, array.shape));
-      int size = array.type.size;
-      long count = count(array.shape);
-      for (long at = 0; ; ) {
-        int n = (int) Math.min(count - at, buffer.remaining() / size);
-        switch (size) {
-          case 2 -> buffer.asShortBuffer().put((short[]) array.values, (int) at, n);
-          case 4 -> buffer.asIntBuffer().put((int[]) array.values, (int) at, n);
-          default -> buffer.asLongBuffer().put((long[]) array.values, (int) at, n);
-        }
-        buffer.position(buffer.position() + n * size).flip();
-        while (buffer.hasRemaining()) {
-          file.write(buffer);
-        }
-        buffer.clear();
-        at += n;
-        if (at == count) {
-          return;
-        }
+    buffer.put(header(array.type, array.shape));
+    int size = array.type.size;
+    long count = count(array.shape);
+    for (long at = 0; ; ) {
+      int n = (int) Math.min(count - at, buffer.remaining() / size);
+      switch (size) {
+        case 2 -> buffer.asShortBuffer().put((short[]) array.values, (int) at, n);
+        case 4 -> buffer.asIntBuffer().put((int[]) array.values, (int) at, n);
+        default -> buffer.asLongBuffer().put((long[]) array.values, (int) at, n);
+      }
+      buffer.position(buffer.position() + n * size).flip();
+      while (buffer.hasRemaining()) {
+        file.write(buffer);
+      }
+      buffer.clear();
+      at += n;
+      if (at == count) {
+        return;
       }
     }
   }

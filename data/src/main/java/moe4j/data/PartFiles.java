@@ -17,19 +17,29 @@ public final class PartFiles {
 
   /** Notes a file that is about to be written: before it is there. */
   public static Path begin(Path part) {
-    OPEN.add(part);
+    OPEN.add(key(part));
     return part;
   }
 
   /** Forgets a file that has been given its name, or could not be opened. */
   public static void named(Path part) {
-    OPEN.remove(part);
+    OPEN.remove(key(part));
+  }
+
+  /** Whether this process writes the file. */
+  static boolean isOpen(Path part) {
+    return OPEN.contains(key(part));
+  }
+
+  /** One path for a file, however it is spelt. */
+  private static Path key(Path part) {
+    return part.toAbsolutePath().normalize();
   }
 
   /** Deletes a file, if it is there, and forgets it. */
   public static void delete(Path part) throws IOException {
     Files.deleteIfExists(part);
-    OPEN.remove(part);
+    OPEN.remove(key(part));
   }
 
   /** Deletes all that are noted, as far as that can be done: for the end of the process. */

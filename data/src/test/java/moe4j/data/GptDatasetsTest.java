@@ -284,9 +284,11 @@ public class GptDatasetsTest {
           shared("1", "1", prefix, "2", dir.path("none").toString()),
           "there is no file " + dir.path("none.idx"));
       IndexedDatasetTest.write(dir.path("tiny"), DType.U16, List.of(List.of(new int[] {1, 2})));
+      String tiny = dir.path("tiny").toString();
       assertSentence(
-          shared("1", prefix, prefix, dir.path("tiny").toString()),
-          dir.path("tiny") + " has not one train sample of 16 tokens to blend");
+          shared("1", tiny, tiny, tiny),
+          "%s and %s and %s have not one train sample of 16 tokens to blend"
+              .formatted(tiny, tiny, tiny));
     }
   }
 

@@ -46,7 +46,7 @@ public class IndexedDatasetTest {
   }
 
   static void write(Path prefix, DType dtype, List<List<int[]>> documents) throws IOException {
-    try (IndexedDatasetWriter writer = IndexedDatasetWriter.create(prefix, dtype)) {
+    try (IndexedDatasetWriter writer = IndexedDatasetWriter.replace(prefix, dtype, note -> {})) {
       for (List<int[]> document : documents) {
         for (int[] tokens : document) {
           writer.addSequence(tokens, 0, tokens.length);

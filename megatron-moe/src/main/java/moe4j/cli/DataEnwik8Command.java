@@ -29,7 +29,9 @@ public final class DataEnwik8Command implements Command {
       @Flag(
               help = "a copy of enwik8, as zip, gz or plain bytes",
               otherwise = "it is downloaded from mattmahoney.net, 36 MB")
-          String file) {}
+          String file,
+      @Flag(help = "replace what is in the directory, once the new one is whole")
+          boolean overwrite) {}
 
   private final Enwik8 enwik8;
 
@@ -62,7 +64,9 @@ public final class DataEnwik8Command implements Command {
     Options options = parsed.get(Options.class);
     Enwik8.Prepared made =
         enwik8.prepare(
-            Path.of(options.out()), options.file() == null ? null : Path.of(options.file()));
+            Path.of(options.out()),
+            options.file() == null ? null : Path.of(options.file()),
+            options.overwrite());
     SplitBytes split = made.manifest().split();
     System.out.printf(
         "%s %s %s, checked: %d bytes, md5 %s%n",

@@ -9,6 +9,7 @@ import moe4j.config.Flags;
 import moe4j.data.preprocess.PreprocessConfig;
 import moe4j.data.preprocess.Preprocessor;
 import moe4j.data.preprocess.Progress;
+import moe4j.data.preprocess.ProgressListener;
 import moe4j.data.preprocess.TextDocuments;
 import moe4j.tokenizer.Tokenizer;
 import moe4j.tokenizer.TokenizerConfig;
@@ -32,8 +33,10 @@ public final class PreprocessCommand implements Command {
                       + " plain text; .gz behind either",
               required = true)
           List<String> input,
-      @Flag(help = "files are PREFIX_KEY_document.bin and .idx", required = true)
+      @Flag(help = "files are PREFIX_KEY_document.bin and .idx; no directory", required = true)
           String outputPrefix,
+      @Flag(help = "replace files that are there already, once the new ones are whole")
+          boolean overwrite,
       @Flag(help = "keys of the JSON objects to tokenise", otherwise = "text")
           List<String> jsonKeys,
       @Flag(
@@ -90,12 +93,25 @@ public final class PreprocessCommand implements Command {
             options.jsonKeys().isEmpty() ? List.of("text") : options.jsonKeys(),
             options.appendEod(),
             options.workers(),
-            Path.of(options.outputPrefix()),
-            options.logInterval());
-    Progress all = Preprocessor.run(config, tokenizer, p -> System.err.println(describe(p)));
+            PreprocessConfig.outputPrefix(options.outputPrefix()),
+            options.logInterval(),
+            options.overwrite());
+    Progress all = Preprocessor.run(config, tokenizer, new OnStandardError());
     System.out.println(describe(all));
     config.jsonKeys().forEach(key -> System.out.println(config.prefix(key)));
     return 0;
+  }
+
+  private static final class OnStandardError implements ProgressListener {
+    @Override
+    public void progress(Progress progress) {
+      System.err.println(describe(progress));
+    }
+
+    @Override
+    public void note(String sentence) {
+      System.err.println(sentence);
+    }
   }
 
   private static Path path(String name) {

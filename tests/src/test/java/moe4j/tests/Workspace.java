@@ -40,7 +40,8 @@ final class Workspace implements AutoCloseable {
   Path corpus(String name, Random random, int documents) throws IOException {
     String[] words = {"public ", "static ", "void ", "int ", "return ", "new ", "x = ", "y;\n"};
     Path prefix = path(name);
-    try (IndexedDatasetWriter writer = IndexedDatasetWriter.create(prefix, DType.forVocab(257))) {
+    try (IndexedDatasetWriter writer =
+        IndexedDatasetWriter.replace(prefix, DType.forVocab(257), note -> {})) {
       for (int d = 0; d < documents; d++) {
         StringBuilder text = new StringBuilder();
         for (int w = 10 + random.nextInt(40); w > 0; w--) {
@@ -59,7 +60,7 @@ final class Workspace implements AutoCloseable {
   /** A dataset of these documents. */
   Path dataset(String name, List<int[]> documents) throws IOException {
     try (IndexedDatasetWriter writer =
-        IndexedDatasetWriter.create(path(name), DType.forVocab(257))) {
+        IndexedDatasetWriter.replace(path(name), DType.forVocab(257), note -> {})) {
       for (int[] tokens : documents) {
         writer.addSequence(tokens, 0, tokens.length);
         writer.endDocument();

@@ -2,14 +2,14 @@ package moe4j.data.preprocess;
 
 import java.io.ByteArrayOutputStream;
 import java.io.Closeable;
-import java.io.EOFException;
 import java.io.IOException;
 import java.io.InputStream;
 import java.nio.file.Path;
 import java.util.Iterator;
 import java.util.List;
-import java.util.zip.ZipException;
+import moe4j.data.GzipInput;
 import moe4j.data.Reasons;
+import moe4j.tokenizer.TextFiles;
 
 /** Reads files one document after another. */
 final class DocumentReader implements Closeable {
@@ -47,10 +47,10 @@ final class DocumentReader implements Closeable {
           return document;
         }
         close();
-      } catch (EOFException | ZipException e) {
+      } catch (GzipInput.DamagedException e) {
         throw new IOException(
             "%s is cut off or no gzip file: %s".formatted(file, e.getMessage()), e);
-      } catch (DocumentTooLong e) {
+      } catch (DocumentTooLong | TextFiles.ForeignTextException e) {
         throw e;
       } catch (IOException e) {
         throw new IOException("%s cannot be read: %s".formatted(file, Reasons.of(e)), e);

@@ -1,6 +1,7 @@
 package moe4j.data.preprocess;
 
 import com.fasterxml.jackson.core.JsonFactory;
+import com.fasterxml.jackson.core.JsonLocation;
 import com.fasterxml.jackson.core.JsonParser;
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.core.JsonToken;
@@ -12,6 +13,7 @@ import java.nio.charset.CharacterCodingException;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.List;
+import moe4j.tokenizer.JsonFaults;
 
 /**
  * The texts of documents: for each key its sentences, one where the document does not divide it.
@@ -55,38 +57,56 @@ final class DocumentTexts {
 
   private static List<List<String>> json(RawDocument document, List<String> keys)
       throws IOException {
+    if (looksWider(document.bytes)) {
+      throw new IOException("%s is no UTF-8 text".formatted(document.where()));
+    }
     List<List<String>> texts = new ArrayList<>(keys.size());
     keys.forEach(key -> texts.add(null));
     try (JsonParser json = JSON.createParser(document.bytes)) {
-      if (json.nextToken() != JsonToken.START_OBJECT) {
-        throw new IOException("%s is no JSON object".formatted(document.where()));
+      try {
+        read(json, document, keys, texts);
+      } catch (JsonProcessingException notJson) {
+        // The parser gives no place where it refuses a document that is nested too deep.
+        JsonLocation at = notJson.getLocation();
+        throw new IOException(
+            "%s is no JSON at column %d: %s"
+                .formatted(
+                    document.where(),
+                    (at == null ? json.currentLocation() : at).getColumnNr(),
+                    JsonFaults.of(notJson)),
+            notJson);
       }
-      while (json.nextToken() == JsonToken.FIELD_NAME) {
-        int key = keys.indexOf(json.currentName());
-        JsonToken value = json.nextToken();
-        if (key < 0) {
-          json.skipChildren();
-        } else {
-          texts.set(key, sentences(document, keys.get(key), json, value));
-        }
-      }
-      if (json.nextToken() != null) {
-        throw new IOException("%s goes on after its JSON object".formatted(document.where()));
-      }
-    } catch (JsonProcessingException notJson) {
-      throw new IOException(
-          "%s is no JSON at column %d: %s"
-              .formatted(
-                  document.where(),
-                  notJson.getLocation().getColumnNr(),
-                  notJson.getOriginalMessage().replace('\n', ' ')),
-          notJson);
     }
     int missing = texts.indexOf(null);
     if (missing >= 0) {
       throw new IOException("%s has no key '%s'".formatted(document.where(), keys.get(missing)));
     }
     return texts;
+  }
+
+  /** The parser would guess UTF-16 or UTF-32, whose lines do not end where the bytes say so. */
+  private static boolean looksWider(byte[] line) {
+    return line.length > 1 && (line[0] == 0 || line[1] == 0 || (line[0] & 0xff) >= 0xfe);
+  }
+
+  private static void read(
+      JsonParser json, RawDocument document, List<String> keys, List<List<String>> texts)
+      throws IOException {
+    if (json.nextToken() != JsonToken.START_OBJECT) {
+      throw new IOException("%s is no JSON object".formatted(document.where()));
+    }
+    while (json.nextToken() == JsonToken.FIELD_NAME) {
+      int key = keys.indexOf(json.currentName());
+      JsonToken value = json.nextToken();
+      if (key < 0) {
+        json.skipChildren();
+      } else {
+        texts.set(key, sentences(document, keys.get(key), json, value));
+      }
+    }
+    if (json.nextToken() != null) {
+      throw new IOException("%s goes on after its JSON object".formatted(document.where()));
+    }
   }
 
   private static List<String> sentences(

@@ -12,8 +12,9 @@ import java.util.Comparator;
 import java.util.List;
 import java.util.Locale;
 import java.util.stream.Stream;
-import java.util.zip.GZIPInputStream;
+import moe4j.data.GzipInput;
 import moe4j.data.Reasons;
+import moe4j.tokenizer.TextFiles;
 
 /** Finds and opens what {@code --input} names. */
 final class InputFiles {
@@ -79,17 +80,14 @@ final class InputFiles {
     return file.getFileName().toString().toLowerCase(Locale.ROOT);
   }
 
-  /** The file's bytes, uncompressed. */
+  /** The file's text, uncompressed and without a byte order mark. */
   static InputStream open(Path file) throws IOException {
     InputStream bytes = Files.newInputStream(file);
-    if (!isGzip(file)) {
-      return bytes;
-    }
     try {
-      return new GZIPInputStream(bytes, 1 << 16);
-    } catch (IOException notGzip) {
+      return TextFiles.withoutMark(isGzip(file) ? new GzipInput(bytes) : bytes, file.toString());
+    } catch (IOException refused) {
       bytes.close();
-      throw notGzip;
+      throw refused;
     }
   }
 }

@@ -5,7 +5,9 @@ import java.io.IOException;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.function.Consumer;
 import moe4j.data.DType;
+import moe4j.data.Existing;
 import moe4j.data.IndexedDatasetWriter;
 import moe4j.data.Reasons;
 
@@ -14,14 +16,28 @@ final class Outputs implements Closeable {
   private final List<Path> prefixes = new ArrayList<>();
   private final List<IndexedDatasetWriter> writers = new ArrayList<>();
 
-  /** Opens the files of all keys. */
-  static Outputs open(PreprocessConfig config, DType dtype) throws IOException {
+  /**
+   * Opens the files of all keys.
+   *
+   * @param notes takes a sentence of what a killed run has left
+   * @throws IllegalArgumentException if one is there already, and is not to be replaced
+   */
+  static Outputs open(PreprocessConfig config, DType dtype, Consumer<String> notes)
+      throws IOException {
+    if (!config.overwrite()) {
+      Existing.refuse(
+          config.jsonKeys().stream()
+              .flatMap(key -> IndexedDatasetWriter.files(config.prefix(key)).stream())
+              .toList(),
+          "--output-prefix " + config.outputPrefix(),
+          "give another prefix");
+    }
     Outputs outputs = new Outputs();
     try {
       for (String key : config.jsonKeys()) {
         Path prefix = config.prefix(key);
         outputs.prefixes.add(prefix);
-        outputs.writers.add(IndexedDatasetWriter.create(prefix, dtype));
+        outputs.writers.add(IndexedDatasetWriter.replace(prefix, dtype, notes));
       }
     } catch (IOException e) {
       outputs.close();

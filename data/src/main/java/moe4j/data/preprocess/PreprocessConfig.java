@@ -1,5 +1,6 @@
 package moe4j.data.preprocess;
 
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Set;
@@ -21,6 +22,8 @@ import java.util.Set;
  * @param workers {@code --workers}: threads that tokenise. The files are the same for any number
  * @param outputPrefix {@code --output-prefix}: the files are PREFIX_KEY_document.bin and .idx
  * @param logInterval {@code --log-interval}: documents between two reports
+ * @param overwrite {@code --overwrite}: whether files of these names are replaced, once the new
+ *     ones are whole
  */
 public record PreprocessConfig(
     List<Path> inputs,
@@ -29,7 +32,8 @@ public record PreprocessConfig(
     boolean appendEod,
     int workers,
     Path outputPrefix,
-    int logInterval) {
+    int logInterval,
+    boolean overwrite) {
 
   /**
    * @throws IllegalArgumentException naming the flag whose value makes no sense
@@ -54,6 +58,31 @@ public record PreprocessConfig(
     if (outputPrefix == null || outputPrefix.getFileName() == null) {
       throw new IllegalArgumentException("--output-prefix is missing");
     }
+    String name = outputPrefix.getFileName().toString();
+    if (name.isEmpty()
+        || name.equals(".")
+        || name.equals("..")
+        || Files.isDirectory(outputPrefix)) {
+      throw directory(outputPrefix.toString(), outputPrefix);
+    }
+  }
+
+  /**
+   * A prefix as it is typed, whose last character may say that it is a directory.
+   *
+   * @throws IllegalArgumentException if it does
+   */
+  public static Path outputPrefix(String typed) {
+    if (typed.endsWith("/")) {
+      throw directory(typed, Path.of(typed));
+    }
+    return Path.of(typed);
+  }
+
+  private static IllegalArgumentException directory(String typed, Path directory) {
+    return new IllegalArgumentException(
+        "--output-prefix %s is a directory, but files are to begin with it: give a name in it, such as %s"
+            .formatted(typed.isEmpty() ? "''" : typed, directory.resolve("corpus")));
   }
 
   /** The prefix of a key's files. */

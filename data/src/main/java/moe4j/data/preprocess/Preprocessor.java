@@ -55,7 +55,7 @@ public final class Preprocessor {
   }
 
   /**
-   * Writes the files of each key, replacing older ones. Where it throws, it leaves what it found.
+   * Writes the files of each key. Where it throws, it leaves what it found.
    *
    * @param tokenizer used by all workers at once
    * @return what was written in all
@@ -90,7 +90,8 @@ public final class Preprocessor {
               return thread;
             });
     try (DocumentReader reader = new DocumentReader(files, config.textDocuments());
-        Outputs outputs = Outputs.open(config, DType.forVocab(tokenizer.vocabSize()))) {
+        Outputs outputs =
+            Outputs.open(config, DType.forVocab(tokenizer.vocabSize()), listener::note)) {
       pump(reader, encoder, workers, outputs);
       if (documents == 0) {
         throw new IOException("--input %s holds no document".formatted(config.inputs()));

@@ -8,4 +8,7 @@ package moe4j.data.preprocess;
 public interface ProgressListener {
   /** What has been written so far. */
   void progress(Progress progress);
+
+  /** Something to be told at the beginning: a sentence. */
+  default void note(String sentence) {}
 }

@@ -13,9 +13,9 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.Set;
-import java.util.zip.GZIPInputStream;
 import java.util.zip.ZipEntry;
 import java.util.zip.ZipInputStream;
+import moe4j.data.GzipInput;
 import moe4j.data.Reasons;
 
 /**
@@ -94,12 +94,17 @@ final class CorpusSource implements Closeable {
             "%s answers with status %d%s"
                 .formatted(at, status, words == null || words.isBlank() ? "" : " " + words));
       }
+      URI next;
       try {
-        at = at.resolve(location);
+        next = at.resolve(location);
       } catch (IllegalArgumentException e) {
         throw new IOException(
             "%s sends us to '%s', which is no address".formatted(at, location), e);
       }
+      if ("https".equals(at.getScheme()) && "http".equals(next.getScheme())) {
+        throw new IOException("%s sends us to %s, which is not encrypted".formatted(at, next));
+      }
+      at = next;
     }
     throw new IOException("%s sends us on more than %d times".formatted(uri, MOST_REDIRECTS));
   }
@@ -125,7 +130,7 @@ final class CorpusSource implements Closeable {
     form = "text";
     if (magic.length >= 2 && magic[0] == 0x1f && (magic[1] & 0xff) == 0x8b) {
       form = "gz";
-      return new GZIPInputStream(in, BUFFER);
+      return new GzipInput(in);
     }
     if (magic.length == 4 && magic[0] == 'P' && magic[1] == 'K') {
       form = "zip";

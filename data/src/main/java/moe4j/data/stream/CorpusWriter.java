@@ -1,13 +1,7 @@
 package moe4j.data.stream;
 
-import static java.nio.file.StandardCopyOption.ATOMIC_MOVE;
-import static java.nio.file.StandardOpenOption.CREATE;
-import static java.nio.file.StandardOpenOption.TRUNCATE_EXISTING;
-import static java.nio.file.StandardOpenOption.WRITE;
-
 import java.io.IOException;
 import java.nio.ByteBuffer;
-import java.nio.channels.FileChannel;
 import java.nio.channels.WritableByteChannel;
 import java.nio.file.DirectoryNotEmptyException;
 import java.nio.file.Files;
@@ -19,8 +13,11 @@ import java.util.Deque;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.function.Consumer;
 import java.util.function.UnaryOperator;
+import java.util.regex.Pattern;
 import moe4j.data.Part;
+import moe4j.data.PartFile;
 import moe4j.data.PartFiles;
 import moe4j.data.Reasons;
 
@@ -30,12 +27,17 @@ import moe4j.data.Reasons;
  * {@link #finish}, and nothing remains without it, be it a directory that was not there before.
  */
 final class CorpusWriter implements AutoCloseable {
-  /** A file under its temporary name; {@code disk} is what is written to, {@code file} below it. */
-  private record Output(Path part, Path path, FileChannel file, WritableByteChannel disk) {}
+  /** A file to be; {@code disk} is what is written to, {@code part} below it. */
+  private record Output(PartFile part, Path path, WritableByteChannel disk) {}
+
+  /** The temporary names of {@link #open}. */
+  private static final Pattern PART =
+      Pattern.compile("((train|valid|test)\\.bytes|corpus\\.json)\\.[0-9]+\\.part");
 
   private final Path directory;
   private final SplitBytes split;
   private final UnaryOperator<WritableByteChannel> disk;
+  private final Consumer<String> notes;
   private final Deque<Path> madeDirectories = new ArrayDeque<>();
   private final Map<Path, Output> outputs = new LinkedHashMap<>();
   private final List<Path> moved = new ArrayList<>();
@@ -44,24 +46,34 @@ final class CorpusWriter implements AutoCloseable {
   private long bytes;
   private boolean finished;
 
-  private CorpusWriter(Path directory, SplitBytes split, UnaryOperator<WritableByteChannel> disk) {
+  private CorpusWriter(
+      Path directory,
+      SplitBytes split,
+      UnaryOperator<WritableByteChannel> disk,
+      Consumer<String> notes) {
     this.directory = directory;
     this.split = split;
     this.disk = disk;
+    this.notes = notes;
   }
 
   /**
    * Makes the directory and begins the files.
    *
    * @param disk what stands between this and the files: a test's disk that runs full
+   * @param notes takes a sentence for each file that a killed run has left there
    * @throws IOException if that cannot be: one sentence naming the file
    */
   static CorpusWriter begin(
-      Path directory, SplitBytes split, UnaryOperator<WritableByteChannel> disk)
+      Path directory,
+      SplitBytes split,
+      UnaryOperator<WritableByteChannel> disk,
+      Consumer<String> notes)
       throws IOException {
-    CorpusWriter writer = new CorpusWriter(directory, split, disk);
+    CorpusWriter writer = new CorpusWriter(directory, split, disk, notes);
     try {
       writer.makeDirectory();
+      PartFile.sweep(directory, name -> PART.matcher(name).matches(), notes);
       for (Part part : Part.values()) {
         writer.open(CorpusFiles.file(directory, part));
       }
@@ -96,12 +108,11 @@ final class CorpusWriter implements AutoCloseable {
         path.resolveSibling(
             "%s.%d.part".formatted(path.getFileName(), ProcessHandle.current().pid()));
     try {
-      FileChannel file = FileChannel.open(PartFiles.begin(part), CREATE, WRITE, TRUNCATE_EXISTING);
-      Output output = new Output(part, path, file, disk.apply(file));
+      PartFile file = PartFile.open(part, notes);
+      Output output = new Output(file, path, disk.apply(file.channel()));
       outputs.put(path, output);
       return output;
     } catch (IOException e) {
-      PartFiles.named(part);
       throw unwritable(path, e);
     }
   }
@@ -162,23 +173,27 @@ final class CorpusWriter implements AutoCloseable {
     write(open(description), ByteBuffer.wrap(manifest.json()));
     for (Output output : outputs.values()) {
       try {
-        output.file().force(true);
-        output.disk().close();
+        output.part().channel().force(true);
       } catch (IOException e) {
         throw unwritable(output.path(), e);
       }
+    }
+    try {
+      // A manifest that is to be replaced would describe the new parts wrongly.
+      Files.deleteIfExists(description);
+    } catch (IOException e) {
+      throw unwritable(description, e);
     }
     // Until all have their names, what ends the process takes those away again that have theirs.
     for (Output output : outputs.values()) {
       PartFiles.begin(output.path());
       try {
-        Files.move(output.part(), output.path(), ATOMIC_MOVE);
+        output.part().moveTo(output.path());
       } catch (IOException e) {
         PartFiles.named(output.path());
         throw unwritable(output.path(), e);
       }
       moved.add(output.path());
-      PartFiles.named(output.part());
     }
     moved.forEach(PartFiles::named);
     finished = true;
@@ -191,8 +206,7 @@ final class CorpusWriter implements AutoCloseable {
       return;
     }
     for (Output output : outputs.values()) {
-      output.file().close();
-      PartFiles.delete(output.part());
+      output.part().close();
     }
     for (Path path : moved) {
       PartFiles.delete(path);

@@ -6,9 +6,13 @@ import java.nio.channels.WritableByteChannel;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.List;
 import java.util.Locale;
 import java.util.function.Consumer;
 import java.util.function.UnaryOperator;
+import java.util.stream.Stream;
+import moe4j.data.Existing;
+import moe4j.data.Part;
 
 /**
  * enwik8, the first 100,000,000 bytes of a dump of the English Wikipedia, with the split that all
@@ -17,7 +21,13 @@ import java.util.function.UnaryOperator;
  * {@code test.bytes} and {@code corpus.json}: all of them or, whatever happens, none.
  */
 public final class Enwik8 {
-  static final URI SOURCE = URI.create("http://mattmahoney.net/dc/enwik8.zip");
+  /**
+   * In the order in which they are tried; whichever gives it, the sum tells whether it is right.
+   */
+  static final List<URI> SOURCES =
+      List.of(
+          URI.create("https://mattmahoney.net/dc/enwik8.zip"),
+          URI.create("http://mattmahoney.net/dc/enwik8.zip"));
 
   static final Expected EXPECTED =
       new Expected("enwik8", "a1fa5ffddb56f4953e226637dabbb36a", SplitBytes.ENWIK8);
@@ -49,7 +59,7 @@ public final class Enwik8 {
       int upstreamSymbols) {}
 
   private final Expected expected;
-  private final URI uri;
+  private final List<URI> sources;
   private final Timing timing;
   private final UnaryOperator<WritableByteChannel> disk;
   private final Consumer<String> log;
@@ -58,35 +68,48 @@ public final class Enwik8 {
    * @param log takes a line when something begins, and every few seconds of a download
    */
   public Enwik8(Consumer<String> log) {
-    this(EXPECTED, SOURCE, TIMING, UnaryOperator.identity(), log);
+    this(EXPECTED, SOURCES, TIMING, UnaryOperator.identity(), log);
   }
 
   Enwik8(
       Expected expected,
-      URI uri,
+      List<URI> sources,
       Timing timing,
       UnaryOperator<WritableByteChannel> disk,
       Consumer<String> log) {
     this.expected = expected;
-    this.uri = uri;
+    this.sources = sources;
     this.timing = timing;
     this.disk = disk;
     this.log = log;
+  }
+
+  /** As {@link #prepare(Path, Path, boolean)}, which replaces nothing. */
+  public Prepared prepare(Path directory, Path file) throws IOException {
+    return prepare(directory, file, false);
   }
 
   /**
    * Makes a directory, or checks one that is there.
    *
    * @param file a copy of enwik8, as zip, gz or plain bytes; null to download it
+   * @param overwrite whether what is there is replaced, once the new one is whole
+   * @throws IllegalArgumentException if files of a corpus's names are there without a manifest
    * @throws IOException for whatever goes wrong: one sentence naming the file or address; nothing
    *     is left behind then
    */
-  public Prepared prepare(Path directory, Path file) throws IOException {
-    if (Files.exists(directory.resolve(CorpusManifest.FILE_NAME))) {
-      return check(directory);
+  public Prepared prepare(Path directory, Path file, boolean overwrite) throws IOException {
+    if (!overwrite) {
+      if (Files.exists(directory.resolve(CorpusManifest.FILE_NAME))) {
+        return check(directory);
+      }
+      Existing.refuse(
+          Stream.of(Part.values()).map(part -> CorpusFiles.file(directory, part)).toList(),
+          "--out " + directory,
+          "give another directory");
     }
     try (CorpusSource source = open(file);
-        CorpusWriter writer = CorpusWriter.begin(directory, expected.split(), disk)) {
+        CorpusWriter writer = CorpusWriter.begin(directory, expected.split(), disk, log)) {
       log.accept("%s %s".formatted(file == null ? "download" : "read", source.name()));
       copy(source, writer);
       String md5 = writer.md5();
@@ -105,11 +128,16 @@ public final class Enwik8 {
     if (file != null) {
       return CorpusSource.of(file);
     }
-    try {
-      return CorpusSource.of(uri, timing.patience());
-    } catch (IOException e) {
-      throw new IOException(
-          e.getMessage() + "; a copy from elsewhere is taken with --file FILE", e);
+    for (int i = 0; ; i++) {
+      try {
+        return CorpusSource.of(sources.get(i), timing.patience());
+      } catch (IOException e) {
+        if (i == sources.size() - 1) {
+          throw new IOException(
+              e.getMessage() + "; a copy from elsewhere is taken with --file FILE", e);
+        }
+        log.accept("%s: %s is tried".formatted(e.getMessage(), sources.get(i + 1)));
+      }
     }
   }
 
@@ -117,7 +145,7 @@ public final class Enwik8 {
     CorpusManifest manifest = CorpusManifest.read(directory);
     if (!manifest.md5().equals(expected.md5()) || !manifest.split().equals(expected.split())) {
       throw new IOException(
-          "%s holds another corpus, %s of %d bytes with the md5 %s"
+          "%s holds another corpus, %s of %d bytes with the md5 %s: give another directory, or --overwrite, which keeps it until the new one is whole"
               .formatted(directory, manifest.name(), manifest.split().sum(), manifest.md5()));
     }
     CorpusFiles.Scan scan =

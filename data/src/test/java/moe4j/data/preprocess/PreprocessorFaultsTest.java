@@ -255,7 +255,7 @@ public class PreprocessorFaultsTest {
             IllegalArgumentException.class,
             () ->
                 new PreprocessConfig(
-                    inputs, TextDocuments.FILE, keys, true, workers, prefix, interval))
+                    inputs, TextDocuments.FILE, keys, true, workers, prefix, interval, false))
         .getMessage();
   }
 

@@ -169,7 +169,14 @@ public class PreprocessorTest {
       List<Progress> told = new ArrayList<>();
       PreprocessConfig config =
           new PreprocessConfig(
-              List.of(input), TextDocuments.FILE, List.of("text"), true, 2, space.prefix(), 100);
+              List.of(input),
+              TextDocuments.FILE,
+              List.of("text"),
+              true,
+              2,
+              space.prefix(),
+              100,
+              true);
       Progress all = Preprocessor.run(config, Workspace.bytes(), told::add);
       assertEquals(told.stream().map(Progress::documents).toList(), List.of(100L, 200L));
       assertEquals(told.get(1).bytes(), 200 * 16);

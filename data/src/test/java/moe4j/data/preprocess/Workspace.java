@@ -46,14 +46,14 @@ final class Workspace implements AutoCloseable {
     return root.resolve("out").resolve("data");
   }
 
-  /** Text keys, ends of documents, two workers. */
+  /** Text keys, ends of documents, two workers; older outputs are replaced. */
   PreprocessConfig config(Path... inputs) {
     return config(List.of(inputs), TextDocuments.FILE, List.of("text"), true, 2);
   }
 
   PreprocessConfig config(
       List<Path> inputs, TextDocuments documents, List<String> keys, boolean eod, int workers) {
-    return new PreprocessConfig(inputs, documents, keys, eod, workers, prefix(), 1000);
+    return new PreprocessConfig(inputs, documents, keys, eod, workers, prefix(), 1000, true);
   }
 
   static Tokenizer bytes() throws IOException {

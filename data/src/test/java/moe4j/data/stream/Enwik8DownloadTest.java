@@ -83,7 +83,7 @@ public class Enwik8DownloadTest {
       throws IOException {
     return new Enwik8(
             new Expected("enwik8", Enwik8Test.md5(corpus), Enwik8Test.SPLIT),
-            uri(path),
+            List.of(uri(path)),
             new Timing(patience, reports),
             UnaryOperator.identity(),
             log::add)
@@ -119,6 +119,27 @@ public class Enwik8DownloadTest {
     assertEquals(made.manifest().source(), uri("/file").toString());
     assertEquals(log, List.of("download " + uri("/file")));
     assertTrue(prepare("/gone", LONG, LONG).wasThere());
+  }
+
+  /** As where the encrypted address does not answer: the sum tells whether the bytes are right. */
+  @Test
+  public void theNextAddressIsTriedAndTold() throws IOException {
+    serve("/file", exchange -> send(exchange, corpus, corpus.length));
+    Enwik8.Prepared made =
+        new Enwik8(
+                new Expected("enwik8", Enwik8Test.md5(corpus), Enwik8Test.SPLIT),
+                List.of(uri("/missing"), uri("/file")),
+                new Timing(LONG, LONG),
+                UnaryOperator.identity(),
+                log::add)
+            .prepare(out, null);
+    assertEquals(made.manifest().source(), uri("/file").toString());
+    assertEquals(
+        log,
+        List.of(
+            "%s answers with status 404 Not Found: %s is tried"
+                .formatted(uri("/missing"), uri("/file")),
+            "download " + uri("/file")));
   }
 
   @Test

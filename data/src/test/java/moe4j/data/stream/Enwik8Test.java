@@ -97,7 +97,8 @@ public class Enwik8Test {
   }
 
   private Enwik8 enwik8(UnaryOperator<WritableByteChannel> disk) {
-    return new Enwik8(new Expected("enwik8", md5(corpus), SPLIT), NOWHERE, TIMING, disk, log::add);
+    return new Enwik8(
+        new Expected("enwik8", md5(corpus), SPLIT), List.of(NOWHERE), TIMING, disk, log::add);
   }
 
   private Enwik8 enwik8() {
@@ -122,7 +123,9 @@ public class Enwik8Test {
 
   @Test
   public void whatTheRealOneIs() {
-    assertEquals(Enwik8.SOURCE.toString(), "http://mattmahoney.net/dc/enwik8.zip");
+    assertEquals(
+        Enwik8.SOURCES.toString(),
+        "[https://mattmahoney.net/dc/enwik8.zip, http://mattmahoney.net/dc/enwik8.zip]");
     assertEquals(Enwik8.EXPECTED.bytes(), 100_000_000);
     assertEquals(Enwik8.EXPECTED.md5(), "a1fa5ffddb56f4953e226637dabbb36a");
     assertEquals(Enwik8.EXPECTED.name(), "enwik8");
@@ -185,13 +188,38 @@ public class Enwik8Test {
             .startsWith(out + " holds another corpus, enwik8 of 200000 bytes with the md5 "));
   }
 
-  /** What a killed process left without a manifest is no corpus. */
+  /** Files without a manifest are no corpus, but may be somebody's. */
   @Test
-  public void anIncompleteDirectoryIsMadeAnew() throws IOException {
+  public void whatIsThereIsReplacedOnlyWhereThatIsAskedFor() throws IOException {
     Files.createDirectories(out);
-    Files.write(out.resolve("train.bytes"), new byte[7]);
+    Path train = Files.write(out.resolve("train.bytes"), new byte[7]);
+    Path copy = write("copy", corpus);
+    String message =
+        expectThrows(IllegalArgumentException.class, () -> enwik8().prepare(out, copy))
+            .getMessage();
+    assertTrue(message.startsWith("--out %s: %s (7 bytes, of ".formatted(out, train)), message);
+    assertTrue(message.contains("--overwrite"), message);
+    // Where the new one fails, the old one stays.
+    Path bad = write("bad", new byte[10]);
+    expectThrows(IOException.class, () -> enwik8().prepare(out, bad, true));
+    assertEquals(Files.size(train), 7);
+    enwik8().prepare(out, copy, true);
+    assertHolds(out, corpus);
+    // And so for a whole corpus, of other bytes.
+    corpus = corpus(new Random(corpus[0]));
+    expectThrows(IOException.class, () -> enwik8().prepare(out, null));
+    enwik8().prepare(out, write("copy", corpus), true);
+    assertHolds(out, corpus);
+  }
+
+  @Test
+  public void whatAKilledRunLeftIsToldAndGoes() throws IOException {
+    Files.createDirectories(out);
+    Path left = Files.write(out.resolve("train.bytes.4711.part"), new byte[7]);
+    log.clear();
     enwik8().prepare(out, write("copy", corpus));
     assertHolds(out, corpus);
+    assertTrue(log.get(0).startsWith(left + " (7 bytes, of "), log.toString());
   }
 
   @DataProvider
@@ -208,7 +236,7 @@ public class Enwik8Test {
     String another = " is not enwik8: it has ";
     return new Object[][] {
       {Arrays.copyOf(gz, gz.length / 2), " is cut off or no sound gz file: "},
-      {Arrays.copyOf(gz, 5), " is cut off or no sound gz file: it ends too soon"},
+      {Arrays.copyOf(gz, 5), " is cut off or no sound gz file: it ends at byte 5"},
       {brokenGz, " is cut off or no sound gz file: "},
       {Arrays.copyOf(zip, zip.length / 2), " is cut off or no sound zip file: "},
       {Arrays.copyOf(zip, 20), " is cut off or no sound zip file: "},

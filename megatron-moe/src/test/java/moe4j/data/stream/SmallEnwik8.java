@@ -5,6 +5,7 @@ import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
 import java.time.Duration;
 import java.util.HexFormat;
+import java.util.List;
 import java.util.Random;
 import java.util.function.Consumer;
 import java.util.function.UnaryOperator;
@@ -36,7 +37,7 @@ public final class SmallEnwik8 {
   public static Enwik8 of(byte[] bytes, URI uri, Consumer<String> log) {
     return new Enwik8(
         new Enwik8.Expected("enwik8", md5(bytes), new SplitBytes(9000, 500, 500)),
-        uri,
+        List.of(uri),
         new Enwik8.Timing(Duration.ofSeconds(30), Duration.ofSeconds(5)),
         UnaryOperator.identity(),
         log);

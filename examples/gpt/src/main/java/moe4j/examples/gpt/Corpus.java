@@ -14,8 +14,11 @@ import java.util.stream.Stream;
 import java.util.zip.ZipEntry;
 import java.util.zip.ZipFile;
 import moe4j.data.DType;
+import moe4j.data.Existing;
 import moe4j.data.IndexedDatasetWriter;
 import moe4j.tokenizer.Tokenizer;
+import org.apache.logging.log4j.LogManager;
+import org.apache.logging.log4j.Logger;
 
 /**
  * A corpus that a machine with Maven alone can get: the Java files of {@code -sources} jars, one a
@@ -23,6 +26,8 @@ import moe4j.tokenizer.Tokenizer;
  * shuffled, so that each part of the split has some of every library.
  */
 final class Corpus {
+  private static final Logger LOG = LogManager.getLogger(Corpus.class);
+
   private static final long SHUFFLE_SEED = 1234;
 
   /**
@@ -35,21 +40,58 @@ final class Corpus {
   private Corpus() {}
 
   /**
-   * Tokenises all Java files of the jars in a directory.
+   * Tokenises all Java files of the jars in a directory. The same jars give the same bytes: a
+   * corpus that is there already is checked and kept.
    *
-   * @throws IOException where there are none, or one cannot be read
+   * @param sums whether the jars are to be those whose SHA-256 the repository holds
+   * @throws IOException where there are none, one cannot be read or is another than it should be,
+   *     or another corpus is there
    */
-  static Summary write(Path jars, Path prefix, Tokenizer tokenizer) throws IOException {
+  static Summary write(Path jars, boolean sums, Path prefix, Tokenizer tokenizer)
+      throws IOException {
     List<Path> files = jars(jars);
+    if (sums) {
+      CorpusSums.check(jars, files);
+    }
     List<String> documents = new ArrayList<>();
     for (Path file : files) {
       read(file, documents);
     }
     Collections.shuffle(documents, new Random(SHUFFLE_SEED));
     Files.createDirectories(prefix.toAbsolutePath().getParent());
+    boolean there = IndexedDatasetWriter.files(prefix).stream().allMatch(Files::exists);
+    Path made = there ? prefix.resolveSibling(prefix.getFileName() + ".check") : prefix;
+    long tokens = encode(documents, made, tokenizer);
+    if (there) {
+      compare(prefix, made, jars);
+    }
+    return new Summary(prefix, files.size(), documents.size(), tokens);
+  }
+
+  /** Refuses a corpus that differs from the one that has been made, and deletes the latter. */
+  private static void compare(Path there, Path made, Path jars) throws IOException {
+    List<Path> old = IndexedDatasetWriter.files(there);
+    List<Path> anew = IndexedDatasetWriter.files(made);
+    try {
+      for (int i = 0; i < old.size(); i++) {
+        if (Files.mismatch(old.get(i), anew.get(i)) >= 0) {
+          throw new IOException(
+              "%s is there already, and is not what the jars in %s give: give another --output-dir"
+                  .formatted(Existing.describe(old.get(i)), jars));
+        }
+      }
+    } finally {
+      for (Path file : anew) {
+        Files.deleteIfExists(file);
+      }
+    }
+  }
+
+  private static long encode(List<String> documents, Path prefix, Tokenizer tokenizer)
+      throws IOException {
     long tokens = 0;
     try (IndexedDatasetWriter writer =
-        IndexedDatasetWriter.create(prefix, DType.forVocab(tokenizer.vocabSize()))) {
+        IndexedDatasetWriter.replace(prefix, DType.forVocab(tokenizer.vocabSize()), LOG::warn)) {
       int[] end = {tokenizer.eod()};
       for (String document : documents) {
         int[] text = tokenizer.encode(document);
@@ -62,7 +104,7 @@ final class Corpus {
       }
       writer.finish();
     }
-    return new Summary(prefix, files.size(), documents.size(), tokens);
+    return tokens;
   }
 
   private static List<Path> jars(Path directory) throws IOException {

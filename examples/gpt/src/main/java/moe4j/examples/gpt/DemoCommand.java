@@ -89,6 +89,7 @@ public final class DemoCommand implements Command {
     Corpus.Summary corpus =
         Corpus.write(
             jars,
+            options.corpus() == null,
             output.resolve("corpus_text_document"),
             Tokenizers.of(TokenizerConfig.ofType("ByteTokenizer")));
     LOG.info(

@@ -1,5 +1,6 @@
 package moe4j.moe;
 
+import moe4j.kernels.Scopes;
 import moe4j.transformer.Pass;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
@@ -13,6 +14,9 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
 public final class Balance {
   /** The log's key of {@link #entropy}. */
   public static final String ENTROPY = "router entropy";
+
+  private static final Scalar ZERO = Scopes.keep(() -> new Scalar(0));
+  private static final Scalar ONE = Scopes.keep(() -> new Scalar(1));
 
   private Balance() {}
 
@@ -40,6 +44,22 @@ public final class Balance {
   }
 
   /**
+   * The same of real tokens alone.
+   *
+   * @param tokens [E], how often each expert was chosen by these
+   */
+  public static Tensor switchLoss(Tensor probabilities, Tensor tokens, int topk, RealTokens real) {
+    if (real.all()) {
+      return switchLoss(probabilities, tokens, topk);
+    }
+    double experts = (double) probabilities.size(1);
+    Tensor count = real.divisor();
+    Tensor mass = real.values(probabilities).sum(0).div(count);
+    Tensor shares = tokens.to(ScalarType.Float).div(count);
+    return mass.mul(shares).sum().mul(new Scalar(experts / topk));
+  }
+
+  /**
    * The mean of each sequence's Switch loss (DeepSeek-V2's sequence-wise loss); it does not depend
    * on how a batch of sequences is cut into micro-batches.
    *
@@ -59,9 +79,37 @@ public final class Balance {
     return mass.mul(tokens).sum().mul(new Scalar(experts / (topk * length * length * sequences)));
   }
 
+  /**
+   * The same of real tokens alone: each sequence's of its own, the mean over the sequences that
+   * have any.
+   *
+   * @param chosen int64 [T, k], -1 for padding
+   */
+  public static Tensor sequenceLoss(
+      Tensor probabilities, Tensor chosen, long sequences, RealTokens real) {
+    if (real.all()) {
+      return sequenceLoss(probabilities, chosen, sequences);
+    }
+    long experts = probabilities.size(1);
+    Tensor named = chosen.view(sequences, -1);
+    Tensor zeros = torch.zeros(new long[] {sequences, experts}, probabilities.options());
+    Tensor ones = named.ge(ZERO).to(ScalarType.Float);
+    Tensor tokens = zeros.scatter_add(1, named.clamp_min(ZERO), ones);
+    Tensor mass = real.values(probabilities).view(sequences, -1, experts).sum(1);
+    Tensor lengths = real.counts(sequences);
+    Tensor each = mass.mul(tokens).sum(1).div(lengths.clamp_min(ONE).square());
+    Tensor present = lengths.gt(ZERO).sum().clamp_min(ONE);
+    return each.sum().div(present).mul(new Scalar((double) experts / chosen.size(1)));
+  }
+
   /** {@code mean_t logsumexp(logits[t])^2} (Zoph et al. 2022), which keeps logits small. */
   public static Tensor zLoss(Tensor logits) {
     return logits.logsumexp(1).square().mean();
+  }
+
+  /** The same of real tokens alone. */
+  public static Tensor zLoss(Tensor logits, RealTokens real) {
+    return real.mean(logits.logsumexp(1).square());
   }
 
   /** The squared coefficient of variation, var / (mean^2 + 1e-10), with the sample's variance. */
@@ -92,10 +140,18 @@ public final class Balance {
     return torch.special_entr(p).sum().mul(new Scalar(1 / tokens));
   }
 
-  /** In training, leaves {@link #entropy} for the log. */
+  /** The same of real tokens alone. */
+  public static Tensor entropy(Tensor probabilities, RealTokens real) {
+    return real.all()
+        ? entropy(probabilities)
+        : real.mean(torch.special_entr(probabilities.detach()).sum(1));
+  }
+
+  /** In training, leaves {@link #entropy} of the real tokens for the log. */
   public static void leaveEntropy(Tensor probabilities, int layer, Pass pass) {
     if (pass.isTraining()) {
-      pass.addFigure(new Pass.Figure(ENTROPY, layer, entropy(probabilities)));
+      Tensor entropy = entropy(probabilities, RealTokens.of(probabilities.size(0), pass));
+      pass.addFigure(new Pass.Figure(ENTROPY, layer, entropy));
     }
   }
 }

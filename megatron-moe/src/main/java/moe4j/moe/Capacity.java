@@ -1,8 +1,10 @@
 package moe4j.moe;
 
+import java.util.function.UnaryOperator;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;
+import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
  * How many rows an expert takes at most, and which choices are dropped beyond: a dropped choice
@@ -33,6 +35,34 @@ public record Capacity(double factor, Policy policy, boolean padded) {
   public long rows(long tokens, int topk, int experts) {
     double each = (double) (tokens * topk) / experts;
     return Math.min(tokens, (long) Math.ceil(each * factor));
+  }
+
+  /** The same of real tokens alone, which only the device can count: int64, a scalar. */
+  Tensor rows(RealTokens real, int topk, int experts) {
+    Tensor each = real.share(topk, experts).mul(new Scalar(factor)).ceil();
+    return torch.minimum(each, real.count()).to(ScalarType.Long);
+  }
+
+  /**
+   * Routes what the capacity leaves, which is counted by the real tokens.
+   *
+   * @param expert int64 [T, k], -1 for padding or where a choice was dropped before; a token names
+   *     an expert once
+   * @param weight [T, k]
+   */
+  public Routing route(Tensor expert, Tensor weight, int experts, RealTokens real) {
+    if (real.all()) {
+      return route(expert, weight, experts);
+    }
+    int topk = Math.toIntExact(expert.size(1));
+    Tensor rows = rows(real, topk, experts);
+    Tensor kept =
+        policy == Policy.POSITION
+            ? first(expert, experts, rows)
+            : best(expert, weight, chosen -> first(chosen, experts, rows));
+    return padded
+        ? Routing.padded(kept, weight, experts, rows(real.rows(), topk, experts))
+        : Routing.ofChoices(kept, weight, experts);
   }
 
   /**
@@ -74,14 +104,27 @@ public record Capacity(double factor, Policy policy, boolean padded) {
   }
 
   /**
+   * The same where only the device knows how many.
+   *
+   * @param rows int64, a scalar
+   */
+  static Tensor first(Tensor expert, int experts, Tensor rows) {
+    return expert.masked_fill(Routing.rank(expert, experts).ge(rows), new Scalar(-1));
+  }
+
+  /**
    * Drops all but each expert's choices of the largest weights.
    *
    * @return expert, -1 where dropped
    */
   public static Tensor best(Tensor expert, Tensor weight, int experts, long rows) {
+    return best(expert, weight, chosen -> first(chosen, experts, rows));
+  }
+
+  private static Tensor best(Tensor expert, Tensor weight, UnaryOperator<Tensor> firsts) {
     Tensor order = torch.argsort(weight.detach().flatten(), true, 0, true);
     Tensor ordered = expert.flatten().index_select(0, order).unsqueeze(1);
-    Tensor kept = first(ordered, experts, rows).squeeze(1);
+    Tensor kept = firsts.apply(ordered).squeeze(1);
     return torch.empty_like(expert).view(-1).scatter_(0, order, kept).view(expert.shape());
   }
 }

@@ -45,18 +45,29 @@ public final class ExpertChoiceGate implements Gate {
   public Routing route(Tensor hidden, Pass pass) {
     Tensor probabilities = linear.logits(hidden, pass).softmax(1);
     long tokens = probabilities.size(0);
+    RealTokens real = RealTokens.of(tokens, pass);
     Tensor scores = probabilities.t();
-    long rows =
-        new Capacity(factor, Capacity.Policy.PROBS, true)
-            .rows(tokens, shape.topk(), shape.experts());
-    Tensor token = torch.argsort(scores.detach(), true, 1, true).narrow(1, 0, rows).contiguous();
+    Capacity capacity = new Capacity(factor, Capacity.Policy.PROBS, true);
+    long rows = capacity.rows(tokens, shape.topk(), shape.experts());
+    // Padding stands behind all that have a probability.
+    Tensor searched = real.marked(probabilities.detach(), -1).t();
+    Tensor token = torch.argsort(searched, true, 1, true).narrow(1, 0, rows).contiguous();
+    Tensor weights = scores.gather(1, token);
+    if (!real.all()) {
+      Tensor number = torch.arange(new Scalar(rows), token.options());
+      Tensor none = number.ge(capacity.rows(real, shape.topk(), shape.experts())).unsqueeze(0);
+      token = token.masked_fill(none, new Scalar(-1));
+      weights = weights.masked_fill(none, new Scalar(0));
+    }
     if (pass.isTraining()) {
       Balance.leaveEntropy(probabilities, shape.layer(), pass);
-      Tensor taken = torch.zeros(new long[] {tokens}, probabilities.detach().options());
-      taken = taken.index_fill(0, token.flatten(), new Scalar(1));
-      Tensor untaken = taken.eq(new Scalar(0)).to(ScalarType.Float).mean();
+      // What is none takes a place behind all tokens.
+      Tensor taken = torch.zeros(new long[] {tokens + 1}, probabilities.detach().options());
+      Tensor place = token.flatten().remainder(new Scalar(tokens + 1));
+      taken = taken.index_fill(0, place, new Scalar(1)).narrow(0, 0, tokens);
+      Tensor untaken = real.mean(taken.eq(new Scalar(0)).to(ScalarType.Float));
       pass.addFigure(new Pass.Figure(UNTAKEN, shape.layer(), untaken));
     }
-    return Routing.ofExpertChoices(token, scores.gather(1, token), tokens);
+    return Routing.ofExpertChoices(token, weights, tokens);
   }
 }

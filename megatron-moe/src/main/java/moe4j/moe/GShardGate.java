@@ -53,16 +53,26 @@ public final class GShardGate implements Gate {
     TopK top = TopK.of(logits, 2);
     Tensor weights = top.values().softmax(1);
     long rows = Math.max(1, quota.tokens(logits.size(0), pass) * 2 / experts);
-    Tensor chosen = Capacity.first(top.indices(), experts, rows);
+    RealTokens real = RealTokens.of(logits.size(0), pass);
+    Tensor wanted = real.choices(top.indices());
+    Tensor chosen =
+        real.all()
+            ? Capacity.first(wanted, experts, rows)
+            : Capacity.first(wanted, experts, rows(real, pass));
     if (pass.isTraining()) {
       Tensor probabilities = logits.softmax(1);
-      Tensor first = Tensors.slice(top.indices(), 1, 0, 1);
-      Tensor loss = Balance.switchLoss(probabilities, Balance.counts(first, experts), 1);
+      Tensor first = Tensors.slice(wanted, 1, 0, 1);
+      Tensor loss = Balance.switchLoss(probabilities, Balance.counts(first, experts), 1, real);
       pass.addLoss(new Pass.SideLoss(LOSS, shape.layer(), loss, shape.lossWeight()));
       Balance.leaveEntropy(probabilities, shape.layer(), pass);
       chosen = chosen.masked_fill(unwanted(weights, pass), new Scalar(-1));
     }
     return quota.route(chosen, weights, experts, rows);
+  }
+
+  private Tensor rows(RealTokens real, Pass pass) {
+    Tensor choices = quota.tokens(real, pass).mul(new Scalar(2));
+    return choices.floor_divide(new Scalar(shape.experts())).clamp_min(new Scalar(1));
   }
 
   /** The second choices that are not taken: bool [T, 2]. */

@@ -117,7 +117,7 @@ public final class MoeLayer implements FeedForward {
   }
 
   /**
-   * Computes the layer but for some tokens.
+   * Computes the layer but for some tokens, which for gate and experts are not there.
    *
    * @param hidden [..., h]; where tensor-parallel ranks share the tokens [B, S, h], S being this
    *     rank's part of them under sequence parallelism
@@ -171,17 +171,31 @@ public final class MoeLayer implements FeedForward {
 
   /** This rank's routes; what the layer's experts get of all tokens is left in the pass. */
   private Routing route(Tensor own, Tensor hidden, TokenMask mask, Pass pass) {
-    Routing routing = slices.route(gate, own, pass);
-    if (mask != null) {
-      long tokens = hidden.numel() / hidden.size(-1);
-      if (mask.values().numel() != tokens) {
-        throw new IllegalArgumentException(
-            "a mask of %d values for %d tokens".formatted(mask.values().numel(), tokens));
-      }
-      routing = routing.without(slices.left(mask));
+    Tensor nobodys = nobodys(mask, hidden, pass);
+    Routing routing = slices.route(gate, own, nobodys == null ? pass : pass.padded(nobodys));
+    Tensor unasked = null;
+    if (nobodys != null) {
+      // A gate of one's own need not know of padding: its routes are none in any case.
+      routing = routing.without(nobodys);
+      unasked = routing.unasked(nobodys);
     }
-    pass.addLoad(new Pass.ExpertLoad(layer, routing.tokensPerExpert(), routing.routed()));
+    pass.addLoad(new Pass.ExpertLoad(layer, routing.tokensPerExpert(), routing.routed(), unasked));
     return slices.ownRoutes(routing);
+  }
+
+  /** Which of all tokens are not routed: those of the mask, and the pass's padding; or null. */
+  private Tensor nobodys(TokenMask mask, Tensor hidden, Pass pass) {
+    Tensor padding = pass.padding();
+    if (mask == null) {
+      return padding;
+    }
+    long tokens = hidden.numel() / hidden.size(-1);
+    if (mask.values().numel() != tokens) {
+      throw new IllegalArgumentException(
+          "a mask of %d values for %d tokens".formatted(mask.values().numel(), tokens));
+    }
+    Tensor left = slices.left(mask);
+    return padding == null ? left : left.logical_or(padding);
   }
 
   private Tensor output(Tensor rows, Tensor beside, TokenMask mask, Tensor hidden) {

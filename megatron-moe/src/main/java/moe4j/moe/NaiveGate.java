@@ -31,6 +31,7 @@ public final class NaiveGate implements Gate {
       Balance.leaveEntropy(logits.detach().softmax(1), shape.layer(), pass);
     }
     TopK top = TopK.of(logits, shape.topk());
-    return Routing.ofChoices(top.indices(), top.values().softmax(1), shape.experts());
+    Tensor chosen = RealTokens.of(logits.size(0), pass).choices(top.indices());
+    return Routing.ofChoices(chosen, top.values().softmax(1), shape.experts());
   }
 }

@@ -40,9 +40,11 @@ public final class NoisyGate implements Gate {
   @Override
   public Routing route(Tensor hidden, Pass pass) {
     Tensor logits = clean.logits(hidden, pass);
+    RealTokens real = RealTokens.of(logits.size(0), pass);
     if (!pass.isTraining()) {
       TopK top = TopK.of(logits, shape.topk());
-      return Routing.ofChoices(top.indices(), top.values().softmax(1), shape.experts());
+      return Routing.ofChoices(
+          real.choices(top.indices()), top.values().softmax(1), shape.experts());
     }
     Tensor deviation = torch.softplus(noise.logits(hidden, pass)).add(new Scalar(LEAST_NOISE));
     Tensor draws =
@@ -53,15 +55,15 @@ public final class NoisyGate implements Gate {
     TopK top = TopK.of(noisy, all ? k : k + 1);
     Tensor chosen = Tensors.slice(top.indices(), 1, 0, k);
     Tensor weights = Tensors.slice(top.values(), 1, 0, k).softmax(1);
-    Tensor importance = torch.zeros_like(logits).scatter(1, chosen, weights);
+    Tensor importance = real.values(torch.zeros_like(logits).scatter(1, chosen, weights));
     Tensor load =
         all
             ? importance.gt(new Scalar(0)).sum(0).to(logits.scalar_type())
-            : chances(logits, noisy, deviation, top.values()).sum(0);
+            : real.values(chances(logits, noisy, deviation, top.values())).sum(0);
     Tensor loss = Balance.cvSquared(importance.sum(0)).add(Balance.cvSquared(load));
     pass.addLoss(new Pass.SideLoss(LOSS, shape.layer(), loss, shape.lossWeight()));
     Balance.leaveEntropy(logits.detach().softmax(1), shape.layer(), pass);
-    return Routing.ofChoices(chosen, weights, shape.experts());
+    return Routing.ofChoices(real.choices(chosen), weights, shape.experts());
   }
 
   /**

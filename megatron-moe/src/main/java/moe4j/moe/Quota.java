@@ -1,7 +1,9 @@
 package moe4j.moe;
 
 import moe4j.transformer.Pass;
+import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
  * How much of a batch FastMoE's gates with a capacity let an expert take, over its even share.
@@ -25,6 +27,12 @@ public record Quota(double training, double evaluation, boolean padded) {
   /** {@code ceil(rate T)}. */
   public long tokens(long tokens, Pass pass) {
     return (long) Math.ceil((pass.isTraining() ? training : evaluation) * tokens);
+  }
+
+  /** The same of real tokens alone, which only the device can count: int64, a scalar. */
+  Tensor tokens(RealTokens real, Pass pass) {
+    double rate = pass.isTraining() ? training : evaluation;
+    return real.count().mul(new Scalar(rate)).ceil().to(ScalarType.Long);
   }
 
   /** Routes choices of which each expert has at most {@code rows}. */

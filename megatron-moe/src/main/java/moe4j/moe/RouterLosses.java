@@ -49,7 +49,7 @@ final class RouterLosses {
   /**
    * A choice of experts.
    *
-   * @param experts int64 [T, k]
+   * @param experts int64 [T, k], -1 for padding
    * @param tokens int64 [E], how often each was chosen
    */
   record Choice(Tensor experts, Tensor tokens) {}
@@ -60,43 +60,53 @@ final class RouterLosses {
    * @param known the plain k largest scores' experts, or null where those are not known yet
    */
   void leave(Tensor logits, Tensor scores, Choice known, Pass pass) {
+    RealTokens real = RealTokens.of(logits.size(0), pass);
     boolean balanced = config.balance().stream().anyMatch(b -> b.coefficient() > 0);
     Tensor probabilities =
         config.score().probabilities(balanced ? logits : logits.detach(), scores);
-    Choice plain = balanced && known == null ? choice(scores) : known;
+    Choice plain = balanced && known == null ? choice(scores, real) : known;
     for (BalanceLoss balance : config.balance()) {
       Tensor value =
           balance.coefficient() == 0
               ? Tensors.zeros(ScalarType.Float, logits.device())
               : switch (balance.kind()) {
-                case AUX_LOSS -> Balance.switchLoss(probabilities, plain.tokens(), shape.topk());
+                case AUX_LOSS ->
+                    Balance.switchLoss(probabilities, plain.tokens(), shape.topk(), real);
                 case SEQ_AUX_LOSS ->
-                    Balance.sequenceLoss(probabilities, plain.experts(), pass.random().samples());
+                    Balance.sequenceLoss(
+                        probabilities, plain.experts(), pass.random().samples(), real);
                 case GLOBAL_AUX_LOSS ->
-                    Balance.switchLoss(probabilities, ofStep(plain.tokens()), shape.topk());
+                    Balance.switchLoss(
+                        probabilities, ofStep(plain.tokens(), real), shape.topk(), real);
               };
       leave(balance.kind().key(), value, balance.coefficient(), pass);
     }
     if (config.zLoss() != null) {
       boolean counts = config.zLoss() > 0;
       Tensor value =
-          counts ? Balance.zLoss(logits) : Tensors.zeros(ScalarType.Float, logits.device());
+          counts ? Balance.zLoss(logits, real) : Tensors.zeros(ScalarType.Float, logits.device());
       leave(Z_LOSS, value, config.zLoss(), pass);
     }
     Balance.leaveEntropy(probabilities, shape.layer(), pass);
   }
 
-  private Choice choice(Tensor scores) {
-    Tensor experts = TopK.of(scores.detach(), shape.topk()).indices();
+  private Choice choice(Tensor scores, RealTokens real) {
+    Tensor experts = real.choices(TopK.of(scores.detach(), shape.topk()).indices());
     return new Choice(experts, Balance.counts(experts, shape.experts()));
   }
 
-  private Tensor ofStep(Tensor tokens) {
+  /** The mean of the step's micro-batches up to this one, or, with padding, their shares here. */
+  private Tensor ofStep(Tensor tokens, RealTokens real) {
     Tensor all = data.isAlone() ? tokens : tokens.clone();
     data.allReduce(all, Group.Reduction.SUM).await();
     stepTokens.add_(all);
     microBatches.add_(new Scalar(data.size()));
-    return stepTokens.div(microBatches);
+    if (real.all()) {
+      return stepTokens.div(microBatches);
+    }
+    // Micro-batches may have differently many real tokens: each token counts alike.
+    Tensor here = real.divisor().mul(new Scalar(shape.topk()));
+    return stepTokens.mul(here).div(stepTokens.sum().clamp_min(new Scalar(1)));
   }
 
   private void leave(String name, Tensor value, double coefficient, Pass pass) {

@@ -90,7 +90,7 @@ public record Routing(
   /**
    * The routes of experts that have each chosen C tokens.
    *
-   * @param token int64 [E, C], each in [0, T)
+   * @param token int64 [E, C], each in [0, T), or -1 for a route that is none
    * @param weight [E, C]
    * @param tokens T
    */
@@ -102,7 +102,7 @@ public record Routing(
         weight.flatten(),
         ends(experts, capacity, token),
         null,
-        torch.full(new long[] {experts}, new Scalar(capacity), token.options()),
+        token.ge(ZERO).sum(1),
         tokens,
         capacity);
   }
@@ -159,6 +159,18 @@ public record Routing(
     Tensor before = gone.logical_not().to(ScalarType.Long).cumsum(0);
     return new Routing(
         kept, weight.masked_fill(gone, ZERO), offsets, keptSlot, reached(before), tokens, capacity);
+  }
+
+  /**
+   * How many of {@link #routed} are of tokens that are left out, which do not ask for experts: an
+   * int64 scalar.
+   *
+   * @param left bool [T]
+   */
+  Tensor unasked(Tensor left) {
+    return slot == null
+        ? tokensPerExpert.sum().neg().add(new Scalar(routed()))
+        : left.sum().mul(new Scalar(slot.size(1)));
   }
 
   /** Rows of each expert, routes that are none among them: int64 [E]. */

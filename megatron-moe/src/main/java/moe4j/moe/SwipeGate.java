@@ -8,6 +8,7 @@ import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorVector;
 import org.bytedeco.pytorch.global.torch;
+import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
  * FastMoE's swipe gate: in training, choices that an expert has no room for go to experts that
@@ -42,31 +43,48 @@ public final class SwipeGate implements Gate {
     int experts = shape.experts();
     Tensor logits = linear.logits(hidden, pass);
     TopK top = TopK.of(logits, k);
+    RealTokens real = RealTokens.of(logits.size(0), pass);
+    Tensor wanted = real.choices(top.indices());
     if (!pass.isTraining()) {
-      return Routing.ofChoices(top.indices(), top.values().softmax(1), experts);
+      return Routing.ofChoices(wanted, top.values().softmax(1), experts);
     }
-    long quota = (logits.size(0) * k + experts - 1) / experts;
-    Tensor room = torch.full(new long[] {experts}, new Scalar(quota), top.indices().options());
+    Tensor room = room(real, wanted);
     TensorVector columns = new TensorVector();
     for (int j = 0; j < k; j++) {
-      Tensor settled = settle(top.indices().narrow(1, j, 1), room);
+      Tensor settled = settle(wanted.narrow(1, j, 1), room);
       room = room.sub(Balance.counts(settled, experts));
       columns.push_back(settled);
     }
     Tensor chosen = torch.cat(columns, 1);
     Balance.leaveEntropy(logits.detach().softmax(1), shape.layer(), pass);
-    return Routing.ofChoices(chosen, logits.gather(1, chosen).softmax(1), experts);
+    Tensor weights = logits.gather(1, chosen.clamp_min(ZERO)).softmax(1);
+    return Routing.ofChoices(chosen, weights, experts);
+  }
+
+  /** {@code ceil(T k / E)} of the real tokens, for each expert. */
+  private Tensor room(RealTokens real, Tensor wanted) {
+    long experts = shape.experts();
+    long k = shape.topk();
+    if (real.all()) {
+      long quota = (real.rows() * k + experts - 1) / experts;
+      return torch.full(new long[] {experts}, new Scalar(quota), wanted.options());
+    }
+    Tensor choices = real.count().to(ScalarType.Long).mul(new Scalar(k));
+    return choices
+        .add(new Scalar(experts - 1))
+        .floor_divide(new Scalar(experts))
+        .expand(new long[] {experts});
   }
 
   /**
    * One choice of each token, none of them without room.
    *
-   * @param wanted int64 [T, 1]
+   * @param wanted int64 [T, 1], -1 for padding, which wants nothing
    * @param room int64 [E], T in all at least
    */
   private Tensor settle(Tensor wanted, Tensor room) {
     Tensor rank = Routing.rank(wanted, shape.experts());
-    Tensor own = room.index_select(0, wanted.flatten()).view(wanted.shape());
+    Tensor own = room.index_select(0, wanted.flatten().clamp_min(ZERO)).view(wanted.shape());
     Tensor over = rank.ge(own);
     Tensor kept = torch.minimum(room, Balance.counts(wanted, shape.experts()));
     Tensor free = room.sub(kept).cumsum(0);

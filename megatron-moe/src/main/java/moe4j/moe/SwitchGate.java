@@ -57,15 +57,29 @@ public final class SwitchGate implements Gate {
     Tensor probabilities = logits.softmax(1);
     TopK top = TopK.of(probabilities, 1);
     long rows = (quota.tokens(logits.size(0), pass) + experts - 1) / experts;
-    Tensor chosen = Capacity.first(top.indices(), experts, rows);
+    RealTokens real = RealTokens.of(logits.size(0), pass);
+    Tensor wanted = real.choices(top.indices());
+    Tensor chosen =
+        real.all()
+            ? Capacity.first(wanted, experts, rows)
+            : Capacity.first(wanted, experts, rows(real, pass));
     if (pass.isTraining()) {
       Tensor tokens = Balance.counts(chosen, experts).to(ScalarType.Float);
       Tensor kept = tokens.sum().clamp_min(new Scalar(1));
       Tensor loss =
-          tokens.div(kept).mul(probabilities.sum(0).div(kept)).sum().mul(new Scalar(experts));
+          tokens
+              .div(kept)
+              .mul(real.values(probabilities).sum(0).div(kept))
+              .sum()
+              .mul(new Scalar(experts));
       pass.addLoss(new Pass.SideLoss(LOSS, shape.layer(), loss, shape.lossWeight()));
       Balance.leaveEntropy(probabilities, shape.layer(), pass);
     }
     return quota.route(chosen, top.values(), experts, rows);
+  }
+
+  private Tensor rows(RealTokens real, Pass pass) {
+    Tensor tokens = quota.tokens(real, pass).add(new Scalar(shape.experts() - 1L));
+    return tokens.floor_divide(new Scalar(shape.experts()));
   }
 }

@@ -2,13 +2,14 @@ package moe4j.moe;
 
 import java.util.Arrays;
 import java.util.Map;
+import moe4j.transformer.Pass;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;
 
 /**
- * Tokens that no expert computes, such as padding, and what stands in the output in their place.
- * The gate sees them as all others: its losses and capacities count them.
+ * Tokens that no expert computes, and what stands in the output in their place. A gate's losses,
+ * figures and capacities are of the others alone, as with {@link Pass#padding}.
  *
  * @param values integers [..], as many as there are tokens: 0 for a token that is computed
  * @param fills for a value what its tokens' output is: a tensor that fits a token's output, a

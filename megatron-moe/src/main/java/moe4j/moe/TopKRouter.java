@@ -19,7 +19,8 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  *       softmax over all; or each logit's sigmoid, or the root of its softplus, and then the chosen
  *       ones' divided by their sum are the weights.
  *   <li>The choice may be by scores plus a bias that follows the experts' load (Wang et al. 2024),
- *       and among the best of several groups of experts alone.
+ *       which is what a capacity has left them; and among the best of several groups of experts
+ *       alone.
  *   <li>Losses are {@link RouterLosses}'.
  * </ul>
  */
@@ -67,21 +68,26 @@ public final class TopKRouter implements Gate {
     }
     boolean plain = bias == null && config.groups() == 1;
     TopK top = TopK.of(plain ? scores : searched, shape.topk());
-    Tensor chosen = top.indices();
-    Tensor weights = weights(plain ? top.values() : scores.gather(1, chosen));
+    Tensor weights = weights(plain ? top.values() : scores.gather(1, top.indices()));
+    RealTokens real = RealTokens.of(logits.size(0), pass);
+    Tensor chosen = real.choices(top.indices());
     Routing routing =
         capacity == null
             ? Routing.ofChoices(chosen, weights, shape.experts())
-            : capacity.route(chosen, weights, shape.experts());
+            : capacity.route(chosen, weights, shape.experts(), real);
     if (pass.isTraining()) {
-      Tensor asked =
-          capacity == null ? routing.tokensPerExpert() : Balance.counts(chosen, shape.experts());
-      losses.leave(logits, scores, plain ? new RouterLosses.Choice(chosen, asked) : null, pass);
+      losses.leave(logits, scores, plain ? asked(chosen, routing) : null, pass);
       if (bias != null) {
-        bias.count(asked);
+        bias.count(routing.tokensPerExpert());
       }
     }
     return routing;
+  }
+
+  private RouterLosses.Choice asked(Tensor chosen, Routing routing) {
+    Tensor tokens =
+        capacity == null ? routing.tokensPerExpert() : Balance.counts(chosen, shape.experts());
+    return new RouterLosses.Choice(chosen, tokens);
   }
 
   private Tensor jittered(Tensor hidden, Pass pass) {

@@ -39,6 +39,7 @@ public final class StepMetrics implements AutoCloseable {
   private final LayerSums sideLosses;
   private final LayerSums figures;
   private final Map<Integer, Tensor> loads = new TreeMap<>();
+  private final Map<Integer, Tensor> unasked = new TreeMap<>();
   private final Map<Integer, Long> routedInMicroBatch = new TreeMap<>();
   private final Map<Integer, Long> routed = new TreeMap<>();
 
@@ -83,7 +84,7 @@ public final class StepMetrics implements AutoCloseable {
    * @param skipped steps that did not, their gradients not being finite
    * @param notFinite steps whose loss was not finite
    * @param loads rows each expert computed, by layer, in all steps
-   * @param routed rows that were asked for, by layer, in all steps
+   * @param routed rows that were asked for, by layer, in all steps; padding asks for none
    */
   public record Reading(
       Map<String, Double> losses,
@@ -127,6 +128,12 @@ public final class StepMetrics implements AutoCloseable {
               load.layer(),
               l -> Scopes.keep(() -> Tensors.zeros(ScalarType.Long, device, load.tokens().numel())))
           .add_(load.tokens());
+      if (load.unasked() != null) {
+        unasked
+            .computeIfAbsent(
+                load.layer(), l -> Scopes.keep(() -> Tensors.zeros(ScalarType.Long, device)))
+            .add_(load.unasked());
+      }
       routedInMicroBatch.merge(load.layer(), load.routed(), Long::sum);
     }
   }
@@ -204,6 +211,7 @@ public final class StepMetrics implements AutoCloseable {
         });
     Map<Integer, Long> asked = new TreeMap<>();
     routed.forEach((layer, rows) -> asked.put(layer, rows * data.size()));
+    unasked.forEach((layer, sum) -> asked.computeIfPresent(layer, (l, rows) -> rows - all(sum)));
     return new Reading(
         losses,
         lossesByLayer,
@@ -213,6 +221,11 @@ public final class StepMetrics implements AutoCloseable {
         (int) Tensors.item(notFinite),
         tokens,
         asked);
+  }
+
+  /** A count of all ranks. */
+  private long all(Tensor count) {
+    return Tensors.longs(over(data, count))[0];
   }
 
   /** Begins a new interval. */
@@ -225,6 +238,7 @@ public final class StepMetrics implements AutoCloseable {
           sideLosses.reset();
           figures.reset();
           loads.values().forEach(Tensor::zero_);
+          unasked.values().forEach(Tensor::zero_);
         });
     routed.clear();
   }
@@ -237,5 +251,6 @@ public final class StepMetrics implements AutoCloseable {
     sideLosses.close();
     figures.close();
     loads.values().forEach(Tensor::close);
+    unasked.values().forEach(Tensor::close);
   }
 }

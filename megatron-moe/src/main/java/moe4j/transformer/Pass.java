@@ -32,9 +32,17 @@ public final class Pass {
    *
    * @param layer the layer's global number, from 0
    * @param tokens int64 [E], rows an expert computed
-   * @param routed rows that were asked for, more than the tokens' sum where some were dropped
+   * @param routed rows that all tokens ask for, more than the tokens' sum where some were dropped
+   * @param unasked int64, a scalar: how many of these are padding's, for which nobody has asked; or
+   *     null without padding
    */
-  public record ExpertLoad(int layer, Tensor tokens, long routed) {}
+  public record ExpertLoad(int layer, Tensor tokens, long routed, Tensor unasked) {
+
+    /** The load of a layer whose tokens are all real. */
+    public ExpertLoad(int layer, Tensor tokens, long routed) {
+      this(layer, tokens, routed, null);
+    }
+  }
 
   /**
    * A figure for the log, such as a router's entropy: no part of any gradient.
@@ -63,15 +71,19 @@ public final class Pass {
   /** The ranks among which the tokens are that a gate is given. */
   private final Group slices;
 
+  /** Which tokens are nobody's: bool [T], or null. */
+  private final Tensor padding;
+
   private Pass(StepRandom random) {
-    this(random, new Left(), Group.alone(), Group.alone());
+    this(random, new Left(), Group.alone(), Group.alone(), null);
   }
 
-  private Pass(StepRandom random, Left left, Group copies, Group slices) {
+  private Pass(StepRandom random, Left left, Group copies, Group slices, Tensor padding) {
     this.random = random;
     this.left = left;
     this.copies = copies;
     this.slices = slices;
+    this.padding = padding;
   }
 
   /** A training pass: dropout and balance losses are on. */
@@ -152,12 +164,29 @@ public final class Pass {
    * @param ranks have each an n-th of the tokens, in their order
    */
   public Pass ofSlices(Group ranks) {
-    return new Pass(random, left, ranks, ranks);
+    return new Pass(random, left, ranks, ranks, padding);
   }
 
   /** The same for a gate that is given all tokens on every rank of a group. */
   public Pass ofCopies(Group ranks) {
-    return new Pass(random, left, ranks, Group.alone());
+    return new Pass(random, left, ranks, Group.alone(), padding);
+  }
+
+  /**
+   * This pass where some tokens are padding: there are none of them, as far as experts are
+   * concerned. They are computed all the same, as shapes do not depend on data, and what comes of
+   * them is to be used by nobody.
+   *
+   * @param nobodys bool, true for padding, as many as all of the micro-batch's tokens that are
+   *     routed together, in their order, on every rank that has a part of them
+   */
+  public Pass padded(Tensor nobodys) {
+    return new Pass(random, left, copies, slices, nobodys.flatten());
+  }
+
+  /** Which of the tokens that are routed together are padding: bool [T], or null for none. */
+  public Tensor padding() {
+    return padding;
   }
 
   /**
@@ -188,7 +217,12 @@ public final class Pass {
 
   /** Leaves behind what a layer's experts got. */
   public void addLoad(ExpertLoad load) {
-    left.loads.add(new ExpertLoad(load.layer(), keep(load.tokens()), load.routed()));
+    left.loads.add(
+        new ExpertLoad(
+            load.layer(),
+            keep(load.tokens()),
+            load.routed(),
+            load.unasked() == null ? null : keep(load.unasked())));
   }
 
   /** Leaves behind a figure for the log. */

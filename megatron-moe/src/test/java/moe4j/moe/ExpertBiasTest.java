@@ -47,27 +47,41 @@ public class ExpertBiasTest {
     }
   }
 
-  /** How often experts are among a token's k largest scores plus bias. */
-  private static void count(TestLayer layer, Tensor x, double[] load) {
+  /** How often experts are among a token's k largest scores plus bias, and at most so often. */
+  private static void count(TestLayer layer, Tensor x, long most, double[] load) {
+    double[] asked = new double[load.length];
     Tensor logits = x.flatten(0, -2).mm(layer.parameter(TestLayer.ROUTER).detach().t());
     Tensor searched = logits.sigmoid().add(bias(layer));
     for (long e : Tensors.longs(searched.topk(layer.moe.moeRouterTopk()).get1())) {
-      load[(int) e]++;
+      asked[(int) e]++;
+    }
+    for (int e = 0; e < load.length; e++) {
+      load[e] += Math.min(asked[e], most);
     }
   }
 
-  /** By the rate towards the mean of all micro-batches' load, before anything is dropped. */
+  /**
+   * By the rate towards the mean of all micro-batches' load, as in Megatron what a capacity keeps.
+   */
   @Test
   public void followsTheStepsLoad() {
-    for (String capacity : new String[] {"", " --moe-expert-capacity-factor 0.3"}) {
+    for (String capacity :
+        new String[] {
+          "",
+          " --moe-expert-capacity-factor 0.9",
+          " --moe-expert-capacity-factor 0.9 --moe-token-drop-policy position",
+          " --moe-expert-capacity-factor 1.1 --moe-pad-expert-input-to-capacity"
+        }) {
       String flags = "--num-experts 6 --moe-router-bias-update-rate 0.02 " + FLAGS + capacity;
       try (TestLayer layer = TestLayer.of(random, flags)) {
+        Capacity most = layer.moe.capacity();
+        long rows = most == null ? 18 : most.rows(18, layer.moe.moeRouterTopk(), 6);
         double[] expected = new double[6];
         for (int step = 0; step < 6; step++) {
           double[] load = new double[6];
           for (int i = 0; i < 2; i++) {
             Tensor x = Models.normals(random, 2, 9, 8);
-            count(layer, x, load);
+            count(layer, x, rows, load);
             layer.layer.forward(x, TestLayer.training(step, 2L * i, 2));
           }
           layer.layer.forward(Models.normals(random, 2, 9, 8), Pass.evaluation());

@@ -98,7 +98,9 @@ public class TokenMaskTest {
       assertEquals(
           Tensors.longs(pass.loads().get(0).tokens()),
           Tensors.longs(alone.loads().get(0).tokens()));
-      assertEquals(pass.loads().get(0).routed(), 2L * tokens);
+      Pass.ExpertLoad load = pass.loads().get(0);
+      assertEquals(load.routed(), 2L * tokens);
+      assertEquals(Tensors.longs(load.unasked())[0], 2L * (tokens - rest.size()));
     }
   }
 
@@ -113,18 +115,33 @@ public class TokenMaskTest {
         .toArray(float[][]::new);
   }
 
-  /** Experts that have chosen a masked token lose that row. */
+  /** Experts choose among the others. */
   @Test
-  public void expertsThatChooseLoseTheirMaskedTokens() {
+  public void expertsDoNotChooseMaskedTokens() {
     String flags = "--num-experts 4 --balance-strategy expert_choice --add-expert-bias";
     try (TestLayer layer = TestLayer.of(random, flags)) {
       Tensor x = Models.normals(random, 9, H).set_requires_grad(true);
-      Tensor whole = layer.layer.forward(x, Pass.evaluation());
       long[] mask = {0, 7, 0, 0, 7, 7, 0, 0, 0};
+      Tensor rest = Tensors.of(new long[] {0, 2, 3, 6, 7, 8});
+      Tensor alone = layer.layer.forward(x.index_select(0, rest), Pass.evaluation());
       Pass pass = Pass.evaluation();
       Tensor y = layer.layer.forward(x, new TokenMask(Tensors.of(mask), Map.of()), pass);
-      Tensor zero = Tensors.of(mask).eq(Tensors.of(new long[9])).unsqueeze(1);
-      near("output", y, whole.mul(zero));
+      near("output", y.index_select(0, rest), alone);
+      assertEquals(Tensors.longs(pass.loads().get(0).tokens()), new long[] {3, 3, 3, 3});
+      y.sum().backward();
+      for (int t : new int[] {1, 4, 5}) {
+        assertEquals(Tensors.floats(y.select(0, t)), new float[H]);
+        assertEquals(Tensors.floats(x.grad().select(0, t)), new float[H]);
+      }
+    }
+  }
+
+  /** The routes of experts that have chosen without the masked tokens'. */
+  @Test
+  public void chosenTokensAreTakenAway() {
+    try (TestLayer layer = TestLayer.of(random, "--num-experts 4")) {
+      Tensor x = Models.normals(random, 9, H);
+      long[] mask = {0, 7, 0, 0, 7, 7, 0, 0, 0};
       Routing routing =
           new ExpertChoiceGate(Gate.Shape.of(H, 4, 2), 1, layer.parameters.root().child("other"))
               .route(x, Pass.evaluation());
@@ -135,10 +152,6 @@ public class TokenMaskTest {
         counts[r / 5] += mask[(int) tokens[r]] == 0 ? 1 : 0;
       }
       assertEquals(Tensors.longs(left.tokensPerExpert()), counts);
-      y.sum().backward();
-      for (int t : new int[] {1, 4, 5}) {
-        assertEquals(Tensors.floats(x.grad().select(0, t)), new float[H]);
-      }
     }
   }
 

@@ -80,6 +80,28 @@ public class StepMetricsTest {
     assertEquals(reading.routed(), Map.of(1, 64L, 3, 64L));
   }
 
+  /** What padding has not asked for was not dropped. */
+  @Test
+  public void paddingAsksForNothing() {
+    for (int interval = 0; interval < 2; interval++) {
+      for (int i = 0; i < MICRO_BATCHES; i++) {
+        Pass pass = Pass.training(new StepRandom(1, 0, 0, 1));
+        Tensor unasked = Tensors.of(new long[] {2 + i}).sum();
+        pass.addLoad(new Pass.ExpertLoad(1, Tensors.of(new long[] {3, 2}), 8, unasked));
+        pass.addLoad(new Pass.ExpertLoad(2, Tensors.of(new long[] {3, 5}), 8));
+        metrics.addMicroBatch(scalar(1), scalar(1), pass);
+        metrics.countMicroBatch();
+      }
+      metrics.endStep(scalar(0));
+      long asked = 0;
+      for (int i = 0; i < MICRO_BATCHES; i++) {
+        asked += 8 - (2 + i);
+      }
+      assertEquals(metrics.read().routed(), Map.of(1, asked, 2, 8L * MICRO_BATCHES));
+      metrics.reset();
+    }
+  }
+
   @Test
   public void theNextIntervalBeginsAtNothing() {
     step(3, 2, false);

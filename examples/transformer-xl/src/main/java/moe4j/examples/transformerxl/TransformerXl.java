@@ -22,7 +22,8 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  * Transformer-XL (Dai et al. 2019), dense or with experts. It goes through a batch's columns
  * segment by segment and carries what its layers have computed from each to the next: its memories,
  * which every forward replaces, in memory of fixed addresses. A batch tells by its positions where
- * in the columns it is, and so how much of the memories there is: nothing at an epoch's start.
+ * in the columns it is, and so how much of the memories there is: nothing at an epoch's start. What
+ * stands in front of a column and behind its end is padding, which no expert is told of.
  */
 final class TransformerXl implements LanguageModel {
   private final Weights weights;
@@ -128,7 +129,8 @@ final class TransformerXl implements LanguageModel {
   /**
    * The losses of a segment, which becomes the memory of the next.
    *
-   * @param batch with positions; of the {@code ext + tgt} of each row the last tgt have a loss
+   * @param batch with positions, and a loss mask of 0 behind a column's end alone; of the {@code
+   *     ext + tgt} of each row the last tgt have a loss
    * @return fp32 [B, ext + tgt], 0 for the first ext
    */
   @Override
@@ -148,8 +150,9 @@ final class TransformerXl implements LanguageModel {
   }
 
   /** The last layer's output, [B, Q, h]. */
-  private Tensor hidden(Batch batch, Pass pass) {
+  private Tensor hidden(Batch batch, Pass given) {
     check(batch);
+    Pass pass = given.padded(padding(batch));
     TransformerXlConfig config = weights.config();
     Segment segment =
         new Segment(
@@ -200,6 +203,22 @@ final class TransformerXl implements LanguageModel {
       memory.narrow(1, 0, kept).copy_(older);
       memory.narrow(1, kept, target).copy_(newer.nan_to_num(zero, zero, zero));
     }
+  }
+
+  /**
+   * What is no symbol of a column: positions before its start, among those that are computed again,
+   * and of the others those without a loss. Symbols that are computed again are text like all, as
+   * in upstream's segments.
+   */
+  private Tensor padding(Batch batch) {
+    Tensor silent = batch.lossMask().eq(new Scalar(0));
+    long extended = lengths.extended();
+    if (extended == 0) {
+      return silent;
+    }
+    Tensor before = batch.positions().narrow(1, 0, extended).lt(new Scalar(0));
+    Tensor behind = silent.narrow(1, extended, lengths.target());
+    return torch.cat(new TensorVector(before, behind), 1);
   }
 
   /** The first key there is: those before a column's start are not. */

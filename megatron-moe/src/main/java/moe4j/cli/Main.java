@@ -117,6 +117,7 @@ public final class Main {
   }
 
   private static int run(Command command, String[] args, PrintStream err) {
+    AddressSpace.shortage().ifPresent(said -> err.printf("moe4j: %s%n", said));
     try {
       Flags.Parsed parsed = command.flags().parse(command.expand(args));
       return command.run(command.positional().isEmpty() ? parsed.withoutPositional() : parsed);

@@ -31,11 +31,13 @@ record BenchResult(
     double rate = flops / times.median();
     return String.format(
         Locale.ROOT,
-        "%s: %s | %.1f TFLOP/s | MFU %.1f%% of %s | memory max allocated %.2f GiB, reserved %.2f GiB",
+        "%s: %s | %.1f TFLOP/s | MFU %s of %s | memory max allocated %.2f GiB, reserved %.2f GiB",
         name,
         times.summary(tokens),
         rate / 1e12,
-        peak.percent(rate),
+        peak.covers(rate)
+            ? String.format(Locale.ROOT, "%.1f%%", peak.percent(rate))
+            : "n/a, as the rate is above the peak",
         peak,
         maxAllocated / 0x1p30,
         maxReserved / 0x1p30);

@@ -7,7 +7,6 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
-import java.util.Optional;
 import java.util.function.LongToDoubleFunction;
 import java.util.stream.Stream;
 import moe4j.checkpoint.CheckpointStore;
@@ -296,7 +295,7 @@ public final class Pretraining {
                 task.logLines(),
                 task.flops(paddedVocabulary),
                 world.size(),
-                Optional.of(DevicePeak.of(parameters.dtype(), parameters.device())),
+                DevicePeak.of(parameters.dtype(), parameters.device())::above,
                 () -> memory(parameters.device()),
                 from);
         Trainer trainer =

@@ -8,6 +8,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.function.DoubleFunction;
 import java.util.function.LongToDoubleFunction;
 import java.util.function.Supplier;
 import moe4j.kernels.Scopes;
@@ -17,6 +18,7 @@ import moe4j.training.record.IterationRecord;
 import moe4j.training.record.MegatronLog;
 import moe4j.training.record.MetricsWriter;
 import moe4j.training.record.Peak;
+import moe4j.training.record.PythonFormat;
 import moe4j.training.record.RunRecord;
 import moe4j.training.record.TensorBoardWriter;
 import moe4j.training.record.ValidationRecord;
@@ -31,11 +33,12 @@ public final class RunRecorder implements TrainingListener, Closeable {
   private final LogLines lines;
   private final LongToDoubleFunction flops;
   private final int processes;
-  private final Optional<Peak> peak;
+  private final DoubleFunction<Optional<Peak>> peak;
   private final Supplier<DeviceMemory> memory;
   private final List<RunRecord> records;
   private ValidationRecord lastValidation;
   private boolean memoryLogged;
+  private boolean withoutPeakSaid;
 
   /**
    * Begins or continues a record.
@@ -44,7 +47,7 @@ public final class RunRecorder implements TrainingListener, Closeable {
    * @param lines what the log looks like
    * @param flops of the model for so many sequences
    * @param processes among which the model's operations are divided
-   * @param peak what MFU is a share of
+   * @param peak what MFU is a share of, by the rate; nothing where that is not known
    * @param memory tells the GPU's memory, or null on a CPU
    * @param from where the run stands: later records of an earlier session are dropped
    * @throws IOException where the files cannot be written
@@ -55,7 +58,7 @@ public final class RunRecorder implements TrainingListener, Closeable {
       LogLines lines,
       LongToDoubleFunction flops,
       int processes,
-      Optional<Peak> peak,
+      DoubleFunction<Optional<Peak>> peak,
       Supplier<DeviceMemory> memory,
       TrainState from)
       throws IOException {
@@ -68,7 +71,7 @@ public final class RunRecorder implements TrainingListener, Closeable {
       LogLines lines,
       LongToDoubleFunction flops,
       int processes,
-      Optional<Peak> peak,
+      DoubleFunction<Optional<Peak>> peak,
       Supplier<DeviceMemory> memory,
       List<RunRecord> records) {
     this.config = config;
@@ -119,6 +122,8 @@ public final class RunRecorder implements TrainingListener, Closeable {
     int batch = config.training().globalBatchSize();
     double seconds = interval.seconds() / interval.timed();
     double rate = flops.applyAsDouble(batch) / seconds / processes;
+    Optional<Peak> of = peak.apply(rate);
+    sayWithoutPeak(of, rate, state.iteration());
     ExpertLoad load = load(reading);
     DeviceMemory taken = memory.get();
     IterationRecord record =
@@ -139,8 +144,8 @@ public final class RunRecorder implements TrainingListener, Closeable {
             reading.skipped(),
             reading.notFinite(),
             batch * (double) config.model().seqLength() / seconds,
-            peak.map(p -> p.percent(rate)).orElse(null),
-            peak.orElse(null),
+            of.map(p -> p.percent(rate)).orElse(null),
+            of.orElse(null),
             Scopes.livePointers(),
             load == null ? null : load.summary(),
             reading.meanFigures(),
@@ -155,6 +160,17 @@ public final class RunRecorder implements TrainingListener, Closeable {
             file.expertLoad(state.iteration(), state.consumedTrainSamples(), load);
           }
         });
+  }
+
+  /** Once: the figure is missing wherever this is so. */
+  private void sayWithoutPeak(Optional<Peak> of, double rate, int iteration) {
+    if (of.isEmpty() && !withoutPeakSaid) {
+      withoutPeakSaid = true;
+      LOG.info(
+          "MFU is n/a at iteration {}: its {} TFLOP/s are above the peak that is known",
+          iteration,
+          PythonFormat.fixed(rate / 1e12, 3));
+    }
   }
 
   private Map<String, Double> withDerived(Map<String, Double> losses) {

@@ -115,7 +115,7 @@ public final class StepBench {
         times,
         tokens(),
         task.flops(padded).applyAsDouble(run.training().globalBatchSize()) / world.size(),
-        DevicePeak.of(dtype, device),
+        DevicePeak.of(dtype, device).best(),
         memory.maxAllocated(),
         memory.maxReserved());
   }

@@ -502,6 +502,8 @@ public final class Trainer implements AutoCloseable {
     try {
       return evaluator.loss(dataset, first, samples, this::isSignalled);
     } catch (UncheckedIOException e) {
+      // It is made where the run goes on, if the data are whole again by then.
+      state = state.evaluationDue(true);
       throw new DataFailure(e);
     }
   }

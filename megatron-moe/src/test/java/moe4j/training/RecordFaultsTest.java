@@ -97,7 +97,7 @@ public class RecordFaultsTest {
             LogLines.megatron(),
             samples -> samples,
             1,
-            Optional.empty(),
+            rate -> Optional.empty(),
             () -> null,
             List.of(first, second))) {
       interval(recorder, 5);
@@ -141,7 +141,7 @@ public class RecordFaultsTest {
             LogLines.megatron(),
             samples -> samples,
             1,
-            Optional.empty(),
+            rate -> Optional.empty(),
             () -> null,
             List.of(record))) {
       recorder.validation(

@@ -24,7 +24,7 @@ import java.util.Map;
  * @param skippedIterations steps of the interval without an update
  * @param nanIterations steps of the interval whose loss was not finite
  * @param tokensPerSecond over all devices
- * @param mfu model FLOPs utilisation in percent of {@code peak}; null where there is no peak
+ * @param mfu model FLOPs utilisation in percent of {@code peak}; null where the peak is not known
  * @param peak what {@code mfu} is a share of; null with it
  * @param livePointers native objects that Java holds
  * @param experts the experts' load over the interval; null without experts
@@ -68,6 +68,9 @@ public record IterationRecord(
     figures = Collections.unmodifiableMap(new LinkedHashMap<>(figures));
     if ((mfu == null) != (peak == null)) {
       throw new IllegalArgumentException("MFU and the peak it is a share of come together");
+    }
+    if (mfu != null && mfu > 100) {
+      throw new IllegalArgumentException("an MFU of %s%% is none".formatted(mfu));
     }
   }
 

@@ -15,8 +15,20 @@ public record Peak(String name, double flops) {
     }
   }
 
-  /** The share of this peak that a rate reaches, in percent. */
+  /** Whether a rate is no higher: of one that is, this is not the peak. */
+  public boolean covers(double flopsPerSecond) {
+    return flopsPerSecond <= flops;
+  }
+
+  /**
+   * The share of this peak that a rate reaches, in percent.
+   *
+   * @throws IllegalArgumentException of a rate above it
+   */
   public double percent(double flopsPerSecond) {
+    if (!covers(flopsPerSecond)) {
+      throw new IllegalArgumentException("%s FLOP/s are above %s".formatted(flopsPerSecond, this));
+    }
     return 100 * flopsPerSecond / flops;
   }
 

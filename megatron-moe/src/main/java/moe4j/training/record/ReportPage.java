@@ -120,8 +120,7 @@ final class ReportPage {
     columns.add(new Column("steps", false, run -> run.history().last().step(), count));
     columns.add(new Column("tokens", false, run -> run.history().last().tokens(), count));
     columns.add(new Column("tokens/s", false, run -> run.median("tokens/s"), count));
-    columns.add(
-        new Column("MFU", false, r -> r.median("MFU (%)"), v -> PythonFormat.fixed(v, 1) + "%"));
+    columns.add(new Column("MFU", false, RunSummary::mfu, v -> PythonFormat.fixed(v, 1) + "%"));
     columns.add(
         new Column("time", false, r -> r.history().last().wallSeconds(), ProgressLine::duration));
     columns.removeIf(

@@ -80,6 +80,15 @@ record RunSummary(String label, int colour, RunHistory history) {
     return values.length == 0 ? Double.NaN : values[values.length / 2];
   }
 
+  /**
+   * The median MFU in percent, NaN where it is not known. Records of earlier versions may hold
+   * shares above 100, of a peak that was measured on a busy machine: those are none.
+   */
+  double mfu() {
+    double median = median("MFU (%)");
+    return median <= 100 ? median : Double.NaN;
+  }
+
   boolean hasExperts() {
     return !history.expertLoad().isEmpty();
   }

@@ -2,6 +2,7 @@ package moe4j.kernels;
 
 import java.util.ArrayList;
 import java.util.List;
+import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Dispatcher;
 import org.bytedeco.pytorch.GenericList;
 import org.bytedeco.pytorch.IValue;
@@ -70,6 +71,13 @@ public final class BoxedOp {
       list.add(new Tensor(results.get(i)));
     }
     return list;
+  }
+
+  /** Calls an operator whose result is true or false; arguments as for {@link #call}. */
+  public boolean callForFlag(Object... arguments) {
+    try (PointerScope scope = new PointerScope()) {
+      return invoke(arguments).get(0).toBool();
+    }
   }
 
   private IValueVector invoke(Object... arguments) {

@@ -144,6 +144,11 @@ public final class ExpertMlp {
     private Tensor bias2;
     private Tensor factors;
 
+    /** fc1 and fc2 as products take them, of all groups. */
+    private Tensor operand1;
+
+    private Tensor operand2;
+
     /** By span: before the activation, behind it, and the result before it is weighted. */
     private Tensor[] inner;
 
@@ -163,6 +168,7 @@ public final class ExpertMlp {
       bias1 = inputs[5];
       bias2 = inputs[6];
       factors = inputs[7] == null ? null : save(inputs[7]);
+      operands();
       long[] ends = Tensors.longs(inputs[4]);
       long rows = x.size(0);
       spans = spans(ends, rows);
@@ -185,6 +191,12 @@ public final class ExpertMlp {
       return new Tensor[] {all};
     }
 
+    /** Forward and backward each find them: nothing is kept that is made for a product alone. */
+    private void operands() {
+      operand1 = Gemm.operand(fc1);
+      operand2 = Gemm.operand(fc2);
+    }
+
     /**
      * The spans of more than a thread's share of the rows, to be computed one after the other, each
      * on all threads; the others' numbers go to {@code small}, the largest first.
@@ -201,9 +213,9 @@ public final class ExpertMlp {
 
     private void forward(int index, Tensor all) {
       Span span = spans.get(index);
-      Tensor a = Gemm.product(span.stretch(x), fc1.select(0, span.group), bias(bias1, span));
+      Tensor a = Gemm.product(span.stretch(x), operand1.select(0, span.group), bias(bias1, span));
       Tensor u = dropped(activation.apply(a), span);
-      Tensor y = Gemm.product(u, fc2.select(0, span.group), bias(bias2, span));
+      Tensor y = Gemm.product(u, operand2.select(0, span.group), bias(bias2, span));
       torch.mul_out(span.own(all), span.inner(y), span.own(weight).unsqueeze(1));
       if (isRecorded()) {
         inner[index] = retained(a);
@@ -228,6 +240,7 @@ public final class ExpertMlp {
 
     @Override
     protected Tensor[] backward(Tensor[] gradients) {
+      operands();
       Tensor[] results = {
         torch.zeros_like(x),
         torch.zeros_like(weight),
@@ -263,7 +276,7 @@ public final class ExpertMlp {
       Tensor masked = torch.zeros(new long[] {span.length}, weight.options());
       span.inner(masked).copy_(span.own(weight));
       Tensor dy = g.mul(masked.unsqueeze(1));
-      Tensor du = Gemm.inputGradient(dy, fc2.select(0, span.group));
+      Tensor du = Gemm.inputGradient(dy, operand2.select(0, span.group));
       if (needsGradient(3)) {
         weightGradient(dy, activated[index], results[3].select(0, span.group));
       }
@@ -278,7 +291,7 @@ public final class ExpertMlp {
         sum(da, results[5].select(0, span.group));
       }
       if (needsGradient(0)) {
-        Tensor dx = Gemm.inputGradient(da, fc1.select(0, span.group));
+        Tensor dx = Gemm.inputGradient(da, operand1.select(0, span.group));
         span.own(results[0]).copy_(span.inner(dx));
       }
     }

@@ -52,7 +52,7 @@ public final class GroupRows {
       Tensor gradient = gradients[0].masked_fill(none, new Scalar(0));
       Tensor all = torch.arange(new Scalar(groups), group.options()).unsqueeze(1);
       Tensor members = group.unsqueeze(0).eq(all).to(Tensors.dtype(gradient));
-      return new Tensor[] {members.mm(gradient), null};
+      return new Tensor[] {Bf16Products.matmul(members, gradient), null};
     }
   }
 }

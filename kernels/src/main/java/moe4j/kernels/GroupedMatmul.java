@@ -29,6 +29,9 @@ public final class GroupedMatmul {
    * @return [R, out]; its gradient has to be dense, not an expanded scalar
    */
   public static Tensor linear(Tensor x, Tensor weight, Tensor offsets) {
+    if (Bf16Products.take(x) && Bf16Products.take(weight)) {
+      return Bf16Products.round(linear(Bf16Products.wide(x), Bf16Products.wide(weight), offsets));
+    }
     return GROUPED_MM.call(x, weight.transpose(1, 2), offsets, null, null);
   }
 }

@@ -63,6 +63,7 @@ public final class NativeLibraries {
     facts.put("BLAS core type", openblas_full.openblas_get_corename().getString());
     facts.put("BLAS threads", openblas_full.openblas_get_num_threads());
     facts.put("oneDNN", torch.hasMKLDNN() ? "yes" : "no");
+    facts.put("bf16 on the CPU", Bf16Products.choice());
     return facts;
   }
 

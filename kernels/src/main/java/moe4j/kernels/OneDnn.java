@@ -43,6 +43,11 @@ final class OneDnn {
     }
   }
 
+  /** Whether libtorch takes bf16 products to oneDNN on this processor. */
+  static boolean takesBf16() {
+    return torch.hasMKLDNN() && BoxedOp.find("mkldnn::_is_mkldnn_bf16_supported", "").callForFlag();
+  }
+
   /** Whether a product of these can go to oneDNN. */
   static boolean takes(Tensor x, Tensor weight) {
     return AVAILABLE

@@ -9,6 +9,7 @@ import moe4j.kernels.Kernels;
 import moe4j.kernels.Scopes;
 import moe4j.kernels.TensorLists;
 import moe4j.kernels.Tensors;
+import moe4j.kernels.WideWeights;
 import moe4j.parallel.Groups;
 import moe4j.parallel.ParallelConfig;
 import moe4j.transformer.Parameter;
@@ -337,6 +338,8 @@ public final class AdamW implements AutoCloseable {
       if (reducer != null) {
         Scopes.run(() -> reducer.endStep(foundInf));
       }
+      // Other ranks' updates arrive in parameters' memory without libtorch's knowing.
+      WideWeights.changed();
       Scopes.run(() -> parameters.endStep(foundInf));
     }
   }

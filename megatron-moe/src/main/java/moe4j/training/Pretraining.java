@@ -12,6 +12,7 @@ import java.util.stream.Stream;
 import moe4j.checkpoint.CheckpointStore;
 import moe4j.checkpoint.Ranks;
 import moe4j.config.BuildInfo;
+import moe4j.kernels.Bf16Products;
 import moe4j.kernels.NativeLibraries;
 import moe4j.kernels.cuda.Cuda;
 import moe4j.optimizer.AdamW;
@@ -186,6 +187,9 @@ public final class Pretraining {
     Divisions.checkVocabulary(padded, config.model(), config.parallel());
     Trainer.Datasets datasets = datasets(world, task);
     ScalarType dtype = config.training().bf16() ? ScalarType.BFloat16 : ScalarType.Float;
+    if (config.training().bf16() && !config.training().device().equals("cuda")) {
+      LOG.info(" > bf16 on this CPU: {}", Bf16Products.choice());
+    }
     Groups groups = world.groups(layout, config.parallel().sequenceParallel(), nccl);
     try (ComputeDevice device = ComputeDevice.open(config.training());
         ParameterSet parameters =

@@ -1,5 +1,6 @@
 package moe4j.transformer;
 
+import moe4j.kernels.Bf16Products;
 import moe4j.kernels.QkvProjection;
 import moe4j.kernels.ScaledDotProductAttention;
 import moe4j.kernels.Tensors;
@@ -130,7 +131,8 @@ public final class Attention {
               .tril();
     }
     Tensor scores =
-        query.matmul(key.transpose(2, 3)).mul(new Scalar(1 / Math.sqrt((double) channels)));
+        Bf16Products.matmul(query, key.transpose(2, 3))
+            .mul(new Scalar(1 / Math.sqrt((double) channels)));
     Tensor hidden = visible.logical_not();
     Tensor weights =
         scores
@@ -138,8 +140,8 @@ public final class Attention {
             .masked_fill(hidden, new Scalar(Float.NEGATIVE_INFINITY))
             .softmax(-1)
             .to(Tensors.dtype(query));
-    return pass.dropout(dropout, layer + 1, Operation.ATTENTION_WEIGHTS, tensor)
-        .apply(weights)
-        .matmul(value);
+    return Bf16Products.matmul(
+        pass.dropout(dropout, layer + 1, Operation.ATTENTION_WEIGHTS, tensor).apply(weights),
+        value);
   }
 }

@@ -10,6 +10,7 @@ import java.util.function.Consumer;
 import moe4j.kernels.Philox;
 import moe4j.kernels.Scopes;
 import moe4j.kernels.Tensors;
+import moe4j.kernels.WideWeights;
 import moe4j.parallel.Groups;
 import moe4j.parallel.Shard;
 import org.bytedeco.javacpp.PointerScope;
@@ -143,6 +144,7 @@ public final class ParameterSet implements AutoCloseable {
     boolean gone = name.startsWith(prefix);
     if (gone) {
       names.remove(name);
+      WideWeights.release(tensor);
       tensor.close();
     }
     return gone;
@@ -247,6 +249,7 @@ public final class ParameterSet implements AutoCloseable {
             slot.shard(),
             globalShape,
             slot.partial() && !groups.tensor().isAlone()));
+    WideWeights.hold(tensor);
     return tensor;
   }
 
@@ -288,6 +291,7 @@ public final class ParameterSet implements AutoCloseable {
 
   @Override
   public void close() {
+    parameters.forEach(p -> WideWeights.release(p.tensor()));
     parameters.forEach(p -> p.tensor().close());
     parameters.clear();
     buffers.forEach(b -> b.tensor().close());

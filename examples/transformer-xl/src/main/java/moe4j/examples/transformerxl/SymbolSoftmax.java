@@ -2,6 +2,7 @@ package moe4j.examples.transformerxl;
 
 import java.util.ArrayList;
 import java.util.List;
+import moe4j.kernels.Bf16Products;
 import moe4j.kernels.CrossEntropy;
 import moe4j.kernels.Gemm;
 import moe4j.transformer.ParameterScope;
@@ -131,6 +132,6 @@ final class SymbolSoftmax {
 
   /** {@code hidden P}, P being [h, e]; hidden itself where there is no projection. */
   private static Tensor projected(Tensor hidden, Tensor projection) {
-    return projection == null ? hidden : hidden.matmul(projection);
+    return projection == null ? hidden : Bf16Products.matmul(hidden, projection);
   }
 }

@@ -15,12 +15,13 @@ import java.util.Arrays;
  * the text. A mark of another encoding is refused, and so is what is plainly no text.
  */
 public final class TextFiles {
-  /** Bytes that tell what a file is; the longest beginning of {@link #beginnings}. */
+  /** Bytes that tell what a file is; the longest of {@link #FOREIGN}. */
   private static final int LOOK = 10;
 
   private static final byte[] UTF8_MARK = {(byte) 0xef, (byte) 0xbb, (byte) 0xbf};
 
   /** How files of a kind begin, and what to do with them. */
+  @SuppressWarnings("ArrayRecordComponent") // a pointer to constants: nobody compares two
   private record Beginning(String kind, String advice, int... bytes) {
     boolean is(byte[] begin) {
       if (begin.length < bytes.length) {

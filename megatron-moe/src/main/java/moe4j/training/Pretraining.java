@@ -26,10 +26,8 @@ import moe4j.training.record.ValidationRecord;
 import moe4j.transformer.LanguageModel;
 import moe4j.transformer.Parameter;
 import moe4j.transformer.ParameterSet;
-import org.apache.logging.log4j.Level;
 import org.apache.logging.log4j.LogManager;
 import org.apache.logging.log4j.Logger;
-import org.apache.logging.log4j.core.config.Configurator;
 import org.bytedeco.pytorch.Device;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
@@ -106,7 +104,7 @@ public final class Pretraining {
    */
   public static World join(RunConfig config, WorldEnvironment environment) {
     if (environment.rank() > 0 && !LOG.isDebugEnabled()) {
-      Configurator.setRootLevel(Level.WARN);
+      LogBackend.warningsOnly();
     }
     double minutes = config.parallel().distributedTimeoutMinutes();
     return World.open(environment, Duration.ofMillis(Math.round(minutes * 60_000)));

@@ -35,7 +35,8 @@ public final class Tokenizers {
    *
    * @throws IllegalArgumentException if the type is unknown, or a flag missing, without meaning for
    *     the type or contradicted by a file's content
-   * @throws IOException if a file cannot be read
+   * @throws IOException if a file cannot be read, or the library behind the type is not on the
+   *     class path
    */
   public static Tokenizer of(TokenizerConfig config) throws IOException {
     String type = config.type();
@@ -60,6 +61,15 @@ public final class Tokenizers {
       refuse(type, "--vocab-file", config.vocabFile());
       refuse(type, "--merge-file", config.mergeFile());
     }
+    switch (type) {
+      case GPT2 -> needs(type, "com.knuddels.jtokkit.Encodings", "com.knuddels:jtokkit");
+      case HUGGING_FACE ->
+          needs(
+              type,
+              "ai.djl.huggingface.tokenizers.HuggingFaceTokenizer",
+              "ai.djl.huggingface:tokenizers");
+      default -> {}
+    }
     Tokenizer tokenizer =
         switch (type) {
           case GPT2 -> Gpt2BpeTokenizer.of(config.vocabFile(), config.mergeFile());
@@ -75,6 +85,18 @@ public final class Tokenizers {
               .formatted(config.vocabSize(), type, tokenizer.vocabSize()));
     }
     return tokenizer;
+  }
+
+  /** These libraries are optional: one who uses moe4j as a library adds what is needed. */
+  private static void needs(String type, String className, String artifact) throws IOException {
+    try {
+      Class.forName(className, false, Tokenizers.class.getClassLoader());
+    } catch (ClassNotFoundException absent) {
+      throw new IOException(
+          "--tokenizer-type %s needs the artifact %s on the class path: add it, or moe4j-application, which brings it"
+              .formatted(type, artifact),
+          absent);
+    }
   }
 
   private static void refuse(String type, String flag, Object value) {

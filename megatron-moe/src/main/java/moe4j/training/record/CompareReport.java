@@ -16,6 +16,9 @@ import javax.imageio.ImageIO;
  * report.html}, one page that needs no other file, and {@code loss.png}.
  */
 public final class CompareReport {
+  /** What draws the picture; an optional library. */
+  private static final String XCHART = "org.knowm.xchart.XYChart";
+
   private final List<RunHistory> histories;
   private final List<RunSummary> runs;
 
@@ -90,8 +93,8 @@ public final class CompareReport {
    * Writes {@code report.html} and {@code loss.png}, each whole or not at all.
    *
    * @return the page
-   * @throws IOException if the directory cannot be written to, or if the machine has no font to
-   *     draw {@code loss.png} with; {@code report.html} is complete then
+   * @throws IOException if the directory cannot be written to, or if the machine has no font or the
+   *     class path no XChart to draw {@code loss.png} with; {@code report.html} is complete then
    */
   public Path write(Path directory) throws IOException {
     Files.createDirectories(directory);
@@ -102,6 +105,15 @@ public final class CompareReport {
   }
 
   private BufferedImage picture(Path page) throws IOException {
+    try {
+      Class.forName(XCHART, false, CompareReport.class.getClassLoader());
+    } catch (ClassNotFoundException absent) {
+      throw new IOException(
+          page
+              + " is written, but loss.png needs the artifact org.knowm.xchart:xchart on the class"
+              + " path: add it, or moe4j-application, which brings it",
+          absent);
+    }
     try {
       return LossPicture.of(runs);
     } catch (InternalError | LinkageError e) {

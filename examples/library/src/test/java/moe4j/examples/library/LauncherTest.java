@@ -29,7 +29,7 @@ public class LauncherTest {
     home = Files.createTempDirectory("moe4j-launcher");
     Path launcher = home.resolve("moe4j");
     Files.copy(Path.of(System.getProperty("moe4j.root"), "moe4j"), launcher);
-    Path target = Files.createDirectories(home.resolve("examples/transformer-xl/target"));
+    Path target = Files.createDirectories(home.resolve("application/target"));
     Files.writeString(target.resolve("classpath"), "/ours/a.jar:/ours/b.jar");
     Files.writeString(target.resolve("classpath.flags"), "");
     Path java = Files.createDirectories(home.resolve("bin")).resolve("java");

@@ -26,7 +26,8 @@ public final class SelftestCommand implements Command {
               value = "cpu",
               choices = {"cpu", "cuda"})
           String device,
-      @Flag(help = "seed of the random inputs", otherwise = "another each time") Long seed) {}
+      @Flag(help = "seed of the random inputs", otherwise = "another each time") Long seed,
+      @Flag(help = "print the summary and what failed, and no progress") boolean quiet) {}
 
   @Override
   public String name() {
@@ -54,7 +55,23 @@ public final class SelftestCommand implements Command {
             : options.seed();
     Device device = Scopes.keep(() -> new Device(options.device()));
     List<KernelCheck> checks = KernelChecks.on(device);
-    SelfTest.Result result = SelfTest.run(checks, device, seed, System.out::println);
+    boolean quiet = options.quiet();
+    // Progress is no part of the result: it goes beside it, where a pipe does not take it.
+    SelfTest.Result result =
+        SelfTest.run(
+            checks,
+            device,
+            seed,
+            line -> {
+              if (!quiet || line.endsWith("FAILED")) {
+                System.out.println(line);
+              }
+            },
+            line -> {
+              if (!quiet) {
+                System.err.println(line);
+              }
+            });
     System.out.printf(
         "%s on %s, seed %d, commit %s%n",
         result, cuda ? gpu() : "the CPU", seed, BuildInfo.commit());

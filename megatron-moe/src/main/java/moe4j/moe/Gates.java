@@ -51,6 +51,11 @@ final class Gates {
     return moe.moeExpertCapacityFactor() == null ? 1 : moe.moeExpertCapacityFactor();
   }
 
+  /** Whether a strategy is known to have no loss. */
+  static boolean isWithoutLoss(String strategy) {
+    return strategy.equals("naive") || BY_THEMSELVES.contains(strategy);
+  }
+
   /** Whether a strategy evens the load; of a user's own nothing is known, so that it does. */
   static boolean isBalanced(String strategy, boolean weighted) {
     return BY_THEMSELVES.contains(strategy)

@@ -18,9 +18,11 @@ final class LayerPattern {
   /**
    * Reads a number, every so many layers, or a pattern such as {@code [0]*1+[1]*11}.
    *
-   * @throws IllegalArgumentException if it is neither, or a pattern of another number of layers
+   * @param layersFlag what says how many layers there are
+   * @throws IllegalArgumentException if it is neither, or a pattern of another number of layers or
+   *     without a single one that has experts
    */
-  static boolean[] of(String flag, int layers) {
+  static boolean[] of(String flag, int layers, String layersFlag) {
     boolean[] moe = new boolean[layers];
     String text = flag.replaceAll("\\s", "");
     if (text.matches("\\d{1,9}")) {
@@ -36,8 +38,13 @@ final class LayerPattern {
     List<Boolean> pattern = pattern(text, flag);
     if (pattern.size() != layers) {
       throw new IllegalArgumentException(
-          "--moe-layer-freq %s describes %d layers, --num-layers says %d"
-              .formatted(flag, pattern.size(), layers));
+          "--moe-layer-freq %s describes %d layers, %s says %d"
+              .formatted(flag, pattern.size(), layersFlag, layers));
+    }
+    if (!pattern.contains(true)) {
+      throw new IllegalArgumentException(
+          "--moe-layer-freq %s leaves no layer for experts: have a 1 in it, or leave out --num-experts"
+              .formatted(flag));
     }
     for (int i = 0; i < layers; i++) {
       moe[i] = pattern.get(i);

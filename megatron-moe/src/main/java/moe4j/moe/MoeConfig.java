@@ -227,7 +227,16 @@ public record MoeConfig(
    * @throws IllegalArgumentException if {@code --moe-layer-freq} is no pattern of that many layers
    */
   public boolean[] moeLayers(int layers) {
-    return enabled() ? LayerPattern.of(moeLayerFreq, layers) : new boolean[layers];
+    return moeLayers(layers, "--num-layers");
+  }
+
+  /**
+   * The same for a model whose number of layers has another flag.
+   *
+   * @param flag such as {@code --n-layer}
+   */
+  public boolean[] moeLayers(int layers, String flag) {
+    return enabled() ? LayerPattern.of(moeLayerFreq, layers, flag) : new boolean[layers];
   }
 
   /** How many layers have experts. */

@@ -183,6 +183,11 @@ final class MoeFlags {
             "--moe-expert-capacity-factor has no effect on --balance-strategy %s"
                 .formatted(strategy));
     refuse(
+        flags.balanceLossWeight() != none.balanceLossWeight() && Gates.isWithoutLoss(strategy),
+        () ->
+            "--balance-loss-weight has no effect on --balance-strategy %s, which has no loss"
+                .formatted(strategy));
+    refuse(
         !flags.moeTokenDropPolicy().equals(none.moeTokenDropPolicy()),
         () -> "--moe-token-drop-policy has no effect on --balance-strategy %s".formatted(strategy));
   }

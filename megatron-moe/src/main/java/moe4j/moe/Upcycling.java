@@ -127,9 +127,7 @@ public record Upcycling(MoeConfig moe, int granularity) {
         () ->
             "--moe-ffn-hidden-size %d: of the dense model's --ffn-hidden-size %d, --moe-upcycling-granularity %d makes experts of %d"
                 .formatted(moe.moeFfnHiddenSize(), channels, granularity, each));
-    refuse(
-        moe.moeLayerCount(dense.numLayers()) == 0,
-        () -> "--moe-layer-freq %s leaves no layer for experts".formatted(moe.moeLayerFreq()));
+    moe.moeLayers(dense.numLayers());
     List<String> line = new ArrayList<>(Flags.commandLine(moe));
     if (moe.expertHiddenSize(dense) != each) {
       line.addAll(List.of("--moe-ffn-hidden-size", String.valueOf(each)));

@@ -50,7 +50,7 @@ public class MoeConfigTest {
       {"([0]+[1]*2)*2", "011011"},
       {"([0]*2+[1])*2+[0]", "0010010"},
       {" [0, 1] * 2 + [1] ", "01011"},
-      {"[1]*0+[0,0]", "00"},
+      {"[1]*0+[0,1]", "01"},
     };
   }
 
@@ -79,6 +79,9 @@ public class MoeConfigTest {
             .append(inParentheses ? "([" + term + "])*" + times : "[" + term + "]*" + times);
         expected.append(once.toString().repeat(times));
       }
+      // A pattern without experts is refused.
+      pattern.append("+[1]");
+      expected.append(1);
       assertEquals(layers(pattern.toString(), expected.length()), expected.toString());
     }
   }
@@ -120,6 +123,19 @@ public class MoeConfigTest {
         refusal("[0]*1+[1]*11", 8),
         "--moe-layer-freq [0]*1+[1]*11 describes 12 layers, --num-layers says 8");
     assertEquals(refusal("0", 8), "--moe-layer-freq 0 is not positive");
+  }
+
+  /** Experts that no layer has would be a dense model without a word. */
+  @Test
+  public void aPatternHasALayerWithExperts() {
+    for (String none : new String[] {"[0]*2", "[0,0]", "[1]*0+[0,0]", "([0])*2", "[0]+[0]"}) {
+      assertEquals(
+          refusal(none, 2),
+          "--moe-layer-freq %s leaves no layer for experts: have a 1 in it, or leave out --num-experts"
+              .formatted(none));
+    }
+    // The first layer has some however few there are.
+    assertEquals(layers("9", 1), "1");
   }
 
   @Test

@@ -91,6 +91,18 @@ public class MoeFlagsTest {
         "--balance-loss-weight -1.0 is negative"
       },
       {
+        "--balance-strategy naive --balance-loss-weight 0.1",
+        "--balance-loss-weight has no effect on --balance-strategy naive, which has no loss"
+      },
+      {
+        "--balance-strategy swipe --balance-loss-weight 2",
+        "--balance-loss-weight has no effect on --balance-strategy swipe, which has no loss"
+      },
+      {
+        "--balance-strategy expert_choice --balance-loss-weight 0",
+        "--balance-loss-weight has no effect on --balance-strategy expert_choice, which has no loss"
+      },
+      {
         "--moe-aux-loss-coeff 0.1 -0.2 --moe-router-load-balancing-type aux_loss seq_aux_loss",
         "--moe-aux-loss-coeff -0.2 is negative"
       },

@@ -441,7 +441,8 @@ public class UpcyclingTest {
       {
         "--num-experts 4 --moe-layer-freq [0]*3",
         1,
-        "--moe-layer-freq [0]*3 leaves no layer for experts"
+        "--moe-layer-freq [0]*3 leaves no layer for experts: have a 1 in it, or leave out"
+            + " --num-experts"
       },
     };
   }

@@ -102,7 +102,9 @@ final class RandomRuns {
     }
     if (flip()) {
       add(line, "balance-strategy", choice("gshard", "expert_choice"));
-      maybe(line, "balance-loss-weight", positive());
+      if (line.contains("gshard")) {
+        maybe(line, "balance-loss-weight", positive());
+      }
       return MoeConfig.parse(line.toArray(String[]::new));
     }
     if (line.contains("--moe-expert-capacity-factor")) {

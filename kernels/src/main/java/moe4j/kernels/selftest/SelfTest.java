@@ -1,6 +1,7 @@
 package moe4j.kernels.selftest;
 
 import java.util.List;
+import java.util.Locale;
 import java.util.function.Consumer;
 import moe4j.kernels.Scopes;
 import org.bytedeco.pytorch.Device;
@@ -40,8 +41,32 @@ public final class SelfTest {
    */
   public static Result run(
       List<KernelCheck> checks, Device device, long seed, Consumer<String> out) {
+    return run(checks, device, seed, out, begun -> {});
+  }
+
+  /**
+   * The same with a word before each check, which may have kernels to compile.
+   *
+   * @param progress is given a line as a check begins: which of how many, and since when they run
+   */
+  public static Result run(
+      List<KernelCheck> checks,
+      Device device,
+      long seed,
+      Consumer<String> out,
+      Consumer<String> progress) {
+    long start = System.nanoTime();
     Result result = new Result(0, 0, 0);
     for (KernelCheck check : checks) {
+      double seconds = (System.nanoTime() - start) * 1e-9;
+      progress.accept(
+          String.format(
+              Locale.ROOT,
+              "check %d of %d after %.1f s: %s",
+              result.checks() + 1,
+              checks.size(),
+              seconds,
+              check.name()));
       Comparison comparison = new Comparison(device, seed);
       int failed = 0;
       String trouble = null;

@@ -48,6 +48,20 @@ public class SelfTestTest {
     };
   }
 
+  /** Each check is told of before it runs. */
+  @Test
+  public void progressIsALineACheck() {
+    List<String> said = new ArrayList<>();
+    KernelCheck first = check("first", on -> said.add("first runs"));
+    KernelCheck second = check("second", on -> said.add("second runs"));
+    SelfTest.run(List.of(first, second), device, Seeds.seed(), line -> {}, said::add);
+    assertEquals(said.size(), 4);
+    assertTrue(said.get(0).matches("check 1 of 2 after \\d+\\.\\d s: first"), said.get(0));
+    assertEquals(said.get(1), "first runs");
+    assertTrue(said.get(2).matches("check 2 of 2 after \\d+\\.\\d s: second"), said.get(2));
+    assertEquals(said.get(3), "second runs");
+  }
+
   @Test
   public void whatOneCheckThrowsDoesNotKeepTheNextFromRunning() {
     List<String> lines = new ArrayList<>();

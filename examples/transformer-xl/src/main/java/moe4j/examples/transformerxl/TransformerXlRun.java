@@ -78,6 +78,7 @@ record TransformerXlRun(
     divides("--batch-size", training.batchSize(), ranks);
     divides("--eval-batch-size", training.evalBatchSize(), ranks);
     model.lengths().evaluation(training.evalTgtLen());
+    moe.moeLayers(model.nLayer(), "--n-layer");
     List<String> line = training(training, device, training.batchSize() / ranks);
     line.addAll(logging(training, device));
     Flags.Parsed common =

@@ -48,6 +48,15 @@ public class RefusedFlagsTest {
     return new Object[][] {
       // TransformerXlConfig.
       {"--n-layer 0", "--n-layer 0 is not positive"},
+      {
+        "--n-layer 3 --num-experts 4 --moe-layer-freq [0]*3",
+        "--moe-layer-freq [0]*3 leaves no layer for experts: have a 1 in it, or leave out"
+            + " --num-experts"
+      },
+      {
+        "--n-layer 3 --num-experts 4 --moe-layer-freq [0]+[1]",
+        "--moe-layer-freq [0]+[1] describes 2 layers, --n-layer says 3"
+      },
       {"--n-head -1", "--n-head -1 is not positive"},
       {"--d-head 0", "--d-head 0 is not positive"},
       {"--d-model 0", "--d-model 0 is not positive"},

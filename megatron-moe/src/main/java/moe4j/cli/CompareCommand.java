@@ -5,6 +5,8 @@ import java.nio.file.Path;
 import moe4j.config.Flag;
 import moe4j.config.Flags;
 import moe4j.training.record.CompareReport;
+import moe4j.training.record.ReportOwner;
+import moe4j.training.record.RunHistory;
 
 /** {@code moe4j compare RUN RUN...}: one report of several runs. */
 public final class CompareCommand implements Command {
@@ -12,7 +14,8 @@ public final class CompareCommand implements Command {
   /** Its flags. */
   public record Options(
       @Flag(help = "directory for report.html and loss.png", value = "runs/compare")
-          String outputDir) {}
+          String outputDir,
+      @Flag(help = "replace a report of other runs in --output-dir") boolean overwrite) {}
 
   @Override
   public String name() {
@@ -37,7 +40,12 @@ public final class CompareCommand implements Command {
   @Override
   public int run(Flags.Parsed parsed) throws IOException {
     CompareReport report = CompareReport.of(parsed.positional().stream().map(Path::of).toList());
-    Path page = report.write(Path.of(parsed.get(Options.class).outputDir()));
+    Options options = parsed.get(Options.class);
+    Path output = Path.of(options.outputDir());
+    if (!options.overwrite()) {
+      ReportOwner.check(output, report.runs().stream().map(RunHistory::directory).toList());
+    }
+    Path page = report.write(output);
     System.out.println(page);
     System.out.println(report.summary());
     return 0;

@@ -81,6 +81,12 @@ final class RunFiles {
     }
     // Checkpoints go last: where this is cut short, what is left still keeps new runs away.
     files.addAll(checkpoints);
+    return moveAside(directory, files, now).map(old -> new Moved(directory, old));
+  }
+
+  /** The same with the files that are to be moved, in this order. */
+  static Optional<Path> moveAside(Path directory, List<Path> files, Instant now)
+      throws IOException {
     if (files.isEmpty()) {
       return Optional.empty();
     }
@@ -88,7 +94,7 @@ final class RunFiles {
     for (Path file : files) {
       Files.move(file, old.resolve(file.getFileName()), StandardCopyOption.ATOMIC_MOVE);
     }
-    return Optional.of(new Moved(directory, old));
+    return Optional.of(old);
   }
 
   private static Path create(Path directory, String name) throws IOException {

@@ -3,9 +3,11 @@ package moe4j.training;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Instant;
 import java.util.Arrays;
+import java.util.List;
 import java.util.Optional;
 import java.util.function.Consumer;
 import moe4j.checkpoint.CheckpointStore;
@@ -17,7 +19,7 @@ import moe4j.parallel.WorldEnvironment;
  * The directory that a run saves into: whether it may, from where it starts, and the lock that
  * keeps others away while it does. Rank 0 holds the lock and decides for all.
  */
-final class SaveDirectory implements AutoCloseable {
+public final class SaveDirectory implements AutoCloseable {
   private final World world;
   private final Path directory;
   private final Consumer<String> warnings;
@@ -36,7 +38,7 @@ final class SaveDirectory implements AutoCloseable {
    * @throws IllegalArgumentException on all ranks, where it holds another run's checkpoints
    * @throws IOException on all ranks, where it cannot be written to, or another process has it
    */
-  static SaveDirectory open(
+  public static SaveDirectory open(
       World world, CheckpointConfig flags, SaveWords words, Consumer<String> warnings)
       throws IOException {
     SaveDirectory save = new SaveDirectory(world, flags.save(), warnings);
@@ -120,8 +122,20 @@ final class SaveDirectory implements AutoCloseable {
     return decision.resume();
   }
 
+  /**
+   * Moves what a run or several have left aside, by the names of files and directories.
+   *
+   * @return where to; empty where none of them is there
+   */
+  public static Optional<Path> moveAside(Path directory, List<String> names) throws IOException {
+    return RunFiles.moveAside(
+        directory,
+        names.stream().map(directory::resolve).filter(Files::exists).toList(),
+        Instant.now());
+  }
+
   /** Before a checkpoint is saved: makes sure that the directory is still this run's, and there. */
-  void check() throws IOException {
+  public void check() throws IOException {
     if (directory != null) {
       first(
           () -> {

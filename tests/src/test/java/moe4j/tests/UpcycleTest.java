@@ -182,7 +182,9 @@ public class UpcycleTest {
         Set.of(
             CHECKPOINT + "/manifest.json",
             CHECKPOINT + "/model_00000-of-00001.safetensors",
-            "latest_checkpointed_iteration.txt"));
+            "latest_checkpointed_iteration.txt",
+            "run.lock",
+            "run.owner"));
     ObjectNode before = (ObjectNode) manifest(dense).get("run");
     ObjectNode after = (ObjectNode) manifest(experts).get("run");
     JsonNode moe = ((ObjectNode) after.get("configuration")).remove("moe");
@@ -245,9 +247,7 @@ public class UpcycleTest {
   public void noCheckpointIsOverwritten() throws IOException {
     Path same = workspace.path("dense/../dense");
     refused(upcycle(dense, same, "--num-experts 4"), "--save " + same + " is --load: ");
-    refused(
-        upcycle(dense, plain, "--num-experts 4"),
-        "--save " + plain + " holds checkpoints already, of iteration 8");
+    refused(upcycle(dense, plain, "--num-experts 4"), "--save " + plain + " holds the run '");
     Path file = Files.writeString(workspace.path("file"), "in the way");
     refused(upcycle(dense, file, "--num-experts 4"), file.toString());
     refused(upcycle(dense, file.resolve("below"), "--num-experts 4"), file.toString());

@@ -37,6 +37,7 @@ final class ReportPage {
     String title = String.join(" vs. ", runs.stream().map(RunSummary::label).toList());
     html.append("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">")
         .append("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">")
+        .append(ReportOwner.mark(runs.stream().map(run -> run.history().directory()).toList()))
         .append("<title>")
         .append(escape(title))
         .append("</title>\n<style>\n")

@@ -107,6 +107,15 @@ final class Corpus {
     return tokens;
   }
 
+  /** The jars in a directory, by name and size: the same ones give the same corpus. */
+  static String files(Path directory) throws IOException {
+    List<String> files = new ArrayList<>();
+    for (Path jar : jars(directory)) {
+      files.add("%s of %d bytes".formatted(jar.getFileName(), Files.size(jar)));
+    }
+    return String.join(", ", files);
+  }
+
   private static List<Path> jars(Path directory) throws IOException {
     if (!Files.isDirectory(directory)) {
       throw new IOException(

@@ -3,10 +3,13 @@ package moe4j.examples.gpt;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
+import java.util.TreeMap;
 import moe4j.cli.Command;
 import moe4j.config.Flag;
 import moe4j.config.Flags;
@@ -16,6 +19,7 @@ import moe4j.training.ComputeDevice;
 import moe4j.training.Pretraining;
 import moe4j.training.ProgressListener;
 import moe4j.training.RunConfig;
+import moe4j.training.SavedRun;
 import moe4j.training.ShutdownSignal;
 import moe4j.training.Trainer;
 import moe4j.training.TrainingListener;
@@ -48,7 +52,9 @@ public final class DemoCommand implements Command {
               help = "where to compute",
               value = "cpu",
               choices = {"cpu", "cuda"})
-          String device) {
+          String device,
+      @Flag(help = "start anew where --output-dir holds another demo, kept in its old-DATE")
+          boolean overwrite) {
 
     /** Checks ranges. */
     public Options {
@@ -81,32 +87,20 @@ public final class DemoCommand implements Command {
     ComputeDevice.check(options.device());
     ShutdownSignal signal = ShutdownSignal.install();
     Path output = Path.of(options.outputDir());
-    Files.createDirectories(output);
     Path jars =
         options.corpus() != null
             ? Path.of(options.corpus())
             : Path.of(System.getProperty("moe4j.home", ".")).resolve(JARS);
-    Corpus.Summary corpus =
-        Corpus.write(
-            jars,
-            options.corpus() == null,
-            output.resolve("corpus_text_document"),
-            Tokenizers.of(TokenizerConfig.ofType("ByteTokenizer")));
-    LOG.info(
-        "corpus: {} Java files of {} libraries, {} MB, bytes as tokens",
-        corpus.documents(),
-        corpus.jars(),
-        corpus.tokens() / 1_000_000);
-    List<Path> runs = new ArrayList<>();
-    for (boolean experts : new boolean[] {false, true}) {
-      Path run = output.resolve(experts ? "experts" : "dense");
-      runs.add(run);
-      RunConfig config =
-          RunConfig.parse(arguments(options, corpus.prefix(), run, experts).toArray(new String[0]));
-      Pretraining.Outcome outcome = train(config, signal);
-      if (outcome.end() == Trainer.End.STOPPED) {
+    DemoDirectory.open(output, lasting(options, jars), options.overwrite())
+        .ifPresent(old -> LOG.warn("the demo that lay in {} lies in {} now", output, old));
+    List<Path> runs = List.of(output.resolve("dense"), output.resolve("experts"));
+    if (runs.stream().allMatch(run -> isDone(run, options))) {
+      LOG.info("both models in {} are trained already: the report is made again", output);
+    } else {
+      Pretraining.Outcome outcome = train(options, jars, output, runs, signal);
+      if (outcome != null) {
         LOG.info(
-            "stopped before the comparison; ./moe4j demo takes up from the checkpoints in {}",
+            "stopped before the comparison; the same command takes up from the checkpoints in {}",
             output);
         return outcome.status();
       }
@@ -124,6 +118,64 @@ public final class DemoCommand implements Command {
     }
     LOG.info(report.summary());
     return status;
+  }
+
+  /** What makes the demo's results what they are, by its flags' names. */
+  private static Map<String, String> lasting(Options options, Path jars) throws IOException {
+    Map<String, String> lasting = new TreeMap<>();
+    lasting.put("seed", String.valueOf(options.seed()));
+    lasting.put("train-iters", String.valueOf(options.trainIters()));
+    lasting.put("num-experts", String.valueOf(options.numExperts()));
+    // The files and not where they lie: a checkout may move.
+    lasting.put("corpus", Corpus.files(jars));
+    return lasting;
+  }
+
+  private static boolean isDone(Path run, Options options) {
+    try {
+      return SavedRun.in(run)
+          .filter(saved -> saved.state() == SavedRun.State.DONE)
+          .flatMap(SavedRun::newest)
+          .filter(newest -> newest.iteration() >= options.trainIters())
+          .isPresent();
+    } catch (IOException e) {
+      throw new UncheckedIOException(e.getMessage(), e);
+    }
+  }
+
+  /**
+   * Trains what is not trained yet, from where it is.
+   *
+   * @return how it was stopped; null where it was not
+   */
+  private static Pretraining.Outcome train(
+      Options options, Path jars, Path output, List<Path> runs, ShutdownSignal signal)
+      throws IOException {
+    Corpus.Summary corpus =
+        Corpus.write(
+            jars,
+            options.corpus() == null,
+            output.resolve("corpus_text_document"),
+            Tokenizers.of(TokenizerConfig.ofType("ByteTokenizer")));
+    LOG.info(
+        "corpus: {} Java files of {} libraries, {} MB, bytes as tokens",
+        corpus.documents(),
+        corpus.jars(),
+        corpus.tokens() / 1_000_000);
+    for (Path run : runs) {
+      boolean experts = run.getFileName().toString().equals("experts");
+      if (isDone(run, options)) {
+        LOG.info("the model in {} is trained already", run);
+        continue;
+      }
+      RunConfig config =
+          RunConfig.parse(arguments(options, corpus.prefix(), run, experts).toArray(new String[0]));
+      Pretraining.Outcome outcome = train(config, signal);
+      if (outcome.end() == Trainer.End.STOPPED) {
+        return outcome;
+      }
+    }
+    return null;
   }
 
   /** Both runs' records in one file, each line with its run's directory. */
@@ -168,6 +220,9 @@ public final class DemoCommand implements Command {
     add(arguments, "--device", options.device());
     add(arguments, "--data-path", corpus);
     add(arguments, "--save", run);
+    // A demo that was stopped or killed is taken up by the same command.
+    add(arguments, "--save-interval", Math.max(1, steps / 8));
+    arguments.add("--auto-resume");
     add(arguments, "--tensorboard-dir", run.resolve("tensorboard"));
     if (experts) {
       add(arguments, "--run-name", "%d experts, top 2".formatted(options.numExperts()));

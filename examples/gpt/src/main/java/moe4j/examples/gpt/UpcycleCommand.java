@@ -15,9 +15,13 @@ import moe4j.config.Flag;
 import moe4j.config.Flags;
 import moe4j.moe.MoeConfig;
 import moe4j.moe.Upcycling;
+import moe4j.parallel.World;
+import moe4j.training.CheckpointConfig;
 import moe4j.training.ComputeDevice;
 import moe4j.training.ModelState;
 import moe4j.training.RunConfig;
+import moe4j.training.SaveDirectory;
+import moe4j.training.SaveWords;
 import moe4j.training.SavedConfig;
 import moe4j.transformer.GptModel;
 import moe4j.transformer.ParameterSet;
@@ -44,6 +48,8 @@ public final class UpcycleCommand implements Command {
           String load,
       @Flag(help = "directory for the checkpoint with experts; it holds none yet", required = true)
           String save,
+      @Flag(help = "where --save holds checkpoints, move them into SAVE/old-DATE first")
+          boolean overwrite,
       @Flag(
               help = "shards into which the dense feed-forward block is cut, an expert each",
               value = "1")
@@ -70,7 +76,7 @@ public final class UpcycleCommand implements Command {
     Upcycling upcycling =
         new Upcycling(parsed.get(MoeConfig.class), options.moeUpcyclingGranularity());
     Path save = Path.of(options.save());
-    checkEmpty(Path.of(options.load()), save);
+    checkApart(Path.of(options.load()), save);
     try (Checkpoint checkpoint = GptCheckpoint.open(Path.of(options.load()), LOG::warn)) {
       SavedConfig saved = SavedConfig.of(checkpoint, null);
       Integer experts = saved.moe().numExperts();
@@ -81,27 +87,38 @@ public final class UpcycleCommand implements Command {
       }
       TransformerConfig shape = saved.model();
       MoeConfig moe = upcycling.flags(shape);
-      CheckpointStore.checkWritable(save);
-      upcycling.notes().forEach(LOG::warn);
-      upcycle(checkpoint, upcycling, moe, save);
+      try (SaveDirectory directory = directory(options)) {
+        upcycling.notes().forEach(LOG::warn);
+        directory.check();
+        upcycle(checkpoint, upcycling, moe, save);
+      }
       System.out.println(next(save, checkpoint.info().iteration(), moe));
     }
     return 0;
   }
 
-  private static void checkEmpty(Path load, Path save) throws IOException {
-    if (Files.exists(load) && Files.exists(save) && Files.isSameFile(load, save)) {
-      throw new IllegalArgumentException(
-          "--save %s is --load: the checkpoint with experts needs a directory of its own"
-              .formatted(save));
+  private static SaveDirectory directory(Options options) throws IOException {
+    List<String> flags = new ArrayList<>(List.of("--save", options.save()));
+    if (options.overwrite()) {
+      flags.add("--overwrite");
     }
-    List<Long> iterations = new CheckpointStore(save, -1).iterations();
-    if (!iterations.isEmpty()) {
+    return SaveDirectory.open(
+        World.alone(),
+        Flags.parse(CheckpointConfig.class, flags.toArray(new String[0])),
+        new SaveWords("--save", "pretrain-gpt --load %s"),
+        LOG::warn);
+  }
+
+  private static void checkApart(Path load, Path save) throws IOException {
+    if (Files.exists(load)
+        && Files.exists(save)
+        && load.toRealPath().startsWith(save.toRealPath())) {
       throw new IllegalArgumentException(
-          "--save %s holds checkpoints already, of iteration %s"
-              .formatted(
-                  save,
-                  iterations.stream().map(String::valueOf).collect(Collectors.joining(", "))));
+          Files.isSameFile(load, save)
+              ? "--save %s is --load: the checkpoint with experts needs a directory of its own"
+                  .formatted(save)
+              : "--load %s lies in --save %s: the checkpoint with experts needs another directory"
+                  .formatted(load, save));
     }
   }
 
@@ -155,7 +172,8 @@ public final class UpcycleCommand implements Command {
     line.addAll(List.of("--load", save.toString(), "--save", save.toString(), "--no-load-optim"));
     line.addAll(Flags.shortCommandLine(moe));
     return """
-        to train on from iteration %d (from step 0 with --finetune in place of --no-load-optim), \
+        to train on from iteration %d (from step 0 with --finetune in place of --no-load-optim, \
+        and another --save), \
         behind the dense run's flags for model and data:
         moe4j pretrain-gpt ... %s"""
         .formatted(

@@ -8,6 +8,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.OptionalLong;
+import java.util.StringJoiner;
 import java.util.function.Consumer;
 import java.util.function.Supplier;
 
@@ -62,6 +63,91 @@ final class DatasetBuilder {
       log.accept("> total number of %s samples: %d".formatted(part.label(), dataset.size()));
     }
     return dataset;
+  }
+
+  /** {@link GptDatasets#order}. */
+  List<String> order(Part part) throws IOException {
+    OptionalLong samples = config.samples().of(part);
+    Split split = config.source() instanceof DataSource.Shared shared ? shared.split() : null;
+    Blend blend = blend(part);
+    List<String> orders = new ArrayList<>();
+    if ((blend == null && !(config.source() instanceof DataSource.Mock))
+        || (split != null && !split.gives(part))) {
+      return orders;
+    } else if (blend == null) {
+      TokenSource source = new MockSequences(config.rules().vocabSize(), config.rules().eod());
+      orders.add(order(source, EVEN.range(part, source.sequences()), samples));
+      return orders;
+    }
+    double[] weights = weights(blend);
+    for (int i = 0; i < blend.prefixes().size(); i++) {
+      String prefix = blend.prefixes().get(i);
+      OptionalLong own = samples;
+      if (weights != null && samples.isPresent()) {
+        own = OptionalLong.of(surplus(due(samples.getAsLong(), weights[i])));
+      } else if (blend.prefixes().size() > 1) {
+        own = OptionalLong.empty();
+      }
+      Split.Range range = range(prefix, split, part);
+      if (range.size() > 0) {
+        orders.add(order(open(prefix), range, own));
+      }
+    }
+    return orders;
+  }
+
+  private String order(TokenSource source, Split.Range range, OptionalLong samples) {
+    GptIndices.Order order = GptIndices.order(source::length, request(range, samples));
+    return "%d epoch%s%s"
+        .formatted(
+            order.epochs(),
+            order.epochs() == 1 ? "" : "s",
+            order.separateFinalEpoch() ? ", the last by itself" : "");
+  }
+
+  private Blend blend(Part part) {
+    return config.source() instanceof DataSource.Shared shared
+        ? shared.blend()
+        : config.source() instanceof DataSource.PerPart perPart ? perPart.blends().get(part) : null;
+  }
+
+  /** {@link GptDatasets#identity}. */
+  String identity() throws IOException {
+    if (config.source() instanceof DataSource.Shared shared) {
+      return identity(shared.blend());
+    } else if (!(config.source() instanceof DataSource.PerPart perPart)) {
+      return "made-up data";
+    } else {
+      StringJoiner all = new StringJoiner("; ");
+      for (Map.Entry<Part, Blend> each : perPart.blends().entrySet()) {
+        all.add(each.getKey().label() + ": " + identity(each.getValue()));
+      }
+      return all.toString();
+    }
+  }
+
+  private String identity(Blend blend) throws IOException {
+    StringJoiner all = new StringJoiner(" + ");
+    for (int i = 0; i < blend.prefixes().size(); i++) {
+      String weight = blend.weights() == null ? "" : blend.weights().get(i) + " of ";
+      all.add(weight + open(blend.prefixes().get(i)).identity());
+    }
+    return all.toString();
+  }
+
+  /** The weights' shares of 1; null where there are none. */
+  private static double[] weights(Blend blend) {
+    return blend.weights() == null
+        ? null
+        : Blend.normalize(blend.weights().stream().mapToDouble(w -> w).toArray());
+  }
+
+  private static double due(long wanted, double weight) {
+    return Math.ceil(wanted * weight);
+  }
+
+  private static long surplus(double due) {
+    return (long) Math.ceil(due * (1 + SURPLUS));
   }
 
   private SampleDataset mock(Part part, OptionalLong samples) {
@@ -183,15 +269,15 @@ final class DatasetBuilder {
             "weights before prefixes share out a number of %s samples, and none is given (--samples)"
                 .formatted(part.label()));
       }
-      weights = Blend.normalize(blend.weights().stream().mapToDouble(w -> w).toArray());
+      weights = weights(blend);
     }
     List<Built> built = new ArrayList<>();
     long size = 0;
     for (int i = 0; i < blend.prefixes().size(); i++) {
       OptionalLong samples = OptionalLong.empty();
       if (weights != null) {
-        double due = Math.ceil(wanted.getAsLong() * weights[i]);
-        samples = OptionalLong.of((long) Math.ceil(due * (1 + SURPLUS)));
+        double due = due(wanted.getAsLong(), weights[i]);
+        samples = OptionalLong.of(surplus(due));
         size += (long) due;
       }
       built.add(dataset(blend.prefixes().get(i), split, part, samples));

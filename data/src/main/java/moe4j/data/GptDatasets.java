@@ -1,6 +1,7 @@
 package moe4j.data;
 
 import java.io.IOException;
+import java.util.List;
 import java.util.function.Consumer;
 
 /**
@@ -19,6 +20,20 @@ public record GptDatasets(SampleDataset train, SampleDataset valid, SampleDatase
     DatasetBuilder builder = new DatasetBuilder(config, log);
     return new GptDatasets(
         builder.build(Part.TRAIN), builder.build(Part.VALID), builder.build(Part.TEST));
+  }
+
+  /**
+   * In which order a part's samples come, without building them: how often each dataset is
+   * repeated, and whether the last time is shuffled by itself. Where this is the same for two
+   * numbers of samples, one's are the beginning of the other's.
+   */
+  public static List<String> order(DataConfig config, Part part) throws IOException {
+    return new DatasetBuilder(config, sentence -> {}).order(part);
+  }
+
+  /** What is in the data, wherever their files lie and whatever they are called. */
+  public static String identity(DataConfig config) throws IOException {
+    return new DatasetBuilder(config, sentence -> {}).identity();
   }
 
   /** The dataset of a part, or null. */

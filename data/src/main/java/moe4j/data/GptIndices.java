@@ -141,6 +141,18 @@ public final class GptIndices {
     return plan.separate;
   }
 
+  /**
+   * How often sequences are repeated, and whether the last time is shuffled by itself: with the
+   * same of both, samples come in the same order however many are asked for.
+   */
+  record Order(int epochs, boolean separateFinalEpoch) {}
+
+  /** The order of a request's samples, without building them. */
+  static Order order(IntUnaryOperator lengths, Request request) {
+    Plan plan = Plan.of(lengths, request);
+    return new Order(plan.epochs, plan.separate);
+  }
+
   /** The sizes of things, known before anything is built. */
   record Plan(
       Request request, int epochs, boolean separate, int sansFinalEpoch, int samples, int entries) {

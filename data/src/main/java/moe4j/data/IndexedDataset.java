@@ -4,7 +4,10 @@ import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.List;
+import java.util.Locale;
 import java.util.Objects;
+import java.util.zip.CRC32C;
 
 /**
  * Reads {@code PREFIX.bin} and {@code PREFIX.idx}, Megatron's indexed dataset. Both files are
@@ -13,6 +16,7 @@ import java.util.Objects;
  */
 public final class IndexedDataset implements TokenSource {
   private static final int HEADER = 34;
+  private static final int IDENTITY_BYTES = 1 << 16;
 
   private final Path prefix;
   private final MappedFile idx;
@@ -74,6 +78,19 @@ public final class IndexedDataset implements TokenSource {
   /** As {@link #open(Path)}, mapped in chunks of {@code 1 << chunkBits} bytes. */
   static IndexedDataset open(Path prefix, int chunkBits) throws IOException {
     return new IndexedDataset(prefix, chunkBits);
+  }
+
+  /** What is in it, as far as two datasets can be told apart by sizes and how they begin. */
+  String identity() {
+    CRC32C checksum = new CRC32C();
+    for (MappedFile file : List.of(idx, bin)) {
+      long end = Math.min(file.size(), IDENTITY_BYTES);
+      for (long at = 0; at < end; at++) {
+        checksum.update(file.getByte(at));
+      }
+    }
+    return String.format(
+        Locale.ROOT, "%d sequences of %d tokens (%08x)", sequences, tokens, checksum.getValue());
   }
 
   private Path existing(String suffix) throws IOException {

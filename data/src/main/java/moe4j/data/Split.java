@@ -1,5 +1,7 @@
 package moe4j.data;
 
+import java.math.BigDecimal;
+import java.math.MathContext;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.EnumMap;
@@ -7,6 +9,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
+import java.util.stream.Collectors;
 
 /** {@code --split}: how a dataset's sequences are shared out, in order, to the three parts. */
 public final class Split {
@@ -82,6 +85,14 @@ public final class Split {
   /** As given. */
   public String text() {
     return text;
+  }
+
+  /** The parts' shares: the same for weights in another unit. */
+  public String shares() {
+    return shares.values().stream()
+        .map(share -> new BigDecimal(share.to - share.from, new MathContext(6)))
+        .map(share -> share.stripTrailingZeros().toPlainString())
+        .collect(Collectors.joining(", "));
   }
 
   /** Megatron's {@code split_matrix}, in which the very first book-end is an integer. */

@@ -185,7 +185,7 @@ public final class Flags {
   }
 
   /** Every flag's name. */
-  Set<String> names() {
+  public Set<String> names() {
     return specs.keySet();
   }
 

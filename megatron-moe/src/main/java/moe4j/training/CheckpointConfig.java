@@ -30,6 +30,11 @@ public record CheckpointConfig(
         boolean autoResume,
     @Flag(
             help =
+                "go on with other data than the checkpoint's, another --split, --seq-length or"
+                    + " --seed, at the place that it had in its own")
+        boolean overrideData,
+    @Flag(
+            help =
                 "start anew where --save holds another run, which is moved into SAVE/old-DATE and"
                     + " stays there",
             needs = "save")
@@ -44,6 +49,11 @@ public record CheckpointConfig(
     if (mostRecentK == 0 || mostRecentK < -1) {
       throw new IllegalArgumentException(
           "--most-recent-k %d is neither -1 nor positive".formatted(mostRecentK));
+    }
+    if (overrideData && load == null && !autoResume) {
+      throw new IllegalArgumentException(
+          "--override-data goes on from a checkpoint with other data: --load, or --auto-resume,"
+              + " says from which");
     }
     if (autoResume && overwrite) {
       throw new IllegalArgumentException(

@@ -48,6 +48,14 @@ public final class Pretraining {
     /** The data, checked to be there. */
     Trainer.Datasets datasets() throws IOException;
 
+    /**
+     * The same for a run that goes on: for what it has consumed, which other flags may have asked
+     * for, and what it is still to consume.
+     */
+    default Trainer.Datasets datasets(TrainState from) throws IOException {
+      return datasets();
+    }
+
     /** The model with its initial weights in {@code parameters}. */
     LanguageModel model(int paddedVocabulary, ParameterSet parameters);
 
@@ -81,6 +89,31 @@ public final class Pretraining {
     /** What the flags of the run's directory are called. */
     default SaveWords saveWords() {
       return SaveWords.megatron();
+    }
+
+    /**
+     * What a place in the data, a number of consumed samples, means nothing without: the data, how
+     * they are cut and in which order they are taken; by the flags that say so.
+     */
+    default Map<String, String> place() throws IOException {
+      return Map.of();
+    }
+
+    /**
+     * A flag's name on the command line out of Megatron's argument; null where it has none. By it a
+     * run that goes on with another value says so.
+     */
+    default String flag(String argument) {
+      return argument.replace('_', '-');
+    }
+
+    /**
+     * Which data are taken in another order where a run goes on: a sentence each.
+     *
+     * @param before the flags of the run that saved the checkpoint
+     */
+    default List<String> reordered(TrainingConfig before, TrainState from) throws IOException {
+      return List.of();
     }
 
     /** Floating-point operations of forward and backward over so many sequences. */
@@ -183,30 +216,25 @@ public final class Pretraining {
     LogLines lines = task.logLines();
     lines.arguments(arguments, task.vocabulary(), padded).forEach(LOG::info);
     Divisions.checkVocabulary(padded, config.model(), config.parallel());
-    Trainer.Datasets datasets = datasets(world, task);
     ScalarType dtype = config.training().bf16() ? ScalarType.BFloat16 : ScalarType.Float;
     if (config.training().bf16() && !config.training().device().equals("cuda")) {
       LOG.info(" > bf16 on this CPU: {}", Bf16Products.choice());
     }
     Groups groups = world.groups(layout, config.parallel().sequenceParallel(), nccl);
-    try (ComputeDevice device = ComputeDevice.open(config.training());
+    try (Resumption resumption =
+            Resumption.find(
+                config, save.loadFrom(), save.resumes(), new WorldRanks(world), task, LOG::info);
+        ComputeDevice device = ComputeDevice.open(config.training());
         ParameterSet parameters =
             new ParameterSet(config.training().seed(), dtype, device.device(), groups)) {
+      TrainState from = resumption.from();
+      Trainer.Datasets datasets = datasets(world, task, from);
       LanguageModel model = task.model(padded, parameters);
       lines.model(parameters).forEach(LOG::info);
       int microBatches = config.training().microBatches() / layout.data();
       try (AdamW optimizer =
           new AdamW(parameters, config.optimizer(), microBatches, config.parallel())) {
-        TrainState from =
-            RunCheckpoints.load(
-                config,
-                save.loadFrom(),
-                save.resumes(),
-                new WorldRanks(world),
-                task.lasting(),
-                parameters,
-                optimizer,
-                LOG::info);
+        resumption.load(parameters, optimizer, LOG::info);
         return train(
             world, config, task, model, optimizer, datasets, from, padded, save, signal, watcher);
       }
@@ -217,14 +245,15 @@ public final class Pretraining {
    * Index files are made by one process; the others find them there, or where file systems are not
    * shared, one of each machine makes them.
    */
-  private static Trainer.Datasets datasets(World world, Task task) throws IOException {
-    Trainer.Datasets datasets = world.rank() == 0 ? task.datasets() : null;
+  private static Trainer.Datasets datasets(World world, Task task, TrainState from)
+      throws IOException {
+    Trainer.Datasets datasets = world.rank() == 0 ? task.datasets(from) : null;
     world.barrier();
     if (datasets == null && world.environment().localRank() == 0) {
-      datasets = task.datasets();
+      datasets = task.datasets(from);
     }
     world.barrier();
-    return datasets == null ? task.datasets() : datasets;
+    return datasets == null ? task.datasets(from) : datasets;
   }
 
   /** What the flag says, or what OpenMP is told, or this process's share of the cores. */
@@ -263,7 +292,7 @@ public final class Pretraining {
             : state -> {
               directory.check();
               return RunCheckpoints.save(
-                  config, store, state, parameters, optimizer, task.lasting());
+                  config, store, state, parameters, optimizer, task.lasting(), task.place());
             };
     BestModel best =
         config.checkpoint().keepBest()

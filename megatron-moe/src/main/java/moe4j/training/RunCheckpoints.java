@@ -3,19 +3,14 @@ package moe4j.training;
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.io.IOException;
-import java.nio.file.Path;
-import java.util.EnumSet;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
-import java.util.Optional;
 import java.util.Set;
-import java.util.function.Consumer;
 import moe4j.checkpoint.Checkpoint;
 import moe4j.checkpoint.CheckpointInfo;
 import moe4j.checkpoint.CheckpointStore;
-import moe4j.checkpoint.Ranks;
-import moe4j.checkpoint.Section;
 import moe4j.checkpoint.TensorSource;
 import moe4j.config.BuildInfo;
 import moe4j.config.Flags;
@@ -60,6 +55,9 @@ public final class RunCheckpoints {
   /** What {@link Pretraining.Task#lasting} was, in a checkpoint's extras. */
   private static final String LASTING = "lasting";
 
+  /** What {@link Pretraining.Task#place} was, likewise. */
+  private static final String PLACE = "place";
+
   /** {@link TrainState#evaluationDue}, in a checkpoint's extras. */
   private static final String EVALUATION_DUE = "evaluation_due";
 
@@ -67,6 +65,7 @@ public final class RunCheckpoints {
    * Saves a run: each rank its part.
    *
    * @param lasting what a run that goes on from it has to have, too
+   * @param place what its place in the data means nothing without
    */
   public static String save(
       RunConfig config,
@@ -74,7 +73,8 @@ public final class RunCheckpoints {
       TrainState state,
       ParameterSet parameters,
       AdamW optimizer,
-      Map<String, String> lasting)
+      Map<String, String> lasting,
+      Map<String, String> place)
       throws IOException {
     ObjectNode extra = JsonNodeFactory.instance.objectNode();
     if (state.evaluationDue()) {
@@ -82,6 +82,9 @@ public final class RunCheckpoints {
     }
     if (!lasting.isEmpty()) {
       lasting.forEach(extra.putObject(LASTING)::put);
+    }
+    if (!place.isEmpty()) {
+      place.forEach(extra.putObject(PLACE)::put);
     }
     return save(
         config,
@@ -120,84 +123,43 @@ public final class RunCheckpoints {
     }
   }
 
-  /**
-   * Loads the latest checkpoint into a run's model and optimizer, where there is one: each rank its
-   * part.
-   *
-   * @param directory {@code --load}, or {@code --save} where the run is taken up again; or null
-   * @param again whether it is taken up again, whatever else the flags say of {@code --load}
-   * @param lasting what the run has that a checkpoint's was to keep
-   * @param warnings told what is broken and passed over
-   * @return where the run stands then
-   * @throws IOException where there are checkpoints and none can be used, or one is asked for and
-   *     there is none
-   * @throws IllegalArgumentException where the checkpoint is of another model: one sentence
-   */
-  public static TrainState load(
-      RunConfig config,
-      String directory,
-      boolean again,
-      Ranks ranks,
-      Map<String, String> lasting,
-      ParameterSet parameters,
-      AdamW optimizer,
-      Consumer<String> warnings)
-      throws IOException {
-    CheckpointConfig flags = config.checkpoint();
-    if (directory == null) {
-      return TrainState.start();
-    }
-    boolean weightsOnly = !again && (flags.finetune() || flags.noLoadOptim());
-    Optional<Checkpoint> found =
-        new CheckpointStore(Path.of(directory), -1, ranks)
-            .loadLatest(
-                weightsOnly ? EnumSet.of(Section.MODEL) : EnumSet.allOf(Section.class), warnings);
-    if (found.isEmpty()) {
-      if (flags.exitOnMissingCheckpoint() || flags.finetune()) {
-        throw new IOException("--load %s holds no checkpoint".formatted(directory));
-      }
-      warnings.accept(
-          "WARNING: --load %s holds no checkpoint: starting from nothing".formatted(directory));
-      return TrainState.start();
-    }
-    try (Checkpoint checkpoint = found.get()) {
-      CheckpointInfo info = checkpoint.info();
-      check(checkpoint, config);
-      if (again || !flags.finetune()) {
-        checkLasting(checkpoint, lasting);
-      }
-      checkVocabulary(checkpoint, parameters);
-      ModelState.loadModel(checkpoint, parameters);
-      if (weightsOnly) {
-        ModelState.resetMasters(optimizer);
-      } else if (checkpoint.contains(ModelState.STEP)) {
-        ModelState.loadOptimizer(checkpoint, optimizer);
-      } else {
-        throw new IOException(
-            "checkpoint %s holds no optimizer state: --no-load-optim goes on without it"
-                .formatted(checkpoint.directory()));
-      }
-      warnings.accept(
-          "loaded checkpoint %s of iteration %d"
-              .formatted(checkpoint.directory(), info.iteration()));
-      if (!again && flags.finetune()) {
-        return TrainState.start();
-      }
-      if (info.seed() != config.training().seed()) {
-        warnings.accept(
-            "the checkpoint's --seed was %d and is %d now: the data order changes"
-                .formatted(info.seed(), config.training().seed()));
-      }
-      return new TrainState(
-          Math.toIntExact(info.iteration()),
-          info.consumedTrainSamples(),
-          info.consumedValidSamples(),
-          info.skippedTrainSamples(),
-          info.extra().path(EVALUATION_DUE).asBoolean());
-    }
+  /** Where the run stood that saved a checkpoint. */
+  static TrainState stateOf(Checkpoint checkpoint) {
+    CheckpointInfo info = checkpoint.info();
+    return new TrainState(
+        Math.toIntExact(info.iteration()),
+        info.consumedTrainSamples(),
+        info.consumedValidSamples(),
+        info.skippedTrainSamples(),
+        info.extra().path(EVALUATION_DUE).asBoolean());
   }
 
-  private static void check(Checkpoint checkpoint, RunConfig config) {
+  /**
+   * What a checkpoint's place in the data does not mean here what it meant there: of {@link
+   * Pretraining.Task#place}, a sentence's end each.
+   *
+   * @param place the run's; what the checkpoint does not tell of, its flags do
+   */
+  static List<String> elsewhere(
+      Checkpoint checkpoint, RunConfig config, Map<String, String> place) {
+    var saved = checkpoint.info().extra().path(PLACE);
+    var before = RunConfig.argumentsOf(checkpoint.info().configuration());
+    var now = RunConfig.argumentsOf(config.toJson());
+    List<String> lines = new ArrayList<>();
+    place.forEach(
+        (name, value) -> {
+          String argument = name.replaceFirst("^--", "").replace('-', '_');
+          String was = saved.has(name) ? saved.get(name).asText() : before.get(argument);
+          String is = saved.has(name) ? value : now.get(argument);
+          if (was != null && !was.equals(is)) {
+            lines.add("is of a run with %s %s, and this one has %s".formatted(name, was, is));
+          }
+        });
+    return lines;
+  }
+
+  /** Refuses a checkpoint of another model. */
+  static void check(Checkpoint checkpoint, RunConfig config) {
     SavedConfig saved = SavedConfig.of(checkpoint, config.moe().balanceStrategy());
     TransformerConfig model = saved.model();
     MoeConfig moe = saved.moe();
@@ -214,7 +176,8 @@ public final class RunCheckpoints {
     }
   }
 
-  private static void checkLasting(Checkpoint checkpoint, Map<String, String> lasting) {
+  /** Refuses a checkpoint of a run that lacked what this one was to keep. */
+  static void checkLasting(Checkpoint checkpoint, Map<String, String> lasting) {
     var saved = checkpoint.info().extra().path(LASTING);
     lasting.forEach(
         (name, value) -> {
@@ -227,8 +190,7 @@ public final class RunCheckpoints {
   }
 
   /** The word embedding's rows follow the tokenizer, which no flag of the model's tells. */
-  private static void checkVocabulary(Checkpoint checkpoint, ParameterSet parameters)
-      throws IOException {
+  static void checkVocabulary(Checkpoint checkpoint, ParameterSet parameters) throws IOException {
     for (Parameter parameter : parameters.all()) {
       if (parameter.name().equals(GptModel.WORD_EMBEDDINGS)) {
         long saved = checkpoint.tensor(parameter.name()).shape().get(0);

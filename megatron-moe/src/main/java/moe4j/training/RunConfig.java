@@ -176,6 +176,37 @@ public record RunConfig(
     return part(configuration, "moe", MoeConfig.class);
   }
 
+  /** How long and in what pieces was trained, out of a checkpoint's configuration. */
+  static TrainingConfig trainingOf(JsonNode configuration) {
+    return part(configuration, "training", TrainingConfig.class);
+  }
+
+  /** A configuration in which nothing is typed, in the form of {@link #toJson}. */
+  static ObjectNode defaultsLike(RunConfig config) {
+    ObjectNode all = JSON.createObjectNode();
+    all.set("model", JSON.valueToTree(Flags.defaults(TransformerConfig.class)));
+    all.set("moe", JSON.valueToTree(Flags.defaults(MoeConfig.class)));
+    all.set("optimizer", JSON.valueToTree(Flags.defaults(OptimizerConfig.class)));
+    all.set("training", JSON.valueToTree(Flags.defaults(TrainingConfig.class)));
+    all.set("data", JSON.valueToTree(Flags.defaults(DataFlags.class)));
+    if (config.own() != null) {
+      all.set("own", JSON.valueToTree(Flags.defaults(config.own().getClass())));
+    }
+    return all;
+  }
+
+  /** What a configuration says of the data and of how they are cut, by Megatron's names. */
+  static Map<String, String> argumentsOf(JsonNode configuration) {
+    Map<String, String> arguments = new TreeMap<>();
+    TransformerConfig model = modelOf(configuration);
+    TrainingConfig training = trainingOf(configuration);
+    arguments.put("seq_length", String.valueOf(model.seqLength()));
+    arguments.put("seed", String.valueOf(training.seed()));
+    Flags.arguments(dataOf(configuration))
+        .forEach((name, value) -> arguments.put(name, String.valueOf(value)));
+    return arguments;
+  }
+
   /** A checkpoint's configuration with other experts. */
   public static ObjectNode withMoe(ObjectNode configuration, MoeConfig moe) {
     return configuration.deepCopy().set("moe", JSON.valueToTree(moe));

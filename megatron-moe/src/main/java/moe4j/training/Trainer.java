@@ -50,7 +50,7 @@ public final class Trainer implements AutoCloseable {
       }
       String evaluations = "--eval-iters " + training.evalIters();
       long evaluation = training.evalIters() * batch;
-      long more = training.evaluationsAfter(from.iteration()) * evaluation;
+      long more = training.validationSamplesAfter(from);
       check("validation", evaluations, valid, from.consumedValidSamples(), more);
       check("test", evaluations, test, 0, evaluation);
     }

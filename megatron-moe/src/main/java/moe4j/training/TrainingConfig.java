@@ -150,6 +150,25 @@ public record TrainingConfig(
     return trainSamples != null ? trainSamples : (long) trainIters * globalBatchSize;
   }
 
+  /** The same for a run that goes on: what it has consumed counts, whatever flags asked for it. */
+  public long samples(TrainState from) {
+    long more = Math.max(0L, steps() - from.iteration()) * globalBatchSize;
+    return Math.max(samples(), from.consumedTrainSamples() + more);
+  }
+
+  /** Samples that the validation data are asked for, likewise. */
+  public long validationSamples(TrainState from) {
+    return Math.max(
+        validationBatches() * globalBatchSize,
+        from.consumedValidSamples() + validationSamplesAfter(from));
+  }
+
+  /** Validation samples that are still to be consumed. */
+  long validationSamplesAfter(TrainState from) {
+    long evaluations = evaluationsAfter(from.iteration()) + (from.evaluationDue() ? 1 : 0);
+    return evaluations * evalIters * globalBatchSize;
+  }
+
   /** Global batches drawn for validation over the whole run. */
   public long validationBatches() {
     return evalInterval == null ? evalIters : (steps() / evalInterval + 1L) * evalIters;

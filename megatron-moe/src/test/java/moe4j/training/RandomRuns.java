@@ -232,6 +232,7 @@ final class RandomRuns {
         load != null && flip(),
         load != null && flip(),
         save != null && !overwrite && flip(),
+        load != null && flip(),
         overwrite);
   }
 

@@ -258,7 +258,8 @@ public class ResumeTest {
     List<String> line =
         Cli.with(base, "--position-embedding-type rope", "--save", run, "--load", run);
     Cli.run(Cli.with(line, "--train-iters 4")).ok();
-    Cli.Result longer = Cli.run(Cli.with(line, "--train-iters 6 --seq-length 32")).ok();
+    Cli.Result longer =
+        Cli.run(Cli.with(line, "--train-iters 6 --seq-length 32 --override-data")).ok();
     assertTrue(longer.out().contains("of iteration 4"), longer.out());
     assertEquals(RunRecord.of(run).steps(), IntStream.rangeClosed(1, 6).boxed().toList());
   }

@@ -2,12 +2,17 @@ package moe4j.examples.gpt;
 
 import java.io.IOException;
 import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.OptionalLong;
 import java.util.function.LongToDoubleFunction;
 import moe4j.data.DataConfig;
 import moe4j.data.DataPaths;
+import moe4j.data.DataSource;
 import moe4j.data.GptDatasets;
+import moe4j.data.Part;
 import moe4j.data.SampleCounts;
 import moe4j.data.SampleRules;
 import moe4j.moe.Moe;
@@ -18,6 +23,7 @@ import moe4j.tokenizer.Tokenizers;
 import moe4j.training.DataFlags;
 import moe4j.training.Pretraining;
 import moe4j.training.RunConfig;
+import moe4j.training.TrainState;
 import moe4j.training.Trainer;
 import moe4j.training.TrainingConfig;
 import moe4j.training.record.FlopCount;
@@ -34,6 +40,7 @@ final class GptTask implements Pretraining.Task {
 
   private final RunConfig config;
   private final Tokenizer tokenizer;
+  private Map<String, String> place;
 
   GptTask(RunConfig config) throws IOException {
     this.config = config;
@@ -83,26 +90,80 @@ final class GptTask implements Pretraining.Task {
 
   @Override
   public Trainer.Datasets datasets() throws IOException {
+    return datasets(TrainState.start());
+  }
+
+  @Override
+  public Trainer.Datasets datasets(TrainState from) throws IOException {
     TrainingConfig training = config.training();
-    long batch = training.globalBatchSize();
-    long train = training.samples();
-    long valid = training.validationBatches() * batch;
-    long test = training.evalIters() * batch;
-    MegatronLog.targetSizes(train, valid, test).forEach(LOG::info);
-    GptDatasets datasets =
-        GptDatasets.build(
-            dataConfig(
-                config.data(),
-                new SampleCounts(
-                    OptionalLong.of(train), OptionalLong.of(valid), OptionalLong.of(test)),
-                config.model().seqLength(),
-                training.seed(),
-                tokenizer),
-            LOG::info);
+    DataConfig data = dataConfig(training, from);
+    MegatronLog.targetSizes(
+            data.samples().train().orElseThrow(),
+            data.samples().valid().orElseThrow(),
+            data.samples().test().orElseThrow())
+        .forEach(LOG::info);
+    GptDatasets datasets = GptDatasets.build(data, LOG::info);
     if (datasets.train() == null && training.steps() > 0) {
       throw new IllegalArgumentException("the data leave nothing to train on (--split)");
     }
     return new Trainer.Datasets(datasets.train(), datasets.valid(), datasets.test());
+  }
+
+  /** The run's data, as many as some flags ask for. */
+  private DataConfig dataConfig(TrainingConfig counts, TrainState from) throws IOException {
+    return dataConfig(
+        config.data(),
+        new SampleCounts(
+            OptionalLong.of(counts.samples(from)),
+            OptionalLong.of(counts.validationSamples(from)),
+            OptionalLong.of((long) counts.evalIters() * counts.globalBatchSize())),
+        config.model().seqLength(),
+        config.training().seed(),
+        tokenizer);
+  }
+
+  @Override
+  public Map<String, String> place() throws IOException {
+    if (place == null) {
+      DataConfig data = dataConfig(config.training(), TrainState.start());
+      Map<String, String> all = new LinkedHashMap<>();
+      all.put("--data-path", GptDatasets.identity(data));
+      if (data.source() instanceof DataSource.Shared shared) {
+        all.put("--split", shared.split().shares());
+      }
+      all.put("--seq-length", String.valueOf(config.model().seqLength()));
+      all.put("--seed", String.valueOf(config.training().seed()));
+      place = all;
+    }
+    return place;
+  }
+
+  @Override
+  public List<String> reordered(TrainingConfig before, TrainState from) throws IOException {
+    DataConfig was = dataConfig(before, from);
+    DataConfig is = dataConfig(config.training(), from);
+    List<String> sentences = new ArrayList<>();
+    for (Part part : List.of(Part.TRAIN, Part.VALID)) {
+      long asked = was.samples().of(part).orElseThrow();
+      long asks = is.samples().of(part).orElseThrow();
+      if (asked == asks || asked == 0 || asks == 0) {
+        continue;
+      }
+      List<String> order = GptDatasets.order(was, part);
+      List<String> now = GptDatasets.order(is, part);
+      if (!order.equals(now)) {
+        sentences.add(
+            ("the %s data come in another order from here on, and some may come again: for %d samples"
+                    + " (it was %d) they are shuffled as %s, and not as %s")
+                .formatted(
+                    part == Part.TRAIN ? "training" : "validation",
+                    asks,
+                    asked,
+                    String.join(" and ", now),
+                    String.join(" and ", order)));
+      }
+    }
+    return sentences;
   }
 
   /** The data module's view of the flags. */

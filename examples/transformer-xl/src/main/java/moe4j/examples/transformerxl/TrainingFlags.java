@@ -39,6 +39,8 @@ public record TrainingFlags(
             otherwise = "work-dir",
             needs = "restart")
         String restartDir,
+    @Flag(help = "go on with other data than the checkpoint's, at the place it had in its own")
+        boolean overrideData,
     @Flag(
             help = "steps between checkpoints",
             otherwise = "those between evaluations",
@@ -63,6 +65,11 @@ public record TrainingFlags(
     positive("log-interval", logInterval);
     if (saveInterval != null) {
       positive("save-interval", saveInterval);
+    }
+    if (overrideData && !restart && !autoResume) {
+      throw new IllegalArgumentException(
+          "--override-data goes on from a checkpoint with other data: --restart, or --auto-resume,"
+              + " says from which");
     }
     if (!optim.equals("adam")) {
       throw new IllegalArgumentException("--optim %s: moe4j has adam alone".formatted(optim));

@@ -154,6 +154,7 @@ record TransformerXlRun(
         line.add("--exit-on-missing-checkpoint");
       }
     }
+    add(line, "--override-data", training.overrideData());
     return Flags.parse(CheckpointConfig.class, line.toArray(new String[0]));
   }
 

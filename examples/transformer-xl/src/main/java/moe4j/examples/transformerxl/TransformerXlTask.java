@@ -4,6 +4,7 @@ import java.io.IOException;
 import java.nio.file.Path;
 import java.util.LinkedHashMap;
 import java.util.Map;
+import java.util.Set;
 import java.util.function.LongToDoubleFunction;
 import moe4j.data.Part;
 import moe4j.data.SampleDataset;
@@ -24,6 +25,17 @@ import org.apache.logging.log4j.Logger;
 /** Pretraining a Transformer-XL on a byte corpus: its data, its model, its evaluations. */
 final class TransformerXlTask implements Pretraining.Task {
   private static final Logger LOG = LogManager.getLogger(TransformerXlTask.class);
+
+  /** Upstream's names of what Megatron calls otherwise. */
+  private static final Map<String, String> RENAMED =
+      Map.of(
+          "train_iters", "max-step",
+          "lr_decay_style", "scheduler",
+          "lr_warmup_iters", "warmup-step",
+          "min_lr", "eta-min",
+          "clip_grad", "clip");
+
+  private static final Set<String> NAMES = TransformerXlRun.flags().names();
 
   private final TransformerXlRun run;
   private final WorldEnvironment environment;
@@ -136,8 +148,19 @@ final class TransformerXlTask implements Pretraining.Task {
     Map<String, String> lasting = new LinkedHashMap<>();
     lasting.put("--batch-size", String.valueOf(run.training().batchSize()));
     lasting.put("--vocabulary", corpus.vocabulary().name());
-    lasting.put("the data", corpus.identity());
     return lasting;
+  }
+
+  @Override
+  public Map<String, String> place() {
+    // The seed says nothing here: segments follow each other as in the text.
+    return Map.of("the data", corpus.identity());
+  }
+
+  @Override
+  public String flag(String argument) {
+    String name = RENAMED.getOrDefault(argument, argument.replace('_', '-'));
+    return NAMES.contains(name) ? name : null;
   }
 
   @Override

@@ -166,6 +166,7 @@ public class ResumedRunTest {
     String other = refused(flags + " --restart --split-bytes 300,160,160", "--work-dir", work);
     assertTrue(other.startsWith(checkpoint + "is of a run with the data 260,160,160-"), other);
     assertTrue(other.contains(", and this one has 300,160,160-"), other);
+    assertTrue(other.endsWith("or --override-data to go on at that place all the same"), other);
     Path nothing = folder.path("nothing");
     assertEquals(
         refused(flags + " --restart", "--work-dir", nothing),

@@ -133,6 +133,16 @@ final class SmallRun implements TrainingListener {
       }
 
       @Override
+      public Map<String, String> place() throws IOException {
+        return task.place();
+      }
+
+      @Override
+      public String flag(String argument) {
+        return task.flag(argument);
+      }
+
+      @Override
       public LongToDoubleFunction flops(int paddedVocabulary) {
         return task.flops(paddedVocabulary);
       }

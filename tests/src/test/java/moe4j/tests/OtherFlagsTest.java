@@ -84,7 +84,7 @@ public class OtherFlagsTest {
           {"--split 90,5,5", "--split 0.8, 0.1, 0.1, and this one has 0.9, 0.05, 0.05"},
           {"--seq-length 32", "--seq-length 16, and this one has 32"},
           {"--seed 7", "--seed 1234, and this one has 7"},
-          {"--data-path " + other, "--data-path 200 sequences of "},
+          {"--data-path " + other, "--data-path 400 sequences of "},
         }) {
       Cli.Result refused = goOn(flags[0]);
       assertEquals(refused.status(), 2, refused.out() + refused.err());

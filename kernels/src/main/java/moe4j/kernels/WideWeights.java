@@ -77,6 +77,7 @@ public final class WideWeights {
   }
 
   /** Lets a weight's image go, before the weight. */
+  @SuppressWarnings("ReferenceEquality") // the owner's own handle
   public static synchronized void release(Tensor weight) {
     ENTRIES.removeIf(
         entry -> {

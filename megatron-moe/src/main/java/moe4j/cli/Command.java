@@ -27,6 +27,15 @@ public interface Command {
   }
 
   /**
+   * Checks its flags against each other, before anything is allocated: what {@link #run} would
+   * refuse of them, for the same answer as all else that is wrong with the line.
+   *
+   * @param processes of the run
+   * @throws IllegalArgumentException for bad input: one sentence for the user
+   */
+  default void check(Flags.Parsed parsed, int processes) {}
+
+  /**
    * Runs it.
    *
    * @return the exit status

@@ -14,8 +14,10 @@ import java.util.List;
 import java.util.ServiceLoader;
 import moe4j.config.Flags;
 import moe4j.config.Nearest;
+import moe4j.config.RefusedLine;
 import moe4j.data.PartFiles;
 import moe4j.parallel.RankLostException;
+import moe4j.parallel.WorldEnvironment;
 import moe4j.training.ShutdownSignal;
 import moe4j.training.TrainingDivergedException;
 import moe4j.training.UnsavedException;
@@ -67,14 +69,8 @@ public final class Main {
       out.print(list(commands));
       return args.length == 0 ? 2 : 0;
     }
-    Command command = null;
-    int words = 0;
-    // A name of two words, such as "bench gpt", comes first.
-    for (int n = Math.min(2, args.length); n > 0 && command == null; n--) {
-      String typed = String.join(" ", Arrays.copyOf(args, n));
-      command = commands.stream().filter(c -> c.name().equals(typed)).findFirst().orElse(null);
-      words = n;
-    }
+    int words = CommandLines.words(commands, args);
+    Command command = CommandLines.named(commands, args, words);
     List<String> seconds =
         commands.stream()
             .map(Command::name)
@@ -119,8 +115,16 @@ public final class Main {
   private static int run(Command command, String[] args, PrintStream err) {
     AddressSpace.shortage().ifPresent(said -> err.printf("moe4j: %s%n", said));
     try {
-      Flags.Parsed parsed = command.flags().parse(command.expand(args));
-      return command.run(command.positional().isEmpty() ? parsed.withoutPositional() : parsed);
+      WorldEnvironment environment = WorldEnvironment.of(System.getenv());
+      Flags.Parsed parsed = CommandLines.parse(command, args, environment.size());
+      if (!parsed.withoutEffect().isEmpty() && environment.rank() == 0) {
+        LOG.info(CommandLines.withoutEffect(parsed));
+      }
+      return command.run(parsed);
+    } catch (RefusedLine e) {
+      LOG.debug("refused", e);
+      err.print(CommandLines.answer(command, e.sentences()));
+      return 2;
     } catch (IllegalArgumentException e) {
       LOG.debug("refused", e);
       err.printf("moe4j %s: %s%n", command.name(), firstLine(e.getMessage()));
@@ -175,7 +179,8 @@ public final class Main {
     return message == null ? "" : message.lines().findFirst().orElse("");
   }
 
-  private static List<Command> commands() {
+  /** The commands of all modules, by name. */
+  static List<Command> commands() {
     List<Command> commands = new ArrayList<>();
     ServiceLoader.load(Command.class).forEach(commands::add);
     commands.sort(Comparator.comparing(Command::name));

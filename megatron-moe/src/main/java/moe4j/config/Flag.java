@@ -35,4 +35,10 @@ public @interface Flag {
    * without it.
    */
   String needs() default "";
+
+  /**
+   * Whether the flag is taken without what it needs, and told to be without effect: flags of
+   * Megatron's that say how something is computed, not what.
+   */
+  boolean tolerated() default false;
 }

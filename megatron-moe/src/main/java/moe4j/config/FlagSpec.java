@@ -65,7 +65,7 @@ record FlagSpec(String name, RecordComponent component, Flag flag) {
       notes.add("default: none");
     }
     if (!flag.needs().isEmpty()) {
-      notes.add("needs --" + flag.needs());
+      notes.add((flag.tolerated() ? "no effect without --" : "needs --") + flag.needs());
     }
     return flag.help() + (notes.isEmpty() ? "" : " (" + String.join("; ", notes) + ")");
   }
@@ -77,8 +77,15 @@ record FlagSpec(String name, RecordComponent component, Flag flag) {
    * @param values of all flags, by name
    */
   void refuseWithoutEffect(Map<String, Object> values) {
+    if (isWithoutEffect(values)) {
+      throw new IllegalArgumentException("--%s needs --%s".formatted(name, flag.needs()));
+    }
+  }
+
+  /** Whether a value that is not the default wants the flag it needs. */
+  boolean isWithoutEffect(Map<String, Object> values) {
     if (flag.needs().isEmpty() || Objects.equals(values.get(name), parse(null))) {
-      return;
+      return false;
     }
     String[] needed = flag.needs().split(" ", 2);
     Object other = values.get(needed[0]);
@@ -86,9 +93,7 @@ record FlagSpec(String name, RecordComponent component, Flag flag) {
         needed.length == 2
             ? needed[1].equals(String.valueOf(other))
             : other != null && !other.equals(false);
-    if (!there) {
-      throw new IllegalArgumentException("--%s needs --%s".formatted(name, flag.needs()));
-    }
+    return !there;
   }
 
   /** The typed value for what was typed, or for nothing. */

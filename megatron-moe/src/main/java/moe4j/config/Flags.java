@@ -1,7 +1,5 @@
 package moe4j.config;
 
-import static java.util.regex.Pattern.DOTALL;
-
 import java.lang.reflect.Constructor;
 import java.lang.reflect.InvocationTargetException;
 import java.lang.reflect.Method;
@@ -14,11 +12,10 @@ import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import java.util.Set;
+import java.util.function.Consumer;
 import java.util.regex.Matcher;
-import java.util.regex.Pattern;
 import org.apache.commons.cli.CommandLine;
 import org.apache.commons.cli.DefaultParser;
-import org.apache.commons.cli.MissingArgumentException;
 import org.apache.commons.cli.Option;
 import org.apache.commons.cli.Options;
 import org.apache.commons.cli.ParseException;
@@ -26,16 +23,15 @@ import org.apache.commons.cli.UnrecognizedOptionException;
 
 /** The flags of a command: the components of its records, parsed by Commons CLI. */
 public final class Flags {
-  /** A flag as typed: its dashes, its name, perhaps a value. Negative numbers are none. */
-  private static final Pattern FLAG = Pattern.compile("(--?)(\\p{Alpha}[^\\s=]*)(?:=.*)?", DOTALL);
-
   private final List<Class<? extends Record>> types;
   private final Map<String, FlagSpec> specs = new LinkedHashMap<>();
   private final boolean beforeCommand;
+  private final boolean megatron;
 
-  private Flags(List<Class<? extends Record>> types, boolean beforeCommand) {
+  private Flags(List<Class<? extends Record>> types, boolean beforeCommand, boolean megatron) {
     this.types = types;
     this.beforeCommand = beforeCommand;
+    this.megatron = megatron;
     for (Class<? extends Record> type : types) {
       for (FlagSpec spec : FlagSpec.of(type)) {
         if (specs.put(spec.name(), spec) != null) {
@@ -54,7 +50,7 @@ public final class Flags {
 
   /** The flags of some records together; no name may stand in two of them. */
   public static Flags of(List<Class<? extends Record>> types) {
-    return new Flags(List.copyOf(types), false);
+    return new Flags(List.copyOf(types), false, false);
   }
 
   /**
@@ -63,7 +59,15 @@ public final class Flags {
    * Parsed#positional() positional}, with dashes or without.
    */
   public Flags beforeCommand() {
-    return new Flags(types, true);
+    return new Flags(types, true, megatron);
+  }
+
+  /**
+   * The same flags, which take a line of Megatron's: flags of its that ask for what is done anyway,
+   * or that have no effect here, are {@linkplain Parsed#withoutEffect() told} and not refused.
+   */
+  public Flags withMegatrons() {
+    return new Flags(types, beforeCommand, true);
   }
 
   /** The flags of some records together; no name may stand in two of them. */
@@ -111,10 +115,31 @@ public final class Flags {
     private final Map<Class<?>, Record> records = new LinkedHashMap<>();
     private final Set<String> typed;
     private final List<String> positional;
+    private final List<String> withoutEffect;
 
-    private Parsed(Set<String> typed, List<String> positional) {
+    private Parsed(Set<String> typed, List<String> positional, List<String> withoutEffect) {
       this.typed = typed;
       this.positional = positional;
+      this.withoutEffect = withoutEffect;
+    }
+
+    /** Flags that were taken and have no effect, as typed. */
+    public List<String> withoutEffect() {
+      return withoutEffect;
+    }
+
+    /** Makes a record, unless something is wrong with one of its flags. */
+    private void add(Class<? extends Record> type, Map<String, Object> values, Set<String> faulty) {
+      RecordComponent[] components = type.getRecordComponents();
+      List<String> names = Arrays.stream(components).map(c -> FlagSpec.kebab(c.getName())).toList();
+      if (names.stream().anyMatch(faulty::contains)) {
+        return;
+      }
+      Record record = construct(type, components, names.stream().map(values::get).toArray());
+      if (record instanceof Checked checked) {
+        checked.check();
+      }
+      records.put(type, record);
     }
 
     /** Whether a flag was given. */
@@ -147,34 +172,86 @@ public final class Flags {
   }
 
   /**
-   * Parses a command line.
+   * Parses a command line. All that is wrong with it is told at once: unknown flags (with the
+   * nearest known one), flags of Megatron's that would be bent here, missing and malformed values,
+   * what a record's constructor or check refuses, and flags that have no effect without another.
    *
-   * @throws IllegalArgumentException in one sentence: an unknown flag (with the nearest known one),
-   *     a flag of Megatron's without meaning here, a missing or malformed value, what a record's
-   *     constructor or check refuses, or a flag that has no effect without another
+   * @throws RefusedLine with a sentence for each fault
    */
   public Parsed parse(String... args) {
-    CommandLine line = commandLine(args);
+    return parse(args, rest -> {});
+  }
+
+  /**
+   * The same with a check of all records together, which is made wherever they are all there, so
+   * that what it refuses stands in the same answer.
+   *
+   * @throws RefusedLine with a sentence for each fault
+   */
+  public Parsed parse(String[] args, Consumer<Parsed> check) {
+    Faults faults = new Faults();
+    TypedLine typedLine = new TypedLine(marked(args), specs, megatron, faults);
+    CommandLine line = commandLine(typedLine.words(), faults);
     // A flag that stands twice counts where it stands last, lists too: Commons CLI would join them.
     Map<String, List<String>> typed = new HashMap<>();
     for (Option option : line.getOptions()) {
       typed.put(option.getLongOpt(), option.getValuesList());
     }
-    Parsed parsed = new Parsed(Set.copyOf(typed.keySet()), line.getArgList());
+    List<String> withoutEffect = new ArrayList<>(typedLine.idle());
+    Parsed parsed = new Parsed(Set.copyOf(typed.keySet()), line.getArgList(), withoutEffect);
     Map<String, Object> values = new HashMap<>();
-    specs.forEach((name, spec) -> values.put(name, spec.parse(typed.get(name))));
+    Set<String> faulty = typedLine.faulty();
+    specs.forEach(
+        (name, spec) -> {
+          boolean named = faulty.contains(name) && !typed.containsKey(name);
+          if (named || !faults.none(() -> values.put(name, spec.parse(typed.get(name))))) {
+            faulty.add(name);
+          }
+        });
     for (Class<? extends Record> type : types) {
-      RecordComponent[] components = type.getRecordComponents();
-      Object[] own =
-          Arrays.stream(components).map(c -> values.get(FlagSpec.kebab(c.getName()))).toArray();
-      Record record = construct(type, components, own);
-      if (record instanceof Checked checked) {
-        checked.check();
+      // What a refused record would need beside it is not asked: one sentence a record will do.
+      if (!faults.none(() -> parsed.add(type, values, faulty))) {
+        FlagSpec.of(type).forEach(spec -> faulty.add(spec.name()));
       }
-      parsed.records.put(type, record);
     }
-    specs.values().forEach(spec -> spec.refuseWithoutEffect(values));
+    specs
+        .values()
+        .forEach(spec -> refuseWithoutEffect(spec, values, faulty, withoutEffect, faults));
+    typedLine.beside().forEach((name, other) -> refuseAlone(name, other, values, faults));
+    if (parsed.records.size() == types.size()) {
+      faults.none(() -> check.accept(parsed));
+    }
+    faults.refuse();
     return parsed;
+  }
+
+  private static void refuseWithoutEffect(
+      FlagSpec spec,
+      Map<String, Object> values,
+      Set<String> faulty,
+      List<String> withoutEffect,
+      Faults faults) {
+    String needed = spec.flag().needs().replaceFirst(" .*", "");
+    if (faulty.contains(spec.name()) || faulty.contains(needed)) {
+      return;
+    }
+    if (!spec.flag().tolerated()) {
+      faults.none(() -> spec.refuseWithoutEffect(values));
+    } else if (spec.isWithoutEffect(values)) {
+      Object value = values.get(spec.name());
+      withoutEffect.add("--" + spec.name() + (spec.isSwitch() ? "" : " " + value));
+    }
+  }
+
+  /** Refuses a flag of Megatron's that has its place beside another alone, which is not there. */
+  private static void refuseAlone(
+      String name, String other, Map<String, Object> values, Faults faults) {
+    String[] flag = other.split("=", 2);
+    if (values.containsKey(flag[0]) && !flag[1].equals(String.valueOf(values.get(flag[0])))) {
+      faults.add(
+          "--%s has its place beside --%s %s alone, not %s"
+              .formatted(name, flag[0], flag[1], values.get(flag[0])));
+    }
   }
 
   /** Whether {@code --help} is typed: as a flag of ours, not as a word behind {@code --}. */
@@ -196,7 +273,7 @@ public final class Flags {
     }
     List<String> words = new ArrayList<>(Arrays.asList(args));
     for (int i = 0; i < words.size() && !words.get(i).equals("--"); i++) {
-      Matcher flag = FLAG.matcher(words.get(i));
+      Matcher flag = TypedLine.FLAG.matcher(words.get(i));
       if (!flag.matches()) {
         words.add(i, "--");
         break;
@@ -209,9 +286,7 @@ public final class Flags {
     return words.toArray(new String[0]);
   }
 
-  private CommandLine commandLine(String[] typed) {
-    String[] args = marked(typed);
-    refuseUnknown(args);
+  private CommandLine commandLine(String[] args, Faults faults) {
     Options options = new Options();
     for (FlagSpec spec : specs.values()) {
       Option.Builder option = Option.builder().longOpt(spec.name());
@@ -229,42 +304,13 @@ public final class Flags {
           .get()
           .parse(options, args);
     } catch (UnrecognizedOptionException e) {
-      String name = e.getOption().replaceFirst("^--([^=]*)=.*", "$1");
-      throw new IllegalArgumentException(
-          specs.containsKey(name) ? "--" + name + " takes no value" : unknown(e.getOption()), e);
-    } catch (MissingArgumentException e) {
-      throw new IllegalArgumentException(
-          "--" + e.getOption().getLongOpt() + " needs a value behind it", e);
+      faults.add("unknown flag " + e.getOption());
     } catch (ParseException e) {
-      throw new IllegalArgumentException(e.getMessage(), e);
+      faults.add(e.getMessage());
     }
-  }
-
-  /**
-   * Commons CLI takes an unknown flag for a value of the flag before it, and one dash for two.
-   * Values that begin with a dash and a letter stand behind an equals sign.
-   */
-  private void refuseUnknown(String[] args) {
-    for (String arg : args) {
-      if (arg.equals("--")) {
-        return;
-      }
-      Matcher flag = FLAG.matcher(arg);
-      if (flag.matches() && !(flag.group(1).equals("--") && specs.containsKey(flag.group(2)))) {
-        throw new IllegalArgumentException(unknown(flag.group(1) + flag.group(2)));
-      }
-    }
-  }
-
-  private String unknown(String typed) {
-    String name = typed.replaceFirst("^-+", "");
-    String reason = MegatronFlags.reason(name);
-    if (reason != null) {
-      return "--" + name + " is a flag of Megatron's that has no place here: " + reason;
-    }
-    return "unknown flag "
-        + typed
-        + Nearest.to(name, specs.keySet()).map(n -> "; did you mean --" + n + "?").orElse("");
+    // What stands where no flag is looked for, such as a number with a dash: nothing can be made
+    // of the rest.
+    throw new RefusedLine(faults.sentences());
   }
 
   private static Record construct(

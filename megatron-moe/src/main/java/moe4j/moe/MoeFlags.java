@@ -2,6 +2,7 @@ package moe4j.moe;
 
 import java.util.List;
 import java.util.function.Supplier;
+import moe4j.config.Faults;
 
 /** Whether the flags of {@link MoeConfig} agree with each other. */
 final class MoeFlags {
@@ -24,14 +25,16 @@ final class MoeFlags {
    */
   static void check(MoeConfig flags) {
     MoeFlags checks = new MoeFlags(flags);
-    checks.checkLosses();
+    Faults faults = new Faults();
+    faults.none(checks::checkLosses);
     if (flags.enabled()) {
-      checks.checkSizes();
-      checks.checkRouter();
-      checks.checkGroups();
-      checks.checkStrategy();
-      checks.checkDispatcher();
+      faults.none(checks::checkSizes);
+      faults.none(checks::checkRouter);
+      faults.none(checks::checkGroups);
+      faults.none(checks::checkStrategy);
+      faults.none(checks::checkDispatcher);
     }
+    faults.refuse();
   }
 
   private void checkSizes() {
@@ -98,11 +101,6 @@ final class MoeFlags {
         topk == 1 && !preSoftmax && softmax && experts > 1 && strategy == null,
         "--moe-router-topk 1 needs --moe-router-pre-softmax: a softmax over one expert is 1 and"
             + " teaches the router nothing");
-    refuse(
-        preSoftmax && !softmax,
-        () ->
-            "--moe-router-pre-softmax is of --moe-router-score-function softmax, not %s"
-                .formatted(score));
     refuse(
         expertBias && softmax,
         "--moe-router-enable-expert-bias needs --moe-router-score-function sigmoid or sqrtsoftplus");

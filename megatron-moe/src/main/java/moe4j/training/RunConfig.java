@@ -11,6 +11,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
 import moe4j.checkpoint.JsonProblem;
+import moe4j.config.Faults;
 import moe4j.config.Flags;
 import moe4j.moe.MoeConfig;
 import moe4j.optimizer.LearningRate;
@@ -44,12 +45,13 @@ public record RunConfig(
 
   /** Checks what no record can check by itself. */
   public RunConfig {
+    Faults faults = new Faults();
     if (moe.moeLayerCount(model.numLayers()) > 0) {
-      moe.expertHiddenSize(model);
+      faults.none(() -> moe.expertHiddenSize(model));
     }
-    LearningRate schedule = schedule(optimizer, training);
-    schedule.at(0);
-    Divisions.check(model, moe, training, parallel);
+    faults.none(() -> schedule(optimizer, training).at(0));
+    faults.none(() -> Divisions.check(model, moe, training, parallel));
+    faults.refuse();
   }
 
   private static final List<Class<? extends Record>> PARTS =
@@ -65,14 +67,14 @@ public record RunConfig(
 
   /** The flags of a pretraining command. */
   public static Flags flags() {
-    return Flags.of(PARTS);
+    return Flags.of(PARTS).withMegatrons();
   }
 
   /** The same behind some of a command's own. */
   public static Flags flags(Class<? extends Record> own) {
     List<Class<? extends Record>> types = new ArrayList<>(PARTS);
     types.add(0, own);
-    return Flags.of(types);
+    return Flags.of(types).withMegatrons();
   }
 
   /** A run of one process from its command line. */

@@ -35,11 +35,13 @@ public record TrainingConfig(
             help = "kernel of causal attention; auto takes the fastest, by measurement",
             value = "auto",
             choices = {"auto", "flash", "fused", "efficient", "unfused"},
-            needs = "device cuda")
+            needs = "device cuda",
+            tolerated = true)
         String attentionBackend,
     @Flag(
             help = "the same bits whenever a run is repeated, at some cost of speed",
-            needs = "device cuda")
+            needs = "device cuda",
+            tolerated = true)
         boolean deterministicMode,
     @Flag(
             help = "compute with libtorch's operations and without kernels of moe4j's own",

@@ -147,7 +147,9 @@ public class FlagsTest {
     assertEquals(refusal("--maybe-lung=3 --count 1"), sentence);
     // Not the value of the flag before it.
     assertEquals(refusal("--count 1 --data-path a b --maybe-lung 3"), sentence);
-    assertEquals(refusal("--count 1 --text --maybe-lung 3"), sentence);
+    assertEquals(
+        Refusals.all(Flags.of(Sample.class), "--count 1 --text --maybe-lung 3"),
+        List.of("--text needs a value behind it", sentence));
     assertEquals(refusal("--count 1 --dropout-of-all 3"), "unknown flag --dropout-of-all");
     assertEquals(refusal("--count 1 -x"), "unknown flag -x");
     assertEquals(refusal("--count 1 -5"), "unknown flag -5");

@@ -11,7 +11,9 @@ import java.io.InputStream;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.HashSet;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.Set;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
@@ -22,6 +24,7 @@ import org.testng.annotations.Test;
 public class MegatronFlagsTest {
   private final Set<String> ours = new HashSet<>(RunConfig.flags().names());
   private final List<String> reasons = new ArrayList<>();
+  private final Map<String, String> rows = new LinkedHashMap<>();
   private final List<String> names = new ArrayList<>();
 
   /** Reads the table by itself: what the reader makes of it is under test. */
@@ -29,11 +32,14 @@ public class MegatronFlagsTest {
     ours.addAll(new PreprocessCommand().flags().names());
     try (InputStream in = MegatronFlags.class.getResourceAsStream("megatron-flags.txt")) {
       for (String line : new String(in.readAllBytes(), StandardCharsets.UTF_8).split("\n")) {
-        if (line.startsWith("#")) {
+        if (line.matches("[#+~] .*")) {
           reasons.add(line);
         } else if (!line.isBlank()) {
           assertFalse(reasons.isEmpty(), "no reason before " + line);
-          names.addAll(List.of(line.split(" ")));
+          for (String word : line.split(" ")) {
+            rows.put(word, reasons.get(reasons.size() - 1));
+            names.add(word.replaceFirst("[=?].*", ""));
+          }
         }
       }
     }
@@ -52,7 +58,11 @@ public class MegatronFlagsTest {
     for (String name : names) {
       assertTrue(name.matches("[A-Za-z0-9][A-Za-z0-9_-]*"), name);
       assertTrue(seen.add(name), name + " stands twice");
-      assertTrue(reasons.contains("# " + MegatronFlags.reason(name)), name);
+      assertTrue(
+          reasons.contains("# " + MegatronFlags.reason(name))
+              || reasons.contains("+ " + MegatronFlags.reason(name))
+              || reasons.contains(MegatronFlags.reason(name).replace("use ", "~ ")),
+          name);
     }
     assertTrue(names.size() > 700, names.size() + " names");
   }
@@ -61,7 +71,7 @@ public class MegatronFlagsTest {
   public void reasonsCompleteTheSentence() {
     assertEquals(new HashSet<>(reasons).size(), reasons.size());
     for (String reason : reasons) {
-      assertTrue(reason.matches("# \\S.*[^.\\s]"), reason);
+      assertTrue(reason.matches("[#+~] \\S.*[^.\\s]"), reason);
     }
   }
 
@@ -80,14 +90,16 @@ public class MegatronFlagsTest {
   public void aMegatronCommandLineIsRefusedByName() {
     assertEquals(
         Refusals.of(RunConfig.flags(), "--num-layers 2 --pipeline-model-parallel-size 4"),
-        "--pipeline-model-parallel-size is a flag of Megatron's that has no place here: pipeline"
-            + " parallelism is not there yet");
+        "--pipeline-model-parallel-size 4 is a flag of Megatron's that has no place here: not yet:"
+            + " pipeline parallelism");
     for (String line :
         List.of("--fp16", "--fp16=x", "--num-layers --fp16", "--data-path a --fp16")) {
-      assertEquals(
-          Refusals.of(RunConfig.flags(), line),
-          "--fp16 is a flag of Megatron's that has no place here: fp16 and fp8 are not there: use"
-              + " --bf16, which needs no loss scale");
+      assertTrue(
+          Refusals.all(RunConfig.flags(), line)
+              .contains(
+                  "--fp16 is a flag of Megatron's that has no place here: not yet: fp16 with its loss scale;"
+                      + " use --bf16"),
+          line);
     }
   }
 
@@ -110,10 +122,36 @@ public class MegatronFlagsTest {
         MegatronFlags.reason("use-rotary-position-embeddings"),
         "use --position-embedding-type rope");
     assertEquals(
-        MegatronFlags.reason("no-position-embedding"), "use --position-embedding-type none");
-    assertEquals(
         MegatronFlags.reason("batch-size"), "use --micro-batch-size and --global-batch-size");
     assertEquals(MegatronFlags.reason("encoder-num-layers"), "use --num-layers");
+  }
+
+  /** A row says by itself what may stand behind its name, and what becomes of it then. */
+  @Test
+  public void eachRowIsTakenOrRefusedAsItSays() {
+    rows.forEach(
+        (word, reason) -> {
+          String name = word.replaceFirst("[=?].*", "");
+          MegatronFlags.Row row = MegatronFlags.row(name);
+          String values = word.contains("=") ? word.replaceFirst("[^=]*=", "") : null;
+          if (word.contains("?")) {
+            assertTrue(ours.contains(row.beside().replaceFirst("=.*", "")), word);
+          } else if (values == null) {
+            assertEquals(row.arity(), MegatronFlags.Arity.SWITCH, word);
+            assertEquals(row.isTaken(List.of()), !reason.startsWith("#"), word);
+          } else if (values.startsWith("*")) {
+            assertTrue(reason.startsWith("+"), word + ": any value is refused with no value named");
+            assertTrue(row.isTaken(List.of("x")), word);
+          } else {
+            assertTrue(reason.startsWith("#"), word + " has no reason for other values");
+            assertEquals(row.arity(), MegatronFlags.Arity.VALUE, word);
+            for (String value : values.split("\\|")) {
+              assertTrue(row.isTaken(List.of(value)), word);
+            }
+            assertFalse(row.isTaken(List.of("17")), word);
+            assertFalse(row.isTaken(List.of("nothing")), word);
+          }
+        });
   }
 
   @Test

@@ -1,18 +1,26 @@
 package moe4j.config;
 
+import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.assertFalse;
 import static org.testng.Assert.expectThrows;
+
+import java.util.List;
 
 /** What bad command lines are told. */
 public final class Refusals {
   private Refusals() {}
 
-  /** The sentence with which some flags refuse a line, whose words have single spaces between. */
+  /** The first sentence with which some flags refuse a line, its words a single space apart. */
   public static String of(Flags flags, String line) {
-    String sentence =
-        expectThrows(IllegalArgumentException.class, () -> flags.parse(words(line))).getMessage();
-    assertFalse(sentence.contains("\n"), sentence);
-    return sentence;
+    return all(flags, line).get(0);
+  }
+
+  /** All sentences with which some flags refuse a line. */
+  public static List<String> all(Flags flags, String line) {
+    RefusedLine refused = expectThrows(RefusedLine.class, () -> flags.parse(words(line)));
+    refused.sentences().forEach(sentence -> assertFalse(sentence.contains("\n"), sentence));
+    assertEquals(refused.getMessage(), String.join("\n", refused.sentences()));
+    return refused.sentences();
   }
 
   /** The sentence with which a record refuses a line. */

@@ -126,10 +126,6 @@ public class MoeFlagsTest {
         "--moe-router-load-balancing-type none --moe-aux-loss-coeff 0.1",
         "--moe-aux-loss-coeff has no effect with --moe-router-load-balancing-type none"
       },
-      {
-        "--moe-router-score-function sigmoid --moe-router-pre-softmax",
-        "--moe-router-pre-softmax is of --moe-router-score-function softmax, not sigmoid"
-      },
       {"--moe-router-enable-expert-bias", biasNeeds},
       {"--moe-router-enable-expert-bias --moe-router-pre-softmax", biasNeeds},
       {

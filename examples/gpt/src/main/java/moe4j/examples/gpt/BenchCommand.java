@@ -34,6 +34,11 @@ public final class BenchCommand implements Command {
   }
 
   @Override
+  public void check(Flags.Parsed parsed, int processes) {
+    RunConfig.of(parsed, processes);
+  }
+
+  @Override
   public int run(Flags.Parsed parsed) throws IOException {
     WorldEnvironment environment = WorldEnvironment.of(System.getenv());
     StepBench.run(

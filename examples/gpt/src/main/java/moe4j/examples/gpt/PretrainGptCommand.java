@@ -40,6 +40,11 @@ public final class PretrainGptCommand implements Command {
   }
 
   @Override
+  public void check(Flags.Parsed parsed, int processes) {
+    RunConfig.of(parsed, processes);
+  }
+
+  @Override
   public int run(Flags.Parsed parsed) throws IOException {
     WorldEnvironment environment = WorldEnvironment.of(System.getenv());
     RunConfig config = RunConfig.of(parsed, environment.size());

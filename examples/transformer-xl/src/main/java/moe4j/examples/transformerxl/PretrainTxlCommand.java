@@ -45,6 +45,11 @@ public final class PretrainTxlCommand implements Command {
   }
 
   @Override
+  public void check(Flags.Parsed parsed, int processes) {
+    TransformerXlRun.of(parsed, processes);
+  }
+
+  @Override
   public int run(Flags.Parsed parsed) throws IOException {
     WorldEnvironment environment = WorldEnvironment.of(System.getenv());
     TransformerXlRun run = TransformerXlRun.of(parsed, environment.size());

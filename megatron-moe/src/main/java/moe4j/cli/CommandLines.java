@@ -1,0 +1,64 @@
+package moe4j.cli;
+
+import java.util.Arrays;
+import java.util.List;
+import moe4j.config.Faults;
+import moe4j.config.Flags;
+
+/** From typed words to a command and its flags, and to the answer where they are refused. */
+final class CommandLines {
+  private CommandLines() {}
+
+  /** How many of the first words are a command's name: two come before one; 0 where none is. */
+  static int words(List<Command> commands, String[] args) {
+    for (int n = Math.min(2, args.length); n > 0; n--) {
+      if (named(commands, args, n) != null) {
+        return n;
+      }
+    }
+    return 0;
+  }
+
+  /** The command that so many first words name, or null. */
+  static Command named(List<Command> commands, String[] args, int words) {
+    String typed = String.join(" ", Arrays.copyOf(args, words));
+    return commands.stream().filter(c -> c.name().equals(typed)).findFirst().orElse(null);
+  }
+
+  /**
+   * A command's flags, checked as far as can be before anything is allocated.
+   *
+   * @throws moe4j.config.RefusedLine with all faults
+   */
+  static Flags.Parsed parse(Command command, String[] args, int processes) {
+    return command
+        .flags()
+        .parse(
+            command.expand(args),
+            parsed -> {
+              Faults faults = new Faults();
+              if (command.positional().isEmpty()) {
+                faults.none(parsed::withoutPositional);
+              }
+              faults.none(() -> command.check(parsed, processes));
+              faults.refuse();
+            });
+  }
+
+  /** One line for the log that tells which flags of Megatron's do nothing. */
+  static String withoutEffect(Flags.Parsed parsed) {
+    return "taken without effect here: " + String.join(", ", parsed.withoutEffect());
+  }
+
+  /** What standard error gets: one fault in a line, several in a line each behind a head line. */
+  static String answer(Command command, List<String> sentences) {
+    String head = "moe4j " + command.name() + ": ";
+    if (sentences.size() == 1) {
+      return "%s%s%n".formatted(head, sentences.get(0));
+    }
+    StringBuilder text = new StringBuilder(head);
+    text.append("%d things are wrong with this command line:%n".formatted(sentences.size()));
+    sentences.forEach(sentence -> text.append("  %s%n".formatted(sentence)));
+    return text.toString();
+  }
+}

@@ -1,5 +1,6 @@
 package moe4j.cli;
 
+import java.io.IOException;
 import java.util.Arrays;
 import java.util.List;
 import moe4j.config.Faults;
@@ -29,12 +30,13 @@ final class CommandLines {
    * A command's flags, checked as far as can be before anything is allocated.
    *
    * @throws moe4j.config.RefusedLine with all faults
+   * @throws IOException where a file of flags cannot be read
    */
-  static Flags.Parsed parse(Command command, String[] args, int processes) {
+  static Flags.Parsed parse(Command command, String[] args, int processes) throws IOException {
     return command
         .flags()
         .parse(
-            command.expand(args),
+            command.expand(ConfigFiles.expand(command.flags(), args)),
             parsed -> {
               Faults faults = new Faults();
               if (command.positional().isEmpty()) {

@@ -12,6 +12,7 @@ import java.util.Arrays;
 import java.util.Comparator;
 import java.util.List;
 import java.util.ServiceLoader;
+import moe4j.config.BuildInfo;
 import moe4j.config.Flags;
 import moe4j.config.Nearest;
 import moe4j.config.RefusedLine;
@@ -65,7 +66,11 @@ public final class Main {
   /** Runs a command. */
   public static int run(String[] args, PrintStream out, PrintStream err) {
     List<Command> commands = commands();
-    if (args.length == 0 || args[0].equals("--help") || args[0].equals("help")) {
+    if (args.length == 1 && List.of("--version", "-V", "version").contains(args[0])) {
+      out.printf("moe4j %s (commit %s)%n", BuildInfo.version(), BuildInfo.commit());
+      return 0;
+    }
+    if (args.length == 0 || List.of("--help", "-h", "help").contains(args[0])) {
       out.print(list(commands));
       return args.length == 0 ? 2 : 0;
     }
@@ -80,7 +85,7 @@ public final class Main {
     if (command == null && !seconds.isEmpty()) {
       String typed = args.length == 1 || args[1].startsWith("-") ? "" : ", not '" + args[1] + "'";
       err.printf(
-          "moe4j %s: what stands behind it is %s%s%n", args[0], alternatives(seconds), typed);
+          "moe4j %s: the word after it is %s%s%n", args[0], alternatives(seconds), typed);
       return 2;
     }
     if (command == null) {
@@ -98,7 +103,7 @@ public final class Main {
           command.name(),
           command.positional().isEmpty() ? "" : " " + command.positional(),
           command.summary(),
-          command.flags().help());
+          command.flags().help() + (command.flags().takesCommand() ? "" : ConfigFiles.HELP));
       return 0;
     }
     return run(command, rest, err);

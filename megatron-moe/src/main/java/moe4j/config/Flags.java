@@ -258,7 +258,18 @@ public final class Flags {
   public boolean askForHelp(String... args) {
     return Arrays.stream(marked(args))
         .takeWhile(arg -> !arg.equals("--"))
-        .anyMatch("--help"::equals);
+        .anyMatch(arg -> arg.equals("--help") || arg.equals("-h"));
+  }
+
+  /** Whether another program's command line stands behind these flags. */
+  public boolean takesCommand() {
+    return beforeCommand;
+  }
+
+  /** Whether a word is a flag that takes what stands behind it for its value. */
+  public boolean wantsValue(String word) {
+    FlagSpec spec = word.startsWith("--") ? specs.get(word.substring(2)) : null;
+    return spec != null && !spec.isSwitch();
   }
 
   /** Every flag's name. */

@@ -319,6 +319,7 @@ public final class Pretraining {
         return new Outcome(trainer.state(), end, null, trainer.status(end));
       }
     }
+    writeFlags(config, task.arguments(config));
     try (RunRecorder recorder =
             new RunRecorder(
                 config,
@@ -348,6 +349,19 @@ public final class Pretraining {
       Trainer.End end = trainer.train();
       recorder.end(trainer.state(), end.word());
       return new Outcome(trainer.state(), end, recorder.lastValidation(), trainer.status(end));
+    }
+  }
+
+  /** A run without the file of its flags is a run all the same. */
+  private static void writeFlags(RunConfig config, Map<String, Object> arguments) {
+    Path directory = RunRecorder.metricsDirectory(config);
+    if (directory == null) {
+      return;
+    }
+    try {
+      RunFlags.write(directory, arguments);
+    } catch (IOException e) {
+      LOG.warn("{} could not be written: {}", directory.resolve(RunFlags.FILE), e.getMessage());
     }
   }
 

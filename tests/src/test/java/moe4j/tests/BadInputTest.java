@@ -190,7 +190,7 @@ public class BadInputTest {
       {"pretrain-gpt", "is required"},
       {"bench", "comm, gpt or txl"},
       {"bench gpt", "is required"},
-      {"data", "what stands behind it is enwik8"},
+      {"data", "the word after it is enwik8"},
       {"data enwik9 --out x", "enwik8, not 'enwik9'"},
       {"data enwik8", "--out is required"},
       {"data enwik8 --out x --file /nowhere/y", "--file /nowhere/y: there is no such file"},

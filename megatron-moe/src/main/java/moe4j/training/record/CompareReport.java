@@ -9,6 +9,7 @@ import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.function.Consumer;
 import javax.imageio.ImageIO;
 
 /**
@@ -48,6 +49,32 @@ public final class CompareReport {
       histories.add(history);
     }
     return new CompareReport(histories);
+  }
+
+  /**
+   * The same, without those that have nothing to compare: {@code runs/*} names other directories,
+   * too, and runs that have only begun.
+   *
+   * @param leftOut told, a sentence each, which and why
+   * @throws IOException as {@link #of(List)}, where none of them has
+   */
+  public static CompareReport of(List<Path> directories, Consumer<String> leftOut)
+      throws IOException {
+    List<Path> recorded = new ArrayList<>();
+    List<String> others = new ArrayList<>();
+    for (Path directory : directories) {
+      try {
+        of(List.of(directory));
+        recorded.add(directory);
+      } catch (IOException e) {
+        others.add("%s is left out: %s".formatted(directory, e.getMessage()));
+      }
+    }
+    if (recorded.isEmpty()) {
+      return of(directories);
+    }
+    others.forEach(leftOut);
+    return of(recorded);
   }
 
   /** The runs that are compared. */

@@ -39,7 +39,8 @@ public final class CompareCommand implements Command {
 
   @Override
   public int run(Flags.Parsed parsed) throws IOException {
-    CompareReport report = CompareReport.of(
+    CompareReport report =
+        CompareReport.of(
             parsed.positional().stream().map(Path::of).toList(),
             sentence -> System.err.println("moe4j compare: " + sentence));
     Options options = parsed.get(Options.class);

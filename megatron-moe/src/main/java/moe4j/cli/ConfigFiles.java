@@ -73,7 +73,9 @@ final class ConfigFiles {
     return ConfigYaml.words("--config " + name, read("--config " + name, name));
   }
 
-  /** Words between spaces, in quotes where they hold some; a line that begins with # is a comment. */
+  /**
+   * Words between spaces, in quotes where they hold some; a line that begins with # is a comment.
+   */
   private static List<String> words(String name) throws IOException {
     List<String> words = new ArrayList<>();
     for (String line : read("@" + name, name).lines().map(String::strip).toList()) {

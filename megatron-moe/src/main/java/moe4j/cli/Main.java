@@ -84,8 +84,7 @@ public final class Main {
             .toList();
     if (command == null && !seconds.isEmpty()) {
       String typed = args.length == 1 || args[1].startsWith("-") ? "" : ", not '" + args[1] + "'";
-      err.printf(
-          "moe4j %s: the word after it is %s%s%n", args[0], alternatives(seconds), typed);
+      err.printf("moe4j %s: the word after it is %s%s%n", args[0], alternatives(seconds), typed);
       return 2;
     }
     if (command == null) {

@@ -101,8 +101,7 @@ public final class ConfigYaml {
   }
 
   private static IllegalArgumentException refusal(String name, Node node, String why) {
-    return new IllegalArgumentException(
-        "%s%s: %s".formatted(name, line(node.getStartMark()), why));
+    return new IllegalArgumentException("%s%s: %s".formatted(name, line(node.getStartMark()), why));
   }
 
   private static String line(Optional<Mark> mark) {

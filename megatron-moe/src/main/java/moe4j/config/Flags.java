@@ -254,7 +254,7 @@ public final class Flags {
     }
   }
 
-  /** Whether {@code --help} is typed: as a flag of ours, not as a word behind {@code --}. */
+  /** Whether help is asked for, by {@code --help} or {@code -h}; a word behind {@code --} is not. */
   public boolean askForHelp(String... args) {
     return Arrays.stream(marked(args))
         .takeWhile(arg -> !arg.equals("--"))

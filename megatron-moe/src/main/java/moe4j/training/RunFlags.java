@@ -42,6 +42,9 @@ final class RunFlags {
     if (flags.get("load") != null && flags.get("load").equals(flags.get("save"))) {
       flags.remove("load");
     }
+    if (flags.get("restart_dir") == null) {
+      flags.remove("restart");
+    }
     return ConfigYaml.text(
         List.of(
             "Every flag of this run. --config with this file repeats it; what is typed behind wins,",

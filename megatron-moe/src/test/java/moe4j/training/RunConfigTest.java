@@ -9,6 +9,7 @@ import java.util.Collections;
 import java.util.List;
 import java.util.Map;
 import java.util.Random;
+import moe4j.config.ConfigYaml;
 import moe4j.config.Flags;
 import moe4j.config.Refusals;
 import moe4j.moe.MoeConfig;
@@ -46,6 +47,9 @@ public class RunConfigTest {
       parts.forEach(part -> line.addAll(Flags.commandLine(part)));
       assertEquals(RunConfig.parse(line.toArray(String[]::new)), run, line.toString());
       assertEquals(RunConfig.parse(run.commandLine().toArray(String[]::new)), run);
+      String yaml = ConfigYaml.text(List.of("a comment"), run.arguments());
+      List<String> words = ConfigYaml.words("config.yaml", yaml);
+      assertEquals(RunConfig.parse(words.toArray(String[]::new)), run, yaml);
     }
   }
 

@@ -115,8 +115,7 @@ public final class CheckCommand implements Command {
     out.flush();
   }
 
-  private static String answer(List<Command> commands, String line, int number)
-      throws JsonProcessingException {
+  private static String answer(List<Command> commands, String line, int number) throws IOException {
     JsonNode asked;
     try {
       asked = JSON.readTree(line);

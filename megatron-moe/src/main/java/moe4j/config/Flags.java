@@ -254,7 +254,9 @@ public final class Flags {
     }
   }
 
-  /** Whether help is asked for, by {@code --help} or {@code -h}; a word behind {@code --} is not. */
+  /**
+   * Whether help is asked for, by {@code --help} or {@code -h}; a word behind {@code --} is not.
+   */
   public boolean askForHelp(String... args) {
     return Arrays.stream(marked(args))
         .takeWhile(arg -> !arg.equals("--"))

@@ -234,7 +234,8 @@ public class CommandTest {
     }
     // Every command but those in front of another takes --config, which is no record's.
     int files = command.flags().takesCommand() ? 0 : 1;
-    assertEquals(help.out().lines().filter(l -> l.startsWith("  --")).count(), flags.size() + files);
+    assertEquals(
+        help.out().lines().filter(l -> l.startsWith("  --")).count(), flags.size() + files);
     assertTrue(Cli.run("--help").out().contains("\n  " + name + " "));
   }
 

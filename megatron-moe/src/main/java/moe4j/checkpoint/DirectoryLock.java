@@ -263,7 +263,6 @@ public final class DirectoryLock implements AutoCloseable {
         return;
       } catch (IOException e) {
         // A full disk or a server that is away: the next beat may get through.
-        continue;
       }
     }
   }

@@ -36,7 +36,8 @@ public class DirectoryLockTest {
 
     public static void main(String[] args) throws Exception {
       try (DirectoryLock lock =
-          DirectoryLock.take(Path.of(args[0]), "--save", "", Times.USUAL, System.out::println)) {
+          DirectoryLock.take(
+              Path.of(args[0]), "--save", "", Times.USUAL, said -> System.out.println(said))) {
         System.out.println("held " + lock.before().isPresent());
         System.in.read();
       }

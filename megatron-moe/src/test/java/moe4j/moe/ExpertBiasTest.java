@@ -56,7 +56,7 @@ public class ExpertBiasTest {
       asked[(int) e]++;
     }
     for (int e = 0; e < load.length; e++) {
-      load[e] += Math.min(asked[e], most);
+      load[e] += Math.min(asked[e], (double) most);
     }
   }
 

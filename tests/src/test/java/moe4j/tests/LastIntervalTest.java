@@ -108,7 +108,7 @@ public class LastIntervalTest {
       for (JsonNode tokens : loads.get(i).get("layers").get(0).get("tokens")) {
         rows += tokens.asLong();
       }
-      assertEquals(rows, (steps[i][1] - steps[i][0] + 1) * 4 * 16 * 2L, "interval " + i);
+      assertEquals(rows, (steps[i][1] - steps[i][0] + 1) * 128L, "interval " + i);
     }
   }
 }

@@ -15,7 +15,7 @@ import org.testng.annotations.Test;
 
 /** Where the files go, and what lies there already. */
 public class OutputPrefixTest {
-  private static PreprocessConfig config(Workspace space, Path input, Path prefix, boolean over) {
+  private static PreprocessConfig config(Path input, Path prefix, boolean over) {
     return new PreprocessConfig(
         List.of(input), TextDocuments.FILE, List.of("text"), true, 1, prefix, 1000, over);
   }
@@ -24,12 +24,12 @@ public class OutputPrefixTest {
   public void whatIsThereStaysUnlessAskedFor() throws Exception {
     try (Workspace space = new Workspace()) {
       Path input = space.write("a.txt", "old");
-      Workspace.run(config(space, input, space.prefix(), false));
+      Workspace.run(config(input, space.prefix(), false));
       space.write("a.txt", "new");
       String message =
           expectThrows(
                   IllegalArgumentException.class,
-                  () -> Workspace.run(config(space, input, space.prefix(), false)))
+                  () -> Workspace.run(config(input, space.prefix(), false)))
               .getMessage();
       assertTrue(
           message.startsWith(
@@ -44,10 +44,9 @@ public class OutputPrefixTest {
       assertEquals(space.texts("text"), List.of("old$"));
       // The old one stays where the new one fails.
       Path bad = space.write("b.txt", new byte[] {'a', (byte) 0xe9});
-      expectThrows(
-          IOException.class, () -> Workspace.run(config(space, bad, space.prefix(), true)));
+      expectThrows(IOException.class, () -> Workspace.run(config(bad, space.prefix(), true)));
       assertEquals(space.texts("text"), List.of("old$"));
-      Workspace.run(config(space, input, space.prefix(), true));
+      Workspace.run(config(input, space.prefix(), true));
       assertEquals(space.texts("text"), List.of("new$"));
       assertEquals(space.outputs(), List.of("data_text_document.bin", "data_text_document.idx"));
     }
@@ -60,8 +59,7 @@ public class OutputPrefixTest {
       Path there = Files.createDirectories(space.root.resolve("there"));
       for (Path directory : List.of(there, there.resolve("."), there.resolve(".."), Path.of("."))) {
         assertEquals(
-            expectThrows(
-                    IllegalArgumentException.class, () -> config(space, input, directory, true))
+            expectThrows(IllegalArgumentException.class, () -> config(input, directory, true))
                 .getMessage(),
             ("--output-prefix %s is a directory, but files are to begin with it: give a name in it,"
                     + " such as %s")
@@ -74,7 +72,7 @@ public class OutputPrefixTest {
       assertTrue(
           expectThrows(
                   IllegalArgumentException.class,
-                  () -> config(space, input, PreprocessConfig.outputPrefix(""), true))
+                  () -> config(input, PreprocessConfig.outputPrefix(""), true))
               .getMessage()
               .startsWith("--output-prefix '' is a directory"));
       assertEquals(PreprocessConfig.outputPrefix("o/c"), Path.of("o", "c"));
@@ -89,8 +87,7 @@ public class OutputPrefixTest {
       Files.createDirectories(left.getParent());
       Files.write(left, new byte[100]);
       List<String> notes = new ArrayList<>();
-      Preprocessor.run(
-          config(space, input, space.prefix(), false), Workspace.bytes(), new Noting(notes));
+      Preprocessor.run(config(input, space.prefix(), false), Workspace.bytes(), new Noting(notes));
       assertEquals(notes.size(), 1);
       assertTrue(notes.get(0).startsWith(left + " (100 bytes, of "), notes.get(0));
       assertEquals(space.texts("text"), List.of("text$"));
@@ -106,8 +103,7 @@ public class OutputPrefixTest {
       try (IndexedDatasetWriter first = IndexedDatasetWriter.create(prefix, DType.U16)) {
         assertEquals(
             expectThrows(
-                    IOException.class,
-                    () -> Workspace.run(config(space, input, space.prefix(), true)))
+                    IOException.class, () -> Workspace.run(config(input, space.prefix(), true)))
                 .getMessage(),
             "--output-prefix: %s.bin and .idx cannot be written: another process is writing it now (it holds the lock on %s.bin.part)"
                 .formatted(prefix, prefix));

@@ -134,7 +134,7 @@ public class TensorBoardWriterTest {
     try (TensorBoardWriter writer = TensorBoardWriter.create(directory)) {
       for (int step = 1; step <= 50; step++) {
         writer.train(MadeUpRun.iteration(step, 50, 8, random));
-        writer.expertLoad(step, 16 * step, MadeUpRun.load(step, 4, 8, random));
+        writer.expertLoad(step, 16L * step, MadeUpRun.load(step, 4, 8, random));
       }
       writer.validation(
           new ValidationRecord(50, 800, ValidationRecord.Set.TEST, Map.of("lm loss", 1.5)));

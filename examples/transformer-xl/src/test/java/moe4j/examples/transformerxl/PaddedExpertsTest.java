@@ -8,18 +8,18 @@ import java.util.List;
 import java.util.Map;
 import java.util.Random;
 import moe4j.config.Flags;
-import moe4j.config.Refusals;
 import moe4j.data.stream.SegmentDataset;
 import moe4j.kernels.StepRandom;
 import moe4j.kernels.Tensors;
 import moe4j.moe.MoeConfig;
 import moe4j.testing.Seeds;
 import moe4j.transformer.Batch;
-import moe4j.transformer.Models;
+import moe4j.transformer.Parameter;
 import moe4j.transformer.ParameterSet;
 import moe4j.transformer.Pass;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Device;
+import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 import org.testng.annotations.DataProvider;
@@ -42,7 +42,24 @@ public class PaddedExpertsTest {
   private static TransformerXlConfig config(String lengths) {
     String shape =
         "--n-layer 2 --d-model 16 --n-head 2 --d-head 8 --d-inner 24 --dropout 0 --init-std 0.3 ";
-    return Flags.parse(TransformerXlConfig.class, Refusals.words(shape + lengths));
+    return Flags.parse(TransformerXlConfig.class, (shape + lengths).strip().split(" "));
+  }
+
+  /** Gives every parameter values that have an effect: norms around 1, biases around 0. */
+  private static void randomise(ParameterSet parameters) {
+    Random random = new Random(Seeds.seed());
+    try (PointerScope scope = new PointerScope();
+        NoGradGuard guard = new NoGradGuard()) {
+      for (Parameter parameter : parameters.all()) {
+        Tensor t = parameter.tensor();
+        float[] values = Seeds.normals(random, Math.toIntExact(t.numel()));
+        float mean = parameter.name().endsWith("norm.weight") ? 1 : 0;
+        for (int i = 0; i < values.length; i++) {
+          values[i] = mean + 0.3f * values[i];
+        }
+        t.copy_(Tensors.of(values, t.shape()));
+      }
+    }
   }
 
   /** The n-th segment of all columns. */
@@ -51,8 +68,9 @@ public class PaddedExpertsTest {
     TransformerXlConfig config = config(lengths);
     MoeConfig moe =
         MoeConfig.parse(
-            Refusals.words(
-                "--num-experts 4 --moe-ffn-hidden-size 12 --add-expert-bias " + gate.strip()));
+            ("--num-experts 4 --moe-ffn-hidden-size 12 --add-expert-bias " + gate)
+                .strip()
+                .split(" "));
     TransformerXlConfig.Lengths l = config.lengths();
     SegmentDataset data = new SegmentDataset("a", stream, columns, l.target(), l.extended(), 1);
     try (ParameterSet parameters =
@@ -60,7 +78,7 @@ public class PaddedExpertsTest {
         PointerScope scope = new PointerScope()) {
       TransformerXl model =
           TransformerXl.create(config, SYMBOLS, columns, FeedForwards.of(config, moe), parameters);
-      Models.randomise(parameters, new Random(Seeds.seed()), 0.3);
+      randomise(parameters);
       for (int n = 0; n < segment; n++) {
         model.loss(Segments.batch(data, n), Pass.evaluation());
       }
@@ -82,8 +100,8 @@ public class PaddedExpertsTest {
   }
 
   /**
-   * Columns that begin with different symbols: what is equal in two of them would be computed alike,
-   * and which of the two an expert keeps be up to rounding.
+   * Columns that begin with different symbols: what is equal in two of them would be computed
+   * alike, and which of the two an expert keeps be up to rounding.
    */
   private byte[] stream(int columns, int length) {
     byte[] stream = new byte[columns * length];

@@ -193,6 +193,11 @@ txl() {
     [extended]="--ext-len 16 --mem-len 32" [none]="--mem-len 0"
     [clusters]="--adaptive --cutoffs 20 40 --div-val 2" [odd]="--d-head 40 --n-head 3"
     [experts]="$few --dropout 0.1"
+    [padded]="$few --ext-len 16 --mem-len 32"
+    [capacity]="--num-experts 8 --moe-router-topk 2 --moe-ffn-hidden-size 128 --ext-len 16 --mem-len 32
+      --moe-router-load-balancing-type aux_loss global_aux_loss --moe-aux-loss-coeff 1e-2 1e-2
+      --moe-expert-capacity-factor 1.25 --moe-router-score-function sigmoid --moe-router-enable-expert-bias
+      --moe-z-loss-coeff 1e-3"
   )
   trainxl() { local name=$1; shift; run "$name" pretrain-txl "$@" --work-dir "$out/$name"; }
   at_most() { while [ "$(jobs -rp | wc -l)" -ge "$1" ]; do wait -n; done; }

@@ -78,13 +78,15 @@ public record DataPaths(
     if (dataArgsPath != null) {
       return shared(DATA_ARGS_PATH, words(read(DATA_ARGS_PATH, dataArgsPath)));
     }
+    if (mockData) {
+      // As with Megatron, its shares are equal whatever --split says.
+      return new DataSource.Mock();
+    }
     if (split != null) {
       throw new IllegalArgumentException(
           "--split shares one corpus out, but %s leaves nothing to share".formatted(ways.get(0)));
     }
-    return mockData
-        ? new DataSource.Mock()
-        : perPart(perSplitDataArgsPath == null ? parts : readPerSplit());
+    return perPart(perSplitDataArgsPath == null ? parts : readPerSplit());
   }
 
   private DataSource shared(String flag, List<String> list) {

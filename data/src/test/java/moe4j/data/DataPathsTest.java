@@ -28,6 +28,9 @@ public class DataPathsTest {
         new DataPaths(null, null, null, null, null, null, true, null).source(),
         new DataSource.Mock());
     assertEquals(
+        new DataPaths(null, null, null, null, null, null, true, "99,1,0").source(),
+        new DataSource.Mock());
+    assertEquals(
         new DataPaths(
                 null, null, List.of("1", "a", "2", "b"), List.of("c"), null, null, false, null)
             .source(),

@@ -41,4 +41,10 @@ public @interface Flag {
    * Megatron's that say how something is computed, not what.
    */
   boolean tolerated() default false;
+
+  /**
+   * The switch of the same command beside which this flag is taken, has no effect and is told so,
+   * as Megatron has it.
+   */
+  String idleBeside() default "";
 }

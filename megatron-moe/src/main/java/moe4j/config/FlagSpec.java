@@ -67,6 +67,9 @@ record FlagSpec(String name, RecordComponent component, Flag flag) {
     if (!flag.needs().isEmpty()) {
       notes.add((flag.tolerated() ? "no effect without --" : "needs --") + flag.needs());
     }
+    if (!flag.idleBeside().isEmpty()) {
+      notes.add("no effect beside --" + flag.idleBeside());
+    }
     return flag.help() + (notes.isEmpty() ? "" : " (" + String.join("; ", notes) + ")");
   }
 
@@ -82,9 +85,23 @@ record FlagSpec(String name, RecordComponent component, Flag flag) {
     }
   }
 
-  /** Whether a value that is not the default wants the flag it needs. */
+  /** Whether a flag that would have no effect is taken all the same, and told. */
+  boolean isTolerated() {
+    return flag.tolerated() || !flag.idleBeside().isEmpty();
+  }
+
+  /**
+   * Whether a value that is not the default has no effect for what stands, or is not, beside it.
+   */
   boolean isWithoutEffect(Map<String, Object> values) {
-    if (flag.needs().isEmpty() || Objects.equals(values.get(name), parse(null))) {
+    boolean depends = !flag.needs().isEmpty() || !flag.idleBeside().isEmpty();
+    if (!depends || Objects.equals(values.get(name), parse(null))) {
+      return false;
+    }
+    if (!flag.idleBeside().isEmpty() && Boolean.TRUE.equals(values.get(flag.idleBeside()))) {
+      return true;
+    }
+    if (flag.needs().isEmpty()) {
       return false;
     }
     String[] needed = flag.needs().split(" ", 2);

@@ -40,12 +40,18 @@ public final class Flags {
       }
     }
     for (FlagSpec spec : specs.values()) {
-      String needed = spec.flag().needs().replaceFirst(" .*", "");
-      if (!needed.isEmpty() && !specs.containsKey(needed)) {
-        throw new IllegalStateException(
-            "--%s needs --%s, which is none".formatted(spec.name(), needed));
+      for (String other : List.of(needed(spec), spec.flag().idleBeside())) {
+        if (!other.isEmpty() && !specs.containsKey(other)) {
+          throw new IllegalStateException(
+              "--%s depends on --%s, which is none".formatted(spec.name(), other));
+        }
       }
     }
+  }
+
+  /** The flag's name that a flag needs; empty for none. */
+  private static String needed(FlagSpec spec) {
+    return spec.flag().needs().replaceFirst(" .*", "");
   }
 
   /** The flags of some records together; no name may stand in two of them. */
@@ -231,11 +237,12 @@ public final class Flags {
       Set<String> faulty,
       List<String> withoutEffect,
       Faults faults) {
-    String needed = spec.flag().needs().replaceFirst(" .*", "");
-    if (faulty.contains(spec.name()) || faulty.contains(needed)) {
+    if (faulty.contains(spec.name())
+        || faulty.contains(needed(spec))
+        || faulty.contains(spec.flag().idleBeside())) {
       return;
     }
-    if (!spec.flag().tolerated()) {
+    if (!spec.isTolerated()) {
       faults.none(() -> spec.refuseWithoutEffect(values));
     } else if (spec.isWithoutEffect(values)) {
       Object value = values.get(spec.name());
@@ -247,7 +254,10 @@ public final class Flags {
   private static void refuseAlone(
       String name, String other, Map<String, Object> values, Faults faults) {
     String[] flag = other.split("=", 2);
-    if (values.containsKey(flag[0]) && !flag[1].equals(String.valueOf(values.get(flag[0])))) {
+    if (flag[1].equals("false") && Boolean.TRUE.equals(values.get(flag[0]))) {
+      faults.add("--%s and --%s exclude each other".formatted(name, flag[0]));
+    } else if (values.containsKey(flag[0])
+        && !flag[1].equals(String.valueOf(values.get(flag[0])))) {
       faults.add(
           "--%s has its place beside --%s %s alone, not %s"
               .formatted(name, flag[0], flag[1], values.get(flag[0])));

@@ -20,7 +20,8 @@ import java.util.function.Predicate;
  * refused, {@code + REASON} for flags that are taken without effect, {@code ~ WORDS} for other
  * names of a flag of ours. Behind a name stands {@code =A|B} where these values alone are taken,
  * {@code =*} where any value is, {@code =*...} where several are, and {@code ?FLAG=VALUE} where it
- * is taken beside that flag alone.
+ * is taken beside that flag with that value alone, which is {@code false} for a switch that is not
+ * there.
  */
 final class MegatronFlags {
   private static final String TABLE = "megatron-flags.txt";

@@ -136,7 +136,10 @@ final class TypedLine {
           case VALUE -> 1;
           case LIST -> behind.size();
         };
-    if (!row.words().isEmpty()) {
+    if (!row.words().isEmpty() && !specs.containsKey(row.words().get(0).substring(2))) {
+      faults.add("--%s: this command has no %s".formatted(name, row.words().get(0)));
+      return;
+    } else if (!row.words().isEmpty()) {
       words.addAll(row.words());
     } else {
       idle.add(String.join(" ", append(flag, behind.subList(0, own))));

@@ -6,7 +6,11 @@ import moe4j.config.Flag;
 public record CheckpointConfig(
     @Flag(help = "directory to save checkpoints to") String save,
     @Flag(help = "directory to load the latest checkpoint from") String load,
-    @Flag(help = "steps between checkpoints", otherwise = "at the end only", needs = "save")
+    @Flag(
+            help = "steps between checkpoints",
+            otherwise = "at the end only",
+            needs = "save",
+            tolerated = true)
         Integer saveInterval,
     @Flag(help = "keep so many checkpoints; -1 for all", value = "-1", needs = "save")
         int mostRecentK,
@@ -33,6 +37,11 @@ public record CheckpointConfig(
                 "go on with other data than the checkpoint's, another --split, --seq-length or"
                     + " --seed, at the place that it had in its own")
         boolean overrideData,
+    @Flag(
+            help =
+                "go on with the learning rate's schedule and the weight decay of the checkpoint's"
+                    + " run, whatever the flags say of them")
+        boolean useCheckpointOptParamScheduler,
     @Flag(
             help =
                 "start anew where --save holds another run, which is moved into SAVE/old-DATE and"

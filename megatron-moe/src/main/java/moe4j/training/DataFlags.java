@@ -12,11 +12,15 @@ public record DataFlags(
     @Flag(help = "the same, for testing only") List<String> testDataPath,
     @Flag(help = "file that holds what --data-path would") String dataArgsPath,
     @Flag(help = "JSON file with the lists train, valid and test") String perSplitDataArgsPath,
-    @Flag(help = "shares of training, validation and test documents", otherwise = "969,30,1")
+    @Flag(
+            help = "shares of training, validation and test documents",
+            otherwise = "969,30,1",
+            idleBeside = "mock-data")
         String split,
     @Flag(help = "directory for index files", otherwise = "cache beside the data")
         String dataCachePath,
-    @Flag(help = "made-up data") boolean mockData,
+    @Flag(help = "made-up data, a third for each of training, validation and test")
+        boolean mockData,
     @Flag(help = "tokenizer, by Megatron's names") String tokenizerType,
     @Flag(help = "file or directory of the tokenizer") String tokenizerModel,
     @Flag(help = "GPT-2's vocab.json") String vocabFile,

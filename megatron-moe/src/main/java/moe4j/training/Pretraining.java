@@ -228,15 +228,16 @@ public final class Pretraining {
         ParameterSet parameters =
             new ParameterSet(config.training().seed(), dtype, device.device(), groups)) {
       TrainState from = resumption.from();
+      RunConfig used = resumption.config();
       Trainer.Datasets datasets = datasets(world, task, from);
       LanguageModel model = task.model(padded, parameters);
       lines.model(parameters).forEach(LOG::info);
       int microBatches = config.training().microBatches() / layout.data();
       try (AdamW optimizer =
-          new AdamW(parameters, config.optimizer(), microBatches, config.parallel())) {
+          new AdamW(parameters, used.optimizer(), microBatches, used.parallel())) {
         resumption.load(parameters, optimizer, LOG::info);
         return train(
-            world, config, task, model, optimizer, datasets, from, padded, save, signal, watcher);
+            world, used, task, model, optimizer, datasets, from, padded, save, signal, watcher);
       }
     }
   }

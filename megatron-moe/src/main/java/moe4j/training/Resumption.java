@@ -23,8 +23,11 @@ final class Resumption implements AutoCloseable {
   private final Checkpoint checkpoint;
   private final boolean weightsOnly;
   private final TrainState from;
+  private final RunConfig config;
 
-  private Resumption(Checkpoint checkpoint, boolean weightsOnly, TrainState from) {
+  private Resumption(
+      Checkpoint checkpoint, boolean weightsOnly, TrainState from, RunConfig config) {
+    this.config = config;
     this.checkpoint = checkpoint;
     this.weightsOnly = weightsOnly;
     this.from = from;
@@ -52,7 +55,7 @@ final class Resumption implements AutoCloseable {
       throws IOException {
     CheckpointConfig flags = config.checkpoint();
     if (directory == null) {
-      return new Resumption(null, false, TrainState.start());
+      return start(config, say);
     }
     boolean weightsOnly = !again && (flags.finetune() || flags.noLoadOptim());
     Set<Section> sections = weightsOnly ? EnumSet.of(Section.MODEL) : EnumSet.allOf(Section.class);
@@ -64,24 +67,38 @@ final class Resumption implements AutoCloseable {
       }
       say.accept(
           "WARNING: --load %s holds no checkpoint: starting from nothing".formatted(directory));
-      return new Resumption(null, false, TrainState.start());
+      return start(config, say);
     }
     Checkpoint checkpoint = found.get();
     try {
       RunCheckpoints.check(checkpoint, config);
       boolean anew = !again && flags.finetune();
-      TrainState from = anew ? TrainState.start() : RunCheckpoints.stateOf(checkpoint);
-      if (!anew) {
-        goOn(checkpoint, config, from, task, say);
+      if (anew) {
+        tellOwnSchedule(config, say);
+        return new Resumption(checkpoint, weightsOnly, TrainState.start(), config);
       }
-      return new Resumption(checkpoint, weightsOnly, from);
+      TrainState from = RunCheckpoints.stateOf(checkpoint);
+      return new Resumption(
+          checkpoint, weightsOnly, from, goOn(checkpoint, config, from, task, say));
     } catch (IOException | RuntimeException e) {
       checkpoint.close();
       throw e;
     }
   }
 
-  private static void goOn(
+  private static Resumption start(RunConfig config, Consumer<String> say) {
+    tellOwnSchedule(config, say);
+    return new Resumption(null, false, TrainState.start(), config);
+  }
+
+  private static void tellOwnSchedule(RunConfig config, Consumer<String> say) {
+    if (config.checkpoint().useCheckpointOptParamScheduler()) {
+      say.accept(CheckpointSchedule.nothingToTake());
+    }
+  }
+
+  /** Compares the checkpoint's run with this one, which it gives as it goes on. */
+  private static RunConfig goOn(
       Checkpoint checkpoint,
       RunConfig config,
       TrainState from,
@@ -98,13 +115,28 @@ final class Resumption implements AutoCloseable {
               .formatted(checkpoint.directory(), elsewhere.get(0)));
     }
     var saved = checkpoint.info().configuration();
+    boolean schedule = config.checkpoint().useCheckpointOptParamScheduler();
+    RunConfig used = schedule ? CheckpointSchedule.into(config, saved) : config;
+    if (schedule) {
+      say.accept(CheckpointSchedule.told(config, used));
+    }
     List<String> lines =
-        Differences.of(saved, RunConfig.defaultsLike(config), config.toJson(), task::flag);
+        Differences.of(
+            schedule ? CheckpointSchedule.asUsed(saved, used) : saved,
+            RunConfig.defaultsLike(config),
+            used.toJson(),
+            task::flag);
     lines.forEach(say);
     elsewhere.forEach(line -> say.accept("--override-data: the checkpoint %s".formatted(line)));
     if (elsewhere.isEmpty() && !lines.isEmpty()) {
       task.reordered(RunConfig.trainingOf(saved), from).forEach(say);
     }
+    return used;
+  }
+
+  /** The run's flags, in which what it takes over from the checkpoint's run stands. */
+  RunConfig config() {
+    return config;
   }
 
   /** Where the run stands. */

@@ -126,6 +126,11 @@ public record RunConfig(
     return new RunConfig(model, moe, optimizer, other, data, checkpoint, logging, parallel, own);
   }
 
+  /** The same run, with another optimizer and schedule. */
+  RunConfig withOptimizer(OptimizerConfig other) {
+    return new RunConfig(model, moe, other, training, data, checkpoint, logging, parallel, own);
+  }
+
   private static LearningRate schedule(OptimizerConfig optimizer, TrainingConfig training) {
     return new LearningRate(
         optimizer, training.globalBatchSize(), training.trainIters(), training.trainSamples());
@@ -176,6 +181,11 @@ public record RunConfig(
   /** The experts out of a checkpoint's configuration. */
   public static MoeConfig moeOf(JsonNode configuration) {
     return part(configuration, "moe", MoeConfig.class);
+  }
+
+  /** The optimizer and its schedule, out of a checkpoint's configuration. */
+  static OptimizerConfig optimizerOf(JsonNode configuration) {
+    return part(configuration, "optimizer", OptimizerConfig.class);
   }
 
   /** How long and in what pieces was trained, out of a checkpoint's configuration. */

@@ -132,6 +132,9 @@ public class MegatronLineTest {
       {"--empty-unused-memory-level 2"},
       {"--moe-shared-expert-overlap"},
       {"--high-priority-stream-groups a b"},
+      {"--split 99,1,0"},
+      {"--save-interval 50"},
+      {"--override-opt_param-scheduler"},
     };
   }
 

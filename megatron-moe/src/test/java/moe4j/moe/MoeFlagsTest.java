@@ -198,7 +198,7 @@ public class MoeFlagsTest {
       },
       {
         "--balance-strategy java.lang.Integer",
-        "--balance-strategy java.lang.Integer: the class has no public constructor without arguments, or that fails"
+        "--balance-strategy java.lang.Integer is a class that does not implement moe4j.moe.Gate$Factory"
       },
     };
   }

@@ -13,13 +13,13 @@ public class CheckpointConfigTest {
     assertEquals(
         Flags.parse(CheckpointConfig.class),
         new CheckpointConfig(
-            null, null, null, -1, false, false, false, false, false, false, false, false));
+            null, null, null, -1, false, false, false, false, false, false, false, false, false));
     assertEquals(
         Flags.parse(
             CheckpointConfig.class,
             Refusals.words("--save a --save-interval 5 --most-recent-k -1 --load b --finetune")),
         new CheckpointConfig(
-            "a", "b", 5, -1, false, false, false, true, false, false, false, false));
+            "a", "b", 5, -1, false, false, false, true, false, false, false, false, false));
   }
 
   @DataProvider
@@ -31,7 +31,6 @@ public class CheckpointConfigTest {
         "--override-data goes on from a checkpoint with other data: --load, or --auto-resume, says"
             + " from which"
       },
-      {"--save-interval 5", "--save-interval needs --save"},
       {"--most-recent-k 0", "--most-recent-k 0 is neither -1 nor positive"},
       {"--most-recent-k -2", "--most-recent-k -2 is neither -1 nor positive"},
       {"--most-recent-k 2", "--most-recent-k needs --save"},

@@ -233,6 +233,7 @@ final class RandomRuns {
         load != null && flip(),
         save != null && !overwrite && flip(),
         load != null && flip(),
+        flip(),
         overwrite);
   }
 

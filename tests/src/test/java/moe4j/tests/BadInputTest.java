@@ -91,7 +91,6 @@ public class BadInputTest {
       {"--rotary-percent 0.5", "--rotary-percent needs --position-embedding-type rope"},
       {"--moe-router-load-balancing-type sinkhorn", "sinkhorn", "aux_loss"},
       {"--finetune", "--finetune needs --load"},
-      {"--save-interval 2", "--save-interval needs --save"},
       {"--tokenizer-type WordTokenizer", "--tokenizer-type WordTokenizer is unknown"},
       {"--tokenizer-type SentencePieceTokenizer", "SentencePieceTokenizer"},
       {"--tokenizer-type HuggingFaceTokenizer", "--tokenizer-model"},

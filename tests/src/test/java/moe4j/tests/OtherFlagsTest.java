@@ -135,6 +135,36 @@ public class OtherFlagsTest {
     assertEquals(none.status(), 0, none.err());
   }
 
+  /** Megatron's flag: the run goes on as if nothing of its schedule had been typed. */
+  @Test
+  public void theCheckpointsScheduleIsTakenWhereAskedFor() throws IOException {
+    Path same = workspace.path("same-schedule");
+    Path other = workspace.path("other-schedule");
+    goOn("--save", same).ok();
+    String flags = " --lr 3e-2 --lr-decay-style cosine --lr-decay-iters 20 --weight-decay 0.3";
+    String asked = "--use-checkpoint-opt_param-scheduler";
+    Cli.Result result = goOn(asked + flags + " --exit-interval 6 --save", other).ok();
+    assertEquals(told(result), List.of());
+    assertTrue(
+        result
+            .out()
+            .contains(
+                "--use-checkpoint-opt-param-scheduler: the checkpoint's schedule goes on: --lr 0.01"
+                    + " instead of 0.03, --lr-decay-style linear instead of cosine,"
+                    + " --lr-decay-iters 100 instead of 20, --weight-decay 0.01 instead of 0.3"),
+        result.out());
+    // What is saved is what was used: the second run's flags are nobody's schedule.
+    Cli.run(Cli.with(Cli.with(base, "--load", other), asked + " --lr 9 --save", other)).ok();
+    for (String key : List.of("learning rate", "lm loss")) {
+      assertEquals(RunRecord.of(other).texts(key), RunRecord.of(same).texts(key));
+    }
+    assertTrue(
+        goOn(asked + " --finetune")
+            .ok()
+            .out()
+            .contains("this run goes on from no checkpoint, and has the schedule of its own"));
+  }
+
   /** Some steps more are the rest of the same order; many more are epochs in another. */
   @Test
   public void anotherOrderIsTold() {

@@ -11,6 +11,7 @@ once. Only flags are judged: paths are made up, and nothing is trained. Needs Py
 import argparse
 import collections
 import json
+import math
 import pathlib
 import re
 import subprocess
@@ -21,21 +22,31 @@ MODELS = ("gpt", "moe", "mixtral")
 TESTS = "tests/functional_tests/test_cases"
 
 
-def ranks(name, recipes):
-    """Processes of a test: nodes x gpus of the recipe that lists it, 8 where none does."""
-    return recipes.get(name, 8)
+def ranks(name, recipes, line):
+    """Processes of a test: those of the recipe that lists it, or 8, or as many as its sizes need."""
+
+    def size(flag, otherwise=1):
+        return int(line[line.index(flag) + 1]) if flag in line else otherwise
+
+    tensor = size("--tensor-model-parallel-size")
+    dense = tensor * size("--context-parallel-size")
+    experts = size("--expert-model-parallel-size") * size("--expert-tensor-parallel-size", tensor)
+    needed = size("--pipeline-model-parallel-size") * math.lcm(dense, experts)
+    return recipes.get(name, math.lcm(8, needed))
 
 
 def read_recipes(root):
+    """Nodes x gpus by test; those for H100 count before those for GB200, which list others too."""
     found = {}
-    for path in sorted((root / "tests/test_utils/recipes/h100").glob("*.yaml")):
-        recipe = yaml.safe_load(path.read_text())
-        spec = recipe.get("spec", {})
-        size = spec.get("nodes", 1) * spec.get("gpus", 8)
-        for product in recipe.get("products", []):
-            cases = product.get("test_case", [])
-            for case in [cases] if isinstance(cases, str) else cases:
-                found[case] = size
+    for machine in ("h100", "gb200"):
+        for path in sorted((root / "tests/test_utils/recipes" / machine).glob("*.yaml")):
+            recipe = yaml.safe_load(path.read_text())
+            spec = recipe.get("spec", {})
+            size = spec.get("nodes", 1) * spec.get("gpus", 8)
+            for product in recipe.get("products", []):
+                cases = product.get("test_case", [])
+                for case in [cases] if isinstance(cases, str) else cases:
+                    found.setdefault(case, size)
     return found
 
 
@@ -48,7 +59,8 @@ def words(arguments):
         line.append(flag)
         if value is True:
             continue
-        text = re.sub(r"\$\{?(\w+)\}?", r"/\1", str(value))
+        text = str(value).replace("$REPEAT", "1").replace("${REPEAT}", "1")
+        text = re.sub(r"\$\{?(\w+)\}?", r"/\1", text)
         if re.fullmatch(r"\[[^\]*]*\]", text):
             line += text[1:-1].replace(",", " ").split()
         elif re.fullmatch(r"[\d ]+", text) and flag == "--hierarchical-context-parallel-sizes":
@@ -84,7 +96,7 @@ def main():
     cases = list(configurations(options.megatron))
     lines = [
         json.dumps(
-            {"args": ["pretrain-gpt", *line], "processes": ranks(name.split("/")[1], recipes)}
+            {"args": ["pretrain-gpt", *line], "processes": ranks(name.split("/")[1], recipes, line)}
         )
         for name, line in cases
     ]

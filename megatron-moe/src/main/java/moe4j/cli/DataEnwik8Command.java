@@ -4,6 +4,7 @@ import java.io.IOException;
 import java.nio.file.Path;
 import moe4j.config.Flag;
 import moe4j.config.Flags;
+import moe4j.console.ProgressLine;
 import moe4j.data.stream.Enwik8;
 import moe4j.data.stream.SplitBytes;
 import org.apache.logging.log4j.LogManager;
@@ -59,14 +60,41 @@ public final class DataEnwik8Command implements Command {
     return Flags.of(Options.class);
   }
 
+  /** The line of a download, or of a copy that is read. */
+  private static final class Reading implements Enwik8.Moved, AutoCloseable {
+    private static final long MB = 1_000_000;
+
+    private ProgressLine line;
+
+    @Override
+    public void to(long done, long all) {
+      if (line == null) {
+        line = ProgressLine.of("", new ProgressLine.Count("MB", Math.max(0, all) / MB, "MB", 1));
+      }
+      line.done(done / MB);
+    }
+
+    @Override
+    public void close() {
+      if (line != null) {
+        line.close();
+      }
+    }
+  }
+
   @Override
   public int run(Flags.Parsed parsed) throws IOException {
     Options options = parsed.get(Options.class);
-    Enwik8.Prepared made =
-        enwik8.prepare(
-            Path.of(options.out()),
-            options.file() == null ? null : Path.of(options.file()),
-            options.overwrite());
+    Enwik8.Prepared made;
+    try (Reading reading = new Reading()) {
+      made =
+          enwik8
+              .telling(reading)
+              .prepare(
+                  Path.of(options.out()),
+                  options.file() == null ? null : Path.of(options.file()),
+                  options.overwrite());
+    }
     SplitBytes split = made.manifest().split();
     System.out.printf(
         "%s %s %s, checked: %d bytes, md5 %s%n",

@@ -16,6 +16,7 @@ import moe4j.config.BuildInfo;
 import moe4j.config.Flags;
 import moe4j.config.Nearest;
 import moe4j.config.RefusedLine;
+import moe4j.console.Screen;
 import moe4j.data.PartFiles;
 import moe4j.parallel.RankLostException;
 import moe4j.parallel.WorldEnvironment;
@@ -47,7 +48,9 @@ public final class Main {
           System.exit(interrupted);
         },
         ShutdownSignal.names());
+    Screen.putUpTerminal();
     int status = run(args, System.out, System.err);
+    Screen.current().hide();
     System.out.flush();
     LogManager.shutdown();
     // Native threads and a loader's daemon may still be there: the process is over all the same.
@@ -60,6 +63,7 @@ public final class Main {
    */
   private static void interrupted() {
     PartFiles.deleteAll();
+    Screen.current().leave();
     Runtime.getRuntime().halt(interrupted);
   }
 

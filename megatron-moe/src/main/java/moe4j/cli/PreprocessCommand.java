@@ -6,6 +6,8 @@ import java.util.List;
 import java.util.Locale;
 import moe4j.config.Flag;
 import moe4j.config.Flags;
+import moe4j.console.ProgressLine;
+import moe4j.console.Screen;
 import moe4j.data.preprocess.PreprocessConfig;
 import moe4j.data.preprocess.Preprocessor;
 import moe4j.data.preprocess.Progress;
@@ -96,16 +98,41 @@ public final class PreprocessCommand implements Command {
             PreprocessConfig.outputPrefix(options.outputPrefix()),
             options.logInterval(),
             options.overwrite());
-    Progress all = Preprocessor.run(config, tokenizer, new OnStandardError());
+    Progress all;
+    try (Reports reports = new Reports()) {
+      all = Preprocessor.run(config, tokenizer, reports);
+    }
     System.out.println(describe(all));
     config.jsonKeys().forEach(key -> System.out.println(config.prefix(key)));
     return 0;
   }
 
-  private static final class OnStandardError implements ProgressListener {
+  /** On a terminal a line that moves; elsewhere lines on standard error. */
+  private static final class Reports implements ProgressListener, AutoCloseable {
+    private final ProgressLine line =
+        ProgressLine.of("", new ProgressLine.Count("document", 0, "doc", 1));
+
     @Override
     public void progress(Progress progress) {
-      System.err.println(describe(progress));
+      if (!Screen.current().isTerminal()) {
+        System.err.println(describe(progress));
+      }
+    }
+
+    @Override
+    public void moved(Progress progress) {
+      line.figure(
+          String.format(
+              Locale.ROOT,
+              "%s tokens | %.2f MB/s",
+              ProgressLine.brief(progress.tokens()),
+              progress.megabytesPerSecond()));
+      line.done(progress.documents());
+    }
+
+    @Override
+    public void close() {
+      line.close();
     }
 
     @Override

@@ -419,6 +419,11 @@ public final class Flags {
 
   /** The same without those that have their defaults. */
   public static List<String> shortCommandLine(Record record) {
+    return commandLine(differing(record));
+  }
+
+  /** The values of a record that are not their flags' defaults, by Megatron's argument names. */
+  public static Map<String, Object> differing(Record record) {
     Map<String, Object> values = arguments(record);
     for (FlagSpec spec : FlagSpec.of(record.getClass())) {
       String name = spec.name().replace('-', '_');
@@ -426,30 +431,32 @@ public final class Flags {
         values.remove(name);
       }
     }
-    return commandLine(values);
+    return values;
   }
 
   private static List<String> commandLine(Map<String, Object> arguments) {
     List<String> line = new ArrayList<>();
-    arguments.forEach(
-        (name, value) -> {
-          String flag = "--" + name.replace('_', '-');
-          if (value instanceof Boolean on) {
-            if (on) {
-              line.add(flag);
-            }
-          } else if (value instanceof List<?> list) {
-            if (!list.isEmpty()) {
-              line.add(flag);
-              list.forEach(item -> line.add(item.toString()));
-            }
-          } else if (value instanceof String text && text.startsWith("-")) {
-            line.add(flag + "=" + text);
-          } else if (value != null) {
-            line.add(flag);
-            line.add(value.toString());
-          }
-        });
+    arguments.forEach((name, value) -> words(name, value, line));
     return line;
+  }
+
+  /** Adds the words that give an argument a value; none for one that is off or has no value. */
+  public static void words(String argument, Object value, List<String> line) {
+    String flag = "--" + argument.replace('_', '-');
+    if (value instanceof Boolean on) {
+      if (on) {
+        line.add(flag);
+      }
+    } else if (value instanceof List<?> list) {
+      if (!list.isEmpty()) {
+        line.add(flag);
+        list.forEach(item -> line.add(item.toString()));
+      }
+    } else if (value instanceof String text && text.startsWith("-")) {
+      line.add(flag + "=" + text);
+    } else if (value != null) {
+      line.add(flag);
+      line.add(value.toString());
+    }
   }
 }

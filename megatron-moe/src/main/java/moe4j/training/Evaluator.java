@@ -2,6 +2,7 @@ package moe4j.training;
 
 import java.util.OptionalDouble;
 import java.util.function.BooleanSupplier;
+import java.util.function.LongConsumer;
 import moe4j.data.MegatronSampler;
 import moe4j.data.SampleDataset;
 import moe4j.kernels.Scopes;
@@ -62,7 +63,17 @@ public final class Evaluator implements AutoCloseable {
    * @param samples how many; among several ranks a multiple of the buffers' rows, times the ranks
    */
   public double loss(SampleDataset dataset, long first, long samples) {
-    return loss(dataset, first, samples, () -> false).orElseThrow();
+    return loss(dataset, first, samples, done -> {});
+  }
+
+  /**
+   * The same with a word of how far it is.
+   *
+   * @param progress is told after each batch how many samples are taken, on the host: the device
+   *     may still be at them
+   */
+  public double loss(SampleDataset dataset, long first, long samples, LongConsumer progress) {
+    return loss(dataset, first, samples, () -> false, progress).orElseThrow();
   }
 
   /**
@@ -71,7 +82,12 @@ public final class Evaluator implements AutoCloseable {
    * @param leave asked before each batch; all ranks are told the same
    * @return the mean, or empty where it was left
    */
-  OptionalDouble loss(SampleDataset dataset, long first, long samples, BooleanSupplier leave) {
+  OptionalDouble loss(
+      SampleDataset dataset,
+      long first,
+      long samples,
+      BooleanSupplier leave,
+      LongConsumer progress) {
     int rows = buffers.form().rows();
     int rest = (int) (samples % ((long) rows * data.size()));
     if (rest > 0 && !data.isAlone()) {
@@ -81,12 +97,21 @@ public final class Evaluator implements AutoCloseable {
     }
     sum.zero_();
     count.zero_();
-    boolean whole = addBatches(dataset, first, samples - rest, buffers, piece::run, leave);
+    boolean whole =
+        addBatches(dataset, first, samples - rest, buffers, piece::run, leave, progress);
     if (whole && rest > 0) {
       try (BatchBuffers fewer = new BatchBuffers(buffers.form().withRows(rest))) {
         long behind = first + samples - rest;
         Runnable add = () -> Scopes.run(() -> add(fewer));
-        whole = addBatches(dataset, behind, rest, fewer, add, leave);
+        whole =
+            addBatches(
+                dataset,
+                behind,
+                rest,
+                fewer,
+                add,
+                leave,
+                done -> progress.accept(samples - rest + done));
       }
     }
     if (!whole) {
@@ -104,7 +129,8 @@ public final class Evaluator implements AutoCloseable {
       long samples,
       BatchBuffers into,
       Runnable add,
-      BooleanSupplier leave) {
+      BooleanSupplier leave,
+      LongConsumer progress) {
     if (samples == 0) {
       return true;
     }
@@ -118,6 +144,7 @@ public final class Evaluator implements AutoCloseable {
         }
         into.load(loader.next());
         add.run();
+        progress.accept(done + (long) rows * data.size());
       }
       return true;
     }

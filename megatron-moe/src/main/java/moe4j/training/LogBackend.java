@@ -1,5 +1,8 @@
 package moe4j.training;
 
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.ServiceLoader;
 
 /**
@@ -7,11 +10,35 @@ import java.util.ServiceLoader;
  * where none is found, logging stays as that program has set it up.
  */
 public interface LogBackend {
+  /** The marker of a line that is for a run's file and not for the console. */
+  String FILE_ONLY = "moe4j-file";
+
+  /** The marker of a line that is for the console and not for a run's file. */
+  String CONSOLE_ONLY = "moe4j-console";
+
+  /** A run's file of log lines. */
+  @FunctionalInterface
+  interface LogFile extends AutoCloseable {
+    /** Ends it: later lines are not written there. */
+    @Override
+    void close();
+  }
+
   /** From here on only warnings and errors are logged. */
   void warnings();
+
+  /** From here on the log goes into a file, too, behind what is in it. */
+  LogFile file(Path file);
 
   /** From here on only warnings and errors are logged, where the application's backend is there. */
   static void warningsOnly() {
     ServiceLoader.load(LogBackend.class).forEach(LogBackend::warnings);
+  }
+
+  /** From here on the log goes into a file, too, where the application's backend is there. */
+  static LogFile alsoTo(Path file) {
+    List<LogFile> files = new ArrayList<>();
+    ServiceLoader.load(LogBackend.class).forEach(backend -> files.add(backend.file(file)));
+    return () -> files.forEach(LogFile::close);
   }
 }

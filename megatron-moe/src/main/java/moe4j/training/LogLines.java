@@ -1,5 +1,6 @@
 package moe4j.training;
 
+import java.nio.file.Path;
 import java.time.LocalDateTime;
 import java.time.ZoneId;
 import java.util.ArrayList;
@@ -36,6 +37,11 @@ public interface LogLines {
    */
   default Map<String, Double> derived(Map<String, Double> losses) {
     return Map.of();
+  }
+
+  /** The file that these lines write themselves, in place of the run's log; null for none. */
+  default Path file() {
+    return null;
   }
 
   /** A log interval. */

@@ -12,6 +12,7 @@ import java.util.stream.Stream;
 import moe4j.checkpoint.CheckpointStore;
 import moe4j.checkpoint.Ranks;
 import moe4j.config.BuildInfo;
+import moe4j.console.Screen;
 import moe4j.kernels.Bf16Products;
 import moe4j.kernels.NativeLibraries;
 import moe4j.kernels.cuda.Cuda;
@@ -71,6 +72,11 @@ public final class Pretraining {
     /** Every argument of the run by name, defaults filled in. */
     default Map<String, Object> arguments(RunConfig config) {
       return config.arguments();
+    }
+
+    /** Those of them that differ from their flags' defaults. */
+    default Map<String, Object> differing(RunConfig config) {
+      return config.differing();
     }
 
     /** The words of the log. */
@@ -191,9 +197,22 @@ public final class Pretraining {
     Agreement.check(world, arguments);
     ComputeDevice.check(config.training().device());
     try (SaveDirectory save =
-        SaveDirectory.open(world, config.checkpoint(), task.saveWords(), LOG::warn)) {
+            SaveDirectory.open(world, config.checkpoint(), task.saveWords(), LOG::warn);
+        LogBackend.LogFile log = logFile(world, config, task)) {
       return runRank(world, config, task, arguments, save, signal, watcher);
     }
+  }
+
+  /** Where the run's log is kept beside what it records; rank 0 writes it. */
+  private static Path logPath(RunConfig config) {
+    Path directory = RunRecorder.metricsDirectory(config);
+    return directory == null ? null : directory.resolve(RunLog.FILE);
+  }
+
+  private static LogBackend.LogFile logFile(World world, RunConfig config, Task task) {
+    Path file = logPath(config);
+    boolean written = file == null || world.rank() > 0 || task.logLines().file() != null;
+    return written ? () -> {} : LogBackend.alsoTo(file);
   }
 
   private static Outcome runRank(
@@ -214,7 +233,15 @@ public final class Pretraining {
     config.parallel().warnings(layout).forEach(LOG::warn);
     int padded = config.model().paddedVocabulary(task.vocabulary());
     LogLines lines = task.logLines();
-    lines.arguments(arguments, task.vocabulary(), padded).forEach(LOG::info);
+    Path log = logPath(config);
+    RunLog.lines(
+        lines.arguments(arguments, task.vocabulary(), padded),
+        () ->
+            BriefLines.arguments(
+                task.differing(config),
+                arguments.size(),
+                log == null ? null : log.toString(),
+                BriefLines.width()));
     Divisions.checkVocabulary(padded, config.model(), config.parallel());
     ScalarType dtype = config.training().bf16() ? ScalarType.BFloat16 : ScalarType.Float;
     if (config.training().bf16() && !config.training().device().equals("cuda")) {
@@ -231,7 +258,7 @@ public final class Pretraining {
       RunConfig used = resumption.config();
       Trainer.Datasets datasets = datasets(world, task, from);
       LanguageModel model = task.model(padded, parameters);
-      lines.model(parameters).forEach(LOG::info);
+      RunLog.lines(lines.model(parameters), () -> List.of("parameters: " + parameters.elements()));
       int microBatches = config.training().microBatches() / layout.data();
       try (AdamW optimizer =
           new AdamW(parameters, used.optimizer(), microBatches, used.parallel())) {
@@ -321,7 +348,9 @@ public final class Pretraining {
       }
     }
     writeFlags(config, task.arguments(config));
-    try (RunRecorder recorder =
+    try (ProgressListener progress =
+            new ProgressListener(config, Screen.current(), System::nanoTime);
+        RunRecorder recorder =
             new RunRecorder(
                 config,
                 about(world, config, task.arguments(config), parameters),
@@ -330,6 +359,7 @@ public final class Pretraining {
                 world.size(),
                 DevicePeak.of(parameters.dtype(), parameters.device())::above,
                 () -> memory(parameters.device()),
+                progress::rates,
                 from);
         Trainer trainer =
             new Trainer(
@@ -341,7 +371,7 @@ public final class Pretraining {
                 wholeSets,
                 from,
                 TrainingListener.all(
-                    Stream.of(directory.guard(), recorder, watcher)
+                    Stream.of(directory.guard(), progress, recorder, watcher)
                         .filter(Objects::nonNull)
                         .toList()),
                 saver,

@@ -158,6 +158,13 @@ public record RunConfig(
     return all;
   }
 
+  /** Those of them that differ from their flags' defaults. */
+  public Map<String, Object> differing() {
+    Map<String, Object> all = new TreeMap<>();
+    parts().forEach(part -> all.putAll(Flags.differing(part)));
+    return all;
+  }
+
   /** The flags that would give this run again. */
   public List<String> commandLine() {
     return parts().stream().flatMap(part -> Flags.commandLine(part).stream()).toList();

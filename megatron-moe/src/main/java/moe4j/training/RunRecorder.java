@@ -35,6 +35,7 @@ public final class RunRecorder implements TrainingListener, Closeable {
   private final int processes;
   private final DoubleFunction<Optional<Peak>> peak;
   private final Supplier<DeviceMemory> memory;
+  private final Supplier<List<String>> pace;
   private final List<RunRecord> records;
   private ValidationRecord lastValidation;
   private boolean memoryLogged;
@@ -49,6 +50,7 @@ public final class RunRecorder implements TrainingListener, Closeable {
    * @param processes among which the model's operations are divided
    * @param peak what MFU is a share of, by the rate; nothing where that is not known
    * @param memory tells the GPU's memory, or null on a CPU
+   * @param pace what a terminal's line of an interval ends with: the rate and the time left
    * @param from where the run stands: later records of an earlier session are dropped
    * @throws IOException where the files cannot be written
    */
@@ -60,9 +62,10 @@ public final class RunRecorder implements TrainingListener, Closeable {
       int processes,
       DoubleFunction<Optional<Peak>> peak,
       Supplier<DeviceMemory> memory,
+      Supplier<List<String>> pace,
       TrainState from)
       throws IOException {
-    this(config, lines, flops, processes, peak, memory, open(config, about, from));
+    this(config, lines, flops, processes, peak, memory, pace, open(config, about, from));
   }
 
   /** The same in files that are open. */
@@ -73,6 +76,7 @@ public final class RunRecorder implements TrainingListener, Closeable {
       int processes,
       DoubleFunction<Optional<Peak>> peak,
       Supplier<DeviceMemory> memory,
+      Supplier<List<String>> pace,
       List<RunRecord> records) {
     this.config = config;
     this.lines = lines;
@@ -80,6 +84,7 @@ public final class RunRecorder implements TrainingListener, Closeable {
     this.processes = processes;
     this.peak = peak;
     this.memory = memory;
+    this.pace = pace;
     this.records = List.copyOf(records);
   }
 
@@ -150,7 +155,12 @@ public final class RunRecorder implements TrainingListener, Closeable {
             load == null ? null : load.summary(),
             reading.meanFigures(),
             taken);
-    lines.training(record).forEach(LOG::info);
+    RunLog.lines(
+        lines.training(record),
+        () ->
+            List.of(
+                BriefLines.training(
+                    record, config.training().steps(), pace.get(), BriefLines.width())));
     logMemory(state.iteration(), taken);
     write(
         state,
@@ -240,7 +250,13 @@ public final class RunRecorder implements TrainingListener, Closeable {
     if (counts || (set == ValidationRecord.Set.AGAIN && lastValidation == null)) {
       lastValidation = record;
     }
-    lines.validation(record).forEach(LOG::info);
+    RunLog.lines(
+        lines.validation(record),
+        () ->
+            set == ValidationRecord.Set.AGAIN
+                ? List.of()
+                : List.of(
+                    BriefLines.validation(record, config.training().steps(), BriefLines.width())));
     write(validation.state(), file -> file.validation(record));
   }
 

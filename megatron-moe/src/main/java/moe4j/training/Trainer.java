@@ -230,6 +230,7 @@ public final class Trainer implements AutoCloseable {
     signal.begin(saver != null);
     int steps = training.steps();
     End end = End.COMPLETE;
+    listener.begin(state);
     try {
       if (state.evaluationDue() && !evaluate(EvaluationPart.VALIDATION, datasets.valid(), false)) {
         return stopped();
@@ -338,6 +339,7 @@ public final class Trainer implements AutoCloseable {
       }
       timedNanos += System.nanoTime() - begin;
       timedSteps++;
+      listener.step(state.iteration());
       if (interval || first) {
         report(interval);
       }
@@ -471,7 +473,7 @@ public final class Trainer implements AutoCloseable {
       // A whole set has one loss as long as the model is the same.
       return true;
     }
-    OptionalDouble mean = loss(dataset, goesOn ? state.consumedValidSamples() : 0, samples);
+    OptionalDouble mean = loss(part, dataset, goesOn ? state.consumedValidSamples() : 0, samples);
     if (mean.isEmpty()) {
       // The evaluations behind the last step are made again by every run that finds it taken.
       state = state.evaluationDue(!last);
@@ -498,9 +500,15 @@ public final class Trainer implements AutoCloseable {
     return stop != null;
   }
 
-  private OptionalDouble loss(SampleDataset dataset, long first, long samples) {
+  private OptionalDouble loss(
+      EvaluationPart part, SampleDataset dataset, long first, long samples) {
     try {
-      return evaluator.loss(dataset, first, samples, this::isSignalled);
+      return evaluator.loss(
+          dataset,
+          first,
+          samples,
+          this::isSignalled,
+          done -> listener.evaluating(part, done, samples));
     } catch (UncheckedIOException e) {
       // It is made where the run goes on, if the data are whole again by then.
       state = state.evaluationDue(true);

@@ -46,8 +46,16 @@ public interface TrainingListener {
     TEST
   }
 
-  /** Before any listener is told what it may print: what stands on the console makes room. */
-  default void beforeOutput() {}
+  /** Before the first step of this process. */
+  default void begin(TrainState state) {}
+
+  /**
+   * After a step, on the host: the device may still be at it, and is not to be asked anything here.
+   */
+  default void step(int iteration) {}
+
+  /** In the course of an evaluation: so many of its samples are taken. */
+  default void evaluating(EvaluationPart part, long done, long samples) {}
 
   /** After some steps. */
   void interval(Interval interval);
@@ -61,17 +69,26 @@ public interface TrainingListener {
   /** Something the user should know, in a sentence. */
   void say(String sentence);
 
-  /** Every listener in turn, each time after all of them have made room. */
+  /** Every listener in turn. */
   static TrainingListener all(List<TrainingListener> listeners) {
     return new TrainingListener() {
       private void tell(Consumer<TrainingListener> event) {
-        beforeOutput();
         listeners.forEach(event);
       }
 
       @Override
-      public void beforeOutput() {
-        listeners.forEach(TrainingListener::beforeOutput);
+      public void begin(TrainState state) {
+        tell(l -> l.begin(state));
+      }
+
+      @Override
+      public void step(int iteration) {
+        tell(l -> l.step(iteration));
+      }
+
+      @Override
+      public void evaluating(EvaluationPart part, long done, long samples) {
+        tell(l -> l.evaluating(part, done, samples));
       }
 
       @Override

@@ -99,6 +99,7 @@ public class RecordFaultsTest {
             1,
             rate -> Optional.empty(),
             () -> null,
+            List::of,
             List.of(first, second))) {
       interval(recorder, 5);
       first.full = true;
@@ -143,6 +144,7 @@ public class RecordFaultsTest {
             1,
             rate -> Optional.empty(),
             () -> null,
+            List::of,
             List.of(record))) {
       recorder.validation(
           new TrainingListener.Validation(at(20), EvaluationPart.VALIDATION, false, false, 2.5));

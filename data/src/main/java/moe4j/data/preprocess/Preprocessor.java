@@ -186,6 +186,7 @@ public final class Preprocessor {
         report(outputs);
       }
     }
+    listener.moved(progress(outputs));
   }
 
   private void report(Outputs outputs) {

@@ -9,6 +9,9 @@ public interface ProgressListener {
   /** What has been written so far. */
   void progress(Progress progress);
 
+  /** The same after each batch of documents, for who shows it in one place. */
+  default void moved(Progress progress) {}
+
   /** Something to be told at the beginning: a sentence. */
   default void note(String sentence) {}
 }

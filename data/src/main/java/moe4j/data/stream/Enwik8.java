@@ -63,6 +63,18 @@ public final class Enwik8 {
   private final Timing timing;
   private final UnaryOperator<WritableByteChannel> disk;
   private final Consumer<String> log;
+  private Moved moved = (done, all) -> {};
+
+  /** Is told how far the reading of the source is. */
+  @FunctionalInterface
+  public interface Moved {
+    /**
+     * So many bytes of it are read.
+     *
+     * @param all how many there are; less than 0 where it is not known
+     */
+    void to(long done, long all);
+  }
 
   /**
    * @param log takes a line when something begins, and every few seconds of a download
@@ -82,6 +94,12 @@ public final class Enwik8 {
     this.timing = timing;
     this.disk = disk;
     this.log = log;
+  }
+
+  /** From here on it tells somebody how far it is. */
+  public Enwik8 telling(Moved who) {
+    moved = who;
+    return this;
   }
 
   /** As {@link #prepare(Path, Path, boolean)}, which replaces nothing. */
@@ -164,6 +182,7 @@ public final class Enwik8 {
     long next = System.nanoTime() + timing.betweenReports().toNanos();
     for (int length = source.read(buffer); length >= 0; length = source.read(buffer)) {
       writer.write(buffer, length);
+      moved.to(source.packedBytes(), source.packedSize());
       if (System.nanoTime() >= next) {
         next = System.nanoTime() + timing.betweenReports().toNanos();
         log.accept(progress(source));

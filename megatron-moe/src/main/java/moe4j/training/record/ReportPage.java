@@ -123,7 +123,7 @@ final class ReportPage {
     columns.add(new Column("tokens/s", false, run -> run.median("tokens/s"), count));
     columns.add(new Column("MFU", false, RunSummary::mfu, v -> PythonFormat.fixed(v, 1) + "%"));
     columns.add(
-        new Column("time", false, r -> r.history().last().wallSeconds(), ProgressLine::duration));
+        new Column("time", false, r -> r.history().last().wallSeconds(), ReportPage::duration));
     columns.removeIf(
         column -> runs.stream().allMatch(r -> Double.isNaN(column.value.applyAsDouble(r))));
     return columns;
@@ -346,5 +346,16 @@ final class ReportPage {
     try (InputStream in = ReportPage.class.getResourceAsStream(name)) {
       return new String(Objects.requireNonNull(in, name).readAllBytes(), StandardCharsets.UTF_8);
     }
+  }
+
+  /** {@code 42 s}, {@code 3 min 05 s}, {@code 1 h 02 min}. */
+  static String duration(double seconds) {
+    long whole = Math.round(seconds);
+    if (whole < 60) {
+      return whole + " s";
+    } else if (whole < 3600) {
+      return String.format(Locale.ROOT, "%d min %02d s", whole / 60, whole % 60);
+    }
+    return String.format(Locale.ROOT, "%d h %02d min", whole / 3600, whole / 60 % 60);
   }
 }

@@ -17,14 +17,11 @@ import moe4j.tokenizer.TokenizerConfig;
 import moe4j.tokenizer.Tokenizers;
 import moe4j.training.ComputeDevice;
 import moe4j.training.Pretraining;
-import moe4j.training.ProgressListener;
 import moe4j.training.RunConfig;
 import moe4j.training.SavedRun;
 import moe4j.training.ShutdownSignal;
 import moe4j.training.Trainer;
-import moe4j.training.TrainingListener;
 import moe4j.training.record.CompareReport;
-import moe4j.training.record.ProgressLine;
 import org.apache.logging.log4j.LogManager;
 import org.apache.logging.log4j.Logger;
 
@@ -193,10 +190,7 @@ public final class DemoCommand implements Command {
 
   private static Pretraining.Outcome train(RunConfig config, ShutdownSignal signal)
       throws IOException {
-    try (ProgressLine line = ProgressLine.onConsole(config.logging().runName())) {
-      TrainingListener progress = new ProgressListener(config, line);
-      return Pretraining.run(config, new GptTask(config), signal, progress);
-    }
+    return Pretraining.run(config, new GptTask(config), signal, null);
   }
 
   /** The command line of one of the two runs, as it could be typed after {@code pretrain-gpt}. */

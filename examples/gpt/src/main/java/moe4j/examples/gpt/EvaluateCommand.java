@@ -8,6 +8,7 @@ import java.util.OptionalLong;
 import moe4j.cli.Command;
 import moe4j.config.Flag;
 import moe4j.config.Flags;
+import moe4j.console.ProgressLine;
 import moe4j.data.Blend;
 import moe4j.data.DataConfig;
 import moe4j.data.DataSource;
@@ -115,7 +116,7 @@ public final class EvaluateCommand implements Command {
               flags.resetAttentionMask());
       try (BatchBuffers buffers = new BatchBuffers(form);
           Evaluator evaluator = new Evaluator(model, buffers)) {
-        double loss = evaluator.loss(dataset, 0, samples);
+        double loss = loss(evaluator, dataset, samples, sequence);
         System.out.printf(
             Locale.ROOT,
             "%s, iteration %d, %s part: %d sequences of %d tokens | lm loss value: %.6E | lm loss"
@@ -131,6 +132,15 @@ public final class EvaluateCommand implements Command {
       }
     }
     return 0;
+  }
+
+  private static double loss(
+      Evaluator evaluator, SampleDataset dataset, long samples, int sequence) {
+    ProgressLine.Count count = new ProgressLine.Count("sequence", samples, "tok", sequence);
+    try (ProgressLine line = ProgressLine.of("", count)) {
+      line.done(0);
+      return evaluator.loss(dataset, 0, samples, line::done);
+    }
   }
 
   private static SampleDataset dataset(

@@ -13,6 +13,7 @@ import moe4j.cli.Command;
 import moe4j.config.BuildInfo;
 import moe4j.config.Flag;
 import moe4j.config.Flags;
+import moe4j.console.ProgressLine;
 import moe4j.moe.MoeConfig;
 import moe4j.moe.Upcycling;
 import moe4j.parallel.World;
@@ -125,13 +126,18 @@ public final class UpcycleCommand implements Command {
   private static void upcycle(Checkpoint checkpoint, Upcycling upcycling, MoeConfig moe, Path save)
       throws IOException {
     CheckpointInfo info = checkpoint.info();
-    try (ComputeDevice device = ComputeDevice.open("cpu");
+    try (ProgressLine line = ProgressLine.of("", new ProgressLine.Count("part", 3, "", 1));
+        ComputeDevice device = ComputeDevice.open("cpu");
         GptModel dense = GptCheckpoint.model(checkpoint, null, device.device());
         ParameterSet parameters =
             new ParameterSet(info.seed(), dense.parameters().dtype(), device.device());
         // Experts are saved as views, one each.
         PointerScope scope = new PointerScope()) {
+      line.figure("making the experts");
+      line.done(1);
       GptModel model = upcycling.model(dense, parameters);
+      line.figure("writing the checkpoint");
+      line.done(2);
       Path directory =
           new CheckpointStore(save, -1)
               .save(
@@ -148,6 +154,7 @@ public final class UpcycleCommand implements Command {
                       info.extra()),
                   ModelState.model(parameters),
                   List.of());
+      line.close();
       TransformerConfig shape = model.config();
       System.out.printf(
           "%s: %d experts of %d channels in %d of %d layers, %d a token (the dense %d channels in"

@@ -14,6 +14,7 @@ import moe4j.checkpoint.Section;
 import moe4j.cli.Command;
 import moe4j.config.Flag;
 import moe4j.config.Flags;
+import moe4j.console.ProgressLine;
 import moe4j.data.Part;
 import moe4j.data.stream.ByteCorpus;
 import moe4j.data.stream.SegmentDataset;
@@ -186,6 +187,15 @@ public final class EvaluateTxlCommand implements Command {
     return model;
   }
 
+  private static double loss(
+      Evaluator evaluator, SegmentDataset data, long sequences, int targets, String part) {
+    ProgressLine.Count count = new ProgressLine.Count("sequence", sequences, "tok", targets);
+    try (ProgressLine line = ProgressLine.of(part, count)) {
+      line.done(0);
+      return evaluator.loss(data, 0, sequences, line::done);
+    }
+  }
+
   private static void evaluate(Options options, ByteCorpus corpus, TransformerXl model) {
     List<String> line = new ArrayList<>();
     for (Part part : List.of(Part.VALID, Part.TEST)) {
@@ -209,7 +219,7 @@ public final class EvaluateTxlCommand implements Command {
       long start = System.nanoTime();
       try (BatchBuffers buffers = new BatchBuffers(form);
           Evaluator evaluator = new Evaluator(model, buffers)) {
-        double loss = evaluator.loss(data, 0, segments * options.batchSize());
+        double loss = loss(evaluator, data, segments * options.batchSize(), options.tgtLen(), name);
         double seconds = (System.nanoTime() - start) * 1e-9;
         System.out.printf(
             Locale.ROOT, "Time : %.2fs, %.2fms/segment%n", seconds, 1000 * seconds / segments);

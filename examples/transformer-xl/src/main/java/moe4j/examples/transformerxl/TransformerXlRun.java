@@ -196,6 +196,15 @@ record TransformerXlRun(
     return all;
   }
 
+  /** Those of them that differ from their flags' defaults. */
+  Map<String, Object> differing() {
+    Map<String, Object> all = new LinkedHashMap<>();
+    for (Record part : List.of(model, training, corpus, device, config.parallel(), config.moe())) {
+      all.putAll(Flags.differing(part));
+    }
+    return all;
+  }
+
   /** The same, with nothing kept. */
   TransformerXlRun withoutWorkDir() {
     RunConfig kept = config;

@@ -133,6 +133,11 @@ final class TransformerXlTask implements Pretraining.Task {
   }
 
   @Override
+  public Map<String, Object> differing(RunConfig config) {
+    return run.differing();
+  }
+
+  @Override
   public LogLines logLines() {
     String directory = environment.rank() == 0 ? run.workDir() : null;
     return new UpstreamLog(

@@ -91,6 +91,11 @@ final class UpstreamLog implements LogLines {
   }
 
   @Override
+  public Path file() {
+    return file;
+  }
+
+  @Override
   public List<String> training(IterationRecord it) {
     int before = it.iteration() - 1;
     // Where no step of the interval was taken there is no loss.

@@ -32,10 +32,18 @@ public final class Log4jBackend implements LogBackend {
     appender.start();
     configuration.getRootLogger().addAppender(appender, null, RunFileAppender.filter());
     context.updateLoggers();
-    return () -> {
-      configuration.getRootLogger().removeAppender(appender.getName());
-      context.updateLoggers();
-      appender.stop();
+    return new LogFile() {
+      @Override
+      public void begin() {
+        appender.begin();
+      }
+
+      @Override
+      public void close() {
+        configuration.getRootLogger().removeAppender(appender.getName());
+        context.updateLoggers();
+        appender.stop();
+      }
     };
   }
 }

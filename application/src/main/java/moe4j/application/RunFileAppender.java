@@ -1,5 +1,6 @@
 package moe4j.application;
 
+import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.nio.file.FileSystemException;
 import java.nio.file.Files;
@@ -27,6 +28,8 @@ final class RunFileAppender extends AbstractAppender {
   private static final AtomicInteger NUMBER = new AtomicInteger();
 
   private final Path file;
+  private final ByteArrayOutputStream before = new ByteArrayOutputStream();
+  private boolean begun;
   private boolean failing;
 
   RunFileAppender(Path file, Layout<?> layout) {
@@ -40,9 +43,22 @@ final class RunFileAppender extends AbstractAppender {
         LogBackend.CONSOLE_ONLY, Filter.Result.DENY, Filter.Result.NEUTRAL);
   }
 
+  /** Writes the lines so far. A run that is refused never comes here, and leaves no file. */
+  void begin() {
+    tell(writeFirst());
+  }
+
+  private synchronized IOException writeFirst() {
+    begun = true;
+    return write(before.toByteArray());
+  }
+
   @Override
   public void append(LogEvent event) {
-    IOException failure = write(getLayout().toByteArray(event));
+    tell(write(getLayout().toByteArray(event)));
+  }
+
+  private void tell(IOException failure) {
     if (failure != null) {
       LOG.warn(
           MarkerManager.getMarker(LogBackend.CONSOLE_ONLY),
@@ -56,6 +72,10 @@ final class RunFileAppender extends AbstractAppender {
 
   /** What went wrong, the first time since it last went well; else null. */
   private synchronized IOException write(byte[] line) {
+    if (!begun) {
+      before.writeBytes(line);
+      return null;
+    }
     try {
       Files.createDirectories(file.toAbsolutePath().getParent());
       Files.write(file, line, StandardOpenOption.CREATE, StandardOpenOption.APPEND);

@@ -196,10 +196,10 @@ public final class Pretraining {
     Map<String, Object> arguments = new LinkedHashMap<>(task.arguments(config));
     Agreement.check(world, arguments);
     ComputeDevice.check(config.training().device());
-    try (SaveDirectory save =
-            SaveDirectory.open(world, config.checkpoint(), task.saveWords(), LOG::warn);
-        LogBackend.LogFile log = logFile(world, config, task)) {
-      return runRank(world, config, task, arguments, save, signal, watcher);
+    try (LogBackend.LogFile log = logFile(world, config, task);
+        SaveDirectory save =
+            SaveDirectory.open(world, config.checkpoint(), task.saveWords(), LOG::warn)) {
+      return runRank(world, config, task, arguments, save, log, signal, watcher);
     }
   }
 
@@ -211,8 +211,8 @@ public final class Pretraining {
 
   private static LogBackend.LogFile logFile(World world, RunConfig config, Task task) {
     Path file = logPath(config);
-    boolean written = file == null || world.rank() > 0 || task.logLines().file() != null;
-    return written ? () -> {} : LogBackend.alsoTo(file);
+    boolean none = file == null || world.rank() > 0 || task.logLines().file() != null;
+    return none ? LogBackend.of(List.of()) : LogBackend.alsoTo(file);
   }
 
   private static Outcome runRank(
@@ -221,6 +221,7 @@ public final class Pretraining {
       Task task,
       Map<String, Object> arguments,
       SaveDirectory save,
+      LogBackend.LogFile log,
       ShutdownSignal signal,
       TrainingListener watcher)
       throws IOException {
@@ -233,14 +234,14 @@ public final class Pretraining {
     config.parallel().warnings(layout).forEach(LOG::warn);
     int padded = config.model().paddedVocabulary(task.vocabulary());
     LogLines lines = task.logLines();
-    Path log = logPath(config);
+    Path logPath = logPath(config);
     RunLog.lines(
         lines.arguments(arguments, task.vocabulary(), padded),
         () ->
             BriefLines.arguments(
                 task.differing(config),
                 arguments.size(),
-                log == null ? null : log.toString(),
+                logPath == null ? null : logPath.toString(),
                 BriefLines.width()));
     Divisions.checkVocabulary(padded, config.model(), config.parallel());
     ScalarType dtype = config.training().bf16() ? ScalarType.BFloat16 : ScalarType.Float;
@@ -263,6 +264,7 @@ public final class Pretraining {
       try (AdamW optimizer =
           new AdamW(parameters, used.optimizer(), microBatches, used.parallel())) {
         resumption.load(parameters, optimizer, LOG::info);
+        log.begin();
         return train(
             world, used, task, model, optimizer, datasets, from, padded, save, signal, watcher);
       }

@@ -94,6 +94,8 @@ public class DivergenceTest {
         stopped.err());
     Map<String, byte[]> after = Workspace.contents(run);
     assertTrue(after.remove("metrics.jsonl").length > 0);
+    // What it was and what it said is the stopped run's, as its hold on the directory is.
+    after.keySet().removeAll(List.of("config.yaml", "log.txt", "run.lock", "run.owner"));
     assertEquals(after.keySet(), before.keySet());
     before.forEach((file, bytes) -> assertEquals(after.get(file), bytes, file));
 

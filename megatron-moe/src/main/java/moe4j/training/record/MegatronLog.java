@@ -139,10 +139,13 @@ public final class MegatronLog {
         .formatted(vocabulary, padded - vocabulary, padded);
   }
 
-  /** The number of parameters on one rank. */
+  /**
+   * The number of parameters on one rank, as Megatron-LM has said it for years; its newest form
+   * names a third axis, which nobody without that form of recomputation understands.
+   */
   public static String parameters(int tensorRank, int pipelineRank, long parameters) {
-    return " > number of parameters on (tensor, gtp_weight_remat, pipeline) model parallel rank"
-        + " (%s, 0, %s): %s".formatted(tensorRank, pipelineRank, parameters);
+    return " > number of parameters on (tensor, pipeline) model parallel rank (%s, %s): %s"
+        .formatted(tensorRank, pipelineRank, parameters);
   }
 
   /** Device memory after some steps; all sizes in bytes. */

@@ -216,8 +216,7 @@ public class MegatronLogTest {
         " > padded vocab (size: 50257) with 47 dummy tokens (new size: 50304)");
     assertEquals(
         MegatronLog.parameters(0, 0, 124475904),
-        " > number of parameters on (tensor, gtp_weight_remat, pipeline) model parallel rank"
-            + " (0, 0, 0): 124475904");
+        " > number of parameters on (tensor, pipeline) model parallel rank (0, 0): 124475904");
     assertEquals(
         MegatronLog.memory(0, 2, 1 << 20, 3 << 19, 1 << 21, 1 << 22),
         "[Rank 0] (after 2 iterations) memory (MB) | allocated: 1.00 | max allocated: 1.50 |"

@@ -125,7 +125,7 @@ public final class PreprocessCommand implements Command {
           String.format(
               Locale.ROOT,
               "%s tokens | %.2f MB/s",
-              ProgressLine.brief(progress.tokens()),
+              ProgressLine.brief((double) progress.tokens()),
               progress.megabytesPerSecond()));
       line.done(progress.documents());
     }

@@ -14,7 +14,7 @@ import moe4j.training.record.IterationRecord;
 final class ProgressListener implements TrainingListener, AutoCloseable {
   private final Screen screen;
   private final String title;
-  private final long sequence;
+  private final int sequence;
   private final LongSupplier nanoTime;
   private final ProgressLine steps;
   private ProgressLine evaluation;

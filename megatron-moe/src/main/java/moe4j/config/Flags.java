@@ -171,7 +171,7 @@ public final class Flags {
     public Parsed withoutPositional() {
       if (!positional.isEmpty()) {
         throw new IllegalArgumentException(
-            "'%s' stands behind no flag".formatted(positional.get(0)));
+            "'%s' is neither a flag nor a flag's value".formatted(positional.get(0)));
       }
       return this;
     }

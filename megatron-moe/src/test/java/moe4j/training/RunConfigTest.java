@@ -130,7 +130,7 @@ public class RunConfigTest {
   @DataProvider
   public Object[][] impossible() {
     return new Object[][] {
-      {"extra", "'extra' stands behind no flag"},
+      {"extra", "'extra' is neither a flag nor a flag's value"},
       {
         "--lr-decay-samples 100",
         "--train-iters counts in iterations and --lr-decay-samples in samples: one unit is asked"

@@ -133,7 +133,7 @@ public class BadInputTest {
     return new Object[][] {
       {"", "--warmup-steps 1", "gpt"},
       {"bert", "--warmup-steps 1", "comm, gpt or txl, not 'bert'"},
-      {"gpt gpt", "--warmup-steps 1", "'gpt' stands behind no flag"},
+      {"gpt gpt", "--warmup-steps 1", "'gpt' is neither a flag nor a flag's value"},
       {"gpt", "--seed 1", "--train-iters 4", "--log-interval 1", "--warmup-steps 10"},
       {"gpt", "--warmup-steps 4", "--train-iters 4", "--log-interval 1", "--warmup-steps 4"},
       {

@@ -147,7 +147,7 @@ public class RefusedFlagsTest {
       {"--deterministic-mode", "--deterministic-mode needs --device cuda"},
       {"--n-layers 3", "unknown flag --n-layers; did you mean --n-layer?"},
       {"--batch-size x", "--batch-size takes a whole number, not 'x'"},
-      {"y", "'y' stands behind no flag"},
+      {"y", "'y' is neither a flag nor a flag's value"},
     };
   }
 

@@ -11,6 +11,7 @@ import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
+import java.time.DateTimeException;
 import java.time.Instant;
 import java.time.ZoneId;
 import java.time.format.DateTimeFormatter;
@@ -93,11 +94,17 @@ public record LockOwner(
    * Reads who saves into a directory, or did last.
    *
    * @return empty where nobody has, or the file says nothing that can be read
+   * @throws IOException where the file cannot be read at all: one sentence that names it
    */
   public static Optional<LockOwner> in(Path directory) throws IOException {
+    Path file = directory.resolve(FILE);
+    if (Files.isDirectory(file)) {
+      throw new IOException(
+          file + " is a directory, where the run writes who saves here: move it away");
+    }
     try {
-      return Optional.of(
-          JSON.readValue(Files.readAllBytes(directory.resolve(FILE)), LockOwner.class));
+      // JSON's null is nobody.
+      return Optional.ofNullable(JSON.readValue(Files.readAllBytes(file), LockOwner.class));
     } catch (NoSuchFileException | JsonProcessingException e) {
       return Optional.empty();
     }
@@ -161,8 +168,15 @@ public record LockOwner(
 
   /** Such as {@code process 4711 on node3 (user anna, since 2026-11-30 05:50:00)}. */
   public String describe() {
-    Instant moment = Instant.parse(since);
-    return "process %d on %s (user %s, since %s)"
-        .formatted(pid, host, user, TIME.format(moment.atZone(ZoneId.systemDefault())));
+    return "process %d on %s (user %s, since %s)".formatted(pid, host, user, localSince());
+  }
+
+  /** The moment in this machine's time zone; as it stands where it is no moment. */
+  private String localSince() {
+    try {
+      return TIME.format(Instant.parse(since).atZone(ZoneId.systemDefault()));
+    } catch (DateTimeException e) {
+      return since;
+    }
   }
 }

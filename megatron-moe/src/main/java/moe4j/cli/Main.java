@@ -95,7 +95,10 @@ public final class Main {
       List<String> names = commands.stream().map(Command::name).toList();
       err.printf(
           "moe4j: there is no command '%s'%s%n",
-          args[0], Nearest.to(args[0], names).map(n -> "; did you mean '" + n + "'?").orElse(""));
+          args[0],
+          args[0].startsWith("@") || args[0].startsWith("-")
+              ? ": the command is the first word, and flags and files of flags follow it"
+              : Nearest.to(args[0], names).map(n -> "; did you mean '" + n + "'?").orElse(""));
       err.print(list(commands));
       return 2;
     }

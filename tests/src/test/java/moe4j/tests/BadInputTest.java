@@ -251,6 +251,19 @@ public class BadInputTest {
   }
 
   @Test
+  public void theCommandIsTheFirstWord() {
+    for (String first : List.of("@flags.txt", "--config")) {
+      Cli.Result result = Cli.run(List.of(first, "pretrain-gpt"));
+      assertEquals(result.status(), 2);
+      assertEquals(
+          result.err().lines().findFirst().orElseThrow(),
+          "moe4j: there is no command '"
+              + first
+              + "': the command is the first word, and flags and files of flags follow it");
+    }
+  }
+
+  @Test
   public void missingRequiredFlags() {
     for (String flag :
         List.of("--num-layers", "--hidden-size", "--seq-length", "--lr", "--micro-batch-size")) {

@@ -215,6 +215,7 @@ public final class IndexedDataset implements TokenSource {
 
   @Override
   public void get(int sequence, int offset, int count, long[] dst, int at) {
+    checkWhole();
     try {
       long from = byteAt(sequence, offset, count);
       for (int i = 0; i < count; i++) {
@@ -232,6 +233,7 @@ public final class IndexedDataset implements TokenSource {
    * @throws UncheckedIOException if one is beyond an int, or a file was cut
    */
   public void get(int sequence, int offset, int count, int[] dst, int at) {
+    checkWhole();
     try {
       long from = byteAt(sequence, offset, count);
       for (int i = 0; i < count; i++) {
@@ -256,7 +258,11 @@ public final class IndexedDataset implements TokenSource {
     return broken("%s.bin could not be read: %s".formatted(prefix, e.getMessage()));
   }
 
-  /** Behind every read: what lay behind a cut file's new end was read as zeros, or not at all. */
+  /**
+   * Before every read, so that no page is touched that is gone: compiled code's error for it comes
+   * late, anywhere. And behind it, as the cut may come in between: what lay behind the file's new
+   * end was then read as zeros.
+   */
   private void checkWhole() {
     checkWhole(".bin", bin);
     checkWhole(".idx", idx);

@@ -1,7 +1,10 @@
 package moe4j.cli;
 
 import java.io.IOException;
+import java.io.InputStream;
+import java.nio.ByteBuffer;
 import java.nio.charset.CharacterCodingException;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
@@ -29,7 +32,7 @@ final class ConfigFiles {
   private static final String FLAG = "--config";
 
   /** More than this is no file of flags. */
-  private static final long MAX_BYTES = 1 << 20;
+  private static final int MAX_BYTES = 1 << 20;
 
   private static final Pattern WORD = Pattern.compile("(?:[^\\s\"']|\"[^\"]*\"|'[^']*')+");
   private static final Pattern QUOTED = Pattern.compile("\"([^\"]*)\"|'([^']*)'");
@@ -102,12 +105,16 @@ final class ConfigFiles {
       if (Files.isDirectory(file)) {
         throw new IllegalArgumentException("%s is a directory".formatted(typed));
       }
-      if (Files.size(file) > MAX_BYTES) {
-        throw new IllegalArgumentException(
-            "%s has %d bytes: a file of flags has at most %d"
-                .formatted(typed, Files.size(file), MAX_BYTES));
+      byte[] bytes;
+      // A pipe is welcome, one without an end is not.
+      try (InputStream in = Files.newInputStream(file)) {
+        bytes = in.readNBytes(MAX_BYTES + 1);
       }
-      return Files.readString(file);
+      if (bytes.length > MAX_BYTES) {
+        throw new IllegalArgumentException(
+            "%s has more than %d bytes: it is no file of flags".formatted(typed, MAX_BYTES));
+      }
+      return StandardCharsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(bytes)).toString();
     } catch (NoSuchFileException e) {
       throw new IllegalArgumentException("%s: there is no such file".formatted(typed), e);
     } catch (CharacterCodingException e) {

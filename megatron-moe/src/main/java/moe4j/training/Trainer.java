@@ -230,6 +230,11 @@ public final class Trainer implements AutoCloseable {
     signal.begin(saver != null);
     int steps = training.steps();
     End end = End.COMPLETE;
+    if (state.iteration() > 0 && state.iteration() >= steps) {
+      listener.say(
+          "this run is to end at iteration %d and stands at %d: nothing is left to train, and a run with more steps trains on"
+              .formatted(steps, state.iteration()));
+    }
     listener.begin(state);
     try {
       if (state.evaluationDue() && !evaluate(EvaluationPart.VALIDATION, datasets.valid(), false)) {

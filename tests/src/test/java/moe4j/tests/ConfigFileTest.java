@@ -161,6 +161,8 @@ public class ConfigFileTest {
     Files.writeString(file, "--run-name 'never closed");
     assertRefused("a quote is not closed", "@" + file);
     assertRefused("--config needs a file behind it", "--config");
+    Files.write(file, new byte[(1 << 20) + 1]);
+    assertRefused("has more than 1048576 bytes", "--config", file);
   }
 
   private static void assertRefused(String sentence, Object... words) {
@@ -193,6 +195,24 @@ public class ConfigFileTest {
     assertEquals(Cli.run("compare", empty).status(), 1);
     assertEquals(Cli.run("runs", empty).ok().out(), "no run lies below " + empty + "\n");
     assertEquals(Cli.run("runs", workspace.path("none")).status(), 2);
+  }
+
+  /** A record is worth less than a checkpoint: a damaged one does not keep a run from going on. */
+  @Test
+  public void aDamagedRecordKeepsNoRunFromGoingOn() throws IOException {
+    Path run = workspace.path("run");
+    Cli.run("pretrain-gpt", "--config", file, "--save", run).ok();
+    Files.writeString(run.resolve("metrics.jsonl"), "no record\nat all\n");
+    String[] onward = {"--config", file.toString(), "--save", run.toString(), "--auto-resume"};
+    List<String> line = Cli.with(List.of("pretrain-gpt"), "--train-iters 4", (Object[]) onward);
+    Cli.Result resumed = Cli.run(line).ok();
+    assertTrue(
+        resumed.out().contains("is kept as " + run.resolve("metrics.1.jsonl")), resumed.out());
+    assertEquals(RunRecord.of(run).steps(), List.of(4));
+    // Once more: there is nothing left to do, which is told.
+    assertTrue(
+        Cli.run(line).ok().out().contains("stands at 4: nothing is left to train"),
+        "a run that is at its end says so");
   }
 
   @Test

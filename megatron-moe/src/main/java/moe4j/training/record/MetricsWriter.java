@@ -9,8 +9,11 @@ import java.nio.file.StandardCopyOption;
 import java.nio.file.StandardOpenOption;
 import java.time.Instant;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 import java.util.function.LongSupplier;
+import org.apache.logging.log4j.LogManager;
+import org.apache.logging.log4j.Logger;
 
 /**
  * Writes a run's {@code metrics.jsonl}: one JSON object a line, each handed to the operating system
@@ -27,6 +30,8 @@ public final class MetricsWriter implements RunRecord {
   private final LongSupplier nanoTime;
   private final double wallBefore;
   private final long opened;
+
+  private static final Logger LOG = LogManager.getLogger(MetricsWriter.class);
 
   private MetricsWriter(Path file, RunConfig config, double wallBefore, LongSupplier nanoTime)
       throws IOException {
@@ -53,20 +58,26 @@ public final class MetricsWriter implements RunRecord {
       throws IOException {
     Path file = fileIn(directory);
     if (Files.exists(file)) {
-      int number = 1;
-      while (Files.exists(directory.resolve("metrics." + number + ".jsonl"))) {
-        number++;
-      }
-      Files.move(file, directory.resolve("metrics." + number + ".jsonl"));
+      moveAside(file);
     }
     MetricsWriter writer = new MetricsWriter(file, config, 0, nanoTime);
     writer.config(0, 0);
     return writer;
   }
 
+  private static Path moveAside(Path file) throws IOException {
+    int number = 1;
+    while (Files.exists(file.resolveSibling("metrics." + number + ".jsonl"))) {
+      number++;
+    }
+    return Files.move(file, file.resolveSibling("metrics." + number + ".jsonl"));
+  }
+
   /**
    * Goes on with a run's record from the step that its checkpoint holds: what was recorded after
-   * that step will be recorded again, and is dropped. A directory without a record gets a new one.
+   * that step will be recorded again, and is dropped. A directory without a record gets a new one,
+   * and so does one whose record is damaged: the damaged one is kept beside it, with a warning, as
+   * a whole checkpoint is worth more.
    *
    * @param step the checkpoint's step
    * @param consumedSamples the checkpoint's consumed samples
@@ -82,9 +93,10 @@ public final class MetricsWriter implements RunRecord {
       throws IOException {
     Path file = fileIn(directory);
     double wall = 0;
+    List<MetricsFile.Line> lines = Files.exists(file) ? whole(file) : List.of();
     if (Files.exists(file)) {
       StringBuilder kept = new StringBuilder();
-      for (MetricsFile.Line line : MetricsFile.read(file)) {
+      for (MetricsFile.Line line : lines) {
         boolean measured =
             !line.kind().equals(MetricsFile.CONFIG) && !line.kind().equals(MetricsFile.END);
         if (line.step() < step || (line.step() == step && measured)) {
@@ -104,6 +116,19 @@ public final class MetricsWriter implements RunRecord {
     MetricsWriter writer = new MetricsWriter(file, config, wall, nanoTime);
     writer.config(step, consumedSamples);
     return writer;
+  }
+
+  /** A record's lines; none where it is damaged, and then it lies elsewhere. */
+  private static List<MetricsFile.Line> whole(Path file) throws IOException {
+    try {
+      return MetricsFile.read(file);
+    } catch (IOException e) {
+      LOG.warn(
+          "{}: the record of the run so far is kept as {}, and a new one begins here",
+          e.getMessage(),
+          moveAside(file));
+      return List.of();
+    }
   }
 
   private static Path fileIn(Path directory) throws IOException {

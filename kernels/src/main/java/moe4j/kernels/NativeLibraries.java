@@ -1,5 +1,6 @@
 package moe4j.kernels;
 
+import moe4j.kernels.product.Bf16Products;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.util.LinkedHashMap;

@@ -6,7 +6,7 @@ import moe4j.config.BuildInfo;
 import moe4j.config.Flag;
 import moe4j.config.Flags;
 import moe4j.kernels.NativeLibraries;
-import moe4j.kernels.Scopes;
+import moe4j.tensor.Scopes;
 import moe4j.kernels.cuda.Cuda;
 import moe4j.parallel.CommBench;
 import moe4j.parallel.World;

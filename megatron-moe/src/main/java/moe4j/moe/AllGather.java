@@ -2,8 +2,8 @@ package moe4j.moe;
 
 import java.util.ArrayList;
 import java.util.List;
-import moe4j.kernels.Scopes;
-import moe4j.kernels.Tensors;
+import moe4j.tensor.Scopes;
+import moe4j.tensor.Tensors;
 import moe4j.parallel.ExpertRange;
 import moe4j.parallel.Group;
 import moe4j.parallel.Groups;

@@ -3,7 +3,7 @@ package moe4j.moe;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
-import moe4j.kernels.Tensors;
+import moe4j.tensor.Tensors;
 import moe4j.parallel.Group;
 import moe4j.parallel.Groups;
 import moe4j.parallel.RowExchange;

@@ -1,6 +1,6 @@
 package moe4j.moe;
 
-import moe4j.kernels.Scopes;
+import moe4j.tensor.Scopes;
 import moe4j.transformer.Pass;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;

@@ -1,7 +1,7 @@
 package moe4j.moe;
 
 import java.util.List;
-import moe4j.kernels.RowGather;
+import moe4j.kernels.experts.RowGather;
 import org.bytedeco.pytorch.Tensor;
 
 /**

@@ -1,7 +1,7 @@
 package moe4j.moe;
 
-import moe4j.kernels.Tensors;
-import moe4j.kernels.TopK;
+import moe4j.tensor.Tensors;
+import moe4j.kernels.experts.TopK;
 import moe4j.transformer.Operation;
 import moe4j.transformer.ParameterScope;
 import moe4j.transformer.Pass;

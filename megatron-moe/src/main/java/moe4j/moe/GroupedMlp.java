@@ -1,12 +1,12 @@
 package moe4j.moe;
 
-import moe4j.kernels.Dropout;
-import moe4j.kernels.ExpertMlp;
-import moe4j.kernels.GroupBias;
-import moe4j.kernels.GroupRows;
-import moe4j.kernels.GroupedMatmul;
-import moe4j.kernels.ReluDropout;
-import moe4j.kernels.Tensors;
+import moe4j.kernels.dropout.Dropout;
+import moe4j.kernels.experts.ExpertMlp;
+import moe4j.kernels.experts.GroupBias;
+import moe4j.kernels.product.GroupRows;
+import moe4j.kernels.experts.GroupedMatmul;
+import moe4j.kernels.activation.ReluDropout;
+import moe4j.tensor.Tensors;
 import moe4j.parallel.ExpertRange;
 import moe4j.parallel.Group;
 import moe4j.parallel.Shard;

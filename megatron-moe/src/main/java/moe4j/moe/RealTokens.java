@@ -1,7 +1,7 @@
 package moe4j.moe;
 
 import java.util.Arrays;
-import moe4j.kernels.Scopes;
+import moe4j.tensor.Scopes;
 import moe4j.transformer.Pass;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;

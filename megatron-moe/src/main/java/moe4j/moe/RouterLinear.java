@@ -1,6 +1,6 @@
 package moe4j.moe;
 
-import moe4j.kernels.RouterProjection;
+import moe4j.kernels.experts.RouterProjection;
 import moe4j.transformer.ParameterScope;
 import moe4j.transformer.Pass;
 import org.bytedeco.pytorch.Tensor;

@@ -1,7 +1,7 @@
 package moe4j.moe;
 
-import moe4j.kernels.Tensors;
-import moe4j.kernels.TopK;
+import moe4j.tensor.Tensors;
+import moe4j.kernels.experts.TopK;
 import moe4j.moe.RouterConfig.BalanceKind;
 import moe4j.moe.RouterConfig.BalanceLoss;
 import moe4j.parallel.Group;

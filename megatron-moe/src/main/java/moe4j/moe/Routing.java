@@ -1,9 +1,9 @@
 package moe4j.moe;
 
-import moe4j.kernels.RouteSort;
-import moe4j.kernels.RowGather;
-import moe4j.kernels.Scopes;
-import moe4j.kernels.Tensors;
+import moe4j.kernels.experts.RouteSort;
+import moe4j.kernels.experts.RowGather;
+import moe4j.tensor.Scopes;
+import moe4j.tensor.Tensors;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorVector;

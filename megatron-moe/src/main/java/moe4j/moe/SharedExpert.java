@@ -1,6 +1,6 @@
 package moe4j.moe;
 
-import moe4j.kernels.Gemm;
+import moe4j.kernels.product.Gemm;
 import moe4j.transformer.FeedForward;
 import moe4j.transformer.Mlp;
 import moe4j.transformer.ParameterScope;

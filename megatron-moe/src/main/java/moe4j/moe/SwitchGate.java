@@ -1,6 +1,6 @@
 package moe4j.moe;
 
-import moe4j.kernels.TopK;
+import moe4j.kernels.experts.TopK;
 import moe4j.transformer.Operation;
 import moe4j.transformer.ParameterScope;
 import moe4j.transformer.Pass;

@@ -1,6 +1,6 @@
 package moe4j.moe;
 
-import moe4j.kernels.Tensors;
+import moe4j.tensor.Tensors;
 import moe4j.parallel.Group;
 import moe4j.parallel.Groups;
 import moe4j.parallel.Mappings;

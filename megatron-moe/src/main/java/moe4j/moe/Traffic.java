@@ -1,7 +1,7 @@
 package moe4j.moe;
 
 import java.util.Arrays;
-import moe4j.kernels.Tensors;
+import moe4j.tensor.Tensors;
 import moe4j.kernels.cuda.CudaGraph;
 import moe4j.parallel.ExpertRange;
 import moe4j.parallel.Group;

@@ -2,8 +2,8 @@ package moe4j.optimizer;
 
 import java.util.ArrayList;
 import java.util.List;
-import moe4j.kernels.TensorLists;
-import moe4j.kernels.Tensors;
+import moe4j.tensor.TensorLists;
+import moe4j.tensor.Tensors;
 import moe4j.parallel.Group;
 import org.bytedeco.pytorch.Device;
 import org.bytedeco.pytorch.Scalar;

@@ -4,7 +4,7 @@ import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Set;
-import moe4j.kernels.Scopes;
+import moe4j.tensor.Scopes;
 import moe4j.parallel.Group;
 import org.bytedeco.pytorch.Tensor;
 

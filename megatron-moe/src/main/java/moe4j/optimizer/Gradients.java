@@ -2,9 +2,9 @@ package moe4j.optimizer;
 
 import java.util.ArrayList;
 import java.util.List;
-import moe4j.kernels.Scopes;
-import moe4j.kernels.TensorLists;
-import moe4j.kernels.Tensors;
+import moe4j.tensor.Scopes;
+import moe4j.tensor.TensorLists;
+import moe4j.tensor.Tensors;
 import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;

@@ -1,9 +1,9 @@
 package moe4j.parallel;
 
 import java.util.List;
-import moe4j.kernels.CustomFunction;
-import moe4j.kernels.Gemm;
-import moe4j.kernels.Tensors;
+import moe4j.tensor.CustomFunction;
+import moe4j.kernels.product.Gemm;
+import moe4j.tensor.Tensors;
 import moe4j.parallel.Group.Reduction;
 import org.bytedeco.pytorch.Tensor;
 

@@ -2,8 +2,8 @@ package moe4j.parallel;
 
 import java.util.ArrayList;
 import java.util.List;
-import moe4j.kernels.Scopes;
-import moe4j.kernels.Tensors;
+import moe4j.tensor.Scopes;
+import moe4j.tensor.Tensors;
 import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;

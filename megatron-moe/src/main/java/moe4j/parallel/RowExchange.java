@@ -1,8 +1,8 @@
 package moe4j.parallel;
 
 import java.util.Arrays;
-import moe4j.kernels.CustomFunction;
-import moe4j.kernels.Tensors;
+import moe4j.tensor.CustomFunction;
+import moe4j.tensor.Tensors;
 import org.bytedeco.pytorch.Tensor;
 
 /**

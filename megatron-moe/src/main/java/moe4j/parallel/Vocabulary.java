@@ -1,10 +1,10 @@
 package moe4j.parallel;
 
-import moe4j.kernels.CrossEntropy;
-import moe4j.kernels.CrossEntropyPart;
-import moe4j.kernels.CustomFunction;
-import moe4j.kernels.Gemm;
-import moe4j.kernels.Tensors;
+import moe4j.kernels.loss.CrossEntropy;
+import moe4j.kernels.loss.CrossEntropyPart;
+import moe4j.tensor.CustomFunction;
+import moe4j.kernels.product.Gemm;
+import moe4j.tensor.Tensors;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;

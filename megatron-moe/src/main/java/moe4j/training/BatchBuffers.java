@@ -2,8 +2,8 @@ package moe4j.training;
 
 import java.util.ArrayList;
 import java.util.List;
-import moe4j.kernels.Scopes;
-import moe4j.kernels.Tensors;
+import moe4j.tensor.Scopes;
+import moe4j.tensor.Tensors;
 import moe4j.transformer.Batch;
 import org.bytedeco.pytorch.Device;
 import org.bytedeco.pytorch.Tensor;

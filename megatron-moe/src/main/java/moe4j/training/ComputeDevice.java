@@ -1,8 +1,8 @@
 package moe4j.training;
 
-import moe4j.kernels.AttentionBackend;
-import moe4j.kernels.Kernels;
-import moe4j.kernels.Scopes;
+import moe4j.kernels.attention.AttentionBackend;
+import moe4j.kernels.cuda.Kernels;
+import moe4j.tensor.Scopes;
 import moe4j.kernels.cuda.Cuda;
 import moe4j.kernels.cuda.CudaStream;
 import moe4j.parallel.WorldEnvironment;

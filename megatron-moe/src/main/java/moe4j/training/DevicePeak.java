@@ -4,7 +4,7 @@ import java.util.Optional;
 import java.util.concurrent.TimeUnit;
 import java.util.function.DoubleSupplier;
 import java.util.function.LongSupplier;
-import moe4j.kernels.MatmulPeak;
+import moe4j.kernels.product.MatmulPeak;
 import moe4j.kernels.NativeLibraries;
 import moe4j.kernels.cuda.Cuda;
 import moe4j.training.record.GpuPeaks;

@@ -1,11 +1,11 @@
 package moe4j.training;
 
 import java.util.function.Consumer;
-import moe4j.kernels.AttentionBackend;
-import moe4j.kernels.CustomFunction;
-import moe4j.kernels.Scopes;
-import moe4j.kernels.StepRandom;
-import moe4j.kernels.Tensors;
+import moe4j.kernels.attention.AttentionBackend;
+import moe4j.tensor.CustomFunction;
+import moe4j.tensor.Scopes;
+import moe4j.tensor.StepRandom;
+import moe4j.tensor.Tensors;
 import moe4j.optimizer.AdamW;
 import moe4j.parallel.Groups;
 import moe4j.transformer.LanguageModel;

@@ -10,7 +10,7 @@ import moe4j.checkpoint.Checkpoint;
 import moe4j.checkpoint.Dtype;
 import moe4j.checkpoint.Slice;
 import moe4j.checkpoint.TensorSource;
-import moe4j.kernels.Tensors;
+import moe4j.tensor.Tensors;
 import moe4j.optimizer.AdamW;
 import moe4j.optimizer.Sharing;
 import moe4j.parallel.Groups;

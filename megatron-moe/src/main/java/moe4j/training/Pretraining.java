@@ -13,7 +13,7 @@ import moe4j.checkpoint.CheckpointStore;
 import moe4j.checkpoint.Ranks;
 import moe4j.config.BuildInfo;
 import moe4j.console.Screen;
-import moe4j.kernels.Bf16Products;
+import moe4j.kernels.product.Bf16Products;
 import moe4j.kernels.NativeLibraries;
 import moe4j.kernels.cuda.Cuda;
 import moe4j.optimizer.AdamW;

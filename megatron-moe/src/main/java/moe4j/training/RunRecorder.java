@@ -11,7 +11,7 @@ import java.util.Optional;
 import java.util.function.DoubleFunction;
 import java.util.function.LongToDoubleFunction;
 import java.util.function.Supplier;
-import moe4j.kernels.Scopes;
+import moe4j.tensor.Scopes;
 import moe4j.training.record.DeviceMemory;
 import moe4j.training.record.ExpertLoad;
 import moe4j.training.record.IterationRecord;

@@ -4,7 +4,7 @@ import java.io.IOException;
 import java.util.List;
 import moe4j.config.BuildInfo;
 import moe4j.config.Flag;
-import moe4j.kernels.Scopes;
+import moe4j.tensor.Scopes;
 import moe4j.kernels.cuda.Cuda;
 import moe4j.parallel.World;
 import moe4j.parallel.WorldEnvironment;

@@ -9,7 +9,7 @@ import java.util.function.Consumer;
 import java.util.stream.Collectors;
 import moe4j.data.MegatronSampler;
 import moe4j.data.SampleDataset;
-import moe4j.kernels.Tensors;
+import moe4j.tensor.Tensors;
 import moe4j.moe.Moe;
 import moe4j.optimizer.AdamW;
 import moe4j.optimizer.LearningRate;

@@ -1,13 +1,13 @@
 package moe4j.transformer;
 
-import moe4j.kernels.BiasGelu;
-import moe4j.kernels.BiasSwiGlu;
-import moe4j.kernels.Dropout;
-import moe4j.kernels.ExpertMlp;
-import moe4j.kernels.ReluDropout;
-import moe4j.kernels.Scopes;
-import moe4j.kernels.Tensors;
-import moe4j.kernels.WeightedActivation;
+import moe4j.kernels.activation.BiasGelu;
+import moe4j.kernels.activation.BiasSwiGlu;
+import moe4j.kernels.dropout.Dropout;
+import moe4j.kernels.experts.ExpertMlp;
+import moe4j.kernels.activation.ReluDropout;
+import moe4j.tensor.Scopes;
+import moe4j.tensor.Tensors;
+import moe4j.kernels.experts.WeightedActivation;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorVector;

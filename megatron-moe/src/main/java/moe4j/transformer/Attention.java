@@ -1,9 +1,9 @@
 package moe4j.transformer;
 
-import moe4j.kernels.Bf16Products;
-import moe4j.kernels.QkvProjection;
-import moe4j.kernels.ScaledDotProductAttention;
-import moe4j.kernels.Tensors;
+import moe4j.kernels.product.Bf16Products;
+import moe4j.kernels.attention.QkvProjection;
+import moe4j.kernels.attention.ScaledDotProductAttention;
+import moe4j.tensor.Tensors;
 import moe4j.parallel.Group;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;

@@ -2,8 +2,8 @@ package moe4j.transformer;
 
 import java.util.ArrayList;
 import java.util.List;
-import moe4j.kernels.Gemm;
-import moe4j.kernels.Scopes;
+import moe4j.kernels.product.Gemm;
+import moe4j.tensor.Scopes;
 import moe4j.parallel.Group;
 import moe4j.parallel.Mappings;
 import moe4j.parallel.Shard;

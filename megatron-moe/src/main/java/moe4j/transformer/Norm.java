@@ -1,6 +1,6 @@
 package moe4j.transformer;
 
-import moe4j.kernels.AddNorm;
+import moe4j.kernels.norm.AddNorm;
 import org.bytedeco.pytorch.Tensor;
 
 /** LayerNorm (Ba et al. 2016) or RMSNorm (Zhang and Sennrich 2019) over the last dimension. */

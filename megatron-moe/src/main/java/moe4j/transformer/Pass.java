@@ -2,8 +2,8 @@ package moe4j.transformer;
 
 import java.util.ArrayList;
 import java.util.List;
-import moe4j.kernels.Dropout;
-import moe4j.kernels.StepRandom;
+import moe4j.kernels.dropout.Dropout;
+import moe4j.tensor.StepRandom;
 import moe4j.parallel.Group;
 import moe4j.parallel.Mappings;
 import org.bytedeco.javacpp.PointerScope;

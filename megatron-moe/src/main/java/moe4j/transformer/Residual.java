@@ -1,7 +1,7 @@
 package moe4j.transformer;
 
 import java.util.List;
-import moe4j.kernels.Dropout;
+import moe4j.kernels.dropout.Dropout;
 import org.bytedeco.pytorch.Tensor;
 
 /**

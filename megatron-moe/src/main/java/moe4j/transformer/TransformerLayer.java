@@ -1,7 +1,7 @@
 package moe4j.transformer;
 
-import moe4j.kernels.AddNorm;
-import moe4j.kernels.Dropout;
+import moe4j.kernels.norm.AddNorm;
+import moe4j.kernels.dropout.Dropout;
 import moe4j.parallel.Group;
 
 /** A pre-norm layer: {@code h = x + attention(norm(x))}, {@code y = h + feedForward(norm(h))}. */

@@ -11,7 +11,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Random;
 import java.util.function.Function;
-import moe4j.kernels.Tensors;
+import moe4j.tensor.Tensors;
 import moe4j.transformer.Models;
 import moe4j.transformer.Parameter;
 import moe4j.transformer.Pass;

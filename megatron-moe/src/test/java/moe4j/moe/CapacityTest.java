@@ -11,7 +11,7 @@ import java.util.Comparator;
 import java.util.List;
 import java.util.Random;
 import java.util.stream.IntStream;
-import moe4j.kernels.Tensors;
+import moe4j.tensor.Tensors;
 import moe4j.moe.Capacity.Policy;
 import moe4j.testing.Seeds;
 import org.bytedeco.javacpp.PointerScope;

@@ -4,7 +4,7 @@ import static moe4j.testing.Close.assertClose;
 import static org.testng.Assert.assertEquals;
 
 import java.util.Random;
-import moe4j.kernels.Tensors;
+import moe4j.tensor.Tensors;
 import moe4j.testing.Seeds;
 import moe4j.transformer.Activation;
 import moe4j.transformer.Models;

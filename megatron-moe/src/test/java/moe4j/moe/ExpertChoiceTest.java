@@ -8,7 +8,7 @@ import static org.testng.Assert.assertTrue;
 import java.util.Arrays;
 import java.util.Random;
 import java.util.stream.IntStream;
-import moe4j.kernels.Tensors;
+import moe4j.tensor.Tensors;
 import moe4j.testing.Seeds;
 import moe4j.transformer.Models;
 import moe4j.transformer.ParameterSet;

@@ -11,7 +11,7 @@ import java.util.Set;
 import java.util.TreeSet;
 import java.util.stream.Collectors;
 import moe4j.config.Refusals;
-import moe4j.kernels.Tensors;
+import moe4j.tensor.Tensors;
 import moe4j.testing.Seeds;
 import moe4j.transformer.Batch;
 import moe4j.transformer.GptModel;

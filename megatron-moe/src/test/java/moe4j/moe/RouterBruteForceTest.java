@@ -8,7 +8,7 @@ import java.util.Comparator;
 import java.util.List;
 import java.util.Random;
 import java.util.stream.IntStream;
-import moe4j.kernels.StepRandom;
+import moe4j.tensor.StepRandom;
 import moe4j.testing.Seeds;
 import moe4j.transformer.Models;
 import moe4j.transformer.Operation;

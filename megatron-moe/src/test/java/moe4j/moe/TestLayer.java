@@ -3,7 +3,7 @@ package moe4j.moe;
 import java.util.Random;
 import moe4j.config.Flags;
 import moe4j.config.Refusals;
-import moe4j.kernels.StepRandom;
+import moe4j.tensor.StepRandom;
 import moe4j.transformer.Models;
 import moe4j.transformer.Parameter;
 import moe4j.transformer.ParameterSet;

@@ -7,8 +7,8 @@ import static org.testng.Assert.assertSame;
 
 import java.util.ArrayList;
 import java.util.List;
-import moe4j.kernels.Scopes;
-import moe4j.kernels.Tensors;
+import moe4j.tensor.Scopes;
+import moe4j.tensor.Tensors;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;

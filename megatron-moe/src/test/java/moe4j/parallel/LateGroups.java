@@ -2,7 +2,7 @@ package moe4j.parallel;
 
 import java.util.ArrayDeque;
 import java.util.Deque;
-import moe4j.kernels.Scopes;
+import moe4j.tensor.Scopes;
 import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;

@@ -18,7 +18,7 @@ import moe4j.checkpoint.Checkpoint;
 import moe4j.checkpoint.CheckpointStore;
 import moe4j.checkpoint.Ranks;
 import moe4j.checkpoint.Section;
-import moe4j.kernels.Tensors;
+import moe4j.tensor.Tensors;
 import moe4j.testing.Seeds;
 import moe4j.transformer.ParameterSet;
 import org.bytedeco.javacpp.PointerScope;

@@ -20,7 +20,7 @@ import moe4j.checkpoint.CheckpointInfo;
 import moe4j.checkpoint.CheckpointStore;
 import moe4j.checkpoint.Section;
 import moe4j.checkpoint.TensorSource;
-import moe4j.kernels.Tensors;
+import moe4j.tensor.Tensors;
 import moe4j.parallel.Groups;
 import moe4j.parallel.Layout;
 import moe4j.parallel.ThreadRanks;

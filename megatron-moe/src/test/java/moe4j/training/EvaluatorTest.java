@@ -4,7 +4,7 @@ import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.assertFalse;
 import static org.testng.Assert.assertTrue;
 
-import moe4j.kernels.Scopes;
+import moe4j.tensor.Scopes;
 import moe4j.transformer.Batch;
 import moe4j.transformer.LanguageModel;
 import moe4j.transformer.ParameterSet;

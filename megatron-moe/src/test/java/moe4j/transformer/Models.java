@@ -3,7 +3,7 @@ package moe4j.transformer;
 import java.util.Random;
 import moe4j.config.Flags;
 import moe4j.config.Refusals;
-import moe4j.kernels.Tensors;
+import moe4j.tensor.Tensors;
 import moe4j.testing.Seeds;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Device;

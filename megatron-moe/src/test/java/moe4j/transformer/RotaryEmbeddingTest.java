@@ -5,7 +5,7 @@ import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.assertSame;
 
 import java.util.Random;
-import moe4j.kernels.Tensors;
+import moe4j.tensor.Tensors;
 import moe4j.testing.Close;
 import moe4j.testing.Seeds;
 import org.bytedeco.javacpp.PointerScope;

@@ -21,7 +21,7 @@ import moe4j.checkpoint.Section;
 import moe4j.checkpoint.Slice;
 import moe4j.checkpoint.StoredTensor;
 import moe4j.checkpoint.TensorSource;
-import moe4j.kernels.Tensors;
+import moe4j.tensor.Tensors;
 import moe4j.testing.Seeds;
 import moe4j.training.Pretraining;
 import moe4j.training.RunConfig;

@@ -11,7 +11,7 @@ import java.util.TreeSet;
 import moe4j.checkpoint.SafeTensorsReader;
 import moe4j.checkpoint.Slice;
 import moe4j.checkpoint.StoredTensor;
-import moe4j.kernels.Tensors;
+import moe4j.tensor.Tensors;
 import org.bytedeco.pytorch.Device;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;

@@ -1,6 +1,6 @@
 package moe4j.tests;
 
-import static moe4j.kernels.Tensors.floats;
+import static moe4j.tensor.Tensors.floats;
 import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.assertTrue;
 
@@ -9,8 +9,8 @@ import java.util.Optional;
 import java.util.Set;
 import java.util.TreeSet;
 import moe4j.config.Flags;
-import moe4j.kernels.StepRandom;
-import moe4j.kernels.Tensors;
+import moe4j.tensor.StepRandom;
+import moe4j.tensor.Tensors;
 import moe4j.moe.MoeConfig;
 import moe4j.moe.MoeLayer;
 import moe4j.testing.Close;

@@ -10,7 +10,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.TimeUnit;
 import java.util.function.UnaryOperator;
-import moe4j.kernels.Scopes;
+import moe4j.tensor.Scopes;
 import moe4j.testing.Seeds;
 import moe4j.training.Pretraining;
 import moe4j.training.RunConfig;

@@ -1,6 +1,6 @@
 package moe4j.kernels.cuda;
 
-import moe4j.kernels.Scopes;
+import moe4j.tensor.Scopes;
 import org.bytedeco.cuda.global.cudart;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.cuda.CUDAEvent;

@@ -2,7 +2,7 @@ package moe4j.kernels.cuda;
 
 import java.util.List;
 import java.util.concurrent.ConcurrentHashMap;
-import moe4j.kernels.Scopes;
+import moe4j.tensor.Scopes;
 import org.bytedeco.cuda.cudart.CUfunc_st;
 import org.bytedeco.cuda.cudart.CUstream_st;
 import org.bytedeco.cuda.global.cudart;

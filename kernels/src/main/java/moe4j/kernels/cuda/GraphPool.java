@@ -1,7 +1,7 @@
 package moe4j.kernels.cuda;
 
 import java.util.concurrent.atomic.AtomicLong;
-import moe4j.kernels.Scopes;
+import moe4j.tensor.Scopes;
 import org.bytedeco.javacpp.LongPointer;
 import org.bytedeco.javacpp.Pointer;
 import org.bytedeco.javacpp.PointerScope;

@@ -4,7 +4,7 @@ import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
-import moe4j.kernels.Scopes;
+import moe4j.tensor.Scopes;
 import org.bytedeco.cuda.cudart.CUctx_st;
 import org.bytedeco.cuda.cupti.CUpti_Activity;
 import org.bytedeco.cuda.cupti.CUpti_ActivityKernel11;

@@ -1,7 +1,9 @@
 package moe4j.kernels.selftest;
 
-import moe4j.kernels.Scopes;
-import moe4j.kernels.Tensors;
+import moe4j.kernels.check.Comparison;
+import moe4j.kernels.check.KernelCheck;
+import moe4j.tensor.Scopes;
+import moe4j.tensor.Tensors;
 import moe4j.kernels.cuda.CaptureFailedException;
 import moe4j.kernels.cuda.Cuda;
 import moe4j.kernels.cuda.CudaGraph;

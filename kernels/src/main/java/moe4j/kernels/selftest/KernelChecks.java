@@ -1,5 +1,23 @@
 package moe4j.kernels.selftest;
 
+import moe4j.kernels.activation.ActivationCheck;
+import moe4j.kernels.activation.ReluDropoutCheck;
+import moe4j.kernels.attention.QkvProjectionCheck;
+import moe4j.kernels.attention.RelativeAttentionCheck;
+import moe4j.kernels.check.KernelCheck;
+import moe4j.kernels.dropout.DropoutCheck;
+import moe4j.kernels.experts.GroupBiasCheck;
+import moe4j.kernels.experts.GroupedMatmulCheck;
+import moe4j.kernels.experts.RouteSortCheck;
+import moe4j.kernels.experts.RouterProjectionCheck;
+import moe4j.kernels.experts.RowGatherCheck;
+import moe4j.kernels.experts.TopKCheck;
+import moe4j.kernels.experts.WeightedActivationCheck;
+import moe4j.kernels.loss.CrossEntropyCheck;
+import moe4j.kernels.norm.NormCheck;
+import moe4j.kernels.optimizer.AdamWCheck;
+import moe4j.kernels.product.ColumnSumCheck;
+import moe4j.kernels.product.GroupRowsCheck;
 import java.util.ArrayList;
 import java.util.List;
 import org.bytedeco.pytorch.Device;

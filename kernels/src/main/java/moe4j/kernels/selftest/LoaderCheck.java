@@ -1,5 +1,7 @@
 package moe4j.kernels.selftest;
 
+import moe4j.kernels.check.Comparison;
+import moe4j.kernels.check.KernelCheck;
 import moe4j.kernels.cuda.CudaKernel;
 
 /** The loader of kernels: what it says of a source that does not compile. */

@@ -1,9 +1,11 @@
 package moe4j.kernels.selftest;
 
+import moe4j.kernels.check.Comparison;
+import moe4j.kernels.check.KernelCheck;
 import java.util.List;
 import java.util.Locale;
 import java.util.function.Consumer;
-import moe4j.kernels.Scopes;
+import moe4j.tensor.Scopes;
 import org.bytedeco.pytorch.Device;
 
 /** Runs checks one after the other; what one of them throws does not keep the next from running. */

@@ -7,7 +7,7 @@ import java.util.Random;
 import moe4j.cli.Command;
 import moe4j.config.Flag;
 import moe4j.config.Flags;
-import moe4j.kernels.Tensors;
+import moe4j.tensor.Tensors;
 import moe4j.tokenizer.Tokenizer;
 import moe4j.training.ComputeDevice;
 import moe4j.training.SavedGateFlags;

@@ -1,7 +1,7 @@
 package moe4j.examples.library;
 
 import java.util.List;
-import moe4j.kernels.AddNorm;
+import moe4j.kernels.norm.AddNorm;
 import moe4j.moe.Capacity;
 import moe4j.moe.Expert;
 import moe4j.moe.MoeLayer;

@@ -1,7 +1,7 @@
 package moe4j.examples.library;
 
-import moe4j.kernels.Gemm;
-import moe4j.kernels.TopK;
+import moe4j.kernels.product.Gemm;
+import moe4j.kernels.experts.TopK;
 import moe4j.moe.Balance;
 import moe4j.moe.Gate;
 import moe4j.moe.Routing;

@@ -1,8 +1,8 @@
 package moe4j.examples.library;
 
 import moe4j.config.Flags;
-import moe4j.kernels.Scopes;
-import moe4j.kernels.StepRandom;
+import moe4j.tensor.Scopes;
+import moe4j.tensor.StepRandom;
 import moe4j.moe.MoeLayer;
 import moe4j.moe.MoeLayerBuilder;
 import moe4j.optimizer.AdamW;

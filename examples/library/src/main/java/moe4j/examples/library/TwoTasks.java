@@ -2,7 +2,7 @@ package moe4j.examples.library;
 
 import java.util.Random;
 import java.util.stream.DoubleStream;
-import moe4j.kernels.Tensors;
+import moe4j.tensor.Tensors;
 import org.bytedeco.pytorch.Tensor;
 
 /**

@@ -7,7 +7,7 @@ import static org.testng.Assert.assertTrue;
 import java.util.HashMap;
 import java.util.Map;
 import java.util.Random;
-import moe4j.kernels.Tensors;
+import moe4j.tensor.Tensors;
 import moe4j.testing.Seeds;
 import moe4j.transformer.Parameter;
 import moe4j.transformer.ParameterSet;

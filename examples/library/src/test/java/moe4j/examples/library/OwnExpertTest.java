@@ -8,7 +8,7 @@ import java.util.Map;
 import java.util.Random;
 import java.util.function.IntFunction;
 import java.util.function.UnaryOperator;
-import moe4j.kernels.Tensors;
+import moe4j.tensor.Tensors;
 import moe4j.moe.Gate;
 import moe4j.moe.MoeLayer;
 import moe4j.moe.Routing;

@@ -5,8 +5,8 @@ import static org.testng.Assert.assertTrue;
 
 import java.util.List;
 import java.util.Random;
-import moe4j.kernels.Scopes;
-import moe4j.kernels.Tensors;
+import moe4j.tensor.Scopes;
+import moe4j.tensor.Tensors;
 import moe4j.moe.MoeLayer;
 import moe4j.moe.MoeLayerBuilder;
 import moe4j.moe.Quota;

@@ -1,8 +1,8 @@
 package moe4j.examples.library;
 
 import java.util.Random;
-import moe4j.kernels.StepRandom;
-import moe4j.kernels.Tensors;
+import moe4j.tensor.StepRandom;
+import moe4j.tensor.Tensors;
 import moe4j.testing.Seeds;
 import moe4j.transformer.Parameter;
 import moe4j.transformer.ParameterSet;

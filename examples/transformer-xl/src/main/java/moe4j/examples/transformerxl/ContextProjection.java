@@ -1,7 +1,7 @@
 package moe4j.examples.transformerxl;
 
-import moe4j.kernels.CustomFunction;
-import moe4j.kernels.Gemm;
+import moe4j.tensor.CustomFunction;
+import moe4j.kernels.product.Gemm;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 

@@ -1,7 +1,7 @@
 package moe4j.examples.transformerxl;
 
-import moe4j.kernels.Dropout;
-import moe4j.kernels.ReluDropout;
+import moe4j.kernels.dropout.Dropout;
+import moe4j.kernels.activation.ReluDropout;
 import moe4j.transformer.Delta;
 import moe4j.transformer.FeedForward;
 import moe4j.transformer.Linear;

@@ -1,7 +1,7 @@
 package moe4j.examples.transformerxl;
 
-import moe4j.kernels.Gemm;
-import moe4j.kernels.RelativeAttention;
+import moe4j.kernels.product.Gemm;
+import moe4j.kernels.attention.RelativeAttention;
 import moe4j.transformer.Operation;
 import moe4j.transformer.ParameterScope;
 import org.bytedeco.pytorch.Tensor;

@@ -1,7 +1,7 @@
 package moe4j.examples.transformerxl;
 
-import moe4j.kernels.Scopes;
-import moe4j.kernels.Tensors;
+import moe4j.tensor.Scopes;
+import moe4j.tensor.Tensors;
 import org.bytedeco.pytorch.Tensor;
 
 /**

@@ -2,7 +2,7 @@ package moe4j.examples.transformerxl;
 
 import java.util.ArrayList;
 import java.util.List;
-import moe4j.kernels.Gemm;
+import moe4j.kernels.product.Gemm;
 import moe4j.transformer.ParameterScope;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;

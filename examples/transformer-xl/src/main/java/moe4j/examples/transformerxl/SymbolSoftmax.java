@@ -2,9 +2,9 @@ package moe4j.examples.transformerxl;
 
 import java.util.ArrayList;
 import java.util.List;
-import moe4j.kernels.Bf16Products;
-import moe4j.kernels.CrossEntropy;
-import moe4j.kernels.Gemm;
+import moe4j.kernels.product.Bf16Products;
+import moe4j.kernels.loss.CrossEntropy;
+import moe4j.kernels.product.Gemm;
 import moe4j.transformer.ParameterScope;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;

@@ -2,7 +2,7 @@ package moe4j.examples.transformerxl;
 
 import java.util.ArrayList;
 import java.util.List;
-import moe4j.kernels.Scopes;
+import moe4j.tensor.Scopes;
 import moe4j.transformer.Batch;
 import moe4j.transformer.FeedForward;
 import moe4j.transformer.LanguageModel;

@@ -14,7 +14,7 @@ import moe4j.checkpoint.SafeTensorsReader;
 import moe4j.checkpoint.Slice;
 import moe4j.checkpoint.StoredTensor;
 import moe4j.config.Flags;
-import moe4j.kernels.Tensors;
+import moe4j.tensor.Tensors;
 import moe4j.moe.MoeConfig;
 import moe4j.transformer.Parameter;
 import moe4j.transformer.ParameterSet;

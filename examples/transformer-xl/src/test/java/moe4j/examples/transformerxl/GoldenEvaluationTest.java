@@ -5,8 +5,8 @@ import static org.testng.Assert.assertNotEquals;
 
 import java.io.IOException;
 import moe4j.data.stream.SegmentDataset;
-import moe4j.kernels.StepRandom;
-import moe4j.kernels.Tensors;
+import moe4j.tensor.StepRandom;
+import moe4j.tensor.Tensors;
 import moe4j.training.BatchBuffers;
 import moe4j.training.Evaluator;
 import moe4j.transformer.Batch;

@@ -3,8 +3,8 @@ package moe4j.examples.transformerxl;
 import static org.testng.Assert.assertTrue;
 
 import java.io.IOException;
-import moe4j.kernels.StepRandom;
-import moe4j.kernels.Tensors;
+import moe4j.tensor.StepRandom;
+import moe4j.tensor.Tensors;
 import moe4j.transformer.Batch;
 import moe4j.transformer.Parameter;
 import moe4j.transformer.ParameterSet;

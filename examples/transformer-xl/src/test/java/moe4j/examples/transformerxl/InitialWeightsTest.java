@@ -9,7 +9,7 @@ import java.util.Map;
 import java.util.TreeSet;
 import java.util.regex.Pattern;
 import moe4j.config.Flags;
-import moe4j.kernels.Tensors;
+import moe4j.tensor.Tensors;
 import moe4j.moe.MoeConfig;
 import moe4j.testing.Seeds;
 import moe4j.transformer.Parameter;

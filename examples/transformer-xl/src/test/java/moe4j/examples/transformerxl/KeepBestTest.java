@@ -19,7 +19,7 @@ import moe4j.checkpoint.CheckpointStore;
 import moe4j.checkpoint.Section;
 import moe4j.data.Part;
 import moe4j.data.stream.SegmentDataset;
-import moe4j.kernels.Tensors;
+import moe4j.tensor.Tensors;
 import moe4j.testing.Seeds;
 import moe4j.training.BatchBuffers;
 import moe4j.training.Evaluator;

@@ -13,7 +13,7 @@ import java.util.TreeMap;
 import moe4j.config.Flags;
 import moe4j.data.Part;
 import moe4j.data.stream.SegmentDataset;
-import moe4j.kernels.Tensors;
+import moe4j.tensor.Tensors;
 import moe4j.moe.MoeConfig;
 import moe4j.testing.Close;
 import moe4j.testing.Seeds;

@@ -2,7 +2,7 @@ package moe4j.examples.transformerxl;
 
 import moe4j.data.GptBatch;
 import moe4j.data.stream.SegmentDataset;
-import moe4j.kernels.Tensors;
+import moe4j.tensor.Tensors;
 import moe4j.transformer.Batch;
 import moe4j.transformer.Pass;
 import org.bytedeco.javacpp.PointerScope;

@@ -8,7 +8,7 @@ import java.util.Map;
 import java.util.TreeMap;
 import java.util.function.Consumer;
 import java.util.function.LongToDoubleFunction;
-import moe4j.kernels.Tensors;
+import moe4j.tensor.Tensors;
 import moe4j.parallel.WorldEnvironment;
 import moe4j.training.LogLines;
 import moe4j.training.Pretraining;

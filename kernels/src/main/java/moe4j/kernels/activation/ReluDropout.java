@@ -1,0 +1,192 @@
+package moe4j.kernels.activation;
+
+import moe4j.kernels.cuda.Kernels;
+import moe4j.kernels.cuda.Launch;
+import moe4j.kernels.dropout.Dropout;
+import moe4j.kernels.product.GroupRows;
+import moe4j.kernels.product.RowChunks;
+import moe4j.tensor.CustomFunction;
+import moe4j.tensor.Scopes;
+import moe4j.tensor.Tensors;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import moe4j.kernels.cuda.CudaKernel;
+import org.bytedeco.pytorch.Scalar;
+import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch;
+import org.bytedeco.pytorch.global.torch.ScalarType;
+
+/**
+ * What stands between two projections with ReLU: a bias, the activation, dropout and, of experts,
+ * the weight of the row. On a GPU a kernel each way, which rounds once; without weights it keeps
+ * its result alone, of which the next projection keeps the same, and with weights x.
+ */
+public final class ReluDropout {
+  private static final Scalar ZERO = Scopes.keep(() -> new Scalar(0));
+
+  private ReluDropout() {}
+
+  /**
+   * {@code y[r] = weight[r] dropout(relu(x[r] + bias[g]))} for the group g that row r is in.
+   *
+   * @param x [R, f]; [..., f] where there is neither an offset nor a weight
+   * @param bias [f]; or [G, f] with offsets; or null without them
+   * @param offsets int32 [G], where each group ends, or null; the rows behind the last end are
+   *     zeros, and their gradient, which may be anything, has no effect
+   * @param weight [R], fp32 or bf16, or null; its gradient is in that type
+   * @param drop of x's elements, by their places in it
+   * @return of x's shape and type
+   */
+  public static Tensor apply(Tensor x, Tensor bias, Tensor offsets, Tensor weight, Dropout drop) {
+    check(x, bias, offsets, weight);
+    if (Kernels.take(x)) {
+      return new Fused(drop).apply(x, bias, weight, offsets)[0];
+    }
+    if (offsets == null) {
+      return weighted(drop.apply(torch.relu(bias == null ? x : x.add(bias))), weight);
+    }
+    // Nothing of the rows that are no group's may reach a gradient: neither they nor what comes
+    // back.
+    Tensor none = GroupRows.none(offsets, x.size(0));
+    Tensor sum = x.add(GroupRows.of(bias, offsets, x.size(0))).masked_fill(none, ZERO);
+    return weighted(drop.apply(torch.relu(sum)), weight).masked_fill(none, ZERO);
+  }
+
+  private static Tensor weighted(Tensor y, Tensor weight) {
+    return weight == null ? y : y.mul(weight.to(Tensors.dtype(y)).unsqueeze(1));
+  }
+
+  private static void check(Tensor x, Tensor bias, Tensor offsets, Tensor weight) {
+    long f = x.size(-1);
+    long groups = offsets == null ? 1 : offsets.numel();
+    boolean fits =
+        bias == null
+            ? offsets == null
+            : bias.dim() == (offsets == null ? 1 : 2) && bias.numel() == groups * f;
+    boolean plain = offsets == null && weight == null;
+    if (!fits || !(plain || x.dim() == 2) || (weight != null && weight.numel() != x.size(0))) {
+      throw new IllegalArgumentException(
+          "a ReLU of %s with a bias of %s, %d groups and weights of %s"
+              .formatted(
+                  Tensors.shape(x),
+                  bias == null ? "none" : Tensors.shape(bias),
+                  groups,
+                  weight == null ? "none" : Tensors.shape(weight)));
+    }
+  }
+
+  private static final class Fused extends CustomFunction {
+    private static final String SOURCE = "relu.cu";
+
+    private final Dropout drop;
+    private Dropout.Draws draws;
+    private Tensor bias;
+    private Tensor weight;
+    private Tensor offsets;
+
+    /** x, or y where there are no weights. */
+    private Tensor kept;
+
+    private ScalarType type;
+
+    Fused(Dropout drop) {
+      this.drop = drop.isNone() ? Dropout.NONE : drop;
+    }
+
+    @Override
+    protected Tensor[] forward(Tensor[] inputs) {
+      Tensor x = inputs[0].contiguous();
+      bias = inputs[1] == null ? null : save(inputs[1].contiguous());
+      weight = inputs[2] == null ? null : save(inputs[2].contiguous());
+      offsets = inputs[3] == null ? null : save(inputs[3].contiguous());
+      Launch.sameType(x, bias);
+      type = Tensors.dtype(x);
+      Dropout.Draws fresh = drop.draws(x);
+      draws = drop.isNone() ? fresh : fresh.at(save(fresh.position()));
+      Tensor y = Launch.empty(x);
+      RowChunks grid = grid(x, offsets, drop.isNone() || draws.inBlocks(), x, bias, y);
+      launch("relu_forward", grid, x, bias, offsets, weight, y);
+      kept = save(weight == null ? y : x);
+      return new Tensor[] {y};
+    }
+
+    @Override
+    protected Tensor[] backward(Tensor[] gradients) {
+      Tensor dx = Launch.empty(kept);
+      boolean draw = weight != null && !drop.isNone();
+      RowChunks grid = grid(kept, offsets, !draw || draws.inBlocks(), gradients[0], kept, bias, dx);
+      Tensor sums = needsGradient(1) ? Launch.empty(bias) : null;
+      Tensor rowSums = needsGradient(2) ? Launch.empty(weight) : null;
+      Tensor partials = sums == null ? null : grid.partials(kept);
+      Tensor dots = rowSums == null ? null : grid.dots(kept);
+      if (weight == null) {
+        kernel("relu_backward", grid)
+            .launch(
+                grid.blocks(),
+                grid.threads(),
+                0,
+                gradients[0],
+                kept,
+                offsets,
+                dx,
+                partials,
+                grid.rows(),
+                grid.columns(),
+                grid.groups(),
+                grid.chunkRows(),
+                grid.tiles().columnBlocks(),
+                drop.scale());
+      } else {
+        launch(
+            "relu_backward", grid, gradients[0], kept, bias, offsets, weight, dx, partials, dots);
+      }
+      grid.finish(offsets, partials, sums, dots, rowSums);
+      return new Tensor[] {needsGradient(0) ? dx : null, sums, rowSums, null};
+    }
+
+    private static RowChunks grid(Tensor x, Tensor offsets, boolean blocks, Tensor... tensors) {
+      long f = x.size(-1);
+      boolean aligned = f % 8 == 0 && blocks && Launch.aligned(tensors);
+      return RowChunks.over(x.numel() / Math.max(1, f), f, offsets, aligned);
+    }
+
+    private CudaKernel kernel(String function, RowChunks grid) {
+      List<String> defines = new ArrayList<>();
+      defines.add(grid.define());
+      defines.add("WEIGHTED=" + (weight == null ? 0 : 1));
+      if (weight != null) {
+        defines.add("WEIGHT=" + Launch.name(Tensors.dtype(weight)));
+      }
+      defines.add("DROP=" + (drop.isNone() ? 0 : 1));
+      if (!drop.isNone()) {
+        defines.add(draws.define());
+      }
+      return Launch.kernel(SOURCE, function, type, defines.toArray(new String[0]));
+    }
+
+    /** With the tensors in front, and what all that draw are told behind them. */
+    private void launch(String function, RowChunks grid, Tensor... tensors) {
+      List<Object> arguments = new ArrayList<>(Arrays.asList(tensors));
+      arguments.addAll(
+          List.of(
+              grid.rows(),
+              grid.columns(),
+              grid.groups(),
+              grid.chunkRows(),
+              grid.tiles().columnBlocks(),
+              drop.seed()));
+      arguments.add(draws.position());
+      arguments.addAll(
+          List.of(
+              draws.run(),
+              draws.stride(),
+              draws.offset(),
+              drop.layer(),
+              drop.operation(),
+              (float) drop.p(),
+              drop.scale()));
+      kernel(function, grid).launch(grid.blocks(), grid.threads(), 0, arguments.toArray());
+    }
+  }
+}

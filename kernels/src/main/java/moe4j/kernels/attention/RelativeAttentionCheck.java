@@ -1,0 +1,193 @@
+package moe4j.kernels.attention;
+
+import moe4j.kernels.check.Comparison;
+import moe4j.kernels.check.KernelCheck;
+import moe4j.kernels.check.Leaves;
+import moe4j.kernels.check.Type;
+import moe4j.kernels.dropout.Dropout;
+import moe4j.tensor.Scopes;
+import moe4j.tensor.StepRandom;
+import moe4j.tensor.Tensors;
+import org.bytedeco.pytorch.Scalar;
+import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch;
+import org.bytedeco.pytorch.global.torch.ScalarType;
+
+/**
+ * Relative attention with memory, its output and five gradients, against its formula in fp64: sizes
+ * that are multiples of nothing, memory or none, queries that see nothing, dropout; and that
+ * deterministic algorithms give the same bits twice.
+ */
+public final class RelativeAttentionCheck implements KernelCheck {
+  private static final String[] NAMES = {
+    "queries", "keys and values", "positions", "content bias", "position bias"
+  };
+  private static final int LAYER = 3;
+  private static final int OPERATION = 2;
+
+  @Override
+  public String name() {
+    return "relative attention";
+  }
+
+  /**
+   * A case.
+   *
+   * @param first the first key that is there, or a negative number for none given
+   */
+  private record Case(
+      Type type,
+      int samples,
+      int queries,
+      int memory,
+      int heads,
+      int channels,
+      int first,
+      boolean sameLength,
+      double p) {
+    @Override
+    public String toString() {
+      return "relative %s %dx%d+%d %dx%d%s%s%s"
+          .formatted(
+              type,
+              samples,
+              memory,
+              queries,
+              heads,
+              channels,
+              first < 0 ? "" : " from " + first,
+              sameLength ? " same length" : "",
+              p > 0 ? " drop" : "");
+    }
+
+    int keys() {
+      return memory + queries;
+    }
+  }
+
+  @Override
+  public void run(Comparison on) {
+    for (Type type : Type.values()) {
+      // Few numbers of channels: each is compiled anew, in three kernels.
+      Case[] cases = {
+        new Case(type, 2, 128, 128, 2, 64, -1, false, 0),
+        new Case(type, 3, 37, 53, 3, 24, -1, false, 0),
+        new Case(type, 2, 150, 70, 3, 24, 90, false, 0),
+        new Case(type, 2, 70, 150, 2, 64, 100, true, 0),
+        new Case(type, 1, 150, 40, 2, 56, 0, true, 0),
+        new Case(type, 2, 1, 63, 2, 64, -1, false, 0),
+        new Case(type, 2, 1, 0, 1, 24, -1, false, 0),
+        new Case(type, 2, 77, 0, 2, 5, 30, false, 0),
+        new Case(type, 1, 70, 30, 2, 128, 40, false, 0),
+        new Case(type, 2, 30, 30, 2, 24, 60, false, 0),
+        new Case(type, 3, 40, 33, 2, 24, 3, false, 0.3),
+        new Case(type, 2, 33, 40, 3, 64, 3, true, 0.1)
+      };
+      for (Case c : cases) {
+        Scopes.run(() -> check(on, c));
+      }
+      Scopes.run(() -> twice(on, cases[2]));
+    }
+  }
+
+  private static void check(Comparison on, Case c) {
+    Tensor[] inputs = inputs(on, c);
+    Tensor upstream = on.normal(c.type.dtype(), c.samples, c.queries, c.heads, c.channels);
+    Leaves actual = Leaves.on(on, c.type.dtype(), inputs);
+    Leaves expected = Leaves.reference(inputs);
+    Dropout drop = drop(on, c);
+    Tensor ours = actual.backward(upstream, t -> attend(t, c, first(on, c), drop));
+    Tensor theirs = expected.backward(upstream, t -> formula(t, c, keep(on, c)));
+    on.close(c + ": output", ours, theirs, c.type.bound());
+    actual.compare(on, expected, c.toString(), c.type.bound(), NAMES);
+  }
+
+  /** Deterministic algorithms: right, and equal bit for bit. */
+  private static void twice(Comparison on, Case c) {
+    boolean before = torch.globalContext().deterministicAlgorithms();
+    Tensor[] inputs = inputs(on, c);
+    Tensor upstream = on.normal(c.type.dtype(), c.samples, c.queries, c.heads, c.channels);
+    Leaves expected = Leaves.reference(inputs);
+    expected.backward(upstream, t -> formula(t, c, keep(on, c)));
+    Leaves[] actual = new Leaves[2];
+    try {
+      torch.globalContext().setDeterministicAlgorithms(true, false);
+      for (int i = 0; i < actual.length; i++) {
+        actual[i] = Leaves.on(on, c.type.dtype(), inputs);
+        actual[i].backward(upstream, t -> attend(t, c, first(on, c), Dropout.NONE));
+      }
+    } finally {
+      torch.globalContext().setDeterministicAlgorithms(before, false);
+    }
+    actual[0].compare(on, expected, "deterministic " + c, c.type.bound(), NAMES);
+    for (int i = 0; i < NAMES.length; i++) {
+      on.same(
+          "deterministic %s: gradient of %s twice".formatted(c, NAMES[i]),
+          actual[1].gradient(i),
+          actual[0].gradient(i));
+    }
+  }
+
+  private static Tensor[] inputs(Comparison on, Case c) {
+    ScalarType type = c.type.dtype();
+    return new Tensor[] {
+      on.normal(type, c.samples, c.queries, c.heads, c.channels),
+      on.normal(type, c.samples, c.keys(), 2, c.heads, c.channels),
+      on.normal(type, c.keys(), c.heads, c.channels),
+      on.normal(type, c.heads, c.channels),
+      on.normal(type, c.heads, c.channels)
+    };
+  }
+
+  private static Tensor attend(Tensor[] t, Case c, Tensor first, Dropout drop) {
+    return RelativeAttention.apply(t[0], t[1], t[2], t[3], t[4], first, c.sameLength, drop);
+  }
+
+  private static Tensor first(Comparison on, Case c) {
+    return c.first < 0 ? null : Tensors.of(new long[] {c.first}).to(on.device(), ScalarType.Int);
+  }
+
+  private static StepRandom random(Comparison on, Case c) {
+    return new StepRandom(on.seed() * 0x9E3779B97F4A7C15L, 7, 5, c.samples);
+  }
+
+  private static Dropout drop(Comparison on, Case c) {
+    return c.p == 0 ? Dropout.NONE : new Dropout(random(on, c), c.p, LAYER, OPERATION);
+  }
+
+  /** What weights are multiplied by, in fp64 on the CPU; null without dropout. */
+  private static Tensor keep(Comparison on, Case c) {
+    if (c.p == 0) {
+      return null;
+    }
+    Tensor like = torch.empty(new long[] {c.samples, c.heads, c.queries, c.keys()});
+    return random(on, c)
+        .uniform(like, LAYER, OPERATION)
+        .ge(new Scalar(c.p))
+        .to(ScalarType.Double)
+        .mul(new Scalar(1 / (1 - c.p)));
+  }
+
+  /** The definition: distances gathered, what is not seen multiplied by zero. */
+  private static Tensor formula(Tensor[] t, Case c, Tensor keep) {
+    Tensor i = torch.arange(new Scalar(c.queries)).unsqueeze(1);
+    Tensor j = torch.arange(new Scalar(c.keys()));
+    Tensor distance = i.add(new Scalar(c.memory)).sub(j);
+    Tensor seen = distance.ge(new Scalar(0)).logical_and(j.ge(new Scalar(Math.max(c.first, 0))));
+    if (c.sameLength) {
+      seen = seen.logical_and(j.gt(i));
+    }
+    long[] shape = {c.samples, c.heads, c.queries, c.keys()};
+    Tensor content = t[0].add(t[3]).transpose(1, 2).matmul(t[1].select(2, 0).permute(0, 2, 3, 1));
+    Tensor positions =
+        t[0].add(t[4])
+            .transpose(1, 2)
+            .matmul(t[2].permute(1, 2, 0))
+            .gather(3, distance.clamp_min(new Scalar(0)).to(ScalarType.Long).expand(shape));
+    Tensor scores = content.add(positions).mul(new Scalar(1 / Math.sqrt(c.channels)));
+    Tensor weights = scores.masked_fill(seen.logical_not(), new Scalar(-1e9)).softmax(-1);
+    weights = weights.mul(seen);
+    Tensor kept = keep == null ? weights : weights.mul(keep);
+    return kept.matmul(t[1].select(2, 1).transpose(1, 2)).transpose(1, 2);
+  }
+}

@@ -1,0 +1,77 @@
+package moe4j.kernels.cuda;
+
+import moe4j.tensor.Tensors;
+import java.util.Arrays;
+import org.bytedeco.javacpp.Pointer;
+import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch.ScalarType;
+
+/**
+ * What launchers of our kernels share: the kernel for a type of elements, what of its tensors has
+ * to hold, the memory for its results.
+ */
+public final class Launch {
+  /** Threads of a block where a warp makes a row, as in {@code rows.cu} and {@code experts.cu}. */
+  public static final int ROW_THREADS = 256;
+
+  private Launch() {}
+
+  /** The blocks for so many rows, a warp each. */
+  public static long rowBlocks(long rows) {
+    return (rows + ROW_THREADS / 32 - 1) / (ROW_THREADS / 32);
+  }
+
+  /**
+   * A kernel for a type of elements, which its source is told as {@code TYPE}.
+   *
+   * @param defines beside that
+   * @throws IllegalArgumentException for another type than fp32 and bf16
+   */
+  public static CudaKernel kernel(String source, String function, ScalarType type, String... defines) {
+    String[] all = Arrays.copyOf(defines, defines.length + 1);
+    all[defines.length] = "TYPE=" + name(type);
+    return CudaKernel.of(source, function, all);
+  }
+
+  /** What a type is called in our sources. */
+  public static String name(ScalarType type) {
+    return switch (type) {
+      case Float -> "float";
+      case BFloat16 -> "bf16";
+      default ->
+          throw new IllegalArgumentException("kernels compute in bf16 and fp32, not in " + type);
+    };
+  }
+
+  /** Refuses tensors of other types than the first one's; null is none. */
+  public static void sameType(Tensor first, Tensor... others) {
+    for (Tensor other : others) {
+      if (other != null && Tensors.dtype(other) != Tensors.dtype(first)) {
+        throw new IllegalArgumentException(
+            "a kernel's tensors are in one type, not in %s and %s"
+                .formatted(Tensors.dtype(first), Tensors.dtype(other)));
+      }
+    }
+  }
+
+  /** A new contiguous tensor of another's shape and type, with whatever its memory holds. */
+  public static Tensor empty(Tensor like) {
+    return Tensors.empty(Tensors.dtype(like), like.device(), like.shape());
+  }
+
+  /** A tensor as kernels read it; null is none. */
+  public static Tensor contiguous(Tensor t) {
+    return t == null ? null : t.contiguous();
+  }
+
+  /** Whether all begin at multiples of 16 bytes; null is none. */
+  public static boolean aligned(Tensor... tensors) {
+    for (Tensor t : tensors) {
+      Pointer data = t == null ? null : t.data_ptr();
+      if (data != null && data.address() % 16 != 0) {
+        return false;
+      }
+    }
+    return true;
+  }
+}

@@ -1,0 +1,112 @@
+package moe4j.kernels.experts;
+
+import moe4j.kernels.cuda.Kernels;
+import moe4j.kernels.cuda.Launch;
+import moe4j.kernels.product.GroupRows;
+import moe4j.kernels.product.RowChunks;
+import moe4j.tensor.CustomFunction;
+import moe4j.tensor.Tensors;
+import java.util.Arrays;
+import org.bytedeco.pytorch.Scalar;
+import org.bytedeco.pytorch.Tensor;
+
+/**
+ * A group's bias on each of its rows, weighted by row: what experts' second projections add where
+ * the routing weight is applied in front of them. On a GPU a kernel each way; y's gradient is the
+ * result's.
+ */
+public final class GroupBias {
+  private GroupBias() {}
+
+  /**
+   * {@code y[r] + weight[r] bias[g]} for the group g that row r is in.
+   *
+   * @param y [R, h]
+   * @param bias [G, h]
+   * @param offsets int32 [G], where each group ends; rows behind the last end stay as they are, and
+   *     their gradient, which may be anything, has no effect on bias and weight
+   * @param weight [R], fp32 or bf16, or null; its gradient is in that type
+   * @return [R, h], in y's type
+   */
+  public static Tensor add(Tensor y, Tensor bias, Tensor offsets, Tensor weight) {
+    if (y.dim() != 2
+        || bias.dim() != 2
+        || bias.size(1) != y.size(1)
+        || bias.size(0) != offsets.numel()
+        || (weight != null && weight.numel() != y.size(0))) {
+      throw new IllegalArgumentException(
+          "%d groups' biases of %s for rows of %s with weights of %s"
+              .formatted(
+                  offsets.numel(),
+                  Tensors.shape(bias),
+                  Tensors.shape(y),
+                  weight == null ? "none" : Tensors.shape(weight)));
+    }
+    if (Kernels.take(y)) {
+      return new Fused().apply(y, bias, weight, offsets)[0];
+    }
+    Tensor rows = GroupRows.of(bias, offsets, y.size(0));
+    if (weight != null) {
+      rows = rows.mul(weight.to(Tensors.dtype(y)).unsqueeze(1));
+    }
+    return y.add(rows.masked_fill(GroupRows.none(offsets, y.size(0)), new Scalar(0)));
+  }
+
+  private static final class Fused extends CustomFunction {
+    private Tensor bias;
+    private Tensor weight;
+    private Tensor offsets;
+
+    @Override
+    protected Tensor[] forward(Tensor[] inputs) {
+      Tensor y = inputs[0].contiguous();
+      bias = save(inputs[1].contiguous());
+      weight = inputs[2] == null ? null : save(inputs[2].contiguous());
+      offsets = save(inputs[3].contiguous());
+      Launch.sameType(y, bias);
+      Tensor out = Launch.empty(y);
+      RowChunks grid = grid(y, out);
+      launch("group_bias_forward", grid, y, bias, offsets, weight, out);
+      return new Tensor[] {out};
+    }
+
+    @Override
+    protected Tensor[] backward(Tensor[] gradients) {
+      Tensor gradient = gradients[0];
+      Tensor sums = needsGradient(1) ? Launch.empty(bias) : null;
+      Tensor rowSums = needsGradient(2) ? Launch.empty(weight) : null;
+      if (sums != null || rowSums != null) {
+        RowChunks grid = grid(gradient, gradient);
+        Tensor partials = sums == null ? null : grid.partials(gradient);
+        Tensor dots = rowSums == null ? null : grid.dots(gradient);
+        launch("group_bias_backward", grid, gradient, bias, offsets, weight, partials, dots);
+        grid.finish(offsets, partials, sums, dots, rowSums);
+      }
+      // A handle of its own on the same memory: the one given is closed behind this.
+      return new Tensor[] {needsGradient(0) ? gradient.detach() : null, sums, rowSums, null};
+    }
+
+    private RowChunks grid(Tensor rows, Tensor other) {
+      long h = rows.size(1);
+      boolean aligned = h % 8 == 0 && Launch.aligned(rows, bias, other);
+      return RowChunks.over(rows.size(0), h, offsets, aligned);
+    }
+
+    private void launch(String function, RowChunks grid, Tensor... tensors) {
+      Object[] arguments = Arrays.copyOf(tensors, tensors.length + 5, Object[].class);
+      arguments[tensors.length] = grid.rows();
+      arguments[tensors.length + 1] = grid.columns();
+      arguments[tensors.length + 2] = grid.groups();
+      arguments[tensors.length + 3] = grid.chunkRows();
+      arguments[tensors.length + 4] = grid.tiles().columnBlocks();
+      Launch.kernel(
+              "group_bias.cu",
+              function,
+              Tensors.dtype(bias),
+              grid.define(),
+              "WEIGHTED=" + (weight == null ? 0 : 1),
+              "WEIGHT=" + (weight == null ? "float" : Launch.name(Tensors.dtype(weight))))
+          .launch(grid.blocks(), grid.threads(), 0, arguments);
+    }
+  }
+}

@@ -1,0 +1,170 @@
+package moe4j.kernels.experts;
+
+import moe4j.kernels.cuda.Kernels;
+import moe4j.kernels.cuda.Launch;
+import moe4j.tensor.CustomFunction;
+import moe4j.tensor.Scopes;
+import moe4j.tensor.Tensors;
+import org.bytedeco.pytorch.Scalar;
+import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch.ScalarType;
+
+/**
+ * Rows of tokens out to their routes and back, as gathers in both directions: {@code token} [R]
+ * names a route's token, {@code slot} [T, k] a token's routes, each the other's inverse. libtorch's
+ * own gradient of a gather adds row by row, many times as slow on a CPU and in no fixed order on a
+ * GPU. A route that was dropped has a slot of -1, and a row that is no route's a token of -1.
+ *
+ * <p>Where experts choose tokens, a token has any number of routes and there are no slots: rows are
+ * then added up one by one, in fp32.
+ */
+public final class RowGather {
+  /** The most routes of a token that the kernel's threads hold. */
+  private static final long MOST_SLOTS = 32;
+
+  private static final Scalar ZERO = Scopes.keep(() -> new Scalar(0));
+
+  private RowGather() {}
+
+  /**
+   * {@code y[r] = x[token[r]]}.
+   *
+   * @param x [T, h]
+   * @param token int64 [R]; a negative one gives a row of zeros
+   * @param slot int64 [T, k]; a negative one is none; null where a token has any number of routes
+   * @return [R, h]
+   */
+  public static Tensor spread(Tensor x, Tensor token, Tensor slot) {
+    return (slot == null ? new SpreadAny() : new Spread()).apply(x, token, slot)[0];
+  }
+
+  /**
+   * {@code y[t] = sum_j x[slot[t, j]]}.
+   *
+   * @param x [R, h]
+   * @param token int64 [R]; where it is negative, no slot may name the row
+   * @param slot int64 [T, k]; a negative one adds nothing
+   * @return [T, h], summed in fp32 on a GPU
+   */
+  public static Tensor gather(Tensor x, Tensor token, Tensor slot) {
+    return new Gather().apply(x, token, slot)[0];
+  }
+
+  /**
+   * {@code y[t] = sum x[r]} over the rows with token[r] = t.
+   *
+   * @param x [R, h]
+   * @param token int64 [R]; a row whose token is negative is none's
+   * @param tokens T
+   * @return [T, h], summed in fp32
+   */
+  public static Tensor gatherAny(Tensor x, Tensor token, long tokens) {
+    return new GatherAny(tokens).apply(x, token)[0];
+  }
+
+  private static Tensor out(Tensor x, Tensor token) {
+    if (Kernels.take(x) && x.is_floating_point()) {
+      return launch("spread", x, token, token.size(0), "K=1");
+    }
+    Tensor rows = x.index_select(0, token.clamp_min(ZERO));
+    return rows.masked_fill_(token.lt(ZERO).unsqueeze(1), ZERO);
+  }
+
+  private static Tensor back(Tensor x, Tensor slot) {
+    long tokens = slot.size(0);
+    long k = slot.size(1);
+    if (Kernels.take(x) && k <= MOST_SLOTS) {
+      return launch("gather", x, slot, tokens, "K=" + k);
+    }
+    return out(x, slot.flatten()).view(tokens, k, x.size(1)).sum(1);
+  }
+
+  private static Tensor sums(Tensor x, Tensor token, long tokens) {
+    Tensor rows = x.masked_fill(token.lt(ZERO).unsqueeze(1), ZERO).to(ScalarType.Float);
+    Tensor sums = Tensors.zeros(ScalarType.Float, x.device(), tokens, x.size(1));
+    return sums.index_add_(0, token.clamp_min(ZERO), rows).to(Tensors.dtype(x));
+  }
+
+  private static Tensor launch(String kernel, Tensor x, Tensor index, long rows, String k) {
+    long h = x.size(1);
+    Tensor y = Tensors.empty(Tensors.dtype(x), x.device(), rows, h);
+    Launch.kernel("rows.cu", kernel, Tensors.dtype(x), k)
+        .launch(
+            Launch.rowBlocks(rows),
+            Launch.ROW_THREADS,
+            0,
+            x.contiguous(),
+            index.contiguous(),
+            y,
+            rows,
+            Math.toIntExact(h));
+    return y;
+  }
+
+  private static final class Spread extends CustomFunction {
+    private Tensor slot;
+
+    @Override
+    protected Tensor[] forward(Tensor[] inputs) {
+      slot = save(inputs[2]);
+      return new Tensor[] {out(inputs[0], inputs[1])};
+    }
+
+    @Override
+    protected Tensor[] backward(Tensor[] gradients) {
+      return new Tensor[] {back(gradients[0], slot), null, null};
+    }
+  }
+
+  private static final class SpreadAny extends CustomFunction {
+    private Tensor token;
+    private long tokens;
+
+    @Override
+    protected Tensor[] forward(Tensor[] inputs) {
+      token = save(inputs[1]);
+      tokens = inputs[0].size(0);
+      return new Tensor[] {out(inputs[0], inputs[1])};
+    }
+
+    @Override
+    protected Tensor[] backward(Tensor[] gradients) {
+      return new Tensor[] {sums(gradients[0], token, tokens), null, null};
+    }
+  }
+
+  private static final class GatherAny extends CustomFunction {
+    private final long tokens;
+    private Tensor token;
+
+    GatherAny(long tokens) {
+      this.tokens = tokens;
+    }
+
+    @Override
+    protected Tensor[] forward(Tensor[] inputs) {
+      token = save(inputs[1]);
+      return new Tensor[] {sums(inputs[0], inputs[1], tokens)};
+    }
+
+    @Override
+    protected Tensor[] backward(Tensor[] gradients) {
+      return new Tensor[] {out(gradients[0], token), null};
+    }
+  }
+
+  private static final class Gather extends CustomFunction {
+    private Tensor token;
+
+    @Override
+    protected Tensor[] forward(Tensor[] inputs) {
+      token = save(inputs[1]);
+      return new Tensor[] {back(inputs[0], inputs[2])};
+    }
+
+    @Override
+    protected Tensor[] backward(Tensor[] gradients) {
+      return new Tensor[] {out(gradients[0], token), null, null};
+    }
+  }
+}

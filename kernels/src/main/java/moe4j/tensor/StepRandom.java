@@ -1,0 +1,236 @@
+package moe4j.tensor;
+
+import moe4j.kernels.dropout.Dropout;
+import org.bytedeco.pytorch.Device;
+import org.bytedeco.pytorch.Scalar;
+import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch;
+import org.bytedeco.pytorch.global.torch.ScalarType;
+
+/**
+ * The random numbers of one micro-batch. A draw is a function of the seed, the step, the layer, the
+ * operation and the element's global index (its sample's place in the global batch comes first), so
+ * it does not depend on how a batch is cut into micro-batches, nor on what was drawn before it, nor
+ * on the device; libtorch's generator has no part in a step.
+ *
+ * <p>A rank may hold some of the elements alone, of each sample some of its attention's heads, or
+ * of all samples' tokens some: {@link #part(int, int)} and {@link #slice(int, int)} draw for those
+ * what is drawn for them among the whole.
+ *
+ * <p>On a GPU the numbers come from a kernel of ours in every case: no operation of libtorch's
+ * reads a position there without waiting for it.
+ *
+ * @param seed the run's seed
+ * @param step the step, from 0
+ * @param firstSample the place in the global batch of the micro-batch's first sample
+ * @param samples the micro-batch's samples; 0 where what is drawn for belongs to all samples of a
+ *     step, whichever a rank has
+ * @param position int64 [2] on the GPU, the step and the first sample, read when the kernels run
+ *     and in place of the numbers here; null where the numbers here count
+ * @param part which of the parts that the elements are cut into, from 0
+ * @param parts how many there are, of the same size; 1 is the whole
+ * @param sliced whether all samples' elements are cut, one sample behind the other, and not each
+ *     sample's
+ */
+public record StepRandom(
+    long seed,
+    long step,
+    long firstSample,
+    long samples,
+    Tensor position,
+    int part,
+    int parts,
+    boolean sliced) {
+
+  /** Refuses a part that there is not. */
+  public StepRandom {
+    if (part < 0 || part >= parts) {
+      throw new IllegalArgumentException("part %d of a sample's %d".formatted(part, parts));
+    }
+  }
+
+  /** The random numbers of a micro-batch of whole samples. */
+  public StepRandom(long seed, long step, long firstSample, long samples, Tensor position) {
+    this(seed, step, firstSample, samples, position, 0, 1, false);
+  }
+
+  /** The random numbers of a micro-batch whose place is known to the host. */
+  public StepRandom(long seed, long step, long firstSample, long samples) {
+    this(seed, step, firstSample, samples, null);
+  }
+
+  /**
+   * The random numbers of the micro-batch whose place is found on the GPU: a captured graph draws
+   * other numbers at each replay.
+   *
+   * @param position int64 [2] on the GPU, the step and the place of the first sample; it outlives
+   *     all draws, and does not change between a forward and its backward
+   */
+  public static StepRandom onDevice(long seed, Tensor position, long samples) {
+    if (!position.is_cuda()
+        || Tensors.dtype(position) != ScalarType.Long
+        || position.numel() != 2) {
+      throw new IllegalArgumentException(
+          "a position of shape %s in %s: two int64 on a GPU are one"
+              .formatted(Tensors.shape(position), Tensors.dtype(position)));
+    }
+    return new StepRandom(seed, 0, 0, samples, position);
+  }
+
+  /**
+   * The draws for something that the micro-batch's samples share: as if it were its first sample's.
+   */
+  public StepRandom shared() {
+    return new StepRandom(seed, step, firstSample, 1, position);
+  }
+
+  /**
+   * The draws for something that all samples of a step share: the same in every micro-batch of it
+   * and on every rank, as one process has them that has all samples.
+   */
+  public StepRandom common() {
+    return new StepRandom(seed, step, firstSample, 0, position);
+  }
+
+  /**
+   * Draws that have nothing to do with these nor with those of another number: where something is
+   * cut so that the pieces' places in the whole are not known, each piece has a number.
+   *
+   * @param number 0 for what this is
+   */
+  public StepRandom branch(int number) {
+    // The mixing of Steele et al. (2014): keys that are near are not near any more.
+    long z = number * 0x9E3779B97F4A7C15L;
+    z = (z ^ (z >>> 30)) * 0xBF58476D1CE4E5B9L;
+    z = (z ^ (z >>> 27)) * 0x94D049BB133111EBL;
+    long key = seed ^ z ^ (z >>> 31);
+    return new StepRandom(key, step, firstSample, samples, position, part, parts, sliced);
+  }
+
+  /**
+   * The draws for a contiguous part of each sample, of {@code count} of one size: where a tensor of
+   * {@code [samples, ...]} with L elements a sample is the index-th part of all, local element e of
+   * sample s has the global index (firstSample + s) L count + index L + e. So with tensor
+   * parallelism (heads) a rank draws what one process would have drawn for its elements. A part of
+   * a part is a part of the whole: one of parts() count.
+   *
+   * @param index from 0
+   * @param count 1 for what this is
+   * @throws IllegalArgumentException if there is no such part
+   */
+  public StepRandom part(int index, int count) {
+    return cut(index, count, false);
+  }
+
+  /**
+   * The draws for a contiguous part of all samples' elements, of {@code count} of one size: where a
+   * tensor has N elements, a sample has L = N count / samples in all, and local element e has the
+   * global index firstSample L + index N + e. So with sequence parallelism (tokens) a rank draws
+   * what one process would have drawn for its elements.
+   *
+   * @param index from 0
+   * @param count 1 for what this is
+   * @throws IllegalArgumentException if there is no such part, or this is one of each sample
+   */
+  public StepRandom slice(int index, int count) {
+    return cut(index, count, true);
+  }
+
+  private StepRandom cut(int index, int count, boolean slices) {
+    if (index < 0 || index >= count) {
+      throw new IllegalArgumentException("part %d of %d".formatted(index, count));
+    }
+    if (count == 1) {
+      return this;
+    }
+    if (parts > 1 && sliced != slices) {
+      throw new IllegalArgumentException("slices of parts of samples, or parts of slices");
+    }
+    return new StepRandom(
+        seed,
+        step,
+        firstSample,
+        samples,
+        position,
+        Math.addExact(Math.multiplyExact(part, count), index),
+        Math.multiplyExact(parts, count),
+        slices);
+  }
+
+  /**
+   * Uniform numbers in [0, 1), fp32, on {@code like}'s device.
+   *
+   * @param like gives the shape; its elements are those this is for, in order
+   * @param layer the layer's global number, below 2^16
+   * @param operation which of the layer's draws, below 2^16
+   */
+  public Tensor uniform(Tensor like, int layer, int operation) {
+    Runs runs = runs(like, layer, operation);
+    if (like.is_cuda()) {
+      return Dropout.uniform(this, like, layer, operation);
+    }
+    if (position != null) {
+      throw new IllegalStateException("random numbers of a GPU's micro-batch drawn on the CPU");
+    }
+    Tensor host = torch.empty(like.shape());
+    long stream = (step & 0xffffffffL) | ((long) layer << 32) | ((long) operation << 48);
+    long first = runs.stride * firstSample + runs.offset;
+    Philox.uniform(host, seed, stream, first, runs.length, runs.stride);
+    return host;
+  }
+
+  /**
+   * Numbers from N(0, 1), fp32, on {@code like}'s device: the uniform ones through the inverse of
+   * the normal distribution.
+   *
+   * @param like as for {@link #uniform}
+   */
+  public Tensor normal(Tensor like, int layer, int operation) {
+    // Uniform numbers are multiples of 2^-24, and half of that keeps both ends finite. Near 1 fp32
+    // cannot hold that sum: 2 u - 1 + 2^-24 is exact, and odd about 0.
+    Tensor open = uniform(like, layer, operation).mul_(new Scalar(2)).sub_(new Scalar(1));
+    return open.add_(new Scalar(0x1p-24)).erfinv_().mul_(new Scalar(Math.sqrt(2)));
+  }
+
+  /**
+   * Inverted dropout: zeroes each element with probability {@code p} and divides the rest by 1 - p.
+   *
+   * @param x any shape, the elements in order that this is for
+   */
+  public Tensor dropout(Tensor x, double p, int layer, int operation) {
+    return new Dropout(this, p, layer, operation).apply(x);
+  }
+
+  /**
+   * Where a tensor's elements are among all.
+   *
+   * @param length elements that are neighbours
+   * @param stride a sample's elements in all, and from one run's first to the next one's
+   * @param offset the first element, from the first sample's first
+   */
+  public record Runs(long length, long stride, long offset) {}
+
+  /** The runs of {@code like}'s elements. */
+  public Runs runs(Tensor like, int layer, int operation) {
+    long size = like.numel();
+    if (samples == 0 && parts == 1 && layer >>> 16 == 0 && operation >>> 16 == 0) {
+      // Wherever the first sample is, its elements begin at 0.
+      return new Runs(size, 0, 0);
+    }
+    long cut = sliced ? Math.multiplyExact(size, parts) : size;
+    if (samples == 0 || cut % samples != 0 || layer >>> 16 != 0 || operation >>> 16 != 0) {
+      throw new IllegalArgumentException(
+          "%d random numbers for %d samples, layer %d, operation %d"
+              .formatted(size, samples, layer, operation));
+    }
+    long each = cut / samples;
+    return sliced ? new Runs(size, each, size * part) : new Runs(each, each * parts, each * part);
+  }
+
+  /** The position in a GPU's memory, copied there where it is known to the host alone. */
+  public Tensor positionOn(Device device) {
+    return position != null
+        ? position
+        : Tensors.of(new long[] {step, firstSample}).to(device, ScalarType.Long);
+  }
+}

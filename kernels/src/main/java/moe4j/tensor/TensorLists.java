@@ -1,0 +1,85 @@
+package moe4j.tensor;
+
+import java.util.List;
+import org.bytedeco.pytorch.NoGradGuard;
+import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch;
+
+/** Operations over lists of tensors in few calls: the optimizer's. None of them asks the device. */
+public final class TensorLists {
+  private static final BoxedOp NORM = BoxedOp.find("aten::_foreach_norm", "Scalar");
+  private static final BoxedOp COPY = BoxedOp.find("aten::_foreach_copy_", "");
+  private static final BoxedOp ADD = BoxedOp.find("aten::_foreach_add_", "List");
+  private static final BoxedOp ADAMW = BoxedOp.find("aten::_fused_adamw_", "tensor_lr");
+
+  private TensorLists() {}
+
+  /** The L2 norm of all elements of all tensors, fp32, a scalar. */
+  public static Tensor norm(List<Tensor> tensors) {
+    try (NoGradGuard guard = new NoGradGuard()) {
+      // The last argument, a result type, keeps bf16 gradients from bf16 sums: 6 is fp32's code.
+      List<Tensor> each = NORM.callForList(tensors, 2.0, 6L);
+      return torch.stack(Tensors.vector(each)).norm();
+    }
+  }
+
+  /** The sum of squares of all elements of all tensors, fp64, a scalar. */
+  public static Tensor squares(List<Tensor> tensors) {
+    try (NoGradGuard guard = new NoGradGuard()) {
+      // 7 is fp64's code.
+      List<Tensor> each = NORM.callForList(tensors, 2.0, 7L);
+      return torch.stack(Tensors.vector(each)).square().sum();
+    }
+  }
+
+  /** Copies each source over its target, converting its type. */
+  public static void copy(List<Tensor> targets, List<Tensor> sources) {
+    COPY.call(targets, sources, false);
+  }
+
+  /** Adds each source to its target, in the target's type. */
+  public static void add(List<Tensor> targets, List<Tensor> sources) {
+    ADD.call(targets, sources, 1.0);
+  }
+
+  /**
+   * One step of AdamW (Loshchilov and Hutter 2019) over fp32 tensors, in place; nothing happens
+   * where {@code foundInf} is 1. The gradients are divided by {@code gradScale} first, and keep
+   * that.
+   *
+   * @param step fp32 scalar, already counting this step
+   * @param lr fp32 scalar
+   * @param gradScale fp32 scalar
+   * @param foundInf fp32 scalar, 0 or 1
+   */
+  public static void adamw(
+      List<Tensor> parameters,
+      List<Tensor> gradients,
+      List<Tensor> expAvgs,
+      List<Tensor> expAvgSqs,
+      Tensor step,
+      Tensor lr,
+      double beta1,
+      double beta2,
+      double weightDecay,
+      double epsilon,
+      Tensor gradScale,
+      Tensor foundInf) {
+    ADAMW.call(
+        parameters,
+        gradients,
+        expAvgs,
+        expAvgSqs,
+        List.of(),
+        java.util.Collections.nCopies(parameters.size(), step),
+        lr,
+        beta1,
+        beta2,
+        weightDecay,
+        epsilon,
+        false,
+        false,
+        gradScale,
+        foundInf);
+  }
+}

@@ -1,11 +1,11 @@
 package moe4j.kernels;
 
-import moe4j.kernels.product.Bf16Products;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import moe4j.kernels.product.Bf16Products;
 import org.bytedeco.javacpp.Loader;
 import org.bytedeco.openblas.global.openblas_full;
 import org.bytedeco.pytorch.global.torch;

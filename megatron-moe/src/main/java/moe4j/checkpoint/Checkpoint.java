@@ -58,7 +58,7 @@ public final class Checkpoint implements Closeable {
    * @throws IOException where anything is missing, truncated, corrupt or contradicts the manifest:
    *     one sentence that names the file, the same on all ranks
    */
-  static Checkpoint open(Path directory, Set<Section> sections, Agreement agreement)
+  static Checkpoint open(Path directory, Set<Section> sections, JointSteps agreement)
       throws IOException {
     AtomicReference<Checkpoint> own = new AtomicReference<>();
     try {

@@ -29,7 +29,7 @@ import java.util.function.UnaryOperator;
 public final class CheckpointStore {
   private final Path root;
   private final int mostRecentK;
-  private final Agreement agreement;
+  private final JointSteps agreement;
   private final UnaryOperator<WritableByteChannel> wrapper;
   private final CheckpointFolder folder;
 
@@ -63,7 +63,7 @@ public final class CheckpointStore {
     }
     this.root = root;
     this.mostRecentK = mostRecentK;
-    this.agreement = new Agreement(ranks);
+    this.agreement = new JointSteps(ranks);
     this.wrapper = wrapper;
     this.folder = new CheckpointFolder(root);
   }
@@ -110,7 +110,7 @@ public final class CheckpointStore {
     Path directory = root.resolve(CheckpointFolder.name(info.iteration()));
     try {
       write(directory, info, model, optimizer);
-    } catch (Agreement.LostRanksException e) {
+    } catch (JointSteps.LostRanksException e) {
       throw lost("saving checkpoint " + directory, e);
     } catch (IOException e) {
       throw new IOException(
@@ -127,9 +127,9 @@ public final class CheckpointStore {
               folder.tidy();
               folder.prune(mostRecentK);
             }
-            return Agreement.NOTHING;
+            return JointSteps.NOTHING;
           });
-    } catch (Agreement.LostRanksException e) {
+    } catch (JointSteps.LostRanksException e) {
       throw lost("tidying up after saving checkpoint " + directory, e);
     } catch (IOException e) {
       throw new IOException(
@@ -152,26 +152,26 @@ public final class CheckpointStore {
           agreement.all(
               () -> {
                 writer.join();
-                return Shard.encode(writeShards(writer, model, optimizer));
+                return WrittenFile.encode(writeShards(writer, model, optimizer));
               });
       // Pieces that do not fit are no fault of rank 0, who finds out: they name their files.
       agreement.first(
           () -> {
-            List<Shard> shards = new ArrayList<>();
+            List<WrittenFile> shards = new ArrayList<>();
             for (byte[] each : told) {
-              shards.addAll(Shard.decode(each));
+              shards.addAll(WrittenFile.decode(each));
             }
             writer.prepare(Manifest.of(folder.timeOfSave(), info, shards));
-            return Agreement.NOTHING;
+            return JointSteps.NOTHING;
           });
       agreement.all(
           () -> {
             if (agreement.isFirst()) {
               writer.commit();
             }
-            return Agreement.NOTHING;
+            return JointSteps.NOTHING;
           });
-    } catch (Agreement.LostRanksException e) {
+    } catch (JointSteps.LostRanksException e) {
       // Somebody may still be writing: the next save clears up.
       throw e;
     } catch (IOException | RuntimeException | Error e) {
@@ -200,10 +200,10 @@ public final class CheckpointStore {
     }
   }
 
-  private List<Shard> writeShards(
+  private List<WrittenFile> writeShards(
       CheckpointWriter writer, List<TensorSource> model, List<TensorSource> optimizer)
       throws IOException {
-    List<Shard> shards = new ArrayList<>();
+    List<WrittenFile> shards = new ArrayList<>();
     // A model without a tensor is a file without one, where no other rank has any.
     if (!model.isEmpty() || agreement.size() == 1) {
       shards.add(writer.write(Section.MODEL, agreement.rank(), agreement.size(), model));
@@ -224,7 +224,7 @@ public final class CheckpointStore {
     }
   }
 
-  private static IOException lost(String during, Agreement.LostRanksException e) {
+  private static IOException lost(String during, JointSteps.LostRanksException e) {
     return new IOException("lost the other ranks while " + during + ": " + e.getMessage(), e);
   }
 
@@ -245,7 +245,7 @@ public final class CheckpointStore {
       while (true) {
         byte[] name =
             agreement.first(
-                () -> search.next().map(CheckpointStore::told).orElse(Agreement.NOTHING));
+                () -> search.next().map(CheckpointStore::told).orElse(JointSteps.NOTHING));
         if (name.length == 0) {
           return Optional.empty();
         }
@@ -256,7 +256,7 @@ public final class CheckpointStore {
             search.use(directory, checkpoint.info().iteration());
           }
           return Optional.of(checkpoint);
-        } catch (Agreement.LostRanksException e) {
+        } catch (JointSteps.LostRanksException e) {
           throw e;
         } catch (IOException e) {
           if (agreement.isFirst()) {
@@ -264,7 +264,7 @@ public final class CheckpointStore {
           }
         }
       }
-    } catch (Agreement.LostRanksException e) {
+    } catch (JointSteps.LostRanksException e) {
       throw lost("loading a checkpoint from " + root, e);
     }
   }
@@ -279,7 +279,7 @@ public final class CheckpointStore {
       byte[] name = agreement.first(() -> told(find(iteration)));
       return Checkpoint.open(
           root.resolve(new String(name, StandardCharsets.UTF_8)), sections, agreement);
-    } catch (Agreement.LostRanksException e) {
+    } catch (JointSteps.LostRanksException e) {
       throw lost("loading a checkpoint from " + root, e);
     }
   }

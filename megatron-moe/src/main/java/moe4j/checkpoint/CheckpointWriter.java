@@ -43,7 +43,7 @@ final class CheckpointWriter {
   }
 
   /** Writes one of a section's {@code count} files. */
-  Shard write(Section section, int index, int count, List<TensorSource> tensors)
+  WrittenFile write(Section section, int index, int count, List<TensorSource> tensors)
       throws IOException {
     // Wide elements first: each tensor then starts at a multiple of its element's size, which
     // those who map the file want.
@@ -63,9 +63,9 @@ final class CheckpointWriter {
         writer.write(tensor.stored().name(), tensor.content());
       }
       writer.finish();
-      return new Shard(
+      return new WrittenFile(
           new Manifest.FileEntry(name, section, writer.bytes(), writer.checksum()),
-          ordered.stream().map(Shard.Part::of).toList());
+          ordered.stream().map(WrittenFile.Part::of).toList());
     }
   }
 

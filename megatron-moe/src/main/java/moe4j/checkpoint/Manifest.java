@@ -179,12 +179,12 @@ public record Manifest(
   }
 
   /** The manifest of these files. */
-  static Manifest of(Instant created, CheckpointInfo run, List<Shard> shards) {
-    Map<String, Shard.Part> first = new HashMap<>();
+  static Manifest of(Instant created, CheckpointInfo run, List<WrittenFile> shards) {
+    Map<String, WrittenFile.Part> first = new HashMap<>();
     Map<String, List<Piece>> pieces = new HashMap<>();
-    for (Shard shard : shards) {
-      for (Shard.Part part : shard.parts()) {
-        Shard.Part known = first.putIfAbsent(part.name(), part);
+    for (WrittenFile shard : shards) {
+      for (WrittenFile.Part part : shard.parts()) {
+        WrittenFile.Part known = first.putIfAbsent(part.name(), part);
         if (known != null
             && (known.dtype() != part.dtype() || !known.shape().equals(part.shape()))) {
           throw new IllegalArgumentException(
@@ -201,7 +201,7 @@ public record Manifest(
     first.forEach(
         (name, part) ->
             tensors.put(name, new TensorEntry(part.dtype(), part.shape(), pieces.get(name))));
-    List<FileEntry> files = shards.stream().map(Shard::file).toList();
+    List<FileEntry> files = shards.stream().map(WrittenFile::file).toList();
     return new Manifest(FORMAT_VERSION, created.toString(), run, files, tensors);
   }
 

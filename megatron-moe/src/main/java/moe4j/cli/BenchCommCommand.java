@@ -6,12 +6,12 @@ import moe4j.config.BuildInfo;
 import moe4j.config.Flag;
 import moe4j.config.Flags;
 import moe4j.kernels.NativeLibraries;
-import moe4j.tensor.Scopes;
 import moe4j.kernels.cuda.Cuda;
 import moe4j.parallel.CommBench;
 import moe4j.parallel.World;
 import moe4j.parallel.WorldEnvironment;
-import moe4j.training.ComputeDevice;
+import moe4j.tensor.Scopes;
+import moe4j.training.step.ComputeDevice;
 import org.bytedeco.pytorch.Device;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 

@@ -4,9 +4,9 @@ import java.io.IOException;
 import java.nio.file.Path;
 import moe4j.config.Flag;
 import moe4j.config.Flags;
-import moe4j.training.record.CompareReport;
-import moe4j.training.record.ReportOwner;
-import moe4j.training.record.RunHistory;
+import moe4j.record.RunHistory;
+import moe4j.report.CompareReport;
+import moe4j.report.ReportOwner;
 
 /** {@code moe4j compare RUN RUN...}: one report of several runs. */
 public final class CompareCommand implements Command {

@@ -16,8 +16,8 @@ import java.util.Optional;
 import java.util.stream.Stream;
 import moe4j.checkpoint.CheckpointSummary;
 import moe4j.config.Flags;
-import moe4j.training.SavedRun;
-import moe4j.training.record.RunHistory;
+import moe4j.record.RunHistory;
+import moe4j.training.run.SavedRun;
 
 /**
  * {@code moe4j runs [DIR]}: what runs lie below a directory, a line each.

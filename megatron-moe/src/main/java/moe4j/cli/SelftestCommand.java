@@ -5,12 +5,12 @@ import java.util.concurrent.ThreadLocalRandom;
 import moe4j.config.BuildInfo;
 import moe4j.config.Flag;
 import moe4j.config.Flags;
-import moe4j.tensor.Scopes;
-import moe4j.kernels.cuda.Cuda;
 import moe4j.kernels.check.KernelCheck;
+import moe4j.kernels.cuda.Cuda;
 import moe4j.kernels.selftest.KernelChecks;
 import moe4j.kernels.selftest.SelfTest;
-import moe4j.training.ComputeDevice;
+import moe4j.tensor.Scopes;
+import moe4j.training.step.ComputeDevice;
 import org.bytedeco.pytorch.Device;
 
 /**

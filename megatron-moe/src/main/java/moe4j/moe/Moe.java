@@ -1,11 +1,13 @@
 package moe4j.moe;
 
 import java.util.Optional;
+import moe4j.model.gpt.GptConfig;
+import moe4j.model.gpt.GptModel;
+import moe4j.moe.dispatch.AllToAll;
+import moe4j.moe.dispatch.TokenDispatcher;
 import moe4j.parallel.Groups;
 import moe4j.transformer.FeedForward;
-import moe4j.transformer.GptModel;
 import moe4j.transformer.Mlp;
-import moe4j.transformer.TransformerConfig;
 
 /** One line turns a model into one with experts. */
 public final class Moe {
@@ -51,7 +53,7 @@ public final class Moe {
   }
 
   /** What makes a model's feed-forward blocks, dense ones and those with experts. */
-  public static FeedForward.Factory feedForward(TransformerConfig model, MoeConfig moe) {
+  public static FeedForward.Factory feedForward(GptConfig model, MoeConfig moe) {
     boolean[] experts = moe.moeLayers(model.numLayers());
     if (moe.enabled()) {
       // Refused before a layer is made, or one taken out.

@@ -4,12 +4,18 @@ import java.util.ArrayList;
 import java.util.List;
 import moe4j.config.Flag;
 import moe4j.config.Flags;
-import moe4j.moe.RouterConfig.BalanceKind;
-import moe4j.moe.RouterConfig.BalanceLoss;
-import moe4j.moe.RouterConfig.Score;
+import moe4j.model.gpt.GptConfig;
+import moe4j.moe.dispatch.TokenDispatcher;
+import moe4j.moe.experts.GroupedMlp;
+import moe4j.moe.gate.Capacity;
+import moe4j.moe.gate.Gates;
+import moe4j.moe.gate.Quota;
+import moe4j.moe.gate.RouterConfig;
+import moe4j.moe.gate.RouterConfig.BalanceKind;
+import moe4j.moe.gate.RouterConfig.BalanceLoss;
+import moe4j.moe.gate.RouterConfig.Score;
 import moe4j.transformer.Activation;
 import moe4j.transformer.Initial;
-import moe4j.transformer.TransformerConfig;
 
 /**
  * The mixture-of-experts layers of a GPT, by Megatron's flags and FastMoE's; without {@code
@@ -110,7 +116,7 @@ public record MoeConfig(
     @Flag(
             help =
                 "a gate in place of Megatron's router: naive, noisy, gshard, switch, swipe,"
-                    + " expert_choice, or a class that implements moe4j.moe.Gate.Factory",
+                    + " expert_choice, or a class that implements moe4j.moe.gate.Gate.Factory",
             needs = "num-experts")
         String balanceStrategy,
     @Flag(
@@ -193,7 +199,7 @@ public record MoeConfig(
    *
    * @throws IllegalArgumentException where --fmoefy asks for a part that is no whole number
    */
-  public int expertHiddenSize(TransformerConfig model) {
+  public int expertHiddenSize(GptConfig model) {
     if (moeFfnHiddenSize != null) {
       return moeFfnHiddenSize;
     }
@@ -210,7 +216,7 @@ public record MoeConfig(
   }
 
   /** What the experts of a model are like. */
-  public GroupedMlp.Shape expertShape(TransformerConfig model) {
+  public GroupedMlp.Shape expertShape(GptConfig model) {
     return new GroupedMlp.Shape(
         numExperts,
         model.hiddenSize(),
@@ -259,7 +265,7 @@ public record MoeConfig(
   }
 
   /** What the gates of FastMoE's that have a capacity take. */
-  Quota quota() {
+  public Quota quota() {
     return new Quota(
         moeExpertCapacityFactor == null ? Quota.DEFAULT.training() : moeExpertCapacityFactor,
         moeExpertCapacityFactor == null ? Quota.DEFAULT.evaluation() : moeExpertCapacityFactor,

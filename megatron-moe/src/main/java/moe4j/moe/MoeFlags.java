@@ -3,6 +3,7 @@ package moe4j.moe;
 import java.util.List;
 import java.util.function.Supplier;
 import moe4j.config.Faults;
+import moe4j.moe.gate.Gates;
 
 /** Whether the flags of {@link MoeConfig} agree with each other. */
 final class MoeFlags {

@@ -3,11 +3,19 @@ package moe4j.moe;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.function.Function;
+import moe4j.model.gpt.GptConfig;
+import moe4j.moe.dispatch.Dispatched;
+import moe4j.moe.dispatch.TokenDispatcher;
+import moe4j.moe.experts.Experts;
+import moe4j.moe.experts.GroupedMlp;
+import moe4j.moe.experts.SharedExpert;
+import moe4j.moe.gate.Gate;
+import moe4j.moe.gate.Gates;
+import moe4j.moe.gate.Routing;
 import moe4j.parallel.Groups;
 import moe4j.transformer.FeedForward;
 import moe4j.transformer.ParameterScope;
 import moe4j.transformer.Pass;
-import moe4j.transformer.TransformerConfig;
 import org.bytedeco.pytorch.Tensor;
 
 /**
@@ -77,7 +85,7 @@ public final class MoeLayer implements FeedForward {
    * @throws IllegalArgumentException in one sentence where it cannot be divided so
    */
   public static MoeLayer create(
-      TransformerConfig model, MoeConfig moe, int layer, ParameterScope parameters) {
+      GptConfig model, MoeConfig moe, int layer, ParameterScope parameters) {
     return create(model, moe, moe.expertShape(model), layer, parameters);
   }
 
@@ -87,7 +95,7 @@ public final class MoeLayer implements FeedForward {
    * @param experts the shape of all of them
    */
   public static MoeLayer create(
-      TransformerConfig model,
+      GptConfig model,
       MoeConfig moe,
       GroupedMlp.Shape experts,
       int layer,

@@ -2,7 +2,15 @@ package moe4j.moe;
 
 import java.util.List;
 import java.util.function.Supplier;
-import moe4j.moe.RouterConfig.Score;
+import moe4j.moe.dispatch.TokenDispatcher;
+import moe4j.moe.experts.Expert;
+import moe4j.moe.experts.Experts;
+import moe4j.moe.experts.GroupedMlp;
+import moe4j.moe.experts.ModuleExperts;
+import moe4j.moe.gate.Gate;
+import moe4j.moe.gate.RouterConfig;
+import moe4j.moe.gate.RouterConfig.Score;
+import moe4j.moe.gate.TopKRouter;
 import moe4j.parallel.ExpertRange;
 import moe4j.parallel.Groups;
 import moe4j.transformer.Activation;

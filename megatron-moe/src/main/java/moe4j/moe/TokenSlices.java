@@ -1,9 +1,11 @@
 package moe4j.moe;
 
-import moe4j.tensor.Tensors;
+import moe4j.moe.gate.Gate;
+import moe4j.moe.gate.Routing;
 import moe4j.parallel.Group;
 import moe4j.parallel.Groups;
 import moe4j.parallel.Mappings;
+import moe4j.tensor.Tensors;
 import moe4j.transformer.Pass;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;

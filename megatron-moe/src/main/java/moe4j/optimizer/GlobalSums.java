@@ -2,9 +2,9 @@ package moe4j.optimizer;
 
 import java.util.ArrayList;
 import java.util.List;
+import moe4j.parallel.Group;
 import moe4j.tensor.TensorLists;
 import moe4j.tensor.Tensors;
-import moe4j.parallel.Group;
 import org.bytedeco.pytorch.Device;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;

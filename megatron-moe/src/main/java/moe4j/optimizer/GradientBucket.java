@@ -4,8 +4,8 @@ import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Set;
-import moe4j.tensor.Scopes;
 import moe4j.parallel.Group;
+import moe4j.tensor.Scopes;
 import org.bytedeco.pytorch.Tensor;
 
 /**

@@ -1,10 +1,10 @@
 package moe4j.parallel;
 
 import java.util.List;
-import moe4j.tensor.CustomFunction;
 import moe4j.kernels.product.Gemm;
-import moe4j.tensor.Tensors;
 import moe4j.parallel.Group.Reduction;
+import moe4j.tensor.CustomFunction;
+import moe4j.tensor.Tensors;
 import org.bytedeco.pytorch.Tensor;
 
 /**

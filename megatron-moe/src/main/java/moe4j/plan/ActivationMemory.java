@@ -1,7 +1,7 @@
 package moe4j.plan;
 
+import moe4j.model.gpt.GptConfig;
 import moe4j.transformer.Activation;
-import moe4j.transformer.TransformerConfig;
 
 /**
  * Bytes that the forward of a micro-batch keeps for the backward on one rank, as the layers' code
@@ -10,8 +10,8 @@ import moe4j.transformer.TransformerConfig;
  */
 final class ActivationMemory {
   private final ModelShape model;
-  private final TransformerConfig config;
-  private final Layout layout;
+  private final GptConfig config;
+  private final PlannedLayout layout;
   private final Choices choices;
   private final double tokens;
   private final double local;
@@ -20,7 +20,7 @@ final class ActivationMemory {
   private final double h;
   private final double e;
 
-  ActivationMemory(ModelShape model, Layout layout, Choices choices) {
+  ActivationMemory(ModelShape model, PlannedLayout layout, Choices choices) {
     this.model = model;
     this.config = model.config();
     this.layout = layout;

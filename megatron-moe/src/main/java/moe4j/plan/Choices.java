@@ -17,17 +17,17 @@ public record Choices(boolean overlapGradReduce, double imbalance) {
   }
 
   /** Whether a layout's backward gives its gradients away as it makes them. */
-  boolean reducesInBackward(Layout layout) {
+  boolean reducesInBackward(PlannedLayout layout) {
     return overlapGradReduce && layout.dp() > 1;
   }
 
   /** Elements of a bucket: Megatron's {@code max(40e6, 1e6 DP)}. */
-  static double bucket(Layout layout) {
+  static double bucket(PlannedLayout layout) {
     return Math.max(40e6, 1e6 * layout.dp());
   }
 
   /** Whether gradients are summed in fp32 memory of their own, beside what a backward leaves. */
-  static boolean sums(ModelShape model, Layout layout) {
+  static boolean sums(ModelShape model, PlannedLayout layout) {
     return model.bf16() && (layout.dp() > 1 || layout.microBatches() > 1);
   }
 }

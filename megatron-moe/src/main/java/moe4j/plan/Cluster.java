@@ -62,7 +62,7 @@ public record Cluster(
    * those GPUs that the group has in a node; the node's other GPUs have groups of their own, and
    * adapters.
    */
-  public double ringBandwidth(Group group) {
+  public double ringBandwidth(RankSpan group) {
     return group.spansNodes(gpusPerNode)
         ? Math.min(intraNode, group.inNode(gpusPerNode) * interNode)
         : intraNode;
@@ -73,7 +73,7 @@ public record Cluster(
    *
    * @param bytes of the whole, of which a rank has an n-th before or after
    */
-  public double gather(Group group, double bytes) {
+  public double gather(RankSpan group, double bytes) {
     int n = group.size();
     return (n - 1) * (latency + bytes / n / ringBandwidth(group));
   }
@@ -84,7 +84,7 @@ public record Cluster(
    *
    * @param bytes of a rank's summand
    */
-  public double reduce(Group group, double bytes) {
+  public double reduce(RankSpan group, double bytes) {
     return 2 * gather(group, bytes);
   }
 
@@ -94,7 +94,7 @@ public record Cluster(
    *
    * @param bytes that a rank has for all, its own part among them
    */
-  public double exchange(Group group, double bytes) {
+  public double exchange(RankSpan group, double bytes) {
     int n = group.size();
     int near = group.inNode(gpusPerNode);
     double each = bytes / n;

@@ -1,8 +1,8 @@
 package moe4j.plan;
 
 import java.util.List;
-import moe4j.training.record.GpuPeaks;
-import moe4j.training.record.Precision;
+import moe4j.record.GpuPeaks;
+import moe4j.record.Precision;
 
 /**
  * A kind of GPU, as the data sheets have it.

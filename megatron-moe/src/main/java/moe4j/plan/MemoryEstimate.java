@@ -27,8 +27,8 @@ public record MemoryEstimate(
   /** Assumed for NCCL's buffers of a communicator. */
   private static final double COMMUNICATOR = 0.25 * Gpu.GIB;
 
-  /** The estimate for a layout that nothing {@link Layout#refusal refuses}. */
-  public static MemoryEstimate of(ModelShape model, Layout layout, Choices choices) {
+  /** The estimate for a layout that nothing {@link PlannedLayout#refusal refuses}. */
+  public static MemoryEstimate of(ModelShape model, PlannedLayout layout, Choices choices) {
     ParameterCount count = ParameterCount.of(model, layout.tp(), layout.ep(), layout.etp());
     int e = model.bytes();
     boolean early = choices.reducesInBackward(layout);
@@ -48,9 +48,9 @@ public record MemoryEstimate(
         CONTEXT + communicators(model, layout) * COMMUNICATOR);
   }
 
-  private static long communicators(ModelShape model, Layout layout) {
-    Stream<Group> dense = Stream.of(layout.tensorGroup(), layout.dataGroup());
-    Stream<Group> experts =
+  private static long communicators(ModelShape model, PlannedLayout layout) {
+    Stream<RankSpan> dense = Stream.of(layout.tensorGroup(), layout.dataGroup());
+    Stream<RankSpan> experts =
         Stream.of(layout.expertGroup(), layout.expertTensorGroup(), layout.expertDataGroup());
     return Stream.concat(dense, model.moeLayers() > 0 ? experts : Stream.of())
         .filter(group -> !group.isAlone())

@@ -1,10 +1,10 @@
 package moe4j.plan;
 
-import moe4j.moe.Capacity;
+import moe4j.model.gpt.GptConfig;
 import moe4j.moe.MoeConfig;
-import moe4j.moe.TokenDispatcher;
+import moe4j.moe.dispatch.TokenDispatcher;
+import moe4j.moe.gate.Capacity;
 import moe4j.transformer.Activation;
-import moe4j.transformer.TransformerConfig;
 
 /**
  * What a plan needs to know of a model. Symbols of this package: {@code T} tokens of a micro-batch,
@@ -18,7 +18,7 @@ import moe4j.transformer.TransformerConfig;
  * @param vocabulary V, padded
  * @param bf16 bf16 parameters with fp32 masters, and not fp32
  */
-public record ModelShape(TransformerConfig config, MoeConfig moe, int vocabulary, boolean bf16) {
+public record ModelShape(GptConfig config, MoeConfig moe, int vocabulary, boolean bf16) {
 
   /** The shape of flags that go together. */
   public ModelShape {

@@ -1,6 +1,6 @@
 package moe4j.plan;
 
-import moe4j.transformer.TransformerConfig;
+import moe4j.model.gpt.GptConfig;
 
 /**
  * Parameters of one rank. Column-parallel weights and their biases, row-parallel weights and the
@@ -17,7 +17,7 @@ public record ParameterCount(
 
   /** The count for sizes that divide what they are to divide. */
   public static ParameterCount of(ModelShape model, int tp, int ep, int etp) {
-    TransformerConfig config = model.config();
+    GptConfig config = model.config();
     long h = config.hiddenSize();
     long q = config.queryChannels();
     long qkv = q + 2L * config.keyChannels();

@@ -57,7 +57,7 @@ public final class Planner {
   }
 
   /** A layout that can be, and what it comes to. */
-  public record Candidate(Layout layout, MemoryEstimate memory, TimeEstimate time) {}
+  public record Candidate(PlannedLayout layout, MemoryEstimate memory, TimeEstimate time) {}
 
   /**
    * What came of it.
@@ -78,7 +78,7 @@ public final class Planner {
   public record Reason(String sentence, int layouts) {}
 
   /** The estimates of one layout that can be. */
-  public Candidate estimate(Layout layout) {
+  public Candidate estimate(PlannedLayout layout) {
     return new Candidate(
         layout,
         MemoryEstimate.of(model, layout, choices),
@@ -90,8 +90,8 @@ public final class Planner {
     List<Candidate> fitting = new ArrayList<>();
     List<Candidate> tooLarge = new ArrayList<>();
     Map<String, List<String>> impossible = new HashMap<>();
-    for (Layout layout : layouts(space)) {
-      Optional<Layout.Refusal> refusal = layout.refusal(model);
+    for (PlannedLayout layout : layouts(space)) {
+      Optional<PlannedLayout.Refusal> refusal = layout.refusal(model);
       if (refusal.isPresent()) {
         impossible
             .computeIfAbsent(refusal.get().kind(), kind -> new ArrayList<>())
@@ -118,8 +118,8 @@ public final class Planner {
         commonest);
   }
 
-  private List<Layout> layouts(Space space) {
-    List<Layout> layouts = new ArrayList<>();
+  private List<PlannedLayout> layouts(Space space) {
+    List<PlannedLayout> layouts = new ArrayList<>();
     int world = cluster.worldSize();
     boolean experts = model.moeLayers() > 0;
     for (int tp : sizes(space.tp(), world)) {
@@ -128,10 +128,10 @@ public final class Planner {
           for (int microBatch : space.microBatches()) {
             boolean sequence = space.sequenceParallel() && tp > 1;
             int batch = space.globalBatch();
-            layouts.add(new Layout(world, tp, sequence, ep, etp, false, microBatch, batch));
+            layouts.add(new PlannedLayout(world, tp, sequence, ep, etp, false, microBatch, batch));
             // Of one data parallel rank the optimizer has no parts.
             if (tp < world) {
-              layouts.add(new Layout(world, tp, sequence, ep, etp, true, microBatch, batch));
+              layouts.add(new PlannedLayout(world, tp, sequence, ep, etp, true, microBatch, batch));
             }
           }
         }

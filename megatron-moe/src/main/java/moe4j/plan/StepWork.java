@@ -1,11 +1,11 @@
 package moe4j.plan;
 
-import moe4j.transformer.TransformerConfig;
+import moe4j.model.gpt.GptConfig;
 
 /**
  * What one rank computes for a micro-batch, forward and backward: seconds by kind, and the FLOPs
  * they are of. Products count 6 FLOPs a parameter and row, attention's halved for the mask, so that
- * one rank's sum is {@link moe4j.training.record.FlopCount}'s.
+ * one rank's sum is {@link moe4j.model.gpt.FlopCount}'s.
  *
  * @param products seconds of dense matrix products
  * @param grouped seconds of the experts' products
@@ -17,8 +17,8 @@ import moe4j.transformer.TransformerConfig;
 public record StepWork(
     double products, double grouped, double attention, double memory, double gaps, double flops) {
 
-  /** The work of a layout that nothing {@link Layout#refusal refuses}. */
-  public static StepWork of(ModelShape model, Layout layout, Choices choices, Gpu gpu) {
+  /** The work of a layout that nothing {@link PlannedLayout#refusal refuses}. */
+  public static StepWork of(ModelShape model, PlannedLayout layout, Choices choices, Gpu gpu) {
     return new Sum(model, layout, choices, gpu).work();
   }
 
@@ -29,8 +29,8 @@ public record StepWork(
 
   private static final class Sum {
     private final ModelShape model;
-    private final TransformerConfig config;
-    private final Layout layout;
+    private final GptConfig config;
+    private final PlannedLayout layout;
     private final double peak;
     private final double bandwidth;
     private final double tokens;
@@ -42,7 +42,7 @@ public record StepWork(
     private final double e;
     private double flops;
 
-    Sum(ModelShape model, Layout layout, Choices choices, Gpu gpu) {
+    Sum(ModelShape model, PlannedLayout layout, Choices choices, Gpu gpu) {
       this.model = model;
       this.config = model.config();
       this.layout = layout;

@@ -3,7 +3,7 @@ package moe4j.plan;
 import java.util.Comparator;
 import java.util.LinkedHashMap;
 import java.util.Map;
-import moe4j.training.record.FlopCount;
+import moe4j.model.gpt.FlopCount;
 
 /**
  * Seconds of a step: {@code M (work + tensor + exchange) + exposed + optimizer} for M
@@ -26,8 +26,9 @@ public record TimeEstimate(
     double optimizer,
     double flops) {
 
-  /** The estimate for a layout that nothing {@link Layout#refusal refuses}. */
-  public static TimeEstimate of(ModelShape model, Layout layout, Choices choices, Cluster cluster) {
+  /** The estimate for a layout that nothing {@link PlannedLayout#refusal refuses}. */
+  public static TimeEstimate of(
+      ModelShape model, PlannedLayout layout, Choices choices, Cluster cluster) {
     int m = layout.microBatches();
     StepWork once = StepWork.of(model, layout, choices, cluster.gpu());
     StepWork work =
@@ -38,7 +39,7 @@ public record TimeEstimate(
             m * once.memory(),
             m * once.gaps(),
             m * once.flops());
-    Traffic traffic = new Traffic(model, layout, choices, cluster);
+    CollectiveTime traffic = new CollectiveTime(model, layout, choices, cluster);
     double tensor = traffic.tensor();
     double exchange = traffic.exchange();
     double pass = once.seconds() + tensor + exchange;
@@ -63,7 +64,7 @@ public record TimeEstimate(
    * parameter written (2), gradients read twice, for the norm, and once (2 each, or 4 where they
    * are sums, which are zeroed as well).
    */
-  private static double optimizer(ModelShape model, Layout layout, Gpu gpu) {
+  private static double optimizer(ModelShape model, PlannedLayout layout, Gpu gpu) {
     ParameterCount count = ParameterCount.of(model, layout.tp(), layout.ep(), layout.etp());
     boolean sums = Choices.sums(model, layout);
     boolean kept = layout.dp() > 1 || layout.microBatches() > 1;

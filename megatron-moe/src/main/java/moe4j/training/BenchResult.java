@@ -1,7 +1,8 @@
 package moe4j.training;
 
 import java.util.Locale;
-import moe4j.training.record.Peak;
+import moe4j.record.Peak;
+import moe4j.training.step.StepTimes;
 
 /**
  * What a run on a GPU came to.

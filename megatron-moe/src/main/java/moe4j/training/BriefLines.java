@@ -6,8 +6,8 @@ import java.util.Locale;
 import java.util.Map;
 import moe4j.config.Flags;
 import moe4j.console.Screen;
-import moe4j.training.record.IterationRecord;
-import moe4j.training.record.ValidationRecord;
+import moe4j.record.IterationRecord;
+import moe4j.record.ValidationRecord;
 
 /** A run's log lines for a terminal, where Megatron's are wider than most. */
 final class BriefLines {

@@ -4,6 +4,7 @@ import java.util.List;
 import java.util.concurrent.TimeUnit;
 import java.util.function.LongSupplier;
 import java.util.function.Supplier;
+import moe4j.config.TrainingConfig;
 import moe4j.parallel.World;
 
 /** When a run stops before its last step: on a signal, after a time, at a step. */

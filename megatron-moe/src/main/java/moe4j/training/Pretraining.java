@@ -12,19 +12,35 @@ import java.util.stream.Stream;
 import moe4j.checkpoint.CheckpointStore;
 import moe4j.checkpoint.Ranks;
 import moe4j.config.BuildInfo;
+import moe4j.config.TrainingConfig;
 import moe4j.console.Screen;
-import moe4j.kernels.product.Bf16Products;
 import moe4j.kernels.NativeLibraries;
 import moe4j.kernels.cuda.Cuda;
+import moe4j.kernels.product.Bf16Products;
+import moe4j.model.Divisions;
+import moe4j.model.LanguageModel;
+import moe4j.model.LogLines;
+import moe4j.model.RunConfig;
+import moe4j.model.SaveWords;
+import moe4j.model.TrainState;
+import moe4j.model.WholeSets;
 import moe4j.optimizer.AdamW;
 import moe4j.parallel.Groups;
 import moe4j.parallel.Layout;
 import moe4j.parallel.RankLostException;
 import moe4j.parallel.World;
 import moe4j.parallel.WorldEnvironment;
-import moe4j.training.record.DeviceMemory;
-import moe4j.training.record.ValidationRecord;
-import moe4j.transformer.LanguageModel;
+import moe4j.record.DeviceMemory;
+import moe4j.record.ValidationRecord;
+import moe4j.training.run.Agreement;
+import moe4j.training.run.BestModel;
+import moe4j.training.run.Resumption;
+import moe4j.training.run.RunCheckpoints;
+import moe4j.training.run.RunFlags;
+import moe4j.training.run.SaveDirectory;
+import moe4j.training.step.ComputeDevice;
+import moe4j.training.step.DevicePeak;
+import moe4j.training.step.TrainingListener;
 import moe4j.transformer.Parameter;
 import moe4j.transformer.ParameterSet;
 import org.apache.logging.log4j.LogManager;
@@ -429,7 +445,7 @@ public final class Pretraining {
     return each * parameter.pieceNames().size() * layout.expert();
   }
 
-  private static moe4j.training.record.RunConfig about(
+  private static moe4j.record.RunDescription about(
       World world, RunConfig config, Map<String, Object> arguments, ParameterSet parameters) {
     Layout layout = parameters.groups().layout();
     long total = parameters.all().stream().mapToLong(p -> elements(p, layout)).sum();
@@ -447,7 +463,7 @@ public final class Pretraining {
       Path directory = RunRecorder.metricsDirectory(config);
       name = directory == null ? "run" : directory.toAbsolutePath().getFileName().toString();
     }
-    return new moe4j.training.record.RunConfig(
+    return new moe4j.record.RunDescription(
         name,
         arguments,
         total,

@@ -5,7 +5,10 @@ import java.util.Locale;
 import java.util.function.LongSupplier;
 import moe4j.console.ProgressLine;
 import moe4j.console.Screen;
-import moe4j.training.record.IterationRecord;
+import moe4j.model.RunConfig;
+import moe4j.model.TrainState;
+import moe4j.record.IterationRecord;
+import moe4j.training.step.TrainingListener;
 
 /**
  * Shows a run's progress on a terminal: steps, and within a longer evaluation its sequences. The

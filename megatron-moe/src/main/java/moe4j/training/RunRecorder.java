@@ -11,17 +11,22 @@ import java.util.Optional;
 import java.util.function.DoubleFunction;
 import java.util.function.LongToDoubleFunction;
 import java.util.function.Supplier;
+import moe4j.model.LogLines;
+import moe4j.model.RunConfig;
+import moe4j.model.TrainState;
+import moe4j.record.DeviceMemory;
+import moe4j.record.ExpertLoad;
+import moe4j.record.IterationRecord;
+import moe4j.record.MegatronLog;
+import moe4j.record.MetricsWriter;
+import moe4j.record.Peak;
+import moe4j.record.PythonFormat;
+import moe4j.record.RunRecord;
+import moe4j.record.TensorBoardWriter;
+import moe4j.record.ValidationRecord;
 import moe4j.tensor.Scopes;
-import moe4j.training.record.DeviceMemory;
-import moe4j.training.record.ExpertLoad;
-import moe4j.training.record.IterationRecord;
-import moe4j.training.record.MegatronLog;
-import moe4j.training.record.MetricsWriter;
-import moe4j.training.record.Peak;
-import moe4j.training.record.PythonFormat;
-import moe4j.training.record.RunRecord;
-import moe4j.training.record.TensorBoardWriter;
-import moe4j.training.record.ValidationRecord;
+import moe4j.training.step.StepMetrics;
+import moe4j.training.step.TrainingListener;
 import org.apache.logging.log4j.LogManager;
 import org.apache.logging.log4j.Logger;
 
@@ -56,7 +61,7 @@ public final class RunRecorder implements TrainingListener, Closeable {
    */
   public RunRecorder(
       RunConfig config,
-      moe4j.training.record.RunConfig about,
+      moe4j.record.RunDescription about,
       LogLines lines,
       LongToDoubleFunction flops,
       int processes,
@@ -89,7 +94,7 @@ public final class RunRecorder implements TrainingListener, Closeable {
   }
 
   private static List<RunRecord> open(
-      RunConfig config, moe4j.training.record.RunConfig about, TrainState from) throws IOException {
+      RunConfig config, moe4j.record.RunDescription about, TrainState from) throws IOException {
     List<RunRecord> records = new ArrayList<>();
     Path metricsDir = metricsDirectory(config);
     if (metricsDir != null) {

@@ -4,10 +4,14 @@ import java.io.IOException;
 import java.util.List;
 import moe4j.config.BuildInfo;
 import moe4j.config.Flag;
-import moe4j.tensor.Scopes;
 import moe4j.kernels.cuda.Cuda;
+import moe4j.model.RunConfig;
 import moe4j.parallel.World;
 import moe4j.parallel.WorldEnvironment;
+import moe4j.tensor.Scopes;
+import moe4j.training.step.ComputeDevice;
+import moe4j.training.step.DevicePeak;
+import moe4j.training.step.StepTimes;
 import org.bytedeco.pytorch.Device;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 

@@ -7,17 +7,32 @@ import java.util.Optional;
 import java.util.OptionalDouble;
 import java.util.function.Consumer;
 import java.util.stream.Collectors;
+import moe4j.config.TrainingConfig;
 import moe4j.data.MegatronSampler;
 import moe4j.data.SampleDataset;
-import moe4j.tensor.Tensors;
+import moe4j.model.LanguageModel;
+import moe4j.model.RunConfig;
+import moe4j.model.TrainState;
+import moe4j.model.WholeSets;
 import moe4j.moe.Moe;
 import moe4j.optimizer.AdamW;
 import moe4j.optimizer.LearningRate;
 import moe4j.parallel.Group;
 import moe4j.parallel.Groups;
 import moe4j.parallel.World;
-import moe4j.training.TrainingListener.EvaluationPart;
-import moe4j.transformer.LanguageModel;
+import moe4j.tensor.Tensors;
+import moe4j.training.run.BestModel;
+import moe4j.training.step.BatchBuffers;
+import moe4j.training.step.BatchLoader;
+import moe4j.training.step.DeviceStep;
+import moe4j.training.step.Evaluator;
+import moe4j.training.step.HostBatch;
+import moe4j.training.step.RepeatedWork;
+import moe4j.training.step.SkippedSteps;
+import moe4j.training.step.StepMetrics;
+import moe4j.training.step.StepProfile;
+import moe4j.training.step.TrainingListener;
+import moe4j.training.step.TrainingListener.EvaluationPart;
 
 /**
  * The training loop: micro-batches in, steps, log lines, evaluations and checkpoints out. A step

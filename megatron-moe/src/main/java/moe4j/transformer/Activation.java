@@ -2,12 +2,13 @@ package moe4j.transformer;
 
 import moe4j.kernels.activation.BiasGelu;
 import moe4j.kernels.activation.BiasSwiGlu;
+import moe4j.kernels.activation.ReluDropout;
 import moe4j.kernels.dropout.Dropout;
 import moe4j.kernels.experts.ExpertMlp;
-import moe4j.kernels.activation.ReluDropout;
+import moe4j.kernels.experts.WeightedActivation;
+import moe4j.model.gpt.GptConfig;
 import moe4j.tensor.Scopes;
 import moe4j.tensor.Tensors;
-import moe4j.kernels.experts.WeightedActivation;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorVector;
@@ -100,7 +101,7 @@ public enum Activation implements ExpertMlp.Activation {
   }
 
   /** The configuration's. */
-  public static Activation of(TransformerConfig config) {
+  public static Activation of(GptConfig config) {
     if (config.swiglu()) {
       return SWIGLU;
     }

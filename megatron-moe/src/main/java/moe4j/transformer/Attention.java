@@ -1,10 +1,11 @@
 package moe4j.transformer;
 
-import moe4j.kernels.product.Bf16Products;
 import moe4j.kernels.attention.QkvProjection;
 import moe4j.kernels.attention.ScaledDotProductAttention;
-import moe4j.tensor.Tensors;
+import moe4j.kernels.product.Bf16Products;
+import moe4j.model.gpt.GptConfig;
 import moe4j.parallel.Group;
+import moe4j.tensor.Tensors;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;
@@ -29,7 +30,7 @@ public final class Attention {
   private final Norm keyNorm;
 
   /** The attention of a layer, with the scope {@code decoder.layers.N.self_attention}. */
-  public Attention(TransformerConfig config, int layer, ParameterScope parameters) {
+  public Attention(GptConfig config, int layer, ParameterScope parameters) {
     this.layer = layer;
     this.tensor = parameters.groups().tensor();
     this.groups = config.queryGroups() / tensor.size();

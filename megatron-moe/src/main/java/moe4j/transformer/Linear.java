@@ -1,8 +1,8 @@
 package moe4j.transformer;
 
-import moe4j.kernels.product.Gemm;
-import moe4j.kernels.cuda.Kernels;
 import moe4j.kernels.attention.QkvProjection;
+import moe4j.kernels.cuda.Kernels;
+import moe4j.kernels.product.Gemm;
 import moe4j.parallel.Group;
 import moe4j.parallel.Groups;
 import moe4j.parallel.Mappings;

@@ -1,5 +1,6 @@
 package moe4j.transformer;
 
+import moe4j.model.gpt.GptConfig;
 import org.bytedeco.pytorch.Tensor;
 
 /**
@@ -12,12 +13,12 @@ public final class Mlp implements FeedForward {
   private final Activation activation;
 
   /** A block with the configuration's hidden size. */
-  public Mlp(TransformerConfig config, ParameterScope parameters) {
+  public Mlp(GptConfig config, ParameterScope parameters) {
     this(config, config.ffnHiddenSize(), parameters);
   }
 
   /** A block with a hidden size of its own. */
-  public Mlp(TransformerConfig config, long hiddenSize, ParameterScope parameters) {
+  public Mlp(GptConfig config, long hiddenSize, ParameterScope parameters) {
     long h = config.hiddenSize();
     long f = hiddenSize;
     this.activation = Activation.of(config);

@@ -1,6 +1,7 @@
 package moe4j.transformer;
 
 import moe4j.kernels.norm.AddNorm;
+import moe4j.model.gpt.GptConfig;
 import org.bytedeco.pytorch.Tensor;
 
 /** LayerNorm (Ba et al. 2016) or RMSNorm (Zhang and Sennrich 2019) over the last dimension. */
@@ -10,7 +11,7 @@ public final class Norm {
   private final double epsilon;
 
   /** A norm over {@code size} channels, of the configuration's kind. */
-  public Norm(TransformerConfig config, ParameterScope parameters, long size) {
+  public Norm(GptConfig config, ParameterScope parameters, long size) {
     this.epsilon = config.normEpsilon();
     this.weight = parameters.gain("weight", size);
     this.bias = config.normalization().equals("LayerNorm") ? parameters.bias("bias", size) : null;

@@ -54,7 +54,7 @@ public final class ParameterScope {
   }
 
   /** What the names begin with: {@code decoder.layers.0.mlp.} */
-  String prefix() {
+  public String prefix() {
     return prefix;
   }
 

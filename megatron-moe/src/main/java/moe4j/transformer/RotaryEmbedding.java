@@ -1,5 +1,6 @@
 package moe4j.transformer;
 
+import moe4j.model.gpt.GptConfig;
 import moe4j.tensor.Scopes;
 import moe4j.tensor.Tensors;
 import org.bytedeco.pytorch.Device;
@@ -20,7 +21,7 @@ public final class RotaryEmbedding {
   private final Tensor sin;
 
   /** Tables for the configuration's longest sequence, in the model's type. */
-  public RotaryEmbedding(TransformerConfig config, ScalarType dtype, Device device) {
+  public RotaryEmbedding(GptConfig config, ScalarType dtype, Device device) {
     this.rotated = (long) (config.kvChannels() * config.rotaryPercent());
     this.interleaved = config.rotaryInterleaved();
     int positions = config.maxPositionEmbeddings();

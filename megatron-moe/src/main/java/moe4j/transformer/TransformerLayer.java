@@ -1,7 +1,8 @@
 package moe4j.transformer;
 
-import moe4j.kernels.norm.AddNorm;
 import moe4j.kernels.dropout.Dropout;
+import moe4j.kernels.norm.AddNorm;
+import moe4j.model.gpt.GptConfig;
 import moe4j.parallel.Group;
 
 /** A pre-norm layer: {@code h = x + attention(norm(x))}, {@code y = h + feedForward(norm(h))}. */
@@ -16,10 +17,7 @@ public final class TransformerLayer {
 
   /** Layer {@code layer} (from 0), with the scope {@code decoder.layers.N}. */
   public TransformerLayer(
-      TransformerConfig config,
-      int layer,
-      FeedForward.Factory feedForward,
-      ParameterScope parameters) {
+      GptConfig config, int layer, FeedForward.Factory feedForward, ParameterScope parameters) {
     this.layer = layer;
     this.dropout = config.hiddenDropout();
     this.slices = parameters.groups().tokenSlices();
@@ -31,7 +29,7 @@ public final class TransformerLayer {
   }
 
   /** Has another feed-forward block from now on. */
-  void replaceFeedForward(FeedForward block) {
+  public void replaceFeedForward(FeedForward block) {
     feedForward = block;
   }
 

@@ -420,7 +420,7 @@ public class CheckpointStoreTest {
     Path directory = root.resolve("iter_0000100");
     CheckpointWriter writer = new CheckpointWriter(directory, file -> file);
     writer.create();
-    Shard left =
+    WrittenFile left =
         writer.write(
             Section.MODEL,
             0,
@@ -429,7 +429,7 @@ public class CheckpointStoreTest {
                 matrix.source(Slice.of(new long[] {0, 0}, new long[] {2, 4})),
                 matrix.source(Slice.of(new long[] {2, 0}, new long[] {7, 4})),
                 shared.source()));
-    Shard right =
+    WrittenFile right =
         writer.write(
             Section.MODEL,
             1,

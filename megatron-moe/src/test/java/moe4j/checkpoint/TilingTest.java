@@ -85,15 +85,16 @@ public class TilingTest {
   @Test(timeOut = 60_000)
   public void theManifestOfAThousandRanksIsCheckedInSeconds() {
     int ranks = 1024;
-    List<Shard> shards = new ArrayList<>();
+    List<WrittenFile> shards = new ArrayList<>();
     for (int rank = 0; rank < ranks; rank++) {
-      List<Shard.Part> parts = new ArrayList<>();
+      List<WrittenFile.Part> parts = new ArrayList<>();
       Slice columns = Slice.of(new long[] {0, 4L * rank}, new long[] {16, 4});
       for (int i = 0; i < 300; i++) {
-        parts.add(new Shard.Part("w" + i, Dtype.F32, List.of(16L, 4096L), "w" + i + "@", columns));
+        parts.add(
+            new WrittenFile.Part("w" + i, Dtype.F32, List.of(16L, 4096L), "w" + i + "@", columns));
       }
-      shards.add(new Shard(file(Section.MODEL, rank, ranks), parts));
-      shards.add(new Shard(file(Section.OPTIMIZER, rank, ranks), List.of()));
+      shards.add(new WrittenFile(file(Section.MODEL, rank, ranks), parts));
+      shards.add(new WrittenFile(file(Section.OPTIMIZER, rank, ranks), List.of()));
     }
     Manifest manifest = Manifest.of(Instant.EPOCH, Samples.info(1), shards);
     assertEquals(manifest.tensors().get("w299").pieces().size(), ranks);

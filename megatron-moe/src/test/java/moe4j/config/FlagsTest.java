@@ -11,8 +11,8 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Random;
+import moe4j.model.RunConfig;
 import moe4j.testing.Seeds;
-import moe4j.training.RunConfig;
 import org.testng.annotations.DataProvider;
 import org.testng.annotations.Test;
 

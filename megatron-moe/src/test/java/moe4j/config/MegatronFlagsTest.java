@@ -18,7 +18,7 @@ import java.util.Set;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import moe4j.cli.PreprocessCommand;
-import moe4j.training.RunConfig;
+import moe4j.model.RunConfig;
 import org.testng.annotations.Test;
 
 public class MegatronFlagsTest {

@@ -5,10 +5,10 @@ import static org.testng.Assert.assertFalse;
 import static org.testng.Assert.assertTrue;
 
 import java.util.List;
+import moe4j.model.RunConfig;
+import moe4j.model.gpt.GptConfig;
 import moe4j.moe.MoeConfig;
-import moe4j.moe.RouterConfig;
-import moe4j.training.RunConfig;
-import moe4j.transformer.TransformerConfig;
+import moe4j.moe.gate.RouterConfig;
 import org.testng.annotations.DataProvider;
 import org.testng.annotations.Test;
 
@@ -57,7 +57,7 @@ public class MegatronLineTest {
             "--wandb-project Mixtral",
             "--wandb-exp-name Mixtral_8x7B",
             "--pipeline-model-parallel-size 1"));
-    assertEquals(parsed.get(TransformerConfig.class).positionEmbeddingType(), "rope");
+    assertEquals(parsed.get(GptConfig.class).positionEmbeddingType(), "rope");
     assertEquals(RunConfig.of(parsed, 8).moe().numExperts(), Integer.valueOf(8));
     assertEquals(
         Refusals.all(RunConfig.flags(), MIXTRAL + " --pipeline-model-parallel-size 4"),
@@ -175,7 +175,7 @@ public class MegatronLineTest {
   public void otherNamesOfOurFlagsAreTaken() {
     Flags.Parsed parsed =
         parse(MODEL + " --use-rotary-position-embeddings --no-position-embedding");
-    assertEquals(parsed.get(TransformerConfig.class).positionEmbeddingType(), "rope");
+    assertEquals(parsed.get(GptConfig.class).positionEmbeddingType(), "rope");
     assertEquals(parsed.withoutEffect(), List.of("--no-position-embedding"));
   }
 
@@ -200,7 +200,7 @@ public class MegatronLineTest {
 
   @Test
   public void otherCommandsTakeNoneOfThem() {
-    Flags other = Flags.of(TransformerConfig.class);
+    Flags other = Flags.of(GptConfig.class);
     assertTrue(
         Refusals.of(other, "--use-mcore-models")
             .startsWith("--use-mcore-models is a flag of Megatron's that has no place here: "));

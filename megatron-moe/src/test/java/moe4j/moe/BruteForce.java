@@ -25,28 +25,28 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  * An MoE layer once more, in fp64: a loop over tokens and, for each, over the experts it goes to.
  * Its gate is a subclass's, written from the documents and not from the code.
  */
-abstract class BruteForce {
+public abstract class BruteForce {
 
   /** A token on its way to an expert, its weight a scalar with its gradient. */
-  record Route(int token, int expert, Tensor weight) {}
+  public record Route(int token, int expert, Tensor weight) {}
 
   final TestLayer layer;
   final Tensor x;
-  final int tokens;
-  final int experts;
-  final int topk;
+  public final int tokens;
+  public final int experts;
+  public final int topk;
   final Map<String, Tensor> leaves = new LinkedHashMap<>();
 
   /** What {@link #route} is to leave: the routes, the losses by name, the routes asked for. */
-  final List<Route> routes = new ArrayList<>();
+  public final List<Route> routes = new ArrayList<>();
 
   final Map<String, Tensor> losses = new LinkedHashMap<>();
-  long asked;
+  public long asked;
 
   /** Whether no comparison was so narrow that rounding could have turned it. */
   private boolean clear = true;
 
-  BruteForce(TestLayer layer, Tensor hidden) {
+  public BruteForce(TestLayer layer, Tensor hidden) {
     this.layer = layer;
     this.x = exact(hidden.flatten(0, -2));
     this.tokens = Math.toIntExact(x.size(0));
@@ -256,7 +256,7 @@ abstract class BruteForce {
    * @param gate of the gates' gradients, whose few elements are sums that cancel
    * @param floor what a norm counts at least
    */
-  record Tolerance(double output, double gradient, double gate, double floor) {
+  public record Tolerance(double output, double gradient, double gate, double floor) {
     static final Tolerance FP32 = new Tolerance(1e-4, 1e-4, 1e-4, 1e-2);
 
     /** bf16 numbers have 8 bits: each step rounds by 2^-9 at most. */

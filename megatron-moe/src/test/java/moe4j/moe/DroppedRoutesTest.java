@@ -4,6 +4,11 @@ import static moe4j.testing.Close.assertClose;
 import static org.testng.Assert.assertEquals;
 
 import java.util.Random;
+import moe4j.moe.dispatch.TokenDispatcher;
+import moe4j.moe.experts.Expert;
+import moe4j.moe.experts.Experts;
+import moe4j.moe.experts.GroupedMlp;
+import moe4j.moe.experts.ModuleExperts;
 import moe4j.tensor.Tensors;
 import moe4j.testing.Seeds;
 import moe4j.transformer.Activation;

@@ -1,5 +1,7 @@
 package moe4j.moe;
 
+import moe4j.moe.gate.Gate;
+import moe4j.moe.gate.Routing;
 import moe4j.transformer.Pass;
 import org.bytedeco.pytorch.Tensor;
 
@@ -10,7 +12,7 @@ import org.bytedeco.pytorch.Tensor;
  * @param weight [T, k]
  * @param capacity rows of each expert if they are padded, or 0
  */
-record FixedGate(Tensor expert, Tensor weight, int experts, long capacity) implements Gate {
+public record FixedGate(Tensor expert, Tensor weight, int experts, long capacity) implements Gate {
   @Override
   public Routing route(Tensor hidden, Pass pass) {
     return capacity > 0

@@ -11,15 +11,16 @@ import java.util.Set;
 import java.util.TreeSet;
 import java.util.stream.Collectors;
 import moe4j.config.Refusals;
+import moe4j.model.gpt.GptConfig;
+import moe4j.model.gpt.GptModel;
+import moe4j.moe.gate.NoisyGate;
 import moe4j.tensor.Tensors;
 import moe4j.testing.Seeds;
 import moe4j.transformer.Batch;
-import moe4j.transformer.GptModel;
 import moe4j.transformer.Models;
 import moe4j.transformer.Parameter;
 import moe4j.transformer.ParameterSet;
 import moe4j.transformer.Pass;
-import moe4j.transformer.TransformerConfig;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
@@ -45,7 +46,7 @@ public class FmoefyTest {
     random = Seeds.random(FmoefyTest.class);
     scope = new PointerScope();
     parameters = Models.parameters(ScalarType.Float);
-    TransformerConfig config =
+    GptConfig config =
         Models.config(
             "--num-layers 2 --num-attention-heads 2 --seq-length 6 --hidden-size %d".formatted(H)
                 + " --ffn-hidden-size "

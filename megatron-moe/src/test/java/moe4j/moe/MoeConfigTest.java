@@ -8,8 +8,8 @@ import static org.testng.Assert.expectThrows;
 import java.util.Random;
 import moe4j.config.Flags;
 import moe4j.config.Refusals;
+import moe4j.model.gpt.GptConfig;
 import moe4j.testing.Seeds;
-import moe4j.transformer.TransformerConfig;
 import org.testng.annotations.DataProvider;
 import org.testng.annotations.Test;
 
@@ -148,9 +148,9 @@ public class MoeConfigTest {
 
   @Test
   public void expertsHaveTheModelsSizeOrTheirOwn() {
-    TransformerConfig model =
+    GptConfig model =
         Flags.parse(
-            TransformerConfig.class,
+            GptConfig.class,
             Refusals.words(
                 "--num-layers 2 --hidden-size 64 --num-attention-heads 4 --seq-length 16"));
     assertEquals(parse("--num-experts 8").expertHiddenSize(model), 256);

@@ -9,13 +9,16 @@ import java.util.List;
 import java.util.Random;
 import moe4j.config.Flags;
 import moe4j.config.Refusals;
-import moe4j.moe.RouterConfig.BalanceKind;
-import moe4j.moe.RouterConfig.BalanceLoss;
-import moe4j.moe.RouterConfig.Score;
+import moe4j.model.gpt.GptConfig;
+import moe4j.moe.gate.Capacity;
+import moe4j.moe.gate.Quota;
+import moe4j.moe.gate.RouterConfig;
+import moe4j.moe.gate.RouterConfig.BalanceKind;
+import moe4j.moe.gate.RouterConfig.BalanceLoss;
+import moe4j.moe.gate.RouterConfig.Score;
 import moe4j.testing.Seeds;
 import moe4j.transformer.Models;
 import moe4j.transformer.Pass;
-import moe4j.transformer.TransformerConfig;
 import org.bytedeco.javacpp.PointerScope;
 import org.testng.annotations.DataProvider;
 import org.testng.annotations.Test;
@@ -194,11 +197,11 @@ public class MoeFlagsTest {
       },
       {
         "--balance-strategy java.lang.String",
-        "--balance-strategy java.lang.String is a class that does not implement moe4j.moe.Gate$Factory"
+        "--balance-strategy java.lang.String is a class that does not implement moe4j.moe.gate.Gate$Factory"
       },
       {
         "--balance-strategy java.lang.Integer",
-        "--balance-strategy java.lang.Integer is a class that does not implement moe4j.moe.Gate$Factory"
+        "--balance-strategy java.lang.Integer is a class that does not implement moe4j.moe.gate.Gate$Factory"
       },
     };
   }
@@ -247,7 +250,7 @@ public class MoeFlagsTest {
 
   @Test
   public void fmoefyDividesTheHiddenSize() {
-    TransformerConfig model =
+    GptConfig model =
         Models.config(
             "--num-layers 2 --hidden-size 64 --num-attention-heads 4 --seq-length 16"
                 + " --ffn-hidden-size 200");

@@ -10,6 +10,11 @@ import java.util.Arrays;
 import java.util.Random;
 import moe4j.config.Flags;
 import moe4j.config.Refusals;
+import moe4j.model.gpt.GptConfig;
+import moe4j.moe.dispatch.TokenDispatcher;
+import moe4j.moe.experts.Experts;
+import moe4j.moe.gate.Gate;
+import moe4j.moe.gate.Routing;
 import moe4j.tensor.StepRandom;
 import moe4j.tensor.Tensors;
 import moe4j.testing.Seeds;
@@ -18,7 +23,6 @@ import moe4j.transformer.Models;
 import moe4j.transformer.Parameter;
 import moe4j.transformer.ParameterSet;
 import moe4j.transformer.Pass;
-import moe4j.transformer.TransformerConfig;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Device;
 import org.bytedeco.pytorch.NoGradGuard;
@@ -54,7 +58,7 @@ public class MoeLayerTest {
 
   /** A layer of its own, with weights that make choices clear. */
   private final class Layer implements AutoCloseable {
-    final TransformerConfig model;
+    final GptConfig model;
     final MoeConfig moe;
     final ParameterSet parameters;
     final MoeLayer layer;
@@ -69,13 +73,13 @@ public class MoeLayerTest {
 
     Layer(int h, int f, String flags, ParameterSet parameters) {
       Flags.Parsed parsed =
-          Flags.of(TransformerConfig.class, MoeConfig.class)
+          Flags.of(GptConfig.class, MoeConfig.class)
               .parse(
                   Refusals.words(
                       ("--num-layers 1 --num-attention-heads 1 --seq-length 1 --hidden-size %d"
                               + " --moe-ffn-hidden-size %d %s")
                           .formatted(h, f, flags)));
-      model = parsed.get(TransformerConfig.class);
+      model = parsed.get(GptConfig.class);
       moe = parsed.get(MoeConfig.class);
       this.parameters = parameters;
       layer = MoeLayer.create(model, moe, 0, parameters.root().child("mlp"));
@@ -296,7 +300,7 @@ public class MoeLayerTest {
       String denseFlags = line.replace("--add-expert-bias", "").strip();
       try (Layer layer = new Layer(h, f, "--num-experts 6 --moe-router-topk 3 " + line);
           ParameterSet parameters = Models.parameters(ScalarType.Float)) {
-        TransformerConfig config =
+        GptConfig config =
             Models.config(
                 ("--num-layers 1 --num-attention-heads 1 --seq-length 1"
                         + " --hidden-size %d --ffn-hidden-size %d %s")

@@ -5,10 +5,10 @@ import java.util.List;
 import java.util.Random;
 import moe4j.config.Flags;
 import moe4j.config.Refusals;
+import moe4j.model.gpt.GptConfig;
 import moe4j.parallel.Layout;
 import moe4j.testing.Seeds;
 import moe4j.transformer.ParameterScope;
-import moe4j.transformer.TransformerConfig;
 import org.bytedeco.javacpp.PointerScope;
 import org.testng.annotations.DataProvider;
 import org.testng.annotations.Test;
@@ -109,7 +109,7 @@ public final class MoeRanksTest {
   /** A layer of eight experts and as many channels. */
   static MoeLayer moe(String flags, ParameterScope parameters) {
     Flags.Parsed parsed =
-        Flags.of(TransformerConfig.class, MoeConfig.class)
+        Flags.of(GptConfig.class, MoeConfig.class)
             .parse(
                 Refusals.words(
                     ("--num-layers 1 --num-attention-heads 1 --seq-length 8 --hidden-size "
@@ -119,7 +119,7 @@ public final class MoeRanksTest {
                             + " --moe-ffn-hidden-size 12 --init-method-std 0.5 "
                             + flags)
                         .strip()));
-    TransformerConfig model = parsed.get(TransformerConfig.class);
+    GptConfig model = parsed.get(GptConfig.class);
     return MoeLayer.create(model, parsed.get(MoeConfig.class), 0, parameters);
   }
 

@@ -1,6 +1,8 @@
 package moe4j.moe;
 
 import moe4j.kernels.experts.TopK;
+import moe4j.moe.gate.Gate;
+import moe4j.moe.gate.Routing;
 import moe4j.transformer.ParameterScope;
 import moe4j.transformer.Pass;
 import org.bytedeco.pytorch.Tensor;

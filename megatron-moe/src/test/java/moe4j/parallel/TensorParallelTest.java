@@ -9,16 +9,16 @@ import java.util.Random;
 import java.util.Set;
 import java.util.TreeSet;
 import java.util.concurrent.ConcurrentSkipListSet;
+import moe4j.model.gpt.GptConfig;
+import moe4j.model.gpt.GptModel;
 import moe4j.tensor.CustomFunction;
 import moe4j.tensor.StepRandom;
 import moe4j.tensor.Tensors;
 import moe4j.testing.Seeds;
 import moe4j.transformer.Batch;
-import moe4j.transformer.GptModel;
 import moe4j.transformer.Parameter;
 import moe4j.transformer.ParameterSet;
 import moe4j.transformer.Pass;
-import moe4j.transformer.TransformerConfig;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Device;
 import org.bytedeco.pytorch.Tensor;
@@ -67,7 +67,7 @@ public final class TensorParallelTest {
 
   @Test(dataProvider = "layouts")
   public void itIsTheWholeModel(String flags, int ranks, boolean sequence) {
-    TransformerConfig config = moe4j.config.Flags.parse(TransformerConfig.class, flags.split(" "));
+    GptConfig config = moe4j.config.Flags.parse(GptConfig.class, flags.split(" "));
     long seed = Seeds.seed();
     Outcome whole;
     try (PointerScope scope = new PointerScope()) {
@@ -106,7 +106,7 @@ public final class TensorParallelTest {
     assertEquals(new TreeSet<>(seen), new TreeSet<>(whole.values().keySet()));
   }
 
-  private static Outcome run(TransformerConfig config, long seed, Groups groups) {
+  private static Outcome run(GptConfig config, long seed, Groups groups) {
     try (ParameterSet parameters =
         new ParameterSet(7, ScalarType.Double, new Device("cpu"), groups)) {
       float[] losses = compute(config, seed, parameters);
@@ -120,7 +120,7 @@ public final class TensorParallelTest {
     }
   }
 
-  private static float[] compute(TransformerConfig config, long seed, ParameterSet parameters) {
+  private static float[] compute(GptConfig config, long seed, ParameterSet parameters) {
     GptModel model = GptModel.dense(config, VOCABULARY, parameters);
     Random random = new Random(seed);
     long[] tokens = random.longs(ROWS * SEQUENCE, 0, VOCABULARY).toArray();

@@ -65,18 +65,18 @@ public class CalibrationTest {
   public Object[][] pairs() {
     String gathered = Plans.EXPERTS + " --moe-token-dispatcher-type allgather";
     return new Object[][] {
-      {"", new Layout(2, 1, false, 1, 1, false, 32, 64), false, 59.9, 15.0},
-      {"", new Layout(2, 1, false, 1, 1, true, 32, 64), true, 59.7, 14.3},
-      {"", new Layout(2, 2, true, 1, 1, false, 32, 32), false, 44.9, 7.7},
-      {"", new Layout(2, 2, false, 1, 1, false, 32, 32), false, 40.7, 8.9},
-      {gathered, new Layout(2, 1, false, 2, 1, false, 16, 32), false, 65.9, 36.3},
+      {"", new PlannedLayout(2, 1, false, 1, 1, false, 32, 64), false, 59.9, 15.0},
+      {"", new PlannedLayout(2, 1, false, 1, 1, true, 32, 64), true, 59.7, 14.3},
+      {"", new PlannedLayout(2, 2, true, 1, 1, false, 32, 32), false, 44.9, 7.7},
+      {"", new PlannedLayout(2, 2, false, 1, 1, false, 32, 32), false, 40.7, 8.9},
+      {gathered, new PlannedLayout(2, 1, false, 2, 1, false, 16, 32), false, 65.9, 36.3},
     };
   }
 
   /** Two GPUs of a host; of these only the link's share was taken. */
   @Test(dataProvider = "pairs")
   public void twoGpus(
-      String moe, Layout layout, boolean overlap, double milliseconds, double reserved) {
+      String moe, PlannedLayout layout, boolean overlap, double milliseconds, double reserved) {
     ModelShape model = Plans.gpt2(Plans.GPT2, moe);
     Cluster two = new Cluster(Gpu.named("h200"), 2, 2, Gpu.named("h200").intraNode(), 1, 5e-6);
     Planner.Candidate made = new Planner(model, two, new Choices(overlap, 1)).estimate(layout);

@@ -11,7 +11,7 @@ public class MemoryEstimateTest {
   private static final ModelShape EXPERTS = Plans.gpt2(Plans.GPT2, Plans.EXPERTS);
   private static final ModelShape MIXTRAL = Plans.model(Plans.MIXTRAL, "--num-experts 8", 32000);
 
-  private static MemoryEstimate memory(ModelShape model, Layout layout) {
+  private static MemoryEstimate memory(ModelShape model, PlannedLayout layout) {
     return MemoryEstimate.of(model, layout, Plans.BALANCED);
   }
 
@@ -77,7 +77,7 @@ public class MemoryEstimateTest {
 
   @Test
   public void knobs() {
-    ToDoubleFunction<Layout> total = layout -> memory(MIXTRAL, layout).total();
+    ToDoubleFunction<PlannedLayout> total = layout -> memory(MIXTRAL, layout).total();
     int[] sizes = {1, 2, 4, 8};
     for (int i = 1; i < sizes.length; i++) {
       int less = sizes[i - 1];
@@ -105,17 +105,18 @@ public class MemoryEstimateTest {
     }
     ModelShape dense = Plans.model(Plans.MIXTRAL, "", 32000);
     assertTrue(
-        memory(dense, new Layout(8, 8, true, 1, 1, false, 1, 8)).total()
-            < memory(dense, new Layout(8, 8, false, 1, 1, false, 1, 8)).total());
+        memory(dense, new PlannedLayout(8, 8, true, 1, 1, false, 1, 8)).total()
+            < memory(dense, new PlannedLayout(8, 8, false, 1, 1, false, 1, 8)).total());
     assertTrue(
         memory(GPT2, Plans.single(8)).total() < memory(Plans.fp32(GPT2), Plans.single(8)).total());
-    Layout spread = Plans.layout(8, 1, 8, 1, false, 1, 8);
+    PlannedLayout spread = Plans.layout(8, 1, 8, 1, false, 1, 8);
     assertTrue(
         memory(MIXTRAL, spread).total()
             < MemoryEstimate.of(MIXTRAL, spread, new Choices(false, 1.2)).total());
   }
 
-  private static void assertLess(ToDoubleFunction<Layout> of, Layout less, Layout more) {
+  private static void assertLess(
+      ToDoubleFunction<PlannedLayout> of, PlannedLayout less, PlannedLayout more) {
     assertTrue(of.applyAsDouble(less) < of.applyAsDouble(more), less + " and " + more);
   }
 }

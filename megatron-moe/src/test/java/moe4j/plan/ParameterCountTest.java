@@ -3,8 +3,8 @@ package moe4j.plan;
 import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.assertTrue;
 
+import moe4j.model.gpt.GptModel;
 import moe4j.moe.Moe;
-import moe4j.transformer.GptModel;
 import moe4j.transformer.Models;
 import moe4j.transformer.ParameterSet;
 import org.bytedeco.pytorch.global.torch.ScalarType;

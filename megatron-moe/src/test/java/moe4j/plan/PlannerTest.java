@@ -86,13 +86,13 @@ public class PlannerTest {
     };
   }
 
-  private static Layout layout(
+  private static PlannedLayout layout(
       int world, int tp, boolean sequence, int ep, int etp, int microBatch, int batch) {
-    return new Layout(world, tp, sequence, ep, etp, false, microBatch, batch);
+    return new PlannedLayout(world, tp, sequence, ep, etp, false, microBatch, batch);
   }
 
   @Test(dataProvider = "impossible")
-  public void saysWhy(ModelShape model, Layout layout, String sentence) {
+  public void saysWhy(ModelShape model, PlannedLayout layout, String sentence) {
     assertEquals(layout.refusal(model).orElseThrow().sentence(), sentence);
   }
 
@@ -104,7 +104,7 @@ public class PlannerTest {
     int tried = 7 * (1 + 2 * 6) * 3 * 2 - 7 * 2 * 3;
     assertEquals(plan.fitting().size() + plan.tooLarge().size() + plan.impossible(), tried);
     double usable = Cluster.of(Gpu.named("h200"), 64).usable();
-    Set<Layout> seen = new HashSet<>();
+    Set<PlannedLayout> seen = new HashSet<>();
     double before = 0;
     for (Planner.Candidate candidate : plan.fitting()) {
       assertTrue(seen.add(candidate.layout()));
@@ -112,7 +112,7 @@ public class PlannerTest {
       assertTrue(candidate.memory().total() <= usable);
       assertTrue(candidate.time().seconds() >= before);
       before = candidate.time().seconds();
-      Layout layout = candidate.layout();
+      PlannedLayout layout = candidate.layout();
       assertEquals(layout.edp() * layout.ep() * layout.etp(), 64);
       assertEquals(layout.microBatches() * layout.microBatch() * layout.dp(), 256);
       double utilisation = candidate.time().utilisation(MIXTRAL, Cluster.of(Gpu.named("h200"), 64));
@@ -162,7 +162,7 @@ public class PlannerTest {
 
   @Test
   public void flags() {
-    Layout layout = Plans.layout(64, 4, 8, 1, true, 2, 256);
+    PlannedLayout layout = Plans.layout(64, 4, 8, 1, true, 2, 256);
     assertEquals(
         String.join(" ", layout.flags(true, true)),
         "--tensor-model-parallel-size 4 --sequence-parallel --expert-model-parallel-size 8"

@@ -2,8 +2,8 @@ package moe4j.plan;
 
 import moe4j.config.Flags;
 import moe4j.config.Refusals;
+import moe4j.model.gpt.GptConfig;
 import moe4j.moe.MoeConfig;
-import moe4j.transformer.TransformerConfig;
 
 /** Models and clusters that plans are tried on. */
 final class Plans {
@@ -36,7 +36,7 @@ final class Plans {
 
   static ModelShape model(String flags, String moe, int vocabulary) {
     return new ModelShape(
-        Flags.parse(TransformerConfig.class, Refusals.words(flags)),
+        Flags.parse(GptConfig.class, Refusals.words(flags)),
         MoeConfig.parse(Refusals.words(moe)),
         vocabulary,
         true);
@@ -46,14 +46,14 @@ final class Plans {
     return new ModelShape(model.config(), model.moe(), model.vocabulary(), false);
   }
 
-  static Layout single(int batch) {
+  static PlannedLayout single(int batch) {
     return layout(1, 1, 1, 1, false, batch, batch);
   }
 
   /** With sequence parallelism where there is tensor parallelism. */
-  static Layout layout(
+  static PlannedLayout layout(
       int world, int tp, int ep, int etp, boolean distributed, int microBatch, int batch) {
-    return new Layout(world, tp, tp > 1, ep, etp, distributed, microBatch, batch);
+    return new PlannedLayout(world, tp, tp > 1, ep, etp, distributed, microBatch, batch);
   }
 
   /** Nodes of eight whose links pass 1 GB/s without delay, so that seconds are GB. */

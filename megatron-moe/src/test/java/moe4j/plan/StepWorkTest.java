@@ -3,7 +3,7 @@ package moe4j.plan;
 import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.assertTrue;
 
-import moe4j.training.record.FlopCount;
+import moe4j.model.gpt.FlopCount;
 import org.testng.annotations.DataProvider;
 import org.testng.annotations.Test;
 
@@ -34,7 +34,7 @@ public class StepWorkTest {
     for (int tp : new int[] {1, 2, 4}) {
       for (int etp : experts ? new int[] {1, tp} : new int[] {1}) {
         for (int ep : experts ? new int[] {1, 4} : new int[] {1}) {
-          Layout layout = Plans.layout(16, tp, ep, etp, false, 2, 32);
+          PlannedLayout layout = Plans.layout(16, tp, ep, etp, false, 2, 32);
           StepWork work = StepWork.of(model, layout, Plans.BALANCED, H200);
           assertEquals(tp * work.flops(), whole, 1e-9 * whole, layout.toString());
         }
@@ -47,8 +47,8 @@ public class StepWorkTest {
   public void imbalanceIsOfTheExperts() {
     ModelShape model = Plans.model(Plans.MIXTRAL, "--num-experts 8", 32000);
     Choices uneven = new Choices(false, 1.5);
-    Layout alone = Plans.layout(8, 1, 1, 1, false, 1, 8);
-    Layout spread = Plans.layout(8, 1, 8, 1, false, 1, 8);
+    PlannedLayout alone = Plans.layout(8, 1, 1, 1, false, 1, 8);
+    PlannedLayout spread = Plans.layout(8, 1, 8, 1, false, 1, 8);
     assertEquals(
         StepWork.of(model, alone, uneven, H200), StepWork.of(model, alone, Plans.BALANCED, H200));
     StepWork even = StepWork.of(model, spread, Plans.BALANCED, H200);

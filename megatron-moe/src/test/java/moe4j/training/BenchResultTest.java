@@ -2,7 +2,10 @@ package moe4j.training;
 
 import static org.testng.Assert.assertEquals;
 
-import moe4j.training.record.Peak;
+import moe4j.model.TrainState;
+import moe4j.record.Peak;
+import moe4j.training.step.StepTimes;
+import moe4j.training.step.TrainingListener;
 import org.testng.annotations.Test;
 
 public class BenchResultTest {

@@ -6,6 +6,7 @@ import static org.testng.Assert.assertNull;
 import java.util.concurrent.TimeUnit;
 import moe4j.config.Flags;
 import moe4j.config.Refusals;
+import moe4j.config.TrainingConfig;
 import moe4j.parallel.World;
 import org.testng.annotations.BeforeMethod;
 import org.testng.annotations.Test;

@@ -5,12 +5,12 @@ import moe4j.data.GptBatch;
 import moe4j.data.SampleDataset;
 
 /** Samples whose tokens are their number, and labels one more; the last prediction is masked. */
-class Numbered implements SampleDataset {
-  static final int SEQUENCE = 3;
+public class Numbered implements SampleDataset {
+  public static final int SEQUENCE = 3;
 
   private final long size;
 
-  Numbered(long size) {
+  public Numbered(long size) {
     this.size = size;
   }
 

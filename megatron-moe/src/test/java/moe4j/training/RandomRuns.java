@@ -4,21 +4,26 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Random;
 import java.util.function.Supplier;
+import moe4j.config.CheckpointConfig;
+import moe4j.config.DataFlags;
+import moe4j.config.LoggingConfig;
+import moe4j.config.TrainingConfig;
+import moe4j.model.RunConfig;
+import moe4j.model.gpt.GptConfig;
 import moe4j.moe.MoeConfig;
 import moe4j.optimizer.OptimizerConfig;
 import moe4j.parallel.ParallelConfig;
-import moe4j.transformer.TransformerConfig;
 
 /** Configurations of runs, drawn at random among those that are allowed. */
-final class RandomRuns {
+public final class RandomRuns {
   private final Random random;
 
-  RandomRuns(Random random) {
+  public RandomRuns(Random random) {
     this.random = random;
   }
 
-  RunConfig next() {
-    TransformerConfig model = model();
+  public RunConfig next() {
+    GptConfig model = model();
     boolean iterations = random.nextBoolean();
     return new RunConfig(
         model,
@@ -42,7 +47,7 @@ final class RandomRuns {
         null);
   }
 
-  private TransformerConfig model() {
+  private GptConfig model() {
     int groups = size(4);
     int heads = groups * size(4);
     int sequence = size(64);
@@ -51,7 +56,7 @@ final class RandomRuns {
     String positions = choice("learned_absolute", "rope", "none");
     boolean rotary = positions.equals("rope");
     String activation = choice("gelu", "swiglu", "squared-relu", "relu");
-    return new TransformerConfig(
+    return new GptConfig(
         size(12),
         heads * size(16),
         heads,

@@ -8,11 +8,16 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
-import moe4j.training.TrainingListener.EvaluationPart;
-import moe4j.training.record.ExpertLoad;
-import moe4j.training.record.IterationRecord;
-import moe4j.training.record.RunRecord;
-import moe4j.training.record.ValidationRecord;
+import moe4j.model.LogLines;
+import moe4j.model.RunConfig;
+import moe4j.model.TrainState;
+import moe4j.record.ExpertLoad;
+import moe4j.record.IterationRecord;
+import moe4j.record.RunRecord;
+import moe4j.record.ValidationRecord;
+import moe4j.training.step.StepMetrics;
+import moe4j.training.step.TrainingListener;
+import moe4j.training.step.TrainingListener.EvaluationPart;
 import org.testng.annotations.Test;
 
 /** A record that cannot be written ends no run. */

@@ -5,7 +5,8 @@ import static org.testng.Assert.assertNull;
 
 import java.util.List;
 import java.util.Map;
-import moe4j.training.record.ExpertLoad;
+import moe4j.record.ExpertLoad;
+import moe4j.training.step.StepMetrics;
 import org.testng.annotations.Test;
 
 public class RunRecorderTest {

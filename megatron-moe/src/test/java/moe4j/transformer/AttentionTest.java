@@ -9,6 +9,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Random;
+import moe4j.model.gpt.GptConfig;
 import moe4j.tensor.Scopes;
 import moe4j.tensor.StepRandom;
 import moe4j.tensor.Tensors;
@@ -75,7 +76,7 @@ public class AttentionTest {
   /** The definition, in fp64 loops over batch, head, query and key. */
   @Test(dataProvider = "shapes")
   public void isTheDefinition(String flags, int heads, int groups) {
-    TransformerConfig config = Models.config(FLAGS + flags);
+    GptConfig config = Models.config(FLAGS + flags);
     ParameterSet parameters = parameters();
     Attention attention = new Attention(config, 0, parameters.root());
     Models.randomise(parameters, random, 0.3);

@@ -3,6 +3,7 @@ package moe4j.transformer;
 import java.util.Random;
 import moe4j.config.Flags;
 import moe4j.config.Refusals;
+import moe4j.model.gpt.GptConfig;
 import moe4j.tensor.Tensors;
 import moe4j.testing.Seeds;
 import org.bytedeco.javacpp.PointerScope;
@@ -16,8 +17,8 @@ public final class Models {
   private Models() {}
 
   /** A configuration of the flags that are not the same for every test. */
-  public static TransformerConfig config(String flags) {
-    return Flags.parse(TransformerConfig.class, Refusals.words(flags));
+  public static GptConfig config(String flags) {
+    return Flags.parse(GptConfig.class, Refusals.words(flags));
   }
 
   /** An empty set on the CPU. */

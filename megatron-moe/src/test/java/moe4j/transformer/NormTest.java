@@ -6,6 +6,7 @@ import static org.testng.Assert.assertSame;
 
 import java.util.List;
 import java.util.Random;
+import moe4j.model.gpt.GptConfig;
 import moe4j.tensor.Tensors;
 import moe4j.testing.Seeds;
 import org.bytedeco.javacpp.PointerScope;
@@ -38,7 +39,7 @@ public class NormTest {
     int rows = 5;
     try (PointerScope scope = new PointerScope();
         ParameterSet parameters = Models.parameters(ScalarType.Float)) {
-      TransformerConfig config =
+      GptConfig config =
           Models.config(FLAGS + " --normalization " + kind + " --norm-epsilon " + epsilon);
       Norm norm = new Norm(config, parameters.root().child("final_layernorm"), h);
       boolean layer = kind.equals("LayerNorm");

@@ -8,10 +8,10 @@ import static org.testng.Assert.assertThrows;
 import static org.testng.Assert.assertTrue;
 
 import java.util.List;
-import moe4j.tensor.Scopes;
-import moe4j.tensor.Tensors;
 import moe4j.parallel.ExpertRange;
 import moe4j.parallel.Shard;
+import moe4j.tensor.Scopes;
+import moe4j.tensor.Tensors;
 import moe4j.transformer.Parameter.Piece;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Device;

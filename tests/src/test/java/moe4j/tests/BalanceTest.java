@@ -11,10 +11,10 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.TimeUnit;
+import moe4j.record.ExpertLoad;
+import moe4j.record.MetricsReader;
+import moe4j.record.RunHistory.LoadPoint;
 import moe4j.testing.Seeds;
-import moe4j.training.record.ExpertLoad;
-import moe4j.training.record.MetricsReader;
-import moe4j.training.record.RunHistory.LoadPoint;
 import org.testng.annotations.Test;
 
 /** What the balance loss is good for, on the demo's corpus and with the demo's experts. */

@@ -19,19 +19,19 @@ import java.util.ServiceLoader;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import moe4j.cli.Command;
-import moe4j.examples.transformerxl.CorpusFlags;
-import moe4j.examples.transformerxl.DeviceFlags;
-import moe4j.examples.transformerxl.Presets;
-import moe4j.examples.transformerxl.TrainingFlags;
-import moe4j.examples.transformerxl.TransformerXlConfig;
-import moe4j.examples.transformerxl.UpstreamFlags;
+import moe4j.cli.SavedGateFlags;
+import moe4j.model.RunConfig;
+import moe4j.model.gpt.GptConfig;
+import moe4j.model.txl.CorpusFlags;
+import moe4j.model.txl.DeviceFlags;
+import moe4j.model.txl.Presets;
+import moe4j.model.txl.TrainingFlags;
+import moe4j.model.txl.TransformerXlConfig;
+import moe4j.model.txl.UpstreamFlags;
 import moe4j.moe.MoeConfig;
 import moe4j.parallel.ParallelConfig;
 import moe4j.testing.Seeds;
-import moe4j.training.RunConfig;
-import moe4j.training.SavedGateFlags;
 import moe4j.training.StepBench;
-import moe4j.transformer.TransformerConfig;
 import org.testng.annotations.AfterClass;
 import org.testng.annotations.BeforeClass;
 import org.testng.annotations.DataProvider;
@@ -213,7 +213,7 @@ public class CommandTest {
       flags.addAll(List.of(SavedGateFlags.class.getRecordComponents()));
     }
     if (name.equals("plan")) {
-      flags.addAll(List.of(TransformerConfig.class.getRecordComponents()));
+      flags.addAll(List.of(GptConfig.class.getRecordComponents()));
     }
     if (name.equals("upcycle") || name.equals("plan")) {
       flags.addAll(List.of(MoeConfig.class.getRecordComponents()));

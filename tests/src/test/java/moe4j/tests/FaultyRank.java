@@ -1,13 +1,13 @@
 package moe4j.tests;
 
 import java.time.Duration;
+import moe4j.model.LanguageModel;
+import moe4j.model.RunConfig;
 import moe4j.parallel.World;
 import moe4j.parallel.WorldEnvironment;
 import moe4j.training.Pretraining;
-import moe4j.training.RunConfig;
 import moe4j.training.ShutdownSignal;
 import moe4j.transformer.Batch;
-import moe4j.transformer.LanguageModel;
 import moe4j.transformer.ParameterSet;
 import moe4j.transformer.Pass;
 import org.bytedeco.pytorch.Scalar;

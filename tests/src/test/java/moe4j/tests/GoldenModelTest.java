@@ -9,20 +9,20 @@ import java.util.Optional;
 import java.util.Set;
 import java.util.TreeSet;
 import moe4j.config.Flags;
-import moe4j.tensor.StepRandom;
-import moe4j.tensor.Tensors;
+import moe4j.model.gpt.GptConfig;
+import moe4j.model.gpt.GptModel;
 import moe4j.moe.MoeConfig;
 import moe4j.moe.MoeLayer;
+import moe4j.tensor.StepRandom;
+import moe4j.tensor.Tensors;
 import moe4j.testing.Close;
 import moe4j.transformer.Batch;
 import moe4j.transformer.FeedForward;
-import moe4j.transformer.GptModel;
 import moe4j.transformer.Mlp;
 import moe4j.transformer.Parameter;
 import moe4j.transformer.Parameter.Piece;
 import moe4j.transformer.ParameterSet;
 import moe4j.transformer.Pass;
-import moe4j.transformer.TransformerConfig;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Device;
 import org.bytedeco.pytorch.NoGradGuard;
@@ -129,7 +129,7 @@ public class GoldenModelTest {
       load(model.parameters(), golden);
       Batch batch = batch(golden);
       mean(model.loss(batch, Pass.evaluation()), batch).backward();
-      TransformerConfig config = model.config();
+      GptConfig config = model.config();
       int heads = config.numAttentionHeads();
       for (Parameter parameter : model.parameters().all()) {
         if (parameter.name().endsWith("linear_qkv.bias")) {
@@ -200,9 +200,8 @@ public class GoldenModelTest {
 
   private static GptModel model(Golden golden, ScalarType dtype) {
     Flags.Parsed flags =
-        Flags.of(TransformerConfig.class, MoeConfig.class)
-            .parse(golden.metadata("flags").split(" ", -1));
-    TransformerConfig config = flags.get(TransformerConfig.class);
+        Flags.of(GptConfig.class, MoeConfig.class).parse(golden.metadata("flags").split(" ", -1));
+    GptConfig config = flags.get(GptConfig.class);
     MoeConfig moe = flags.get(MoeConfig.class);
     int vocabulary = config.paddedVocabulary(Integer.parseInt(golden.metadata("vocab_size")));
     assertEquals(Integer.toString(vocabulary), golden.metadata("padded_vocab_size"));

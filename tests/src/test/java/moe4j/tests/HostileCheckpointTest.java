@@ -21,7 +21,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Random;
 import java.util.zip.CRC32C;
-import moe4j.moe.Gate;
+import moe4j.moe.gate.Gate;
 import moe4j.testing.Seeds;
 import moe4j.transformer.ParameterScope;
 import org.testng.annotations.AfterClass;
@@ -190,7 +190,7 @@ public class HostileCheckpointTest {
     moe.put("balanceStrategy", stranger);
     write(changed);
     Cli.Result none = evaluate("--balance-strategy", stranger);
-    assertTrue(none.err().contains("does not implement moe4j.moe.Gate$Factory"), none.err());
+    assertTrue(none.err().contains("does not implement moe4j.moe.gate.Gate$Factory"), none.err());
     assertEquals(System.getProperty("moe4j.test.stranger"), null);
   }
 

@@ -1,10 +1,10 @@
 package moe4j.tests;
 
 import java.nio.file.Path;
+import moe4j.model.RunConfig;
 import moe4j.parallel.World;
 import moe4j.parallel.WorldEnvironment;
 import moe4j.training.Pretraining;
-import moe4j.training.RunConfig;
 import moe4j.training.ShutdownSignal;
 import org.bytedeco.pytorch.global.torch;
 

@@ -10,13 +10,13 @@ import moe4j.data.DataSource;
 import moe4j.data.GptDatasets;
 import moe4j.data.SampleCounts;
 import moe4j.data.SampleRules;
+import moe4j.model.LanguageModel;
+import moe4j.model.RunConfig;
+import moe4j.model.gpt.FlopCount;
+import moe4j.model.gpt.GptModel;
 import moe4j.moe.Moe;
 import moe4j.training.Pretraining;
-import moe4j.training.RunConfig;
 import moe4j.training.Trainer;
-import moe4j.training.record.FlopCount;
-import moe4j.transformer.GptModel;
-import moe4j.transformer.LanguageModel;
 import moe4j.transformer.ParameterSet;
 
 /**

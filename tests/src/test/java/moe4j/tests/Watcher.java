@@ -1,7 +1,7 @@
 package moe4j.tests;
 
-import moe4j.training.TrainState;
-import moe4j.training.TrainingListener;
+import moe4j.model.TrainState;
+import moe4j.training.step.TrainingListener;
 
 /** A listener that heeds nothing until a test overrides what it is after. */
 class Watcher implements TrainingListener {

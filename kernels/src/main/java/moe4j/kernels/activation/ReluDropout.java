@@ -1,5 +1,9 @@
 package moe4j.kernels.activation;
 
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import moe4j.kernels.cuda.CudaKernel;
 import moe4j.kernels.cuda.Kernels;
 import moe4j.kernels.cuda.Launch;
 import moe4j.kernels.dropout.Dropout;
@@ -8,10 +12,6 @@ import moe4j.kernels.product.RowChunks;
 import moe4j.tensor.CustomFunction;
 import moe4j.tensor.Scopes;
 import moe4j.tensor.Tensors;
-import java.util.ArrayList;
-import java.util.Arrays;
-import java.util.List;
-import moe4j.kernels.cuda.CudaKernel;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;

@@ -1,12 +1,12 @@
 package moe4j.kernels.activation;
 
+import java.util.List;
+import java.util.Random;
 import moe4j.kernels.check.Comparison;
 import moe4j.kernels.check.KernelCheck;
 import moe4j.kernels.check.Leaves;
 import moe4j.kernels.check.RowGroups;
 import moe4j.kernels.check.Type;
-import java.util.List;
-import java.util.Random;
 import moe4j.kernels.dropout.Dropout;
 import moe4j.tensor.Scopes;
 import moe4j.tensor.StepRandom;

@@ -1,11 +1,11 @@
 package moe4j.kernels.attention;
 
-import moe4j.tensor.Tensors;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
 import moe4j.kernels.cuda.Cuda;
+import moe4j.tensor.Tensors;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.AutoGradMode;
 import org.bytedeco.pytorch.BoolOptional;

@@ -1,5 +1,6 @@
 package moe4j.kernels.attention;
 
+import java.util.Arrays;
 import moe4j.kernels.cuda.Kernels;
 import moe4j.kernels.cuda.Launch;
 import moe4j.kernels.cuda.Tiles;
@@ -7,7 +8,6 @@ import moe4j.kernels.product.ColumnSum;
 import moe4j.kernels.product.Gemm;
 import moe4j.tensor.CustomFunction;
 import moe4j.tensor.Tensors;
-import java.util.Arrays;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorVector;
 import org.bytedeco.pytorch.global.torch;

@@ -1,15 +1,15 @@
 package moe4j.kernels.attention;
 
-import moe4j.kernels.cuda.Launch;
-import moe4j.kernels.dropout.Dropout;
-import moe4j.kernels.product.ColumnSum;
-import moe4j.tensor.CustomFunction;
-import moe4j.tensor.Tensors;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import moe4j.kernels.cuda.Cuda;
 import moe4j.kernels.cuda.CudaKernel;
+import moe4j.kernels.cuda.Launch;
+import moe4j.kernels.dropout.Dropout;
+import moe4j.kernels.product.ColumnSum;
+import moe4j.tensor.CustomFunction;
+import moe4j.tensor.Tensors;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;

@@ -1,7 +1,7 @@
 package moe4j.kernels.cuda;
 
-import moe4j.tensor.Tensors;
 import java.util.Arrays;
+import moe4j.tensor.Tensors;
 import org.bytedeco.javacpp.Pointer;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
@@ -27,7 +27,8 @@ public final class Launch {
    * @param defines beside that
    * @throws IllegalArgumentException for another type than fp32 and bf16
    */
-  public static CudaKernel kernel(String source, String function, ScalarType type, String... defines) {
+  public static CudaKernel kernel(
+      String source, String function, ScalarType type, String... defines) {
     String[] all = Arrays.copyOf(defines, defines.length + 1);
     all[defines.length] = "TYPE=" + name(type);
     return CudaKernel.of(source, function, all);

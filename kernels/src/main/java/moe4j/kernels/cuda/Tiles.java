@@ -1,6 +1,5 @@
 package moe4j.kernels.cuda;
 
-
 /**
  * A grid over rows of columns for kernels that keep something by the column: a block has {@link
  * #WARPS} warps, each on a row of its own, a lane on {@code width} columns.

@@ -1,10 +1,10 @@
 package moe4j.kernels.dropout;
 
+import java.util.function.UnaryOperator;
 import moe4j.kernels.check.Comparison;
 import moe4j.kernels.check.KernelCheck;
 import moe4j.kernels.check.Leaves;
 import moe4j.kernels.check.Type;
-import java.util.function.UnaryOperator;
 import moe4j.tensor.Philox;
 import moe4j.tensor.Scopes;
 import moe4j.tensor.StepRandom;

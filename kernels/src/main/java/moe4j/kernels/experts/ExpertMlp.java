@@ -1,14 +1,14 @@
 package moe4j.kernels.experts;
 
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.List;
+import java.util.function.IntConsumer;
 import moe4j.kernels.product.Gemm;
 import moe4j.tensor.CustomFunction;
 import moe4j.tensor.Scopes;
 import moe4j.tensor.SideBySide;
 import moe4j.tensor.Tensors;
-import java.util.ArrayList;
-import java.util.Comparator;
-import java.util.List;
-import java.util.function.IntConsumer;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;

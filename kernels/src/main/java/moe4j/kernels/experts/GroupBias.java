@@ -1,12 +1,12 @@
 package moe4j.kernels.experts;
 
+import java.util.Arrays;
 import moe4j.kernels.cuda.Kernels;
 import moe4j.kernels.cuda.Launch;
 import moe4j.kernels.product.GroupRows;
 import moe4j.kernels.product.RowChunks;
 import moe4j.tensor.CustomFunction;
 import moe4j.tensor.Tensors;
-import java.util.Arrays;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 

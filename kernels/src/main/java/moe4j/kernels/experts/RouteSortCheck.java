@@ -1,9 +1,9 @@
 package moe4j.kernels.experts;
 
-import moe4j.kernels.check.Comparison;
-import moe4j.kernels.check.KernelCheck;
 import java.util.Random;
 import java.util.stream.IntStream;
+import moe4j.kernels.check.Comparison;
+import moe4j.kernels.check.KernelCheck;
 import moe4j.tensor.Tensors;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;

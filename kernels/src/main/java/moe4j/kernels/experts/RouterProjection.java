@@ -1,12 +1,12 @@
 package moe4j.kernels.experts;
 
+import moe4j.kernels.cuda.CudaKernel;
 import moe4j.kernels.cuda.Kernels;
 import moe4j.kernels.cuda.Launch;
 import moe4j.kernels.product.Gemm;
 import moe4j.tensor.BoxedOp;
 import moe4j.tensor.CustomFunction;
 import moe4j.tensor.Tensors;
-import moe4j.kernels.cuda.CudaKernel;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorVector;
 import org.bytedeco.pytorch.global.torch;

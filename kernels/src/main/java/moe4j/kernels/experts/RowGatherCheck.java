@@ -1,11 +1,11 @@
 package moe4j.kernels.experts;
 
-import moe4j.kernels.check.Comparison;
-import moe4j.kernels.check.KernelCheck;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
 import java.util.Random;
+import moe4j.kernels.check.Comparison;
+import moe4j.kernels.check.KernelCheck;
 import moe4j.tensor.Tensors;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;

@@ -1,12 +1,12 @@
 package moe4j.kernels.experts;
 
-import moe4j.kernels.check.Comparison;
-import moe4j.kernels.check.KernelCheck;
-import moe4j.kernels.check.Leaves;
 import java.util.Comparator;
 import java.util.Random;
 import java.util.function.Supplier;
 import java.util.stream.IntStream;
+import moe4j.kernels.check.Comparison;
+import moe4j.kernels.check.KernelCheck;
+import moe4j.kernels.check.Leaves;
 import moe4j.tensor.Scopes;
 import moe4j.tensor.Tensors;
 import org.bytedeco.pytorch.Tensor;

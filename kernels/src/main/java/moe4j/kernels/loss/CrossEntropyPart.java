@@ -1,9 +1,9 @@
 package moe4j.kernels.loss;
 
+import moe4j.kernels.cuda.CudaKernel;
 import moe4j.kernels.cuda.Kernels;
 import moe4j.kernels.cuda.Launch;
 import moe4j.tensor.Tensors;
-import moe4j.kernels.cuda.CudaKernel;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorVector;

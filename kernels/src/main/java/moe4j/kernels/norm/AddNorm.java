@@ -1,14 +1,14 @@
 package moe4j.kernels.norm;
 
+import java.util.ArrayList;
+import java.util.List;
+import moe4j.kernels.cuda.Cuda;
 import moe4j.kernels.cuda.Kernels;
 import moe4j.kernels.cuda.Launch;
 import moe4j.kernels.dropout.Dropout;
 import moe4j.kernels.product.ColumnSum;
 import moe4j.tensor.CustomFunction;
 import moe4j.tensor.Tensors;
-import java.util.ArrayList;
-import java.util.List;
-import moe4j.kernels.cuda.Cuda;
 import org.bytedeco.pytorch.DoubleOptional;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;

@@ -1,9 +1,9 @@
 package moe4j.kernels.optimizer;
 
-import moe4j.kernels.check.Comparison;
-import moe4j.kernels.check.KernelCheck;
 import java.util.ArrayList;
 import java.util.List;
+import moe4j.kernels.check.Comparison;
+import moe4j.kernels.check.KernelCheck;
 import moe4j.kernels.cuda.Kernels;
 import moe4j.tensor.TensorLists;
 import moe4j.tensor.Tensors;

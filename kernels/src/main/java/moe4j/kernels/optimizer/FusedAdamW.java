@@ -1,12 +1,12 @@
 package moe4j.kernels.optimizer;
 
-import moe4j.tensor.Scopes;
-import moe4j.tensor.TensorLists;
-import moe4j.tensor.Tensors;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import moe4j.kernels.cuda.CudaKernel;
+import moe4j.tensor.Scopes;
+import moe4j.tensor.TensorLists;
+import moe4j.tensor.Tensors;
 import org.bytedeco.pytorch.Device;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;

@@ -1,11 +1,11 @@
 package moe4j.kernels.product;
 
+import java.util.ArrayList;
+import java.util.List;
 import moe4j.kernels.cuda.Kernels;
 import moe4j.tensor.CustomFunction;
 import moe4j.tensor.Scopes;
 import moe4j.tensor.Tensors;
-import java.util.ArrayList;
-import java.util.List;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;

@@ -1,10 +1,10 @@
 package moe4j.kernels.product;
 
+import java.util.ArrayList;
+import java.util.List;
 import moe4j.tensor.BoxedOp;
 import moe4j.tensor.Scopes;
 import moe4j.tensor.Tensors;
-import java.util.ArrayList;
-import java.util.List;
 import org.bytedeco.pytorch.GenericList;
 import org.bytedeco.pytorch.IValue;
 import org.bytedeco.pytorch.Tensor;

@@ -2,13 +2,13 @@ package moe4j.kernels.selftest;
 
 import moe4j.kernels.check.Comparison;
 import moe4j.kernels.check.KernelCheck;
-import moe4j.tensor.Scopes;
-import moe4j.tensor.Tensors;
 import moe4j.kernels.cuda.CaptureFailedException;
 import moe4j.kernels.cuda.Cuda;
 import moe4j.kernels.cuda.CudaGraph;
 import moe4j.kernels.cuda.CudaStream;
 import moe4j.kernels.cuda.GraphPool;
+import moe4j.tensor.Scopes;
+import moe4j.tensor.Tensors;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;

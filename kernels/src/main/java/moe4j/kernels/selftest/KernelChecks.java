@@ -1,5 +1,7 @@
 package moe4j.kernels.selftest;
 
+import java.util.ArrayList;
+import java.util.List;
 import moe4j.kernels.activation.ActivationCheck;
 import moe4j.kernels.activation.ReluDropoutCheck;
 import moe4j.kernels.attention.QkvProjectionCheck;
@@ -18,8 +20,6 @@ import moe4j.kernels.norm.NormCheck;
 import moe4j.kernels.optimizer.AdamWCheck;
 import moe4j.kernels.product.ColumnSumCheck;
 import moe4j.kernels.product.GroupRowsCheck;
-import java.util.ArrayList;
-import java.util.List;
 import org.bytedeco.pytorch.Device;
 
 /** Every check there is. */

@@ -1,10 +1,10 @@
 package moe4j.kernels.selftest;
 
-import moe4j.kernels.check.Comparison;
-import moe4j.kernels.check.KernelCheck;
 import java.util.List;
 import java.util.Locale;
 import java.util.function.Consumer;
+import moe4j.kernels.check.Comparison;
+import moe4j.kernels.check.KernelCheck;
 import moe4j.tensor.Scopes;
 import org.bytedeco.pytorch.Device;
 

@@ -4,10 +4,10 @@ import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.assertTrue;
 import static org.testng.Assert.expectThrows;
 
+import java.util.Random;
 import moe4j.kernels.dropout.Dropout;
 import moe4j.tensor.StepRandom;
 import moe4j.tensor.Tensors;
-import java.util.Random;
 import moe4j.testing.Seeds;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Tensor;

@@ -6,13 +6,13 @@ import static org.testng.Assert.assertFalse;
 import static org.testng.Assert.assertSame;
 import static org.testng.Assert.assertTrue;
 
-import moe4j.kernels.NativeLibraries;
-import moe4j.tensor.Scopes;
-import moe4j.tensor.Tensors;
 import java.util.Arrays;
 import java.util.Random;
 import java.util.Set;
 import java.util.TreeSet;
+import moe4j.kernels.NativeLibraries;
+import moe4j.tensor.Scopes;
+import moe4j.tensor.Tensors;
 import moe4j.testing.Seeds;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.NoGradGuard;

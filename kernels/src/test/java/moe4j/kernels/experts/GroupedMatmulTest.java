@@ -4,8 +4,8 @@ import static moe4j.testing.Close.assertClose;
 import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.assertSame;
 
-import moe4j.tensor.Tensors;
 import java.util.Random;
+import moe4j.tensor.Tensors;
 import moe4j.testing.Seeds;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Scalar;

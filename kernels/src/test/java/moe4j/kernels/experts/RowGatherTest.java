@@ -4,11 +4,11 @@ import static moe4j.testing.Close.assertClose;
 import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.assertSame;
 
-import moe4j.tensor.Tensors;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
 import java.util.Random;
+import moe4j.tensor.Tensors;
 import moe4j.testing.Seeds;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Tensor;

@@ -3,11 +3,11 @@ package moe4j.kernels.norm;
 import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.assertTrue;
 
+import java.util.Arrays;
+import java.util.Random;
 import moe4j.kernels.dropout.Dropout;
 import moe4j.tensor.StepRandom;
 import moe4j.tensor.Tensors;
-import java.util.Arrays;
-import java.util.Random;
 import moe4j.testing.Seeds;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Tensor;

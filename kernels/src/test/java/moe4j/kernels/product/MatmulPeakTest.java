@@ -3,9 +3,9 @@ package moe4j.kernels.product;
 import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.assertTrue;
 
+import java.util.Random;
 import moe4j.tensor.Scopes;
 import moe4j.tensor.Tensors;
-import java.util.Random;
 import moe4j.testing.Seeds;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Device;

@@ -4,11 +4,11 @@ import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.assertFalse;
 import static org.testng.Assert.assertTrue;
 
-import moe4j.kernels.check.Comparison;
-import moe4j.kernels.check.KernelCheck;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.function.Consumer;
+import moe4j.kernels.check.Comparison;
+import moe4j.kernels.check.KernelCheck;
 import moe4j.tensor.Scopes;
 import moe4j.testing.Seeds;
 import org.bytedeco.pytorch.Device;

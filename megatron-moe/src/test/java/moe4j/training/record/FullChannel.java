@@ -9,12 +9,12 @@ import java.nio.channels.ReadableByteChannel;
 import java.nio.channels.WritableByteChannel;
 
 /** A file on a disk with so much room left: as a real one it takes what still fits. */
-final class FullChannel extends FileChannel {
+public final class FullChannel extends FileChannel {
   private final FileChannel file;
-  long room = Long.MAX_VALUE;
-  boolean truncates = true;
+  public long room = Long.MAX_VALUE;
+  public boolean truncates = true;
 
-  FullChannel(FileChannel file) {
+  public FullChannel(FileChannel file) {
     this.file = file;
   }
 

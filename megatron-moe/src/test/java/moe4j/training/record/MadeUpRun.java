@@ -11,16 +11,21 @@ import java.util.List;
 import java.util.Map;
 import java.util.Random;
 import java.util.stream.Stream;
+import moe4j.record.ExpertLoad;
+import moe4j.record.IterationRecord;
+import moe4j.record.MetricsWriter;
+import moe4j.record.RunDescription;
+import moe4j.record.ValidationRecord;
 
 /** Runs as a small GPT has them, made up: noisy losses that fall as a power of the step. */
-final class MadeUpRun {
+public final class MadeUpRun {
   static final int GLOBAL_BATCH = 16;
   static final int SEQ_LENGTH = 256;
   static final int EVERY = 10;
 
   private MadeUpRun() {}
 
-  static RunConfig config(String name, int experts) {
+  public static RunDescription config(String name, int experts) {
     Map<String, Object> arguments = new LinkedHashMap<>();
     arguments.put("num_layers", 4);
     arguments.put("hidden_size", 256);
@@ -34,7 +39,7 @@ final class MadeUpRun {
     arguments.put("moe_router_topk", 2);
     arguments.put("moe_aux_loss_coeff", experts == 0 ? 0.0 : 1e-2);
     arguments.put("run_name", name);
-    return new RunConfig(
+    return new RunDescription(
         name,
         arguments,
         experts == 0 ? 3_420_672 : 3_420_672 + 1_050_000L * (experts - 2),
@@ -43,7 +48,7 @@ final class MadeUpRun {
         Map.of("device", "CPU, 2 threads", "java", "17.0.15"));
   }
 
-  static ExpertLoad load(int step, int layers, int experts, Random random) {
+  public static ExpertLoad load(int step, int layers, int experts, Random random) {
     List<ExpertLoad.Layer> all = new ArrayList<>();
     for (int l = 0; l < layers; l++) {
       Long[] tokens = new Long[experts];
@@ -68,7 +73,7 @@ final class MadeUpRun {
     return new ExpertLoad(all);
   }
 
-  static IterationRecord iteration(int step, int steps, int experts, Random random) {
+  public static IterationRecord iteration(int step, int steps, int experts, Random random) {
     double loss = loss(step, experts) * (1 + 0.02 * random.nextGaussian());
     Map<String, Double> losses = new LinkedHashMap<>();
     losses.put("lm loss", loss);
@@ -118,7 +123,7 @@ final class MadeUpRun {
   }
 
   /** A whole run; {@code secondsAStep} of a clock that only ticks here. */
-  static Path write(
+  public static Path write(
       Path directory, String name, int experts, int steps, double secondsAStep, Random random)
       throws IOException {
     long[] nanos = {0};
@@ -142,7 +147,7 @@ final class MadeUpRun {
     return directory;
   }
 
-  static void delete(Path directory) throws IOException {
+  public static void delete(Path directory) throws IOException {
     try (Stream<Path> paths = Files.walk(directory)) {
       for (Path path : paths.sorted(Comparator.reverseOrder()).toList()) {
         Files.delete(path);

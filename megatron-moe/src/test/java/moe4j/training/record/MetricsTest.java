@@ -14,6 +14,13 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Random;
+import moe4j.record.ExpertLoad;
+import moe4j.record.IterationRecord;
+import moe4j.record.MetricsReader;
+import moe4j.record.MetricsWriter;
+import moe4j.record.RunDescription;
+import moe4j.record.RunHistory;
+import moe4j.record.ValidationRecord;
 import moe4j.testing.Seeds;
 import org.testng.annotations.AfterMethod;
 import org.testng.annotations.BeforeMethod;
@@ -39,7 +46,7 @@ public class MetricsTest {
 
   @Test
   public void readsBackWhatWasWritten() throws IOException {
-    RunConfig config = MadeUpRun.config("a \"name\"\nin two lines", 8);
+    RunDescription config = MadeUpRun.config("a \"name\"\nin two lines", 8);
     IterationRecord it = MadeUpRun.iteration(10, 100, 8, random);
     ValidationRecord validation = MadeUpRun.validation(10, 8, random);
     ExpertLoad load = MadeUpRun.load(10, 3, 8, random);
@@ -165,7 +172,7 @@ public class MetricsTest {
             .get()
             .at()
             .wallSeconds();
-    RunConfig config = MadeUpRun.config("resumed with another name", 4);
+    RunDescription config = MadeUpRun.config("resumed with another name", 4);
     long[] nanos = {77};
     try (MetricsWriter writer = MetricsWriter.resume(directory, config, 50, 800, () -> nanos[0])) {
       assertEquals(writer.wallSeconds(), wallAt50);

@@ -13,8 +13,8 @@ import java.util.Map;
 import java.util.Objects;
 import java.util.Optional;
 import java.util.TreeMap;
-import moe4j.training.SaveDirectory;
-import moe4j.training.SavedRun;
+import moe4j.training.run.SaveDirectory;
+import moe4j.training.run.SavedRun;
 
 /**
  * The directory of a demo: what lies there of an earlier one is taken up where it has the same

@@ -2,12 +2,12 @@ package moe4j.examples.library;
 
 import java.util.List;
 import moe4j.kernels.norm.AddNorm;
-import moe4j.moe.Capacity;
-import moe4j.moe.Expert;
 import moe4j.moe.MoeLayer;
 import moe4j.moe.MoeLayerBuilder;
-import moe4j.moe.RouterConfig;
-import moe4j.moe.TopKRouter;
+import moe4j.moe.experts.Expert;
+import moe4j.moe.gate.Capacity;
+import moe4j.moe.gate.RouterConfig;
+import moe4j.moe.gate.TopKRouter;
 import moe4j.transformer.Linear;
 import moe4j.transformer.ParameterScope;
 import moe4j.transformer.Pass;

@@ -1,10 +1,10 @@
 package moe4j.examples.library;
 
-import moe4j.kernels.product.Gemm;
 import moe4j.kernels.experts.TopK;
-import moe4j.moe.Balance;
-import moe4j.moe.Gate;
-import moe4j.moe.Routing;
+import moe4j.kernels.product.Gemm;
+import moe4j.moe.gate.Balance;
+import moe4j.moe.gate.Gate;
+import moe4j.moe.gate.Routing;
 import moe4j.transformer.Operation;
 import moe4j.transformer.ParameterScope;
 import moe4j.transformer.Pass;

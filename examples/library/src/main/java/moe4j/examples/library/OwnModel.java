@@ -1,12 +1,12 @@
 package moe4j.examples.library;
 
 import moe4j.config.Flags;
-import moe4j.tensor.Scopes;
-import moe4j.tensor.StepRandom;
 import moe4j.moe.MoeLayer;
 import moe4j.moe.MoeLayerBuilder;
 import moe4j.optimizer.AdamW;
 import moe4j.optimizer.OptimizerConfig;
+import moe4j.tensor.Scopes;
+import moe4j.tensor.StepRandom;
 import moe4j.transformer.FeedForward;
 import moe4j.transformer.Linear;
 import moe4j.transformer.ParameterScope;

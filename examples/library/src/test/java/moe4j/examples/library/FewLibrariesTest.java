@@ -15,9 +15,9 @@ import java.util.Arrays;
 import java.util.Comparator;
 import java.util.List;
 import java.util.stream.Stream;
+import moe4j.report.CompareReport;
 import moe4j.tokenizer.TokenizerConfig;
 import moe4j.tokenizer.Tokenizers;
-import moe4j.training.record.CompareReport;
 import org.testng.annotations.Test;
 
 /** A program that wants a layer gets no logging backend, no plots and no tokenizer libraries. */

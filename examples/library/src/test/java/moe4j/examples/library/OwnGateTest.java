@@ -10,20 +10,20 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.Random;
 import moe4j.config.Flags;
-import moe4j.tensor.StepRandom;
-import moe4j.tensor.Tensors;
-import moe4j.moe.Gate;
+import moe4j.model.gpt.GptConfig;
+import moe4j.model.gpt.GptModel;
 import moe4j.moe.Moe;
 import moe4j.moe.MoeConfig;
-import moe4j.moe.Routing;
+import moe4j.moe.gate.Gate;
+import moe4j.moe.gate.Routing;
 import moe4j.optimizer.AdamW;
 import moe4j.optimizer.OptimizerConfig;
+import moe4j.tensor.StepRandom;
+import moe4j.tensor.Tensors;
 import moe4j.testing.Seeds;
 import moe4j.transformer.Batch;
-import moe4j.transformer.GptModel;
 import moe4j.transformer.ParameterSet;
 import moe4j.transformer.Pass;
-import moe4j.transformer.TransformerConfig;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
@@ -187,9 +187,9 @@ public class OwnGateTest {
   /** As {@code ./moe4j pretrain-gpt} makes it. */
   @Test
   public void aCommandLineNamesIt() {
-    TransformerConfig model =
+    GptConfig model =
         Flags.parse(
-            TransformerConfig.class,
+            GptConfig.class,
             "--num-layers 2 --hidden-size 16 --num-attention-heads 2 --seq-length 8".split(" "));
     MoeConfig moe =
         MoeConfig.parse(

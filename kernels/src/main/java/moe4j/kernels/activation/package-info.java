@@ -1,0 +1,4 @@
+/**
+ * Activations with the bias before them, and dropout behind: operation, reference, kernel, check.
+ */
+package moe4j.kernels.activation;

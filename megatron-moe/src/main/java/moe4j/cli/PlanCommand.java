@@ -1,0 +1,202 @@
+package moe4j.cli;
+
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Locale;
+import moe4j.config.Flag;
+import moe4j.config.Flags;
+import moe4j.model.gpt.GptConfig;
+import moe4j.moe.MoeConfig;
+import moe4j.plan.Choices;
+import moe4j.plan.Cluster;
+import moe4j.plan.Gpu;
+import moe4j.plan.ModelShape;
+import moe4j.plan.Planner;
+import moe4j.plan.Planner.Candidate;
+
+/**
+ * {@code moe4j plan}: memory and time of the layouts of a model on a cluster, on paper.
+ *
+ * <pre>
+ * moe4j plan --num-layers 12 --hidden-size 768 --num-attention-heads 12 --seq-length 1024 \
+ *   --vocab-size 50257 --num-experts 96 --fmoefy --bf16 --world-size 8 --global-batch-size 256
+ * </pre>
+ */
+public final class PlanCommand implements Command {
+  /** What is tried where no micro-batch is named. */
+  private static final List<Integer> MICRO_BATCHES = List.of(1, 2, 4, 8, 16, 32, 64);
+
+  /** Its flags beside those of the model. */
+  public record Options(
+      @Flag(help = "GPUs in all", required = true) int worldSize,
+      @Flag(help = "GPUs of a node", value = "8") int gpusPerNode,
+      @Flag(
+              help = "kind of GPU",
+              value = "h200",
+              choices = {"h200", "h100", "a100", "b200"})
+          String gpu,
+      @Flag(help = "memory of a GPU, GiB", otherwise = "what CUDA reports for that kind")
+          Double gpuMemoryGib,
+      @Flag(
+              help = "GB/s that a GPU sends within its node, one way",
+              otherwise = "44% of NVLink's by its data sheet, as measured between two H200s")
+          Double intraNodeGbs,
+      @Flag(
+              help = "GB/s that a GPU sends to other nodes, one way",
+              otherwise = "80% of an adapter each of 400 Gbit/s, a100 of 200")
+          Double interNodeGbs,
+      @Flag(help = "microseconds from one rank to the next", value = "5") double linkLatencyUs,
+      @Flag(help = "sequences a micro-batch, several to try", otherwise = "1 2 4 8 16 32 64")
+          List<Integer> microBatchSize,
+      @Flag(help = "sequences a step", required = true) int globalBatchSize,
+      @Flag(help = "tokens of the vocabulary, before padding", required = true) int vocabSize,
+      @Flag(help = "bf16 parameters with fp32 masters") boolean bf16,
+      @Flag(help = "the only tensor parallel size to try", otherwise = "all that divide the world")
+          Integer tensorModelParallelSize,
+      @Flag(help = "the only expert parallel size to try", otherwise = "all that divide the world")
+          Integer expertModelParallelSize,
+      @Flag(
+              help = "the only tensor parallel size of each expert to try",
+              otherwise = "1 and the tensor parallel size")
+          Integer expertTensorParallelSize,
+      @Flag(help = "tensor parallelism without sequence parallelism") boolean noSequenceParallel,
+      @Flag(help = "reduce gradients while the backward goes on") boolean overlapGradReduce,
+      @Flag(
+              help = "rows of the fullest expert rank over the mean, where nothing is dropped",
+              value = "1.1")
+          double loadImbalance,
+      @Flag(help = "layouts to print", value = "10") int top) {
+
+    /** Checks what the planner does not see. */
+    public Options {
+      if (top < 1) {
+        throw new IllegalArgumentException("--top %d is not positive".formatted(top));
+      }
+      if (vocabSize < 1) {
+        throw new IllegalArgumentException("--vocab-size %d is not positive".formatted(vocabSize));
+      }
+    }
+
+    Cluster cluster() {
+      Gpu kind = Gpu.named(gpu);
+      return new Cluster(
+          gpuMemoryGib == null ? kind : kind.withMemory(gpuMemoryGib * Gpu.GIB),
+          worldSize,
+          gpusPerNode,
+          intraNodeGbs == null ? kind.intraNode() : intraNodeGbs * 1e9,
+          interNodeGbs == null ? kind.interNode() : interNodeGbs * 1e9,
+          linkLatencyUs * 1e-6);
+    }
+
+    Planner.Space space() {
+      return new Planner.Space(
+          globalBatchSize,
+          microBatchSize.isEmpty() ? MICRO_BATCHES : microBatchSize,
+          !noSequenceParallel,
+          tensorModelParallelSize,
+          expertModelParallelSize,
+          expertTensorParallelSize);
+    }
+  }
+
+  @Override
+  public String name() {
+    return "plan";
+  }
+
+  @Override
+  public String summary() {
+    return "estimate memory and time of a model's layouts on a cluster, the fastest first";
+  }
+
+  @Override
+  public Flags flags() {
+    return Flags.of(Options.class, GptConfig.class, MoeConfig.class);
+  }
+
+  @Override
+  public int run(Flags.Parsed parsed) {
+    parsed.withoutPositional();
+    Options options = parsed.get(Options.class);
+    GptConfig config = parsed.get(GptConfig.class);
+    MoeConfig moe = parsed.get(MoeConfig.class);
+    ModelShape model =
+        new ModelShape(config, moe, config.paddedVocabulary(options.vocabSize()), options.bf16());
+    Cluster cluster = options.cluster();
+    Choices choices = new Choices(options.overlapGradReduce(), options.loadImbalance());
+    Planner.Plan plan = new Planner(model, cluster, choices).plan(options.space());
+    if (plan.fitting().isEmpty()) {
+      throw new IllegalArgumentException(nothing(plan, cluster));
+    }
+    PlanTable table = new PlanTable(model, cluster);
+    System.out.println(table.head());
+    for (int i = 0; i < Math.min(options.top(), plan.fitting().size()); i++) {
+      System.out.println(String.format("%4d", i + 1) + table.row(plan.fitting().get(i)));
+    }
+    System.out.println(rest(plan, cluster, options.top()));
+    System.out.println(next(plan.fitting().get(0), model, choices));
+    return 0;
+  }
+
+  private static String nothing(Planner.Plan plan, Cluster cluster) {
+    if (plan.tooLarge().isEmpty()) {
+      Planner.Reason reason = plan.commonest();
+      return reason == null
+          ? "there is no layout to try"
+          : "no layout is possible of the %d tried, %d for this reason: %s"
+              .formatted(plan.impossible(), reason.layouts(), reason.sentence());
+    }
+    Candidate smallest = plan.tooLarge().get(0);
+    double needed = smallest.memory().total();
+    return String.format(
+        Locale.ROOT,
+        "none of %d possible layouts fits: the smallest (TP %d, EP %d, ETP %d, micro-batch %d) needs"
+            + " %.1f GiB, %.1f more than the %.1f of a GPU that may be filled",
+        plan.tooLarge().size(),
+        smallest.layout().tp(),
+        smallest.layout().ep(),
+        smallest.layout().etp(),
+        smallest.layout().microBatch(),
+        needed / Gpu.GIB,
+        (needed - cluster.usable()) / Gpu.GIB,
+        cluster.usable() / Gpu.GIB);
+  }
+
+  private static String rest(Planner.Plan plan, Cluster cluster, int top) {
+    List<String> parts = new ArrayList<>();
+    int more = plan.fitting().size() - top;
+    if (more > 0) {
+      parts.add("%d more layouts fit".formatted(more));
+    }
+    parts.add(
+        String.format(
+            Locale.ROOT,
+            "%d do not fit into %.1f GiB",
+            plan.tooLarge().size(),
+            cluster.usable() / Gpu.GIB));
+    String impossible = "%d cannot be".formatted(plan.impossible());
+    if (plan.commonest() != null) {
+      impossible +=
+          ", %d of them for this reason: %s"
+              .formatted(plan.commonest().layouts(), plan.commonest().sentence());
+    }
+    parts.add(impossible);
+    return String.join("; ", parts);
+  }
+
+  private static String next(Candidate best, ModelShape model, Choices choices) {
+    List<String> line = new ArrayList<>(Flags.shortCommandLine(model.config()));
+    line.addAll(Flags.shortCommandLine(model.moe()));
+    if (model.bf16()) {
+      line.add("--bf16");
+    }
+    line.addAll(best.layout().flags(model.moeLayers() > 0, choices.overlapGradReduce()));
+    return "the first as flags, before those for data and learning rate:\n"
+        + String.join(" ", line.stream().map(PlanCommand::quoted).toList());
+  }
+
+  /** A word as a shell takes it. */
+  private static String quoted(String word) {
+    return word.matches("[\\w./=+:,@-]+") ? word : "'" + word.replace("'", "'\\''") + "'";
+  }
+}

@@ -1,0 +1,65 @@
+package moe4j.cli;
+
+import java.io.IOException;
+import moe4j.config.Flags;
+import moe4j.model.RunConfig;
+import moe4j.model.gpt.GptTask;
+import moe4j.parallel.World;
+import moe4j.parallel.WorldEnvironment;
+import moe4j.training.Pretraining;
+import moe4j.training.ShutdownSignal;
+import moe4j.training.Trainer;
+import org.apache.logging.log4j.LogManager;
+import org.apache.logging.log4j.Logger;
+
+/**
+ * {@code moe4j pretrain-gpt}: trains a GPT, dense or with experts.
+ *
+ * <pre>
+ * moe4j pretrain-gpt --num-layers 12 --hidden-size 768 --num-attention-heads 12 --seq-length 1024 \
+ *   --micro-batch-size 4 --global-batch-size 32 --train-iters 1000 --lr 6e-4 \
+ *   --tokenizer-type GPT2BPETokenizer --data-path corpus_text_document --save runs/gpt
+ * </pre>
+ */
+public final class PretrainGptCommand implements Command {
+  private static final Logger LOG = LogManager.getLogger(PretrainGptCommand.class);
+
+  @Override
+  public String name() {
+    return "pretrain-gpt";
+  }
+
+  @Override
+  public String summary() {
+    return "train a GPT, dense or (--num-experts) with experts";
+  }
+
+  @Override
+  public Flags flags() {
+    return RunConfig.flags();
+  }
+
+  @Override
+  public void check(Flags.Parsed parsed, int processes) {
+    RunConfig.of(parsed, processes);
+  }
+
+  @Override
+  public int run(Flags.Parsed parsed) throws IOException {
+    WorldEnvironment environment = WorldEnvironment.of(System.getenv());
+    RunConfig config = RunConfig.of(parsed, environment.size());
+    ShutdownSignal signal = ShutdownSignal.install();
+    Pretraining.Outcome outcome;
+    try (World world = Pretraining.join(config, environment)) {
+      outcome = Pretraining.run(world, config, new GptTask(config), signal, null);
+    }
+    if (outcome.end() == Trainer.End.STOPPED
+        && config.checkpoint().save() == null
+        && environment.rank() == 0) {
+      LOG.warn(
+          "stopped at iteration {} without --save: nothing of what was learnt is kept",
+          outcome.state().iteration());
+    }
+    return outcome.status();
+  }
+}

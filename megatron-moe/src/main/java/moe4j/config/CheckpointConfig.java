@@ -1,0 +1,71 @@
+package moe4j.config;
+
+/** What is saved and loaded, by Megatron's flags. */
+public record CheckpointConfig(
+    @Flag(help = "directory to save checkpoints to") String save,
+    @Flag(help = "directory to load the latest checkpoint from") String load,
+    @Flag(
+            help = "steps between checkpoints",
+            otherwise = "at the end only",
+            needs = "save",
+            tolerated = true)
+        Integer saveInterval,
+    @Flag(help = "keep so many checkpoints; -1 for all", value = "-1", needs = "save")
+        int mostRecentK,
+    @Flag(
+            help = "keep the weights of the lowest validation loss, in SAVE/best, for the test set",
+            needs = "save")
+        boolean keepBest,
+    @Flag(help = "leave the optimizer's state out of checkpoints", needs = "save")
+        boolean noSaveOptim,
+    @Flag(help = "do not load the optimizer's state", needs = "load") boolean noLoadOptim,
+    @Flag(help = "load the weights only and start from step 0", needs = "load") boolean finetune,
+    @Flag(
+            help = "stop where --load holds no checkpoint, and do not start from nothing",
+            needs = "load")
+        boolean exitOnMissingCheckpoint,
+    @Flag(
+            help =
+                "go on from the newest checkpoint in --save if there is one, else start, from"
+                    + " --load if that is given",
+            needs = "save")
+        boolean autoResume,
+    @Flag(
+            help =
+                "go on with other data than the checkpoint's, another --split, --seq-length or"
+                    + " --seed, at the place that it had in its own")
+        boolean overrideData,
+    @Flag(
+            help =
+                "go on with the learning rate's schedule and the weight decay of the checkpoint's"
+                    + " run, whatever the flags say of them")
+        boolean useCheckpointOptParamScheduler,
+    @Flag(
+            help =
+                "start anew where --save holds another run, which is moved into SAVE/old-DATE and"
+                    + " stays there",
+            needs = "save")
+        boolean overwrite) {
+
+  /** Checks ranges. */
+  public CheckpointConfig {
+    if (saveInterval != null && saveInterval < 1) {
+      throw new IllegalArgumentException(
+          "--save-interval %d is not positive".formatted(saveInterval));
+    }
+    if (mostRecentK == 0 || mostRecentK < -1) {
+      throw new IllegalArgumentException(
+          "--most-recent-k %d is neither -1 nor positive".formatted(mostRecentK));
+    }
+    if (overrideData && load == null && !autoResume) {
+      throw new IllegalArgumentException(
+          "--override-data goes on from a checkpoint with other data: --load, or --auto-resume,"
+              + " says from which");
+    }
+    if (autoResume && overwrite) {
+      throw new IllegalArgumentException(
+          "--auto-resume goes on with what --save holds, and --overwrite starts anew: only one of"
+              + " them can be");
+    }
+  }
+}

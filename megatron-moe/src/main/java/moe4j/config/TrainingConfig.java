@@ -1,0 +1,185 @@
+package moe4j.config;
+
+import moe4j.model.TrainState;
+
+/** How long, in what pieces and on what a model is trained, by Megatron's flags. */
+public record TrainingConfig(
+    @Flag(help = "sequences a micro-batch", required = true) int microBatchSize,
+    @Flag(
+            help = "sequences a step",
+            otherwise = "micro-batch-size, times the data-parallel processes")
+        Integer globalBatchSize,
+    @Flag(help = "steps to train for") Integer trainIters,
+    @Flag(help = "sequences to train for") Long trainSamples,
+    @Flag(help = "seed of initial weights, data order and dropout", value = "1234") int seed,
+    @Flag(help = "bf16 parameters with fp32 masters") boolean bf16,
+    @Flag(help = "global batches of an evaluation", value = "100") int evalIters,
+    @Flag(help = "steps between evaluations", otherwise = "none before the end")
+        Integer evalInterval,
+    @Flag(help = "stop and save at a step this divides") Integer exitInterval,
+    @Flag(help = "stop and save after so many minutes") Integer exitDurationInMins,
+    @Flag(help = "go on, without the update, when a loss or gradient is not finite")
+        boolean noCheckForNanInLossAndGrad,
+    @Flag(
+            help = "where to compute",
+            value = "cpu",
+            choices = {"cpu", "cuda"})
+        String device,
+    @Flag(
+            help = "capture the training step as CUDA graphs",
+            value = "on",
+            choices = {"on", "off"},
+            needs = "device cuda")
+        String cudaGraph,
+    @Flag(
+            help = "kernel of causal attention; auto takes the fastest, by measurement",
+            value = "auto",
+            choices = {"auto", "flash", "fused", "efficient", "unfused"},
+            needs = "device cuda",
+            tolerated = true)
+        String attentionBackend,
+    @Flag(
+            help = "the same bits whenever a run is repeated, at some cost of speed",
+            needs = "device cuda",
+            tolerated = true)
+        boolean deterministicMode,
+    @Flag(
+            help = "compute with libtorch's operations and without kernels of moe4j's own",
+            needs = "device cuda")
+        boolean noFusedKernels,
+    @Flag(help = "threads of the CPU's kernels", otherwise = "OMP_NUM_THREADS, or one a core")
+        Integer numThreads) {
+
+  /** Fills the global batch and checks the whole. */
+  public TrainingConfig {
+    if (microBatchSize < 1) {
+      throw new IllegalArgumentException(
+          "--micro-batch-size %d is not positive".formatted(microBatchSize));
+    }
+    if (globalBatchSize == null) {
+      globalBatchSize = microBatchSize;
+    }
+    if (globalBatchSize < 1 || globalBatchSize % microBatchSize != 0) {
+      throw new IllegalArgumentException(
+          "--global-batch-size %d is no multiple of --micro-batch-size %d"
+              .formatted(globalBatchSize, microBatchSize));
+    }
+    if (trainIters != null && trainSamples != null) {
+      throw new IllegalArgumentException("--train-iters and --train-samples exclude each other");
+    }
+    if (trainIters == null && trainSamples == null) {
+      throw new IllegalArgumentException("--train-iters or --train-samples is required");
+    }
+    if ((trainIters != null && trainIters < 0) || (trainSamples != null && trainSamples < 0)) {
+      throw new IllegalArgumentException("--train-iters and --train-samples: none may be negative");
+    }
+    if (trainSamples != null && trainSamples < globalBatchSize) {
+      throw new IllegalArgumentException(
+          "--train-samples %d do not fill a --global-batch-size of %d: there is no step to take"
+              .formatted(trainSamples, globalBatchSize));
+    }
+    if (trainSamples != null && trainSamples / globalBatchSize > Integer.MAX_VALUE) {
+      throw new IllegalArgumentException(
+          "--train-samples %d are %d steps with --global-batch-size %d, and a run has at most %d"
+              .formatted(
+                  trainSamples,
+                  trainSamples / globalBatchSize,
+                  globalBatchSize,
+                  Integer.MAX_VALUE));
+    }
+    if (evalIters < 0) {
+      throw new IllegalArgumentException("--eval-iters %d is negative".formatted(evalIters));
+    }
+    if (deterministicMode && attentionBackend.equals("fused")) {
+      throw new IllegalArgumentException(
+          "--attention-backend fused and --deterministic-mode exclude each other: cuDNN's attention"
+              + " adds in no fixed order");
+    }
+    positive("eval-interval", evalInterval);
+    positive("exit-interval", exitInterval);
+    positive("exit-duration-in-mins", exitDurationInMins);
+    positive("num-threads", numThreads);
+  }
+
+  private static void positive(String flag, Integer value) {
+    if (value != null && value < 1) {
+      throw new IllegalArgumentException("--%s %d is not positive".formatted(flag, value));
+    }
+  }
+
+  /** Whether the step is captured as CUDA graphs. */
+  public boolean capturesGraphs() {
+    return device.equals("cuda") && cudaGraph.equals("on");
+  }
+
+  /** Micro-batches a step, of all data-parallel processes together. */
+  public int microBatches() {
+    return globalBatchSize / microBatchSize;
+  }
+
+  /** The same with another number of samples a step. */
+  public TrainingConfig withGlobalBatch(int samples) {
+    return new TrainingConfig(
+        microBatchSize,
+        samples,
+        trainIters,
+        trainSamples,
+        seed,
+        bf16,
+        evalIters,
+        evalInterval,
+        exitInterval,
+        exitDurationInMins,
+        noCheckForNanInLossAndGrad,
+        device,
+        cudaGraph,
+        attentionBackend,
+        deterministicMode,
+        noFusedKernels,
+        numThreads);
+  }
+
+  /** Steps to train for, by either flag. */
+  public int steps() {
+    return trainIters != null ? trainIters : (int) (trainSamples / globalBatchSize);
+  }
+
+  /**
+   * Samples that the training data are asked for: {@code --train-samples} as they are, which
+   * Megatron's order and cache files depend on, though a last part of them may fill no batch.
+   */
+  public long samples() {
+    return trainSamples != null ? trainSamples : (long) trainIters * globalBatchSize;
+  }
+
+  /** The same for a run that goes on: what it has consumed counts, whatever flags asked for it. */
+  public long samples(TrainState from) {
+    long more = Math.max(0L, steps() - from.iteration()) * globalBatchSize;
+    return Math.max(samples(), from.consumedTrainSamples() + more);
+  }
+
+  /** Samples that the validation data are asked for, likewise. */
+  public long validationSamples(TrainState from) {
+    return Math.max(
+        validationBatches() * globalBatchSize,
+        from.consumedValidSamples() + validationSamplesAfter(from));
+  }
+
+  /** Validation samples that are still to be consumed. */
+  public long validationSamplesAfter(TrainState from) {
+    long evaluations = evaluationsAfter(from.iteration()) + (from.evaluationDue() ? 1 : 0);
+    return evaluations * evalIters * globalBatchSize;
+  }
+
+  /** Global batches drawn for validation over the whole run. */
+  public long validationBatches() {
+    return evalInterval == null ? evalIters : (steps() / evalInterval + 1L) * evalIters;
+  }
+
+  /** Evaluations that are still to come after a step, the one at the end among them. */
+  long evaluationsAfter(int iteration) {
+    return evalInterval == null
+        ? 1
+        : Math.max(0, steps() / evalInterval - iteration / evalInterval) + 1L;
+  }
+}

@@ -1,0 +1,80 @@
+package moe4j.model;
+
+import java.nio.file.Path;
+import java.time.LocalDateTime;
+import java.time.ZoneId;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import moe4j.record.IterationRecord;
+import moe4j.record.MegatronLog;
+import moe4j.record.ValidationRecord;
+import moe4j.transformer.ParameterSet;
+
+/** The words in which a run's log is written: one program's users parse them, and know theirs. */
+public interface LogLines {
+
+  /**
+   * Before anything is made.
+   *
+   * @param arguments by name
+   * @param vocabulary of the data
+   * @param padded the rows of the embedding
+   */
+  List<String> arguments(Map<String, ?> arguments, int vocabulary, int padded);
+
+  /**
+   * Behind the model.
+   *
+   * @param parameters of the rank that speaks
+   */
+  List<String> model(ParameterSet parameters);
+
+  /**
+   * What follows from losses and is recorded beside them, by name: such as bits per character.
+   *
+   * @param losses by Megatron's keys
+   */
+  default Map<String, Double> derived(Map<String, Double> losses) {
+    return Map.of();
+  }
+
+  /** The file that these lines write themselves, in place of the run's log; null for none. */
+  default Path file() {
+    return null;
+  }
+
+  /** A log interval. */
+  List<String> training(IterationRecord record);
+
+  /** An evaluation. */
+  List<String> validation(ValidationRecord record);
+
+  /** Megatron's. */
+  static LogLines megatron() {
+    return new LogLines() {
+      @Override
+      public List<String> arguments(Map<String, ?> arguments, int vocabulary, int padded) {
+        List<String> lines = new ArrayList<>(MegatronLog.arguments(arguments));
+        lines.add(MegatronLog.paddedVocabulary(vocabulary, padded));
+        return lines;
+      }
+
+      @Override
+      public List<String> model(ParameterSet parameters) {
+        int rank = parameters.groups().tensor().rank();
+        return List.of(MegatronLog.parameters(rank, 0, parameters.elements()));
+      }
+
+      @Override
+      public List<String> training(IterationRecord record) {
+        return List.of(MegatronLog.training(record, LocalDateTime.now(ZoneId.systemDefault())));
+      }
+
+      @Override
+      public List<String> validation(ValidationRecord record) {
+        return MegatronLog.validation(record);
+      }
+    };
+  }
+}

@@ -1,0 +1,93 @@
+package moe4j.model.gpt;
+
+import java.io.IOException;
+import java.nio.file.Path;
+import java.util.EnumSet;
+import java.util.function.Consumer;
+import moe4j.checkpoint.Checkpoint;
+import moe4j.checkpoint.CheckpointStore;
+import moe4j.checkpoint.Dtype;
+import moe4j.checkpoint.Section;
+import moe4j.checkpoint.StoredTensor;
+import moe4j.config.DataFlags;
+import moe4j.moe.MoeConfig;
+import moe4j.tokenizer.Tokenizer;
+import moe4j.training.run.ModelState;
+import moe4j.training.run.SavedConfig;
+import moe4j.transformer.ParameterSet;
+import org.bytedeco.pytorch.Device;
+import org.bytedeco.pytorch.global.torch.ScalarType;
+
+/**
+ * A trained model out of a checkpoint, for use and not for training.
+ *
+ * @param model in the type it was saved in
+ * @param tokenizer the one the flags name, as its files are now
+ * @param data the flags it was trained with, the tokenizer's among them
+ * @param iteration steps it was trained for
+ */
+public record GptCheckpoint(GptModel model, Tokenizer tokenizer, DataFlags data, long iteration)
+    implements AutoCloseable {
+  /**
+   * Loads the latest whole checkpoint of a directory.
+   *
+   * @param gate the command line's {@code --balance-strategy}, or null: a class of one's own that
+   *     the checkpoint may name
+   * @param device where the model is to be
+   * @param warnings told what is broken and passed over
+   * @throws IOException where there is none: one sentence
+   * @throws IllegalArgumentException where the tokenizer has ids that the model has no rows for
+   */
+  public static GptCheckpoint load(
+      Path directory, String gate, Device device, Consumer<String> warnings) throws IOException {
+    try (Checkpoint checkpoint = open(directory, warnings)) {
+      DataFlags data = SavedConfig.of(checkpoint, gate).data();
+      long rows = embedding(checkpoint).shape().get(0);
+      Tokenizer tokenizer = GptTask.tokenizer(data);
+      if (tokenizer.vocabSize() > rows) {
+        throw new IllegalArgumentException(
+            "the tokenizer has %d ids, but checkpoint %s has embeddings for %d: it was trained with another tokenizer"
+                .formatted(tokenizer.vocabSize(), checkpoint.directory(), rows));
+      }
+      GptModel model = model(checkpoint, gate, device);
+      return new GptCheckpoint(model, tokenizer, data, checkpoint.info().iteration());
+    }
+  }
+
+  /**
+   * Opens the latest whole checkpoint of a directory, its model alone.
+   *
+   * @param warnings told what is broken and passed over
+   * @throws IOException where there is none: one sentence
+   */
+  public static Checkpoint open(Path directory, Consumer<String> warnings) throws IOException {
+    return new CheckpointStore(directory, -1)
+        .loadLatest(EnumSet.of(Section.MODEL), warnings)
+        .orElseThrow(() -> new IOException("--load %s holds no checkpoint".formatted(directory)));
+  }
+
+  /** A checkpoint's model, in the type it was saved in. */
+  public static GptModel model(Checkpoint checkpoint, String gate, Device device)
+      throws IOException {
+    SavedConfig saved = SavedConfig.of(checkpoint, gate);
+    GptConfig shape = saved.model();
+    MoeConfig moe = saved.moe();
+    StoredTensor embedding = embedding(checkpoint);
+    int rows = Math.toIntExact(embedding.shape().get(0));
+    ScalarType dtype = embedding.dtype() == Dtype.BF16 ? ScalarType.BFloat16 : ScalarType.Float;
+    ParameterSet parameters = new ParameterSet(0, dtype, device);
+    parameters.expect(ModelState.expectation(checkpoint));
+    GptModel model = GptTask.model(shape, moe, rows, parameters);
+    ModelState.loadModel(checkpoint, parameters);
+    return model;
+  }
+
+  private static StoredTensor embedding(Checkpoint checkpoint) throws IOException {
+    return checkpoint.tensor(GptModel.WORD_EMBEDDINGS);
+  }
+
+  @Override
+  public void close() {
+    model.close();
+  }
+}

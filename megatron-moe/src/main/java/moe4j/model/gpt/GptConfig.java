@@ -1,0 +1,176 @@
+package moe4j.model.gpt;
+
+import moe4j.config.Flag;
+
+/**
+ * The shape of a dense GPT, by Megatron's flags. Symbols in the Javadoc of the layers: {@code B}
+ * sequences, {@code S} their length, {@code h} hidden size, {@code f} feed-forward size, {@code n}
+ * heads, {@code g} query groups, {@code d} channels a head, {@code V} padded vocabulary. A shape
+ * that cannot be is refused with an IllegalArgumentException in one sentence.
+ */
+public record GptConfig(
+    @Flag(help = "transformer layers", required = true) int numLayers,
+    @Flag(help = "hidden size", required = true) int hiddenSize,
+    @Flag(help = "attention heads", required = true) int numAttentionHeads,
+    @Flag(help = "tokens a sequence", required = true) int seqLength,
+    @Flag(help = "longest sequence the positions allow", otherwise = "seq-length")
+        Integer maxPositionEmbeddings,
+    @Flag(
+            help = "hidden size of the feed-forward layer",
+            otherwise = "4 x hidden-size; with --swiglu 8/3 of it, in multiples of 64")
+        Integer ffnHiddenSize,
+    @Flag(help = "channels a head", otherwise = "hidden-size / num-attention-heads")
+        Integer kvChannels,
+    @Flag(help = "grouped-query attention, with --num-query-groups") boolean groupQueryAttention,
+    @Flag(help = "groups of heads that share keys and values", value = "1") int numQueryGroups,
+    @Flag(
+            help = "position embedding",
+            value = "learned_absolute",
+            choices = {"learned_absolute", "rope", "none"})
+        String positionEmbeddingType,
+    @Flag(
+            help = "base of the rotary frequencies",
+            value = "10000",
+            needs = "position-embedding-type rope")
+        int rotaryBase,
+    @Flag(
+            help = "share of a head's channels that is rotated",
+            value = "1.0",
+            needs = "position-embedding-type rope")
+        double rotaryPercent,
+    @Flag(
+            help = "rotate neighbouring channels and not halves",
+            needs = "position-embedding-type rope")
+        boolean rotaryInterleaved,
+    @Flag(
+            help = "normalisation",
+            value = "LayerNorm",
+            choices = {"LayerNorm", "RMSNorm"})
+        String normalization,
+    @Flag(help = "epsilon of the normalisation", value = "1e-5") double normEpsilon,
+    @Flag(help = "SwiGLU and not GELU in the feed-forward layers") boolean swiglu,
+    @Flag(help = "the square of ReLU and not GELU in the feed-forward layers") boolean squaredRelu,
+    @Flag(help = "ReLU and not GELU in the feed-forward layers; Megatron has no flag for it")
+        boolean relu,
+    @Flag(help = "no biases in linear layers") boolean disableBiasLinear,
+    @Flag(help = "biases in the query, key and value projection all the same") boolean addQkvBias,
+    @Flag(help = "normalise queries and keys, each head by itself") boolean qkLayernorm,
+    @Flag(help = "an output layer of its own and not the transposed word embedding")
+        boolean untieEmbeddingsAndOutputWeights,
+    @Flag(help = "pad the vocabulary to a multiple of this", value = "128")
+        int makeVocabSizeDivisibleBy,
+    @Flag(help = "standard deviation of the initial weights", value = "0.02") double initMethodStd,
+    @Flag(help = "dropout of attention weights; Megatron's default is 0.1, ours is 0", value = "0")
+        double attentionDropout,
+    @Flag(
+            help =
+                "dropout of embeddings and of each block's output; Megatron's default is 0.1,"
+                    + " ours is 0",
+            value = "0")
+        double hiddenDropout) {
+
+  /** Fills what depends on other flags and checks the whole. */
+  public GptConfig {
+    positive("num-layers", numLayers);
+    positive("hidden-size", hiddenSize);
+    positive("num-attention-heads", numAttentionHeads);
+    positive("seq-length", seqLength);
+    positive("make-vocab-size-divisible-by", makeVocabSizeDivisibleBy);
+    if (kvChannels == null) {
+      if (hiddenSize % numAttentionHeads != 0) {
+        throw new IllegalArgumentException(
+            "--hidden-size %d is no multiple of --num-attention-heads %d (give --kv-channels if that is meant)"
+                .formatted(hiddenSize, numAttentionHeads));
+      }
+      kvChannels = hiddenSize / numAttentionHeads;
+    }
+    positive("kv-channels", kvChannels);
+    if (!groupQueryAttention && numQueryGroups != 1) {
+      throw new IllegalArgumentException(
+          "--num-query-groups %d needs --group-query-attention".formatted(numQueryGroups));
+    }
+    if (groupQueryAttention) {
+      positive("num-query-groups", numQueryGroups);
+      if (numAttentionHeads % numQueryGroups != 0) {
+        throw new IllegalArgumentException(
+            "--num-attention-heads %d is no multiple of --num-query-groups %d"
+                .formatted(numAttentionHeads, numQueryGroups));
+      }
+    }
+    if ((swiglu ? 1 : 0) + (squaredRelu ? 1 : 0) + (relu ? 1 : 0) > 1) {
+      throw new IllegalArgumentException(
+          "--swiglu, --squared-relu and --relu exclude each other: a model has one activation");
+    }
+    if (ffnHiddenSize == null) {
+      ffnHiddenSize =
+          swiglu ? Math.max(64, ((int) (4L * hiddenSize * 2 / 3.0 / 64)) * 64) : 4 * hiddenSize;
+    }
+    positive("ffn-hidden-size", ffnHiddenSize);
+    if (maxPositionEmbeddings == null) {
+      maxPositionEmbeddings = seqLength;
+    }
+    if (maxPositionEmbeddings < seqLength) {
+      throw new IllegalArgumentException(
+          "--max-position-embeddings %d is less than --seq-length %d"
+              .formatted(maxPositionEmbeddings, seqLength));
+    }
+    int rotated = (int) (kvChannels * rotaryPercent);
+    if (positionEmbeddingType.equals("rope")
+        && (rotaryPercent <= 0 || rotaryPercent > 1 || rotated % 2 != 0)) {
+      throw new IllegalArgumentException(
+          "--rotary-percent %s of %d channels a head are %d: an even number of them can be rotated"
+              .formatted(rotaryPercent, kvChannels, rotated));
+    }
+    if (rotaryBase < 1) {
+      throw new IllegalArgumentException("--rotary-base %d is not positive".formatted(rotaryBase));
+    }
+    if (!(normEpsilon > 0)) {
+      throw new IllegalArgumentException(
+          "--norm-epsilon %s is not positive".formatted(normEpsilon));
+    }
+    if (!(initMethodStd >= 0)) {
+      throw new IllegalArgumentException(
+          "--init-method-std %s is negative".formatted(initMethodStd));
+    }
+    probability("attention-dropout", attentionDropout);
+    probability("hidden-dropout", hiddenDropout);
+  }
+
+  private static void positive(String flag, int value) {
+    if (value < 1) {
+      throw new IllegalArgumentException("--%s %d is not positive".formatted(flag, value));
+    }
+  }
+
+  private static void probability(String flag, double value) {
+    if (!(value >= 0 && value < 1)) {
+      throw new IllegalArgumentException("--%s %s is not in [0, 1)".formatted(flag, value));
+    }
+  }
+
+  /** Groups of heads that share keys and values: {@code g}; one a head without grouping. */
+  public int queryGroups() {
+    return groupQueryAttention ? numQueryGroups : numAttentionHeads;
+  }
+
+  /** Channels of the keys of all groups: {@code g d}. */
+  public int keyChannels() {
+    return queryGroups() * kvChannels;
+  }
+
+  /** Channels of the queries of all heads: {@code n d}. */
+  public int queryChannels() {
+    return numAttentionHeads * kvChannels;
+  }
+
+  /** Whether linear layers have biases. */
+  public boolean bias() {
+    return !disableBiasLinear;
+  }
+
+  /** The vocabulary the embedding has, for a tokenizer's: the next multiple that is allowed. */
+  public int paddedVocabulary(int vocabulary) {
+    int multiple = makeVocabSizeDivisibleBy;
+    return Math.toIntExact((vocabulary + multiple - 1L) / multiple * multiple);
+  }
+}

@@ -1,0 +1,41 @@
+package moe4j.model.txl;
+
+import moe4j.config.Flag;
+
+/** What a run computes on and how it is looked at: pretrain-gpt's flags. */
+public record DeviceFlags(
+    @Flag(
+            help = "where to compute",
+            value = "cpu",
+            choices = {"cpu", "cuda"})
+        String device,
+    @Flag(help = "bf16 parameters with fp32 masters") boolean bf16,
+    @Flag(
+            help = "capture the training step as CUDA graphs",
+            value = "on",
+            choices = {"on", "off"},
+            needs = "device cuda")
+        String cudaGraph,
+    @Flag(
+            help = "the same bits whenever a run is repeated, at some cost of speed",
+            needs = "device cuda")
+        boolean deterministicMode,
+    @Flag(
+            help = "compute with libtorch's operations and without kernels of moe4j's own",
+            needs = "device cuda")
+        boolean noFusedKernels,
+    @Flag(help = "threads of the CPU's kernels", otherwise = "OMP_NUM_THREADS, or one a core")
+        Integer numThreads,
+    @Flag(help = "stop and save at a step this divides") Integer exitInterval,
+    @Flag(help = "stop and save after so many minutes") Integer exitDurationInMins,
+    @Flag(help = "go on, without the update, when a loss or gradient is not finite")
+        boolean noCheckForNanInLossAndGrad,
+    @Flag(help = "log the norm of all parameters") boolean logParamsNorm,
+    @Flag(help = "directory for TensorBoard's event files") String tensorboardDir,
+    @Flag(help = "name of the run in reports", otherwise = "its directory's name") String runName,
+    @Flag(help = "log a table of the GPU's kernels in some steps", needs = "device cuda")
+        boolean profile,
+    @Flag(help = "the first of these steps, from 0", value = "10", needs = "profile")
+        int profileStepStart,
+    @Flag(help = "the step behind the last of them", value = "12", needs = "profile")
+        int profileStepEnd) {}

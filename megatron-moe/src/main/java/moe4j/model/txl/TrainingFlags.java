@@ -1,0 +1,103 @@
+package moe4j.model.txl;
+
+import moe4j.config.Flag;
+
+/** How a Transformer-XL is trained, by upstream's flags with dashes and with its defaults. */
+public record TrainingFlags(
+    @Flag(help = "columns of the training's batch", value = "60") int batchSize,
+    @Flag(help = "steps to train for", value = "100000") int maxStep,
+    @Flag(
+            help = "optimizer",
+            value = "adam",
+            choices = {"adam", "sgd", "adagrad"})
+        String optim,
+    @Flag(help = "highest learning rate", value = "0.00025") double lr,
+    @Flag(
+            help = "how the learning rate falls",
+            value = "cosine",
+            choices = {"cosine", "inv_sqrt", "dev_perf", "constant"})
+        String scheduler,
+    @Flag(help = "steps of linear warm-up", value = "0") int warmupStep,
+    @Flag(help = "lowest learning rate of the cosine", value = "0.0") double etaMin,
+    @Flag(help = "largest norm of all gradients; 0 for no clipping", value = "0.25") double clip,
+    @Flag(help = "seed of initial weights and dropout", value = "1111") int seed,
+    @Flag(help = "positions that are predicted at once in evaluations", value = "50")
+        int evalTgtLen,
+    @Flag(help = "columns of an evaluation's batch, upstream's constant", value = "10")
+        int evalBatchSize,
+    @Flag(help = "segments of an evaluation; -1 for all", value = "-1") int maxEvalSteps,
+    @Flag(help = "steps between evaluations", value = "4000") int evalInterval,
+    @Flag(help = "steps between log lines", value = "200") int logInterval,
+    @Flag(
+            help = "directory for log.txt, metrics.jsonl, the latest and the best checkpoint",
+            otherwise = "nothing is kept")
+        String workDir,
+    @Flag(help = "go on with the run of --work-dir, or of --restart-dir", needs = "work-dir")
+        boolean restart,
+    @Flag(
+            help = "the directory of the run to go on with",
+            otherwise = "work-dir",
+            needs = "restart")
+        String restartDir,
+    @Flag(help = "go on with other data than the checkpoint's, at the place it had in its own")
+        boolean overrideData,
+    @Flag(
+            help = "steps between checkpoints",
+            otherwise = "those between evaluations",
+            needs = "work-dir")
+        Integer saveInterval,
+    @Flag(help = "go on with the run of --work-dir if there is one, else start", needs = "work-dir")
+        boolean autoResume,
+    @Flag(
+            help =
+                "start anew where --work-dir holds another run, which is moved into"
+                    + " WORK_DIR/old-DATE and stays there",
+            needs = "work-dir")
+        boolean overwrite) {
+
+  /** Checks ranges and what moe4j does not have. */
+  public TrainingFlags {
+    positive("batch-size", batchSize);
+    positive("max-step", maxStep);
+    positive("eval-tgt-len", evalTgtLen);
+    positive("eval-batch-size", evalBatchSize);
+    positive("eval-interval", evalInterval);
+    positive("log-interval", logInterval);
+    if (saveInterval != null) {
+      positive("save-interval", saveInterval);
+    }
+    if (overrideData && !restart && !autoResume) {
+      throw new IllegalArgumentException(
+          "--override-data goes on from a checkpoint with other data: --restart, or --auto-resume,"
+              + " says from which");
+    }
+    if (!optim.equals("adam")) {
+      throw new IllegalArgumentException("--optim %s: moe4j has adam alone".formatted(optim));
+    }
+    if (!scheduler.equals("cosine") && !scheduler.equals("constant")) {
+      throw new IllegalArgumentException(
+          "--scheduler %s: moe4j has cosine and constant".formatted(scheduler));
+    }
+    if (maxEvalSteps == 0 || maxEvalSteps < -1) {
+      throw new IllegalArgumentException(
+          "--max-eval-steps %d is neither -1 nor positive".formatted(maxEvalSteps));
+    }
+    if (warmupStep < 0 || (warmupStep > 0 && warmupStep >= maxStep)) {
+      throw new IllegalArgumentException(
+          "--warmup-step %d is not between 0 and --max-step %d".formatted(warmupStep, maxStep));
+    }
+    if (!(etaMin >= 0) || !(lr >= etaMin)) {
+      throw new IllegalArgumentException(
+          "--lr %s and --eta-min %s: 0 <= eta-min <= lr is asked for".formatted(lr, etaMin));
+    }
+    if (!(clip >= 0)) {
+      throw new IllegalArgumentException("--clip %s is negative".formatted(clip));
+    }
+  }
+
+  private static void positive(String flag, int value) {
+    if (value < 1) {
+      throw new IllegalArgumentException("--%s %d is not positive".formatted(flag, value));
+    }
+  }
+}

@@ -1,0 +1,187 @@
+package moe4j.model.txl;
+
+import java.util.List;
+import moe4j.config.Flag;
+
+/**
+ * The shape of a Transformer-XL, by upstream's flags with dashes and with its defaults. A shape
+ * that cannot be is refused with an IllegalArgumentException in one sentence.
+ *
+ * <p>Symbols in the Javadoc of the layers: {@code B} columns of the batch, {@code Q} positions of a
+ * segment, {@code M} positions in memory, {@code K = M + Q} keys, {@code h} model size, {@code n}
+ * heads, {@code d} channels a head, {@code V} vocabulary.
+ */
+public record TransformerXlConfig(
+    @Flag(help = "layers", value = "12") int nLayer,
+    @Flag(help = "attention heads", value = "10") int nHead,
+    @Flag(help = "channels a head", value = "50") int dHead,
+    @Flag(
+            help = "channels of the embedding, projected where they are others",
+            otherwise = "d-model")
+        Integer dEmbed,
+    @Flag(help = "channels of the model", value = "500") int dModel,
+    @Flag(help = "channels within the feed-forward layer", value = "1000") int dInner,
+    @Flag(help = "positions that are predicted at once in training", value = "70") int tgtLen,
+    @Flag(help = "positions before them that are computed again", value = "0") int extLen,
+    @Flag(help = "positions of the memory in training", value = "0") int memLen,
+    @Flag(help = "every position sees as many others") boolean sameLength,
+    @Flag(help = "distances beyond are as far as this; -1 for no limit", value = "-1") int clampLen,
+    @Flag(help = "normalise what a block takes and not what it has added") boolean preLnorm,
+    @Flag(help = "an output layer of its own and not the transposed embedding") boolean notTied,
+    @Flag(help = "adaptive softmax and embedding: clusters of rarer symbols", needs = "cutoffs")
+        boolean adaptive,
+    @Flag(help = "the first symbol of each further cluster", otherwise = "none")
+        List<Integer> cutoffs,
+    @Flag(help = "each further cluster's embedding is so many times smaller", value = "1")
+        int divVal,
+    @Flag(
+            help = "attention; 0 is relative and partially learnable, the paper's",
+            value = "0",
+            choices = {"0", "1", "2", "3"})
+        String attnType,
+    @Flag(help = "dropout of embeddings, positions and blocks", value = "0.0") double dropout,
+    @Flag(help = "dropout of attention weights", value = "0.0") double dropatt,
+    @Flag(
+            help = "initial distribution",
+            value = "normal",
+            choices = {"normal", "uniform"})
+        String init,
+    @Flag(help = "standard deviation of the initial weights", value = "0.02") double initStd,
+    @Flag(help = "the same of the embedding's projections", value = "0.01") double projInitStd) {
+
+  /** Fills what depends on other flags and checks the whole. */
+  public TransformerXlConfig {
+    positive("n-layer", nLayer);
+    positive("n-head", nHead);
+    positive("d-head", dHead);
+    positive("d-model", dModel);
+    positive("d-inner", dInner);
+    positive("tgt-len", tgtLen);
+    positive("div-val", divVal);
+    if (dEmbed == null || dEmbed == -1) {
+      dEmbed = dModel;
+    }
+    positive("d-embed", dEmbed);
+    if (dModel % 2 != 0) {
+      throw new IllegalArgumentException(
+          "--d-model %d: sines and cosines of positions take an even number".formatted(dModel));
+    }
+    if (extLen < 0 || memLen < 0) {
+      throw new IllegalArgumentException(
+          "--ext-len %d, --mem-len %d: neither may be negative".formatted(extLen, memLen));
+    }
+    if (clampLen == 0 || clampLen < -1) {
+      throw new IllegalArgumentException(
+          "--clamp-len %d is neither -1 nor positive".formatted(clampLen));
+    }
+    if (sameLength && memLen == 0) {
+      throw new IllegalArgumentException(
+          "--same-length: every position sees --mem-len others, and that is 0");
+    }
+    if (!attnType.equals("0")) {
+      throw new IllegalArgumentException(
+          "--attn-type %s: moe4j has the paper's attention alone, --attn-type 0"
+              .formatted(attnType));
+    }
+    if (!init.equals("normal")) {
+      throw new IllegalArgumentException(
+          "--init %s: moe4j draws initial weights from --init normal alone".formatted(init));
+    }
+    cutoffs = List.copyOf(cutoffs);
+    if (!cutoffs.isEmpty() && !adaptive) {
+      throw new IllegalArgumentException("--cutoffs needs --adaptive");
+    }
+    if (adaptive && cutoffs.isEmpty()) {
+      throw new IllegalArgumentException(
+          "--adaptive needs --cutoffs: the first symbol of each further cluster");
+    }
+    int before = 0;
+    for (int cutoff : cutoffs) {
+      if (cutoff <= before) {
+        throw new IllegalArgumentException("--cutoffs %s do not rise from 1 on".formatted(cutoffs));
+      }
+      before = cutoff;
+    }
+    if (divVal > 1 && !adaptive) {
+      throw new IllegalArgumentException("--div-val %d needs --adaptive".formatted(divVal));
+    }
+    if (dEmbed / Math.pow(divVal, cutoffs.size()) < 1) {
+      throw new IllegalArgumentException(
+          "--div-val %d leaves the last of %d clusters no channel of --d-embed %d"
+              .formatted(divVal, cutoffs.size() + 1, dEmbed));
+    }
+    probability("dropout", dropout);
+    probability("dropatt", dropatt);
+    if (!(initStd >= 0) || !(projInitStd >= 0)) {
+      throw new IllegalArgumentException(
+          "--init-std %s, --proj-init-std %s: neither may be negative"
+              .formatted(initStd, projInitStd));
+    }
+  }
+
+  private static void positive(String flag, int value) {
+    if (value < 1) {
+      throw new IllegalArgumentException("--%s %d is not positive".formatted(flag, value));
+    }
+  }
+
+  private static void probability(String flag, double value) {
+    if (!(value >= 0 && value < 1)) {
+      throw new IllegalArgumentException("--%s %s is not in [0, 1)".formatted(flag, value));
+    }
+  }
+
+  /** What the model is trained with. */
+  public Lengths lengths() {
+    return new Lengths(tgtLen, extLen, memLen, sameLength, clampLen);
+  }
+
+  /** The channels of a cluster's embedding: those of the first, divided again and again. */
+  int embeddingChannels(int cluster) {
+    int channels = dEmbed;
+    for (int i = 0; i < cluster; i++) {
+      channels /= divVal;
+    }
+    return channels;
+  }
+
+  /**
+   * How far a model looks, which is not in its weights: it may be evaluated with other lengths.
+   *
+   * @param target positions that are predicted
+   * @param extended positions before them that are computed again, without a loss
+   * @param memory positions of the memory
+   * @param same whether every position sees {@code memory} others
+   * @param clamp the distance that farther ones are taken for, or -1
+   */
+  public record Lengths(int target, int extended, int memory, boolean same, int clamp) {
+    /** Positions that are computed, Q. */
+    public int queries() {
+      return extended + target;
+    }
+
+    /** Positions that may be seen, K. */
+    int keys() {
+      return memory + queries();
+    }
+
+    /**
+     * For an evaluation with another number of targets: what the first of them sees is as long as
+     * what a training segment's last sees.
+     *
+     * @throws IllegalArgumentException where no memory would be left, in one sentence
+     */
+    public Lengths evaluation(int otherTarget) {
+      if (memory == 0) {
+        return new Lengths(otherTarget, extended, 0, same, clamp);
+      }
+      int longer = memory + target - otherTarget;
+      if (longer < 1) {
+        throw new IllegalArgumentException(
+            "--eval-tgt-len %d leaves no memory of --mem-len %d + --tgt-len %d"
+                .formatted(otherTarget, memory, target));
+      }
+      return new Lengths(otherTarget, extended, longer, same, clamp);
+    }
+  }
+}

@@ -1,0 +1,40 @@
+package moe4j.moe.experts;
+
+import moe4j.kernels.product.Gemm;
+import moe4j.model.gpt.GptConfig;
+import moe4j.transformer.FeedForward;
+import moe4j.transformer.Mlp;
+import moe4j.transformer.ParameterScope;
+import moe4j.transformer.Pass;
+import org.bytedeco.pytorch.Tensor;
+
+/**
+ * An expert that every token goes to beside those it chose (Dai et al. 2024), in Qwen's form times
+ * a gate of its own: {@code sigmoid(x w) mlp(x)}.
+ */
+public final class SharedExpert implements FeedForward {
+  private final Mlp mlp;
+  private final Tensor gate;
+
+  /**
+   * The shared expert of a layer, with the scope {@code decoder.layers.N.mlp.shared_experts}.
+   *
+   * @param hidden its hidden size
+   * @param gated whether it has a gate
+   */
+  public SharedExpert(GptConfig config, int hidden, boolean gated, ParameterScope parameters) {
+    this.mlp = new Mlp(config, hidden, parameters);
+    this.gate =
+        gated
+            ? parameters
+                .partialWhereSliced()
+                .weight("gate_weight", config.initMethodStd(), 1, config.hiddenSize())
+            : null;
+  }
+
+  @Override
+  public Tensor forward(Tensor hidden, Pass pass) {
+    Tensor output = mlp.forward(hidden, pass);
+    return gate == null ? output : output.mul(Gemm.linear(hidden, gate, null).sigmoid());
+  }
+}

@@ -1,0 +1,37 @@
+package moe4j.moe.gate;
+
+import moe4j.kernels.experts.TopK;
+import moe4j.transformer.ParameterScope;
+import moe4j.transformer.Pass;
+import org.bytedeco.pytorch.Tensor;
+
+/**
+ * FastMoE's naive gate: a linear layer with a bias, the k largest logits, a softmax over those.
+ * Nothing balances it.
+ */
+public final class NaiveGate implements Gate {
+  private final Shape shape;
+  private final RouterLinear linear;
+
+  /** The gate of a layer. */
+  public NaiveGate(Shape shape, ParameterScope parameters) {
+    this.shape = shape;
+    this.linear = new RouterLinear(shape, true, parameters);
+  }
+
+  @Override
+  public boolean takesSlices() {
+    return true;
+  }
+
+  @Override
+  public Routing route(Tensor hidden, Pass pass) {
+    Tensor logits = linear.logits(hidden, pass);
+    if (pass.isTraining()) {
+      Balance.leaveEntropy(logits.detach().softmax(1), shape.layer(), pass);
+    }
+    TopK top = TopK.of(logits, shape.topk());
+    Tensor chosen = RealTokens.of(logits.size(0), pass).choices(top.indices());
+    return Routing.ofChoices(chosen, top.values().softmax(1), shape.experts());
+  }
+}

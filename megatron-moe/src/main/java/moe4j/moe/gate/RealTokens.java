@@ -1,0 +1,117 @@
+package moe4j.moe.gate;
+
+import java.util.Arrays;
+import moe4j.tensor.Scopes;
+import moe4j.transformer.Pass;
+import org.bytedeco.pytorch.Scalar;
+import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch;
+import org.bytedeco.pytorch.global.torch.ScalarType;
+
+/**
+ * Whose tokens a gate decides for: all that it is given, or all but those which the pass says are
+ * nobody's ({@link Pass#padding}). These have no choices, no part in losses and figures, and take
+ * no room. How many there are only the device knows, so that what depends on it is a tensor.
+ */
+public final class RealTokens {
+  private static final Scalar ONE = Scopes.keep(() -> new Scalar(1));
+
+  private final long rows;
+  private final Tensor padding;
+
+  /** fp64, a scalar, once somebody has asked. */
+  private Tensor count;
+
+  private RealTokens(long rows, Tensor padding) {
+    this.rows = rows;
+    this.padding = padding;
+  }
+
+  /**
+   * Those among the tokens that are routed together.
+   *
+   * @param rows T, all of them
+   * @throws IllegalArgumentException if the pass tells of another number of tokens
+   */
+  public static RealTokens of(long rows, Pass pass) {
+    Tensor padding = pass.padding();
+    if (padding != null && padding.numel() != rows) {
+      throw new IllegalArgumentException(
+          "a padding told of %d tokens, where %d are routed".formatted(padding.numel(), rows));
+    }
+    return new RealTokens(rows, padding);
+  }
+
+  /** Whether no padding was told of. */
+  public boolean all() {
+    return padding == null;
+  }
+
+  /** T, padding among them: what shapes are made by. */
+  public long rows() {
+    return rows;
+  }
+
+  /** How many are real, fp64; of those that are not {@link #all}. */
+  Tensor count() {
+    if (count == null) {
+      count = padding.logical_not().sum().to(ScalarType.Double);
+    }
+    return count;
+  }
+
+  /** How many are real in each of so many sequences, fp32 [sequences]; not for {@link #all}. */
+  Tensor counts(long sequences) {
+    Tensor real = padding.logical_not().view(sequences, -1);
+    return real.to(ScalarType.Float).sum(1);
+  }
+
+  /**
+   * Choices without padding's.
+   *
+   * @param expert int64 [T, k]
+   * @return the same, -1 for padding
+   */
+  public Tensor choices(Tensor expert) {
+    return all() ? expert : expert.masked_fill(padding.unsqueeze(1), new Scalar(-1));
+  }
+
+  /**
+   * Values without padding's: zeros there, whatever they were, and no gradient.
+   *
+   * @param x [T, ...]
+   */
+  public Tensor values(Tensor x) {
+    return marked(x, 0);
+  }
+
+  /** Values with a number in padding's place. */
+  Tensor marked(Tensor x, double number) {
+    if (all()) {
+      return x;
+    }
+    long[] shape = x.shape();
+    Arrays.fill(shape, 1, shape.length, 1);
+    return x.masked_fill(padding.view(shape), new Scalar(number));
+  }
+
+  /**
+   * The mean over the real tokens, 0 where there is none.
+   *
+   * @param x fp32 [T]
+   */
+  public Tensor mean(Tensor x) {
+    return all() ? x.mean() : values(x).sum().div(divisor());
+  }
+
+  /** What means divide by, fp32: the number of real tokens, or 1 where there is none. */
+  Tensor divisor() {
+    return count().clamp_min(ONE).to(ScalarType.Float);
+  }
+
+  /** {@code number count / by}, fp64, as the host computes it; not for {@link #all}. */
+  Tensor share(double number, int by) {
+    // By a tensor: libtorch multiplies by a number's reciprocal on a GPU, which rounds otherwise.
+    return count().mul(new Scalar(number)).div(torch.full_like(count(), new Scalar(by)));
+  }
+}

@@ -1,0 +1,153 @@
+package moe4j.moe.gate;
+
+import java.util.List;
+import org.bytedeco.pytorch.Scalar;
+import org.bytedeco.pytorch.ScalarTypeOptional;
+import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch;
+
+/**
+ * How Megatron's router works.
+ *
+ * @param score what is compared
+ * @param scaling what the weights are multiplied by
+ * @param groups into which the experts are divided
+ * @param groupTopk of which a token's experts are taken
+ * @param expertBias whether a bias follows the load
+ * @param biasUpdateRate what it changes by at each step
+ * @param jitter in training the router's input is multiplied by draws from U[1 - jitter, 1 +
+ *     jitter)
+ * @param forcedBalance whether logits are drawn in training: for benchmarks alone
+ * @param balance the balance losses
+ * @param zLoss coefficient of the z-loss, or null without one
+ */
+public record RouterConfig(
+    Score score,
+    double scaling,
+    int groups,
+    int groupTopk,
+    boolean expertBias,
+    double biasUpdateRate,
+    double jitter,
+    boolean forcedBalance,
+    List<BalanceLoss> balance,
+    Double zLoss) {
+
+  /** What the router compares, made of logits in fp32, [T, E]. */
+  public enum Score {
+    /** The logits themselves. */
+    LOGITS {
+      @Override
+      Tensor of(Tensor logits) {
+        return logits;
+      }
+    },
+    /** A softmax over all experts. */
+    SOFTMAX {
+      @Override
+      Tensor of(Tensor logits) {
+        return logits.softmax(1);
+      }
+    },
+    /** Each logit's sigmoid. */
+    SIGMOID {
+      @Override
+      Tensor of(Tensor logits) {
+        return logits.sigmoid();
+      }
+    },
+    /** The root of each logit's softplus. */
+    SQRTSOFTPLUS {
+      @Override
+      Tensor of(Tensor logits) {
+        return torch.softplus(logits).sqrt();
+      }
+    };
+
+    abstract Tensor of(Tensor logits);
+
+    /** Whether an expert's score depends on its logit alone. */
+    boolean isSeparate() {
+      return this == SIGMOID || this == SQRTSOFTPLUS;
+    }
+
+    /** Each row divided by its sum. */
+    static Tensor normalised(Tensor scores) {
+      long[] dim = {1};
+      Tensor sums = scores.sum(dim, true, new ScalarTypeOptional());
+      return scores.div(sums.add(new Scalar(1e-20)));
+    }
+
+    /** P, whose rows add up to 1. */
+    Tensor probabilities(Tensor logits, Tensor scores) {
+      return switch (this) {
+        case LOGITS -> logits.softmax(1);
+        case SOFTMAX -> scores;
+        default -> normalised(scores);
+      };
+    }
+  }
+
+  /** What a balance loss takes its means over. */
+  public enum BalanceKind {
+    /** A micro-batch. */
+    AUX_LOSS("load_balancing_loss"),
+    /** A sequence. */
+    SEQ_AUX_LOSS("seq_load_balancing_loss"),
+    /** A step so far. */
+    GLOBAL_AUX_LOSS("global_load_balancing_loss");
+
+    private final String key;
+
+    BalanceKind(String key) {
+      this.key = key;
+    }
+
+    /** Megatron's log key. */
+    public String key() {
+      return key;
+    }
+  }
+
+  /**
+   * A balance loss.
+   *
+   * @param coefficient its weight; with 0 it is not computed and logged as 0, as Megatron does
+   */
+  public record BalanceLoss(BalanceKind kind, double coefficient) {}
+
+  /** Softmax over the chosen logits and the usual balance loss. */
+  public static RouterConfig withAuxLoss(double coefficient) {
+    return new RouterConfig(
+        Score.LOGITS,
+        1,
+        1,
+        1,
+        false,
+        0,
+        0,
+        false,
+        List.of(new BalanceLoss(BalanceKind.AUX_LOSS, coefficient)),
+        null);
+  }
+
+  /** The same with other scores. */
+  public RouterConfig withScore(Score other) {
+    return new RouterConfig(
+        other,
+        scaling,
+        groups,
+        groupTopk,
+        expertBias,
+        biasUpdateRate,
+        jitter,
+        forcedBalance,
+        balance,
+        zLoss);
+  }
+
+  /** Copies the list. */
+  public RouterConfig {
+    balance = List.copyOf(balance);
+  }
+}

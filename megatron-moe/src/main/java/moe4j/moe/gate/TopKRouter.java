@@ -1,0 +1,173 @@
+package moe4j.moe.gate;
+
+import moe4j.kernels.experts.TopK;
+import moe4j.parallel.Group;
+import moe4j.transformer.Operation;
+import moe4j.transformer.ParameterScope;
+import moe4j.transformer.Pass;
+import org.bytedeco.pytorch.Scalar;
+import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch;
+import org.bytedeco.pytorch.global.torch.ScalarType;
+
+/**
+ * Megatron's router: a linear layer, scores, the k largest, their weights. All of it in fp32; of
+ * equal scores the lowest expert is chosen.
+ *
+ * <ul>
+ *   <li>Scores are the logits, the chosen ones' softmax the weights; or, before the choice, the
+ *       softmax over all; or each logit's sigmoid, or the root of its softplus, and then the chosen
+ *       ones' divided by their sum are the weights.
+ *   <li>The choice may be by scores plus a bias that follows the experts' load (Wang et al. 2024),
+ *       which is what a capacity has left them; and among the best of several groups of experts
+ *       alone.
+ *   <li>Losses are {@link RouterLosses}'.
+ * </ul>
+ */
+public final class TopKRouter implements Gate {
+  private final Shape shape;
+  private final RouterConfig config;
+  private final Capacity capacity;
+  private final RouterLinear linear;
+  private final RouterLosses losses;
+  private final ExpertBias bias;
+
+  /**
+   * The router of a layer, with the scope {@code decoder.layers.N.mlp.router}.
+   *
+   * @param capacity or null where nothing is dropped
+   */
+  public TopKRouter(
+      Shape shape, RouterConfig config, Capacity capacity, ParameterScope parameters) {
+    this.shape = shape;
+    this.config = config;
+    this.capacity = capacity;
+    this.linear = new RouterLinear(shape, false, parameters);
+    this.losses = new RouterLosses(shape, config, parameters);
+    this.bias =
+        config.expertBias()
+            ? new ExpertBias(shape.experts(), config.biasUpdateRate(), parameters)
+            : null;
+  }
+
+  @Override
+  public boolean takesSlices() {
+    return true;
+  }
+
+  @Override
+  public Routing route(Tensor hidden, Pass pass) {
+    Tensor logits = linear.logits(jittered(hidden, pass), pass);
+    if (config.forcedBalance() && pass.isTraining()) {
+      logits = drawn(logits, pass);
+    }
+    Tensor scores = config.score().of(logits);
+    Tensor searched = bias == null ? scores.detach() : scores.detach().add(bias.values());
+    if (config.groups() > 1) {
+      searched = inBestGroups(searched);
+    }
+    boolean plain = bias == null && config.groups() == 1;
+    TopK top = TopK.of(plain ? scores : searched, shape.topk());
+    Tensor weights = weights(plain ? top.values() : scores.gather(1, top.indices()));
+    RealTokens real = RealTokens.of(logits.size(0), pass);
+    Tensor chosen = real.choices(top.indices());
+    Routing routing =
+        capacity == null
+            ? Routing.ofChoices(chosen, weights, shape.experts())
+            : capacity.route(chosen, weights, shape.experts(), real);
+    if (pass.isTraining()) {
+      losses.leave(logits, scores, plain ? asked(chosen, routing) : null, pass);
+      if (bias != null) {
+        bias.count(routing.tokensPerExpert());
+      }
+    }
+    return routing;
+  }
+
+  private RouterLosses.Choice asked(Tensor chosen, Routing routing) {
+    Tensor tokens =
+        capacity == null ? routing.tokensPerExpert() : Balance.counts(chosen, shape.experts());
+    return new RouterLosses.Choice(chosen, tokens);
+  }
+
+  private Tensor jittered(Tensor hidden, Pass pass) {
+    double epsilon = config.jitter();
+    if (epsilon == 0 || !pass.isTraining()) {
+      return hidden;
+    }
+    Tensor draws =
+        pass.sliceRandom().uniform(hidden.detach(), shape.layer() + 1, Operation.GATE_NOISE.id());
+    Tensor factors = draws.mul_(new Scalar(2 * epsilon)).add_(new Scalar(1 - epsilon));
+    // In fp32: rounded to bf16, the input would tell other experts to be the best.
+    return hidden.to(ScalarType.Float).mul(factors);
+  }
+
+  /** Logits drawn from N(0, 1), through which the gradient goes as if they were the router's. */
+  private Tensor drawn(Tensor logits, Pass pass) {
+    Tensor own = logits.detach();
+    Tensor draws = pass.random().normal(own, shape.layer() + 1, Operation.FORCED_BALANCE.id());
+    return logits.add(draws.sub_(own));
+  }
+
+  /** -inf outside the best groups; a group is as good as the sum of its best experts. */
+  private Tensor inBestGroups(Tensor scores) {
+    long tokens = scores.size(0);
+    long each = shape.experts() / config.groups();
+    Tensor grouped = scores.reshape(tokens * config.groups(), each);
+    Tensor best = TopK.of(grouped, shape.topk() / config.groupTopk()).values();
+    Tensor values = best.sum(1).view(tokens, config.groups());
+    Tensor groups = TopK.of(values, config.groupTopk()).indices();
+    Tensor taken = torch.zeros_like(values).scatter(1, groups, new Scalar(1));
+    Tensor outside = taken.eq(new Scalar(0)).unsqueeze(2);
+    return scores
+        .view(tokens, config.groups(), each)
+        .masked_fill(outside, new Scalar(Double.NEGATIVE_INFINITY))
+        .view(tokens, shape.experts());
+  }
+
+  private Tensor weights(Tensor scores) {
+    Tensor weights = scores;
+    if (config.score() == RouterConfig.Score.LOGITS) {
+      weights = scores.softmax(1);
+    } else if (config.score().isSeparate() && shape.topk() > 1) {
+      weights = RouterConfig.Score.normalised(scores);
+    }
+    return config.scaling() == 1 ? weights : weights.mul(new Scalar(config.scaling()));
+  }
+
+  /** A bias of each expert for the choice alone, which follows the load from step to step. */
+  private static final class ExpertBias {
+    private final double rate;
+    private final Tensor bias;
+    private final Tensor load;
+    private final Group data;
+
+    ExpertBias(int experts, double rate, ParameterScope parameters) {
+      this.rate = rate;
+      this.bias = parameters.buffer("expert_bias", experts);
+      this.load = parameters.scratch(experts);
+      this.data = parameters.groups().data();
+      parameters.atStepEnd(this::update);
+    }
+
+    Tensor values() {
+      return bias;
+    }
+
+    void count(Tensor tokens) {
+      load.add_(tokens);
+    }
+
+    /**
+     * {@code bias += rate sign(mean(load) - load)}, of all ranks' load, unless the step was
+     * skipped.
+     */
+    private void update(Tensor foundInf) {
+      // Ranks that have other sequences have counted others, and all are to choose alike.
+      data.allReduce(load, Group.Reduction.SUM).await();
+      Tensor change = load.mean().sub(load).sign().mul_(new Scalar(rate));
+      bias.add_(torch.where(foundInf.gt(new Scalar(0)), torch.zeros_like(change), change));
+      load.zero_();
+    }
+  }
+}

@@ -1,7 +1,0 @@
-package moe4j.training.record;
-
-/** What a model's matrix products are computed in. */
-public enum Precision {
-  BF16,
-  FP32
-}

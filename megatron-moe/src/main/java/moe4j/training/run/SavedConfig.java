@@ -1,0 +1,91 @@
+package moe4j.training.run;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import java.nio.file.Path;
+import java.util.function.Supplier;
+import moe4j.checkpoint.Checkpoint;
+import moe4j.config.DataFlags;
+import moe4j.model.RunConfig;
+import moe4j.model.gpt.GptConfig;
+import moe4j.moe.MoeConfig;
+
+/**
+ * A run's configuration as a checkpoint keeps it, read with distrust: it may come from anybody.
+ * What is wrong in it is one sentence that names the checkpoint, and its numbers of layers and
+ * experts are no larger than its tensors allow.
+ */
+public final class SavedConfig {
+  private final Path directory;
+  private final ObjectNode configuration;
+  private final int tensors;
+  private final String typedGate;
+
+  private SavedConfig(Checkpoint checkpoint, String typedGate) {
+    this.directory = checkpoint.directory();
+    this.configuration = checkpoint.info().configuration();
+    this.tensors = checkpoint.manifest().tensors().size();
+    this.typedGate = typedGate;
+  }
+
+  /**
+   * A checkpoint's configuration.
+   *
+   * @param typedGate this command line's {@code --balance-strategy}, or null: with moe4j's own
+   *     gates and those in {@code MOE4J_CLASSPATH} it is the one whose class may be loaded
+   */
+  public static SavedConfig of(Checkpoint checkpoint, String typedGate) {
+    return new SavedConfig(checkpoint, typedGate);
+  }
+
+  /** The model's shape. */
+  public GptConfig model() {
+    GptConfig model = read(() -> RunConfig.modelOf(configuration));
+    checkCount("layers", model.numLayers());
+    return model;
+  }
+
+  /** The experts. */
+  public MoeConfig moe() {
+    JsonNode gate = configuration.path("moe").path("balanceStrategy");
+    String saved = gate.isTextual() ? gate.asText() : null;
+    if (!MoeConfig.isGateAllowed(saved, typedGate)) {
+      throw new IllegalArgumentException(
+          "checkpoint %s names the gate %s, a class that is not moe4j's: it is loaded where --balance-strategy %s says so or where it lies in MOE4J_CLASSPATH"
+              .formatted(directory, saved, saved));
+    }
+    MoeConfig moe = read(() -> RunConfig.moeOf(configuration));
+    checkCount("experts", moe.numExperts() == null ? 0 : moe.numExperts());
+    return moe;
+  }
+
+  /** The data flags, the tokenizer's among them. */
+  public DataFlags data() {
+    return read(() -> RunConfig.dataOf(configuration));
+  }
+
+  /** The flags of a kind of model. */
+  public <R extends Record> R own(Class<R> type) {
+    return read(() -> RunConfig.ownOf(configuration, type));
+  }
+
+  /** Each layer and each expert has a tensor of its own at least. */
+  private void checkCount(String what, int count) {
+    if (count > tensors) {
+      throw new IllegalArgumentException(
+          "checkpoint %s is of %d %s by its configuration and holds %d tensors: it is corrupt"
+              .formatted(directory, count, what, tensors));
+    }
+  }
+
+  private <T> T read(Supplier<T> part) {
+    try {
+      return part.get();
+    } catch (IllegalArgumentException e) {
+      throw new IllegalArgumentException(
+          "checkpoint %s has a configuration that cannot be used: %s"
+              .formatted(directory, e.getMessage()),
+          e);
+    }
+  }
+}

@@ -1,0 +1,123 @@
+package moe4j.cli;
+
+import static org.testng.Assert.assertEquals;
+import static org.testng.Assert.assertFalse;
+import static org.testng.Assert.assertTrue;
+import static org.testng.Assert.expectThrows;
+
+import java.io.ByteArrayOutputStream;
+import java.io.PrintStream;
+import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
+import java.util.List;
+import moe4j.model.RunConfig;
+import org.testng.annotations.DataProvider;
+import org.testng.annotations.Test;
+
+public class PlanCommandTest {
+  private static final String GPT2 =
+      "--num-layers 12 --hidden-size 768 --num-attention-heads 12 --seq-length 1024 --bf16"
+          + " --vocab-size 50257";
+  private static final String EXPERTS = GPT2 + " --num-experts 96 --fmoefy";
+
+  /** What the command prints for some flags, line by line. */
+  private static List<String> plan(String flags) {
+    PlanCommand command = new PlanCommand();
+    var parsed = command.flags().parse(flags.split(" "));
+    PrintStream out = System.out;
+    ByteArrayOutputStream bytes = new ByteArrayOutputStream();
+    System.setOut(new PrintStream(bytes, true, StandardCharsets.UTF_8));
+    try {
+      assertEquals(command.run(parsed), 0);
+    } finally {
+      System.setOut(out);
+    }
+    return bytes.toString(StandardCharsets.UTF_8).lines().toList();
+  }
+
+  private static List<String> cells(String line) {
+    return List.of(line.strip().split(" +"));
+  }
+
+  @Test
+  public void table() {
+    List<String> lines = plan(EXPERTS + " --world-size 16 --global-batch-size 512 --top 3");
+    List<String> head = cells(lines.get(0));
+    assertEquals(lines.size(), 1 + 3 + 1 + 2);
+    double before = 0;
+    for (int i = 1; i <= 3; i++) {
+      List<String> row = cells(lines.get(i));
+      assertEquals(row.get(0), "" + i);
+      // Bytes and milliseconds are printed with their parts, which round.
+      assertEquals(
+          number(head, row, "GiB"),
+          sum(head, row, "params", "grads", "optim", "activ", "other"),
+          0.3);
+      double step = number(head, row, "ms/step");
+      assertEquals(step, sum(head, row, "compute", "tp-comm", "ep-comm", "dp-comm", "update"), 0.3);
+      assertEquals(number(head, row, "tokens/s"), 512 * 1024e3 / step, 2e-3 * 512 * 1024e3 / step);
+      assertTrue(step >= before);
+      before = step;
+      assertEquals(
+          number(head, row, "EP") * number(head, row, "ETP") * number(head, row, "EDP"), 16.0);
+    }
+    assertTrue(
+        lines
+            .get(4)
+            .matches(
+                "\\d+ more layouts fit; \\d+ do not fit into 132\\.8 GiB; \\d+ cannot be, \\d+ of them for this reason: --.*"),
+        lines.get(4));
+    assertTrue(lines.get(6).contains(" --num-experts 96 --fmoefy "), lines.get(6));
+  }
+
+  private static double number(List<String> head, List<String> row, String column) {
+    return Double.parseDouble(row.get(head.indexOf(column)));
+  }
+
+  private static double sum(List<String> head, List<String> row, String... columns) {
+    double sum = 0;
+    for (String column : columns) {
+      sum += number(head, row, column);
+    }
+    return sum;
+  }
+
+  /** On one GPU what is printed can be typed. */
+  @Test
+  public void flagsToType() {
+    List<String> lines = plan(EXPERTS + " --world-size 1 --global-batch-size 64");
+    List<String> line = new ArrayList<>(List.of(lines.get(lines.size() - 1).split(" ")));
+    assertFalse(String.join(" ", line).contains("parallel"), line.toString());
+    line.addAll(List.of("--train-iters", "10", "--lr", "1e-3", "--mock-data"));
+    RunConfig run = RunConfig.parse(line.toArray(String[]::new));
+    assertEquals(run.moe().expertHiddenSize(run.model()), 1536);
+    assertEquals(run.training().globalBatchSize(), Integer.valueOf(64));
+    assertTrue(run.training().bf16());
+    List<String> first = cells(lines.get(1));
+    assertEquals("" + run.training().microBatchSize(), first.get(8), lines.get(1));
+  }
+
+  @DataProvider
+  public Object[][] refused() {
+    return new Object[][] {
+      {
+        EXPERTS + " --world-size 1 --global-batch-size 4 --gpu-memory-gib 10",
+        "none of 3 possible layouts fits: the smallest \\(TP 1, EP 1, ETP 1, micro-batch \\d\\) needs"
+            + " \\d+\\.\\d GiB, \\d+\\.\\d more than the 9\\.5 of a GPU that may be filled"
+      },
+      {
+        GPT2 + " --world-size 8 --global-batch-size 12 --tensor-model-parallel-size 1",
+        "no layout is possible of the 14 tried, 14 for this reason: --global-batch-size 12 is no"
+            + " multiple of --micro-batch-size 1 times 8 data parallel ranks"
+      },
+      {GPT2 + " --world-size 8 --global-batch-size 8 --top 0", "--top 0 is not positive"},
+      {GPT2 + " --world-size 8", "--global-batch-size is required"},
+    };
+  }
+
+  @Test(dataProvider = "refused")
+  public void refuses(String flags, String sentence) {
+    String said = expectThrows(IllegalArgumentException.class, () -> plan(flags)).getMessage();
+    assertTrue(said.matches(sentence), said);
+  }
+}

@@ -1,0 +1,126 @@
+package moe4j.plan;
+
+import static org.testng.Assert.assertEquals;
+import static org.testng.Assert.assertTrue;
+
+import org.testng.annotations.Test;
+
+/** Bytes and seconds that were worked out by hand. */
+public class CollectiveTimeTest {
+  private static final ModelShape MIXTRAL = Plans.model(Plans.MIXTRAL, "--num-experts 8", 32000);
+  private static final ModelShape DENSE = Plans.model(Plans.MIXTRAL, "", 32000);
+
+  /** 16 GPUs in two nodes, 400 and 40 GB/s, 5 us. */
+  private static final Cluster TWO_NODES = new Cluster(Gpu.named("h200"), 16, 8, 400e9, 40e9, 5e-6);
+
+  @Test
+  public void collectives() {
+    RankSpan node = new RankSpan(8, 1);
+    assertEquals(TWO_NODES.gather(node, 800e6), 7 * (5e-6 + 250e-6), 1e-12);
+    assertEquals(TWO_NODES.reduce(node, 800e6), 14 * (5e-6 + 250e-6), 1e-12);
+    // Eight adapters of 40 GB/s carry a ring through both nodes, one a ring of two ranks.
+    assertEquals(TWO_NODES.gather(new RankSpan(16, 1), 800e6), 15 * (5e-6 + 156.25e-6), 1e-12);
+    assertEquals(TWO_NODES.gather(new RankSpan(2, 8), 800e6), 5e-6 + 10e-3, 1e-12);
+    assertEquals(TWO_NODES.exchange(node, 800e6), 35e-6 + 1.75e-3, 1e-12);
+    // 0.8 of 1.6 GB are for the other node; what is for the own one is there by then.
+    assertEquals(TWO_NODES.exchange(new RankSpan(16, 1), 1.6e9), 75e-6 + 20e-3, 1e-12);
+    assertEquals(TWO_NODES.gather(new RankSpan(1, 1), 1e9), 0.0);
+  }
+
+  @Test
+  public void groupsSpanNodesByTheirStride() {
+    PlannedLayout layout = Plans.layout(32, 2, 4, 1, false, 1, 32);
+    assertEquals(layout.tensorGroup(), new RankSpan(2, 1));
+    assertEquals(layout.dataGroup(), new RankSpan(16, 2));
+    assertEquals(layout.expertGroup(), new RankSpan(4, 1));
+    assertEquals(layout.expertDataGroup(), new RankSpan(8, 4));
+    assertEquals(layout.dataGroup().inNode(8), 4);
+    assertEquals(layout.expertDataGroup().inNode(8), 2);
+    assertTrue(!layout.expertGroup().spansNodes(8) && layout.expertDataGroup().spansNodes(8));
+    assertTrue(Plans.layout(32, 2, 8, 2, false, 1, 32).expertGroup().spansNodes(8));
+  }
+
+  @Test
+  public void tensorParallel() {
+    // T h e = 4096 x 4096 x 2; half of it moves, five times a block, 32 blocks of attention.
+    double half = 16_777_216e-9;
+    // And two fp32 numbers of each token from the other rank.
+    double loss = 8 * 4096e-9;
+    CollectiveTime experts = traffic(MIXTRAL, Plans.layout(8, 2, 4, 1, false, 1, 8));
+    assertEquals(experts.tensor(), (5 * 32 + 5) * half + loss, 1e-9);
+    CollectiveTime dense = traffic(DENSE, Plans.layout(8, 2, 1, 1, false, 1, 8));
+    assertEquals(dense.tensor(), (5 * 64 + 5) * half + loss, 1e-9);
+    // Without sequence parallelism: all-reduces, each as much as two gathers.
+    PlannedLayout replicated = new PlannedLayout(8, 2, false, 1, 1, false, 1, 8);
+    assertEquals(traffic(DENSE, replicated).tensor(), (2 * 64 + 2) * 2 * half + loss, 1e-9);
+    assertEquals(traffic(DENSE, Plans.layout(8, 1, 1, 1, false, 1, 8)).tensor(), 0.0);
+  }
+
+  @Test
+  public void exchange() {
+    // k T h e (EP - 1) / EP = 2 x 4096 x 4096 x 2 x 7 / 8, four times a layer.
+    CollectiveTime one = traffic(MIXTRAL, Plans.layout(8, 1, 8, 1, false, 1, 8));
+    assertEquals(one.exchange(), 4 * 32 * 58_720_256e-9, 1e-9);
+    // Sequence parallelism leaves each of two ranks half the tokens, and ETP gathers their rows.
+    CollectiveTime split = traffic(MIXTRAL, Plans.layout(8, 2, 4, 2, false, 1, 8));
+    double sent = 33_554_432e-9 * 3 / 4;
+    double gathered = 33_554_432e-9;
+    assertEquals(split.exchange(), 4 * 32 * (sent + gathered), 1e-9);
+    Choices uneven = new Choices(false, 1.5);
+    PlannedLayout layout = Plans.layout(8, 1, 8, 1, false, 1, 8);
+    assertEquals(
+        new CollectiveTime(MIXTRAL, layout, uneven, Plans.gigabytes(8)).exchange(),
+        1.5 * one.exchange(),
+        1e-9);
+    assertEquals(traffic(DENSE, Plans.layout(8, 1, 1, 1, false, 1, 8)).exchange(), 0.0);
+  }
+
+  @Test
+  public void tokensOfAllRanksAreGathered() {
+    // 7 x T h e from the other ranks, four times a layer, whatever the load.
+    ModelShape model =
+        Plans.model(Plans.MIXTRAL, "--num-experts 8 --moe-token-dispatcher-type allgather", 32000);
+    PlannedLayout layout = Plans.layout(8, 1, 8, 1, false, 1, 8);
+    double gathered = 4 * 32 * 7 * 33_554_432e-9;
+    assertEquals(traffic(model, layout).exchange(), gathered, 1e-9);
+    Choices uneven = new Choices(false, 1.5);
+    assertEquals(
+        new CollectiveTime(model, layout, uneven, Plans.gigabytes(8)).exchange(), gathered, 1e-9);
+    // Two ranks that share an expert are among those that gather, each with half the tokens.
+    CollectiveTime split = traffic(model, Plans.layout(8, 2, 4, 2, false, 1, 8));
+    assertEquals(split.exchange(), gathered / 2, 1e-9);
+  }
+
+  @Test
+  public void gradients() {
+    // 1.605 billion that all eight ranks have, eight experts' 45.1 billion one each.
+    ParameterCount count = ParameterCount.of(MIXTRAL, 1, 8, 1);
+    CollectiveTime plain = traffic(MIXTRAL, Plans.layout(8, 1, 8, 1, false, 1, 8));
+    assertEquals(plain.reduce(), 2 * 7 / 8.0 * 4 * count.dense() / 1e9, 1e-6);
+    assertEquals(plain.gather(), 0.0);
+    CollectiveTime sharded = traffic(MIXTRAL, Plans.layout(8, 1, 4, 1, true, 1, 8));
+    ParameterCount twoEach = ParameterCount.of(MIXTRAL, 1, 4, 1);
+    double moved = 7 / 8.0 * twoEach.dense() + 1 / 2.0 * twoEach.experts();
+    assertEquals(sharded.reduce(), 4 * moved / 1e9, 1e-6);
+    assertEquals(sharded.gather(), 2 * moved / 1e9, 1e-6);
+  }
+
+  @Test
+  public void overlapHidesAllButTheLastBucket() {
+    PlannedLayout layout = Plans.layout(8, 1, 1, 1, false, 1, 8);
+    Choices overlap = new Choices(true, 1);
+    CollectiveTime traffic = new CollectiveTime(DENSE, layout, overlap, Plans.gigabytes(8));
+    double buckets = Math.ceil(ParameterCount.of(DENSE, 1, 1, 1).rank() / 40e6);
+    assertEquals(traffic.exposed(3, 0), 3.0);
+    assertEquals(traffic.exposed(3, 1), 2.0);
+    assertEquals(traffic.exposed(3, 100), 3 / buckets, 1e-12);
+    TimeEstimate hidden = TimeEstimate.of(DENSE, layout, overlap, Plans.gigabytes(8));
+    TimeEstimate open = TimeEstimate.of(DENSE, layout, Plans.BALANCED, Plans.gigabytes(8));
+    assertEquals(open.exposed(), open.reduction(), 1e-12);
+    assertTrue(hidden.exposed() < open.exposed());
+  }
+
+  private static CollectiveTime traffic(ModelShape model, PlannedLayout layout) {
+    return new CollectiveTime(model, layout, Plans.BALANCED, Plans.gigabytes(8));
+  }
+}

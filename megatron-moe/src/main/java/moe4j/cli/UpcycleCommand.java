@@ -161,7 +161,7 @@ public final class UpcycleCommand implements Command {
               + " shards: %d, copies: %d); %d parameters, the dense model has %d%n",
           directory,
           moe.numExperts(),
-          moe.expertHiddenSize(shape),
+          moe.expertHiddenSize(shape.layerShape()),
           moe.moeLayerCount(shape.numLayers()),
           shape.numLayers(),
           moe.moeRouterTopk(),

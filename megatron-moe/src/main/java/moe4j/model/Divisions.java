@@ -44,7 +44,7 @@ public final class Divisions {
         parallel.expertModelParallelSize());
     divides(
         "an expert's hidden size of",
-        moe.expertHiddenSize(model),
+        moe.expertHiddenSize(model.layerShape()),
         "--expert-tensor-parallel-size",
         parallel.expertTensorParallelSize());
     if (moe.moeSharedExpertIntermediateSize() != null) {

@@ -51,7 +51,7 @@ public record RunConfig(
   public RunConfig {
     Faults faults = new Faults();
     if (moe.moeLayerCount(model.numLayers()) > 0) {
-      faults.none(() -> moe.expertHiddenSize(model));
+      faults.none(() -> moe.expertHiddenSize(model.layerShape()));
     }
     faults.none(() -> schedule(optimizer, training).at(0));
     faults.none(() -> Divisions.check(model, moe, training, parallel));

@@ -1,12 +1,12 @@
 package moe4j.moe;
 
 import java.util.Optional;
-import moe4j.model.gpt.GptConfig;
 import moe4j.model.gpt.GptModel;
 import moe4j.moe.dispatch.AllToAll;
 import moe4j.moe.dispatch.TokenDispatcher;
 import moe4j.parallel.Groups;
 import moe4j.transformer.FeedForward;
+import moe4j.transformer.LayerShape;
 import moe4j.transformer.Mlp;
 
 /** One line turns a model into one with experts. */
@@ -35,7 +35,7 @@ public final class Moe {
    *     pattern of layers is another model's; the model is then what it was
    */
   public static GptModel fmoefy(GptModel model, MoeConfig moe) {
-    model.replaceFeedForward(feedForward(model.config(), moe));
+    model.replaceFeedForward(feedForward(model.config().layerShape(), moe));
     return model;
   }
 
@@ -53,8 +53,8 @@ public final class Moe {
   }
 
   /** What makes a model's feed-forward blocks, dense ones and those with experts. */
-  public static FeedForward.Factory feedForward(GptConfig model, MoeConfig moe) {
-    boolean[] experts = moe.moeLayers(model.numLayers());
+  public static FeedForward.Factory feedForward(LayerShape model, MoeConfig moe) {
+    boolean[] experts = moe.moeLayers(model.layers());
     if (moe.enabled()) {
       // Refused before a layer is made, or one taken out.
       moe.expertHiddenSize(model);

@@ -4,7 +4,6 @@ import java.util.ArrayList;
 import java.util.List;
 import moe4j.config.Flag;
 import moe4j.config.Flags;
-import moe4j.model.gpt.GptConfig;
 import moe4j.moe.dispatch.TokenDispatcher;
 import moe4j.moe.experts.GroupedMlp;
 import moe4j.moe.gate.Capacity;
@@ -14,11 +13,10 @@ import moe4j.moe.gate.RouterConfig;
 import moe4j.moe.gate.RouterConfig.BalanceKind;
 import moe4j.moe.gate.RouterConfig.BalanceLoss;
 import moe4j.moe.gate.RouterConfig.Score;
-import moe4j.transformer.Activation;
-import moe4j.transformer.Initial;
+import moe4j.transformer.LayerShape;
 
 /**
- * The mixture-of-experts layers of a GPT, by Megatron's flags and FastMoE's; without {@code
+ * The mixture-of-experts layers of a model, by Megatron's flags and FastMoE's; without {@code
  * --num-experts} there are none.
  */
 public record MoeConfig(
@@ -199,7 +197,7 @@ public record MoeConfig(
    *
    * @throws IllegalArgumentException where --fmoefy asks for a part that is no whole number
    */
-  public int expertHiddenSize(GptConfig model) {
+  public int expertHiddenSize(LayerShape model) {
     if (moeFfnHiddenSize != null) {
       return moeFfnHiddenSize;
     }
@@ -215,16 +213,22 @@ public record MoeConfig(
     return dense / moeRouterTopk;
   }
 
-  /** What the experts of a model are like. */
-  public GroupedMlp.Shape expertShape(GptConfig model) {
+  /**
+   * What the experts of one of a model's layers are like.
+   *
+   * @param layer its global number, from 0
+   */
+  public GroupedMlp.Shape expertShape(LayerShape model, int layer) {
     return new GroupedMlp.Shape(
         numExperts,
         model.hiddenSize(),
         expertHiddenSize(model),
-        Activation.of(model),
+        model.activation(),
         addExpertBias,
         model.initMethodStd(),
-        Initial.outputStd(model));
+        model.outputStd(),
+        model.innerDropout(),
+        layer);
   }
 
   /**

@@ -3,7 +3,6 @@ package moe4j.moe;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.function.Function;
-import moe4j.model.gpt.GptConfig;
 import moe4j.moe.dispatch.Dispatched;
 import moe4j.moe.dispatch.TokenDispatcher;
 import moe4j.moe.experts.Experts;
@@ -14,6 +13,7 @@ import moe4j.moe.gate.Gates;
 import moe4j.moe.gate.Routing;
 import moe4j.parallel.Groups;
 import moe4j.transformer.FeedForward;
+import moe4j.transformer.LayerShape;
 import moe4j.transformer.ParameterScope;
 import moe4j.transformer.Pass;
 import org.bytedeco.pytorch.Tensor;
@@ -85,21 +85,7 @@ public final class MoeLayer implements FeedForward {
    * @throws IllegalArgumentException in one sentence where it cannot be divided so
    */
   public static MoeLayer create(
-      GptConfig model, MoeConfig moe, int layer, ParameterScope parameters) {
-    return create(model, moe, moe.expertShape(model), layer, parameters);
-  }
-
-  /**
-   * The same with experts that differ from those that Megatron would make.
-   *
-   * @param experts the shape of all of them
-   */
-  public static MoeLayer create(
-      GptConfig model,
-      MoeConfig moe,
-      GroupedMlp.Shape experts,
-      int layer,
-      ParameterScope parameters) {
+      LayerShape model, MoeConfig moe, int layer, ParameterScope parameters) {
     Groups groups = parameters.groups();
     TokenDispatcher dispatcher =
         TokenDispatcher.of(
@@ -108,15 +94,19 @@ public final class MoeLayer implements FeedForward {
         layer,
         Gates.create(model, moe, layer, parameters.child("router").partial()),
         dispatcher,
-        new GroupedMlp(experts, parameters.child("experts")),
-        moe.moeSharedExpertIntermediateSize() == null
-            ? null
-            : new SharedExpert(
-                model,
-                moe.moeSharedExpertIntermediateSize(),
-                moe.moeSharedExpertGate(),
-                parameters.child("shared_experts")),
+        new GroupedMlp(moe.expertShape(model, layer), parameters.child("experts")),
+        shared(model, moe, parameters),
         groups);
+  }
+
+  /** Megatron's in every model: neither upstream's Transformer-XL nor FastMoE has one. */
+  private static FeedForward shared(LayerShape model, MoeConfig moe, ParameterScope parameters) {
+    return moe.moeSharedExpertIntermediateSize() == null
+        ? null
+        : new SharedExpert(
+            model.asMegatron().withFfnHiddenSize(moe.moeSharedExpertIntermediateSize()),
+            moe.moeSharedExpertGate(),
+            parameters.child("shared_experts"));
   }
 
   @Override

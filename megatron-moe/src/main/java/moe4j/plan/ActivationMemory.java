@@ -96,7 +96,7 @@ final class ActivationMemory {
 
   /** Channels that are kept for each of a block's hidden ones: its activation's in- and output. */
   private double perChannel() {
-    return switch (Activation.of(config)) {
+    return switch (config.activation()) {
       case GELU, SQUARED_RELU -> 2;
       case SWIGLU -> 3;
       case RELU -> 1;
@@ -124,8 +124,8 @@ final class ActivationMemory {
 
   /** Their input, and what lies before and behind the activation; it is weighted, so it stays. */
   private double experts() {
-    double between = Activation.of(config) == Activation.RELU ? 2 : perChannel();
-    between += Activation.of(config) == Activation.SQUARED_RELU ? 1 : 0;
+    double between = config.activation() == Activation.RELU ? 2 : perChannel();
+    between += config.activation() == Activation.SQUARED_RELU ? 1 : 0;
     return held() * (h + between * model.expertHidden() / layout.etp()) * e;
   }
 

@@ -4,7 +4,6 @@ import moe4j.model.gpt.GptConfig;
 import moe4j.moe.MoeConfig;
 import moe4j.moe.dispatch.TokenDispatcher;
 import moe4j.moe.gate.Capacity;
-import moe4j.transformer.Activation;
 
 /**
  * What a plan needs to know of a model. Symbols of this package: {@code T} tokens of a micro-batch,
@@ -26,7 +25,7 @@ public record ModelShape(GptConfig config, MoeConfig moe, int vocabulary, boolea
       throw new IllegalArgumentException("--vocab-size %d is not positive".formatted(vocabulary));
     }
     if (moe.moeLayerCount(config.numLayers()) > 0) {
-      moe.expertHiddenSize(config);
+      moe.expertHiddenSize(config.layerShape());
     }
   }
 
@@ -47,7 +46,7 @@ public record ModelShape(GptConfig config, MoeConfig moe, int vocabulary, boolea
 
   /** Hidden size of one expert; 0 where there are none. */
   public int expertHidden() {
-    return moeLayers() == 0 ? 0 : moe.expertHiddenSize(config);
+    return moeLayers() == 0 ? 0 : moe.expertHiddenSize(config.layerShape());
   }
 
   /** E; 0 where there are none. */
@@ -73,7 +72,7 @@ public record ModelShape(GptConfig config, MoeConfig moe, int vocabulary, boolea
 
   /** i: 2 for SwiGLU, else 1. */
   public int activationInputs() {
-    return Activation.of(config).inputs();
+    return config.activation().inputs();
   }
 
   /** Whether several heads share a key, so that keys and values are copied for each of them. */

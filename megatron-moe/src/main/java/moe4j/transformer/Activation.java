@@ -6,7 +6,6 @@ import moe4j.kernels.activation.ReluDropout;
 import moe4j.kernels.dropout.Dropout;
 import moe4j.kernels.experts.ExpertMlp;
 import moe4j.kernels.experts.WeightedActivation;
-import moe4j.model.gpt.GptConfig;
 import moe4j.tensor.Scopes;
 import moe4j.tensor.Tensors;
 import org.bytedeco.pytorch.Scalar;
@@ -98,14 +97,6 @@ public enum Activation implements ExpertMlp.Activation {
 
   Activation(int inputs) {
     this.inputs = inputs;
-  }
-
-  /** The configuration's. */
-  public static Activation of(GptConfig config) {
-    if (config.swiglu()) {
-      return SWIGLU;
-    }
-    return config.squaredRelu() ? SQUARED_RELU : config.relu() ? RELU : GELU;
   }
 
   private static Tensor plus(Tensor x, Tensor bias) {

@@ -3,7 +3,6 @@ package moe4j.transformer;
 import moe4j.kernels.attention.QkvProjection;
 import moe4j.kernels.attention.ScaledDotProductAttention;
 import moe4j.kernels.product.Bf16Products;
-import moe4j.model.gpt.GptConfig;
 import moe4j.parallel.Group;
 import moe4j.tensor.Tensors;
 import org.bytedeco.pytorch.Scalar;
@@ -17,7 +16,7 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  * Megatron's order: for each group its heads' queries, its key, its value. Each tensor-parallel
  * rank has its part of the groups.
  */
-public final class Attention {
+public final class Attention implements SequenceMixer<SequenceContext> {
   private final int layer;
   private final Group tensor;
   private final long groups;
@@ -29,57 +28,72 @@ public final class Attention {
   private final Norm queryNorm;
   private final Norm keyNorm;
 
+  /**
+   * What a model's attentions are like.
+   *
+   * @param heads n
+   * @param groups g, of heads that share a key and a value; as many as heads where none do
+   * @param channels d, of a head
+   * @param qkvBias whether the projection to queries, keys and values has a bias
+   * @param dropout of the attention weights, in training
+   * @param norm of the queries and of the keys, each head by itself; or null
+   */
+  public record Form(
+      int heads, int groups, int channels, boolean qkvBias, double dropout, Norm.Form norm) {
+    /** Refuses heads that cannot be grouped so. */
+    public Form {
+      if (heads < 1 || groups < 1 || channels < 1 || heads % groups != 0) {
+        throw new IllegalArgumentException(
+            "%d heads of %d channels cannot be had in %d groups"
+                .formatted(heads, channels, groups));
+      }
+    }
+  }
+
   /** The attention of a layer, with the scope {@code decoder.layers.N.self_attention}. */
-  public Attention(GptConfig config, int layer, ParameterScope parameters) {
+  public Attention(LayerShape shape, Form form, int layer, ParameterScope parameters) {
     this.layer = layer;
     this.tensor = parameters.groups().tensor();
-    this.groups = config.queryGroups() / tensor.size();
-    this.headsPerGroup = config.numAttentionHeads() / config.queryGroups();
-    this.channels = config.kvChannels();
-    this.dropout = config.attentionDropout();
+    this.groups = form.groups() / tensor.size();
+    this.headsPerGroup = form.heads() / form.groups();
+    this.channels = form.channels();
+    this.dropout = form.dropout();
+    long queryChannels = (long) form.heads() * channels;
+    long keyChannels = (long) form.groups() * channels;
     this.qkv =
         Linear.byOutputs(
             parameters.child("linear_qkv"),
-            config.hiddenSize(),
-            config.queryChannels() + 2L * config.keyChannels(),
+            shape.hiddenSize(),
+            queryChannels + 2 * keyChannels,
             1,
-            config.initMethodStd(),
-            config.bias() || config.addQkvBias());
+            shape.initMethodStd(),
+            form.qkvBias());
     this.projection =
         Linear.byInputs(
             parameters.child("linear_proj"),
-            config.queryChannels(),
-            config.hiddenSize(),
-            Initial.outputStd(config),
-            config.bias());
-    boolean norms = config.qkLayernorm();
+            queryChannels,
+            shape.hiddenSize(),
+            shape.outputStd(),
+            shape.bias());
+    Norm.Form norm = form.norm();
     // Each rank's heads give a part of the gradient.
     ParameterScope shared = parameters.partial();
-    this.queryNorm = norms ? new Norm(config, shared.child("q_layernorm"), channels) : null;
-    this.keyNorm = norms ? new Norm(config, shared.child("k_layernorm"), channels) : null;
+    this.queryNorm = norm != null ? new Norm(norm, shared.child("q_layernorm"), channels) : null;
+    this.keyNorm = norm != null ? new Norm(norm, shared.child("k_layernorm"), channels) : null;
   }
 
-  /**
-   * What all layers' attentions share in one pass.
-   *
-   * @param rotary turns queries and keys, or null
-   * @param angles what {@link RotaryEmbedding#at} gave, or null
-   * @param allowed bool [B, 1, S, S], true where a query may see a key; null for plain causality
-   */
-  public record Context(RotaryEmbedding rotary, RotaryEmbedding.Angles angles, Tensor allowed) {}
-
   /** [B, S, h] to [B, S, h]. */
-  public Tensor forward(Tensor hidden, Context context, Pass pass) {
+  public Tensor forward(Tensor hidden, SequenceContext context, Pass pass) {
     return projection.forward(mixed(hidden, context, pass));
   }
 
-  /** {@link #forward}, the projection's bias perhaps left to the layer. */
-  public Delta delta(Tensor hidden, Context context, Pass pass) {
+  @Override
+  public Delta delta(Tensor hidden, SequenceContext context, Pass pass) {
     return projection.withoutBias(mixed(hidden, context, pass));
   }
 
   /** This rank's heads' values, weighted: [B, S, h] to [B, S, n d]. */
-  private Tensor mixed(Tensor hidden, Context context, Pass pass) {
+  private Tensor mixed(Tensor hidden, SequenceContext context, Pass pass) {
     QkvProjection.Parts parts =
         qkv.heads(hidden, new QkvProjection.Heads(groups, headsPerGroup, channels));
     Tensor query = parts.query();

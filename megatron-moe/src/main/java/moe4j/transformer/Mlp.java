@@ -1,6 +1,5 @@
 package moe4j.transformer;
 
-import moe4j.model.gpt.GptConfig;
 import org.bytedeco.pytorch.Tensor;
 
 /**
@@ -12,27 +11,21 @@ public final class Mlp implements FeedForward {
   private final Linear fc2;
   private final Activation activation;
 
-  /** A block with the configuration's hidden size. */
-  public Mlp(GptConfig config, ParameterScope parameters) {
-    this(config, config.ffnHiddenSize(), parameters);
-  }
-
-  /** A block with a hidden size of its own. */
-  public Mlp(GptConfig config, long hiddenSize, ParameterScope parameters) {
-    long h = config.hiddenSize();
-    long f = hiddenSize;
-    this.activation = Activation.of(config);
+  /** A block of the shape's hidden size. */
+  public Mlp(LayerShape shape, ParameterScope parameters) {
+    long h = shape.hiddenSize();
+    long f = shape.ffnHiddenSize();
+    this.activation = shape.activation();
     this.fc1 =
         Linear.byOutputs(
             parameters.child("linear_fc1"),
             h,
             activation.inputs() * f,
             activation.inputs(),
-            config.initMethodStd(),
-            config.bias());
+            shape.initMethodStd(),
+            shape.bias());
     this.fc2 =
-        Linear.byInputs(
-            parameters.child("linear_fc2"), f, h, Initial.outputStd(config), config.bias());
+        Linear.byInputs(parameters.child("linear_fc2"), f, h, shape.outputStd(), shape.bias());
   }
 
   @Override

@@ -1,7 +1,6 @@
 package moe4j.transformer;
 
 import moe4j.kernels.norm.AddNorm;
-import moe4j.model.gpt.GptConfig;
 import org.bytedeco.pytorch.Tensor;
 
 /** LayerNorm (Ba et al. 2016) or RMSNorm (Zhang and Sennrich 2019) over the last dimension. */
@@ -10,11 +9,26 @@ public final class Norm {
   private final Tensor bias;
   private final double epsilon;
 
-  /** A norm over {@code size} channels, of the configuration's kind. */
-  public Norm(GptConfig config, ParameterScope parameters, long size) {
-    this.epsilon = config.normEpsilon();
+  /** What a norm does with its channels. */
+  public enum Kind {
+    /** Subtracts their mean, divides by their deviation, and learns a gain and a bias. */
+    LAYER_NORM,
+    /** Divides by their root mean square, and learns a gain. */
+    RMS_NORM
+  }
+
+  /**
+   * What a model's norms are like.
+   *
+   * @param epsilon is added to the variance or to the mean square
+   */
+  public record Form(Kind kind, double epsilon) {}
+
+  /** A norm over {@code size} channels. */
+  public Norm(Form form, ParameterScope parameters, long size) {
+    this.epsilon = form.epsilon();
     this.weight = parameters.gain("weight", size);
-    this.bias = config.normalization().equals("LayerNorm") ? parameters.bias("bias", size) : null;
+    this.bias = form.kind() == Kind.LAYER_NORM ? parameters.bias("bias", size) : null;
   }
 
   /** [..., size], in the same type; the statistics are taken in fp32. */

@@ -1,6 +1,5 @@
 package moe4j.transformer;
 
-import moe4j.model.gpt.GptConfig;
 import moe4j.tensor.Scopes;
 import moe4j.tensor.Tensors;
 import org.bytedeco.pytorch.Device;
@@ -20,18 +19,28 @@ public final class RotaryEmbedding {
   private final Tensor cos;
   private final Tensor sin;
 
-  /** Tables for the configuration's longest sequence, in the model's type. */
-  public RotaryEmbedding(GptConfig config, ScalarType dtype, Device device) {
-    this.rotated = (long) (config.kvChannels() * config.rotaryPercent());
-    this.interleaved = config.rotaryInterleaved();
-    int positions = config.maxPositionEmbeddings();
+  /**
+   * What is rotated, and how.
+   *
+   * @param channels r, of each head: an even number
+   * @param base of the frequencies
+   * @param interleaved whether a pair's channels are neighbours
+   * @param positions the longest sequence
+   */
+  public record Form(int channels, int base, boolean interleaved, int positions) {}
+
+  /** Tables for the longest sequence, in the model's type. */
+  public RotaryEmbedding(Form form, ScalarType dtype, Device device) {
+    this.rotated = form.channels();
+    this.interleaved = form.interleaved();
+    int positions = form.positions();
     int r = Math.toIntExact(rotated);
     float[] c = new float[positions * r];
     float[] s = new float[positions * r];
     for (int p = 0; p < positions; p++) {
       for (int i = 0; i < r; i++) {
         int pair = interleaved ? i / 2 : i % (r / 2);
-        double angle = p * Math.pow(config.rotaryBase(), -2.0 * pair / r);
+        double angle = p * Math.pow(form.base(), -2.0 * pair / r);
         c[p * r + i] = (float) Math.cos(angle);
         s[p * r + i] = (float) Math.sin(angle);
       }

@@ -2,29 +2,47 @@ package moe4j.transformer;
 
 import moe4j.kernels.dropout.Dropout;
 import moe4j.kernels.norm.AddNorm;
-import moe4j.model.gpt.GptConfig;
 import moe4j.parallel.Group;
 
-/** A pre-norm layer: {@code h = x + attention(norm(x))}, {@code y = h + feedForward(norm(h))}. */
-public final class TransformerLayer {
+/**
+ * A pre-norm layer: {@code h = x + mixer(norm(x))}, {@code y = h + feedForward(norm(h))}, the mixer
+ * being attention or what stands in its place.
+ *
+ * @param <C> what the mixer needs beside the hidden state
+ */
+public final class TransformerLayer<C> {
   private final int layer;
   private final double dropout;
   private final Group slices;
   private final Norm inputNorm;
-  private final Attention attention;
+  private final SequenceMixer<C> mixer;
   private final Norm feedForwardNorm;
   private FeedForward feedForward;
 
+  /**
+   * What a model's layers are like around their blocks.
+   *
+   * @param hiddenSize h
+   * @param norm of both blocks' inputs
+   * @param dropout of both blocks' outputs, in training
+   */
+  public record Form(int hiddenSize, Norm.Form norm, double dropout) {}
+
   /** Layer {@code layer} (from 0), with the scope {@code decoder.layers.N}. */
   public TransformerLayer(
-      GptConfig config, int layer, FeedForward.Factory feedForward, ParameterScope parameters) {
+      Form form,
+      int layer,
+      SequenceMixer.Factory<C> mixer,
+      FeedForward.Factory feedForward,
+      ParameterScope parameters) {
     this.layer = layer;
-    this.dropout = config.hiddenDropout();
+    this.dropout = form.dropout();
     this.slices = parameters.groups().tokenSlices();
+    int h = form.hiddenSize();
     ParameterScope norms = parameters.partialWhereSliced();
-    this.inputNorm = new Norm(config, norms.child("input_layernorm"), config.hiddenSize());
-    this.attention = new Attention(config, layer, parameters.child("self_attention"));
-    this.feedForwardNorm = new Norm(config, norms.child("pre_mlp_layernorm"), config.hiddenSize());
+    this.inputNorm = new Norm(form.norm(), norms.child("input_layernorm"), h);
+    this.mixer = mixer.create(layer, parameters.child("self_attention"));
+    this.feedForwardNorm = new Norm(form.norm(), norms.child("pre_mlp_layernorm"), h);
     this.feedForward = feedForward.create(layer, parameters.child("mlp"));
   }
 
@@ -39,12 +57,12 @@ public final class TransformerLayer {
    * @param x the stream, and what the layer before adds to it
    * @return the stream, and what this layer's feed-forward block adds to it
    */
-  public Residual forward(Residual x, Attention.Context context, Pass pass) {
+  public Residual forward(Residual x, C context, Pass pass) {
     AddNorm.Result first = inputNorm.forward(x);
-    Delta attended = attention.delta(first.normed(), context, pass);
+    Delta mixed = mixer.delta(first.normed(), context, pass);
     AddNorm.Result second =
         feedForwardNorm.forward(
-            new Residual(first.sum(), attended, drop(Operation.ATTENTION_OUTPUT, pass)));
+            new Residual(first.sum(), mixed, drop(Operation.ATTENTION_OUTPUT, pass)));
     Delta fed = feedForward.delta(second.normed(), pass);
     return new Residual(second.sum(), fed, drop(Operation.FEED_FORWARD_OUTPUT, pass));
   }

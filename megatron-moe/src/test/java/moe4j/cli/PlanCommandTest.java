@@ -90,7 +90,7 @@ public class PlanCommandTest {
     assertFalse(String.join(" ", line).contains("parallel"), line.toString());
     line.addAll(List.of("--train-iters", "10", "--lr", "1e-3", "--mock-data"));
     RunConfig run = RunConfig.parse(line.toArray(String[]::new));
-    assertEquals(run.moe().expertHiddenSize(run.model()), 1536);
+    assertEquals(run.moe().expertHiddenSize(run.model().layerShape()), 1536);
     assertEquals(run.training().globalBatchSize(), Integer.valueOf(64));
     assertTrue(run.training().bf16());
     List<String> first = cells(lines.get(1));

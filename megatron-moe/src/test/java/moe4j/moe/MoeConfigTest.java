@@ -153,8 +153,9 @@ public class MoeConfigTest {
             GptConfig.class,
             Refusals.words(
                 "--num-layers 2 --hidden-size 64 --num-attention-heads 4 --seq-length 16"));
-    assertEquals(parse("--num-experts 8").expertHiddenSize(model), 256);
-    assertEquals(parse("--num-experts 8 --moe-ffn-hidden-size 96").expertHiddenSize(model), 96);
+    assertEquals(parse("--num-experts 8").expertHiddenSize(model.layerShape()), 256);
+    assertEquals(
+        parse("--num-experts 8 --moe-ffn-hidden-size 96").expertHiddenSize(model.layerShape()), 96);
   }
 
   @DataProvider

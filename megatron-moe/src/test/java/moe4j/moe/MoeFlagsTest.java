@@ -254,14 +254,16 @@ public class MoeFlagsTest {
         Models.config(
             "--num-layers 2 --hidden-size 64 --num-attention-heads 4 --seq-length 16"
                 + " --ffn-hidden-size 200");
-    assertEquals(parse("--num-experts 8 --fmoefy").expertHiddenSize(model), 100);
-    assertEquals(parse("--num-experts 8 --fmoefy --top-k 5").expertHiddenSize(model), 40);
-    assertEquals(parse("--num-experts 8 --top-k 5").expertHiddenSize(model), 200);
+    assertEquals(parse("--num-experts 8 --fmoefy").expertHiddenSize(model.layerShape()), 100);
+    assertEquals(
+        parse("--num-experts 8 --fmoefy --top-k 5").expertHiddenSize(model.layerShape()), 40);
+    assertEquals(parse("--num-experts 8 --top-k 5").expertHiddenSize(model.layerShape()), 200);
     MoeConfig own = parse("--num-experts 8 --fmoefy --top-k 3 --hidden-hidden-size 70");
-    assertEquals(own.expertHiddenSize(model), 70);
+    assertEquals(own.expertHiddenSize(model.layerShape()), 70);
     MoeConfig thirds = parse("--num-experts 8 --fmoefy --top-k 3");
     assertEquals(
-        expectThrows(IllegalArgumentException.class, () -> thirds.expertHiddenSize(model))
+        expectThrows(
+                IllegalArgumentException.class, () -> thirds.expertHiddenSize(model.layerShape()))
             .getMessage(),
         "--fmoefy: --ffn-hidden-size 200 is no multiple of the 3 experts a token goes to (give"
             + " --moe-ffn-hidden-size if that is meant)");

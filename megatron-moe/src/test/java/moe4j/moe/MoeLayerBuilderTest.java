@@ -108,9 +108,10 @@ public class MoeLayerBuilderTest {
         MoeLayer flagged =
             MoeLayer.create(
                 Models.config(
-                    "--num-layers 3 --num-attention-heads 1 --seq-length 1 --hidden-size 12"
-                        + " --init-method-std 0.5"
-                        + flags[i]),
+                        "--num-layers 3 --num-attention-heads 1 --seq-length 1 --hidden-size 12"
+                            + " --init-method-std 0.5"
+                            + flags[i])
+                    .layerShape(),
                 MoeConfig.parse(
                     "--num-experts 5 --moe-router-topk 3 --moe-ffn-hidden-size 7 --add-expert-bias --moe-aux-loss-coeff 0.3"
                         .split(" ")),

@@ -82,7 +82,7 @@ public class MoeLayerTest {
       model = parsed.get(GptConfig.class);
       moe = parsed.get(MoeConfig.class);
       this.parameters = parameters;
-      layer = MoeLayer.create(model, moe, 0, parameters.root().child("mlp"));
+      layer = MoeLayer.create(model.layerShape(), moe, 0, parameters.root().child("mlp"));
       Models.randomise(parameters, random, 0.5);
     }
 
@@ -306,7 +306,7 @@ public class MoeLayerTest {
                         + " --hidden-size %d --ffn-hidden-size %d %s")
                     .formatted(h, f, denseFlags)
                     .strip());
-        Mlp dense = new Mlp(config, parameters.root());
+        Mlp dense = new Mlp(config.layerShape(), parameters.root());
         Models.randomise(parameters, random, 0.5);
         try (NoGradGuard guard = new NoGradGuard()) {
           for (Parameter parameter : parameters.all()) {

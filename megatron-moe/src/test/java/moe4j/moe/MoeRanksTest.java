@@ -120,7 +120,7 @@ public final class MoeRanksTest {
                             + flags)
                         .strip()));
     GptConfig model = parsed.get(GptConfig.class);
-    return MoeLayer.create(model, parsed.get(MoeConfig.class), 0, parameters);
+    return MoeLayer.create(model.layerShape(), parsed.get(MoeConfig.class), 0, parameters);
   }
 
   static RankedLayer.Layer layer(String flags, ParameterScope parameters) {

@@ -49,7 +49,7 @@ public final class TestLayer implements AutoCloseable {
     model = parsed.get(GptConfig.class);
     moe = parsed.get(MoeConfig.class);
     parameters = Models.parameters(dtype);
-    layer = MoeLayer.create(model, moe, NUMBER, parameters.root().child("mlp"));
+    layer = MoeLayer.create(model.layerShape(), moe, NUMBER, parameters.root().child("mlp"));
     Models.randomise(parameters, random, 0.5);
   }
 

@@ -50,7 +50,10 @@ public class ParameterCountTest {
     try (ParameterSet parameters = Models.parameters(ScalarType.Float)) {
       var made =
           new GptModel(
-              shape.config(), 256, Moe.feedForward(shape.config(), shape.moe()), parameters);
+              shape.config(),
+              256,
+              Moe.feedForward(shape.config().layerShape(), shape.moe()),
+              parameters);
       real = made.parameters().elements();
     }
     for (int tp : new int[] {1, 2}) {

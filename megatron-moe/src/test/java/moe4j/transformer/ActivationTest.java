@@ -19,8 +19,8 @@ public class ActivationTest {
 
   @Test
   public void theConfigurations() {
-    assertSame(Activation.of(Models.config(FLAGS)), Activation.GELU);
-    assertSame(Activation.of(Models.config(FLAGS + " --swiglu")), Activation.SWIGLU);
+    assertSame(Models.config(FLAGS).activation(), Activation.GELU);
+    assertSame(Models.config(FLAGS + " --swiglu").activation(), Activation.SWIGLU);
   }
 
   /** Values of the exact function; the one by tanh differs in the fourth digit. */

@@ -33,11 +33,15 @@ public class AttentionTest {
   private static final int B = 2;
   private static final String FLAGS =
       "--num-layers 1 --hidden-size %d --seq-length %d --kv-channels %d ".formatted(H, S, D);
-  private static final Attention.Context CAUSAL = new Attention.Context(null, null, null);
+  private static final SequenceContext CAUSAL = new SequenceContext(null, null, null, null);
 
   private Random random;
   private PointerScope scope;
   private final List<ParameterSet> sets = new ArrayList<>();
+
+  private static Attention attention(GptConfig config, ParameterScope parameters) {
+    return new Attention(config.layerShape(), config.attention(), 0, parameters);
+  }
 
   @BeforeMethod
   public void open() {
@@ -78,7 +82,7 @@ public class AttentionTest {
   public void isTheDefinition(String flags, int heads, int groups) {
     GptConfig config = Models.config(FLAGS + flags);
     ParameterSet parameters = parameters();
-    Attention attention = new Attention(config, 0, parameters.root());
+    Attention attention = attention(config, parameters.root());
     Models.randomise(parameters, random, 0.3);
     Tensor x = Models.normals(random, B, S, H);
     float[] actual = Tensors.floats(attention.forward(x, CAUSAL, Pass.evaluation()));
@@ -149,13 +153,11 @@ public class AttentionTest {
     ParameterSet grouped = parameters();
     ParameterSet repeated = parameters();
     Attention one =
-        new Attention(
+        attention(
             Models.config(
                 FLAGS + "--num-attention-heads 6 --group-query-attention --num-query-groups 2"),
-            0,
             grouped.root());
-    Attention other =
-        new Attention(Models.config(FLAGS + "--num-attention-heads 6"), 0, repeated.root());
+    Attention other = attention(Models.config(FLAGS + "--num-attention-heads 6"), repeated.root());
     Models.randomise(grouped, random, 0.3);
     try (NoGradGuard guard = new NoGradGuard()) {
       for (String name : new String[] {"linear_proj.weight", "linear_proj.bias"}) {
@@ -201,7 +203,7 @@ public class AttentionTest {
   public void theFutureIsNotSeen() {
     ParameterSet parameters = parameters();
     Attention attention =
-        new Attention(Models.config(FLAGS + "--num-attention-heads 3"), 0, parameters.root());
+        attention(Models.config(FLAGS + "--num-attention-heads 3"), parameters.root());
     Models.randomise(parameters, random, 0.3);
     Tensor x = Models.normals(random, 1, S, H);
     Tensor changed = x.clone();
@@ -227,10 +229,9 @@ public class AttentionTest {
     ParameterSet plain = parameters();
     ParameterSet dropping = parameters();
     String heads = "--num-attention-heads 4 --group-query-attention --num-query-groups 2";
-    Attention one = new Attention(Models.config(FLAGS + heads), 0, plain.root());
+    Attention one = attention(Models.config(FLAGS + heads), plain.root());
     Attention other =
-        new Attention(
-            Models.config(FLAGS + heads + " --attention-dropout 1e-12"), 0, dropping.root());
+        attention(Models.config(FLAGS + heads + " --attention-dropout 1e-12"), dropping.root());
     Models.randomise(plain, random, 0.3);
     try (NoGradGuard guard = new NoGradGuard()) {
       for (Parameter parameter : plain.all()) {
@@ -238,7 +239,7 @@ public class AttentionTest {
       }
     }
     Tensor allowed = documents ? allowed(new long[] {0, 0, 0, 1, 1, 1, 1}) : null;
-    Attention.Context context = new Attention.Context(null, null, allowed);
+    SequenceContext context = new SequenceContext(null, null, null, allowed);
     Tensor x = Models.normals(random, B, S, H);
     Tensor mine = x.clone().set_requires_grad(true);
     Tensor theirs = x.clone().set_requires_grad(true);
@@ -273,9 +274,8 @@ public class AttentionTest {
   public void dropoutIsDrawnFromSeedAndStep() {
     ParameterSet parameters = parameters();
     Attention attention =
-        new Attention(
+        attention(
             Models.config(FLAGS + "--num-attention-heads 3 --attention-dropout 0.3"),
-            0,
             parameters.root());
     Models.randomise(parameters, random, 0.3);
     Tensor x = Models.normals(random, B, S, H);
@@ -290,9 +290,8 @@ public class AttentionTest {
   public void dropoutChangesNothingOnAverage() {
     ParameterSet parameters = parameters();
     Attention attention =
-        new Attention(
+        attention(
             Models.config(FLAGS + "--num-attention-heads 3 --attention-dropout 0.2"),
-            0,
             parameters.root());
     Models.randomise(parameters, random, 0.3);
     Tensor x = Models.normals(random, B, S, H);

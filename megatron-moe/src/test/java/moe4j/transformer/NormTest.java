@@ -41,7 +41,7 @@ public class NormTest {
         ParameterSet parameters = Models.parameters(ScalarType.Float)) {
       GptConfig config =
           Models.config(FLAGS + " --normalization " + kind + " --norm-epsilon " + epsilon);
-      Norm norm = new Norm(config, parameters.root().child("final_layernorm"), h);
+      Norm norm = new Norm(config.norm(), parameters.root().child("final_layernorm"), h);
       boolean layer = kind.equals("LayerNorm");
       assertEquals(
           parameters.all().stream().map(Parameter::name).toList(),
@@ -82,7 +82,8 @@ public class NormTest {
     try (PointerScope scope = new PointerScope();
         ParameterSet parameters = Models.parameters(ScalarType.BFloat16)) {
       Norm norm =
-          new Norm(Models.config(FLAGS + " --normalization RMSNorm"), parameters.root(), 4096);
+          new Norm(
+              Models.config(FLAGS + " --normalization RMSNorm").norm(), parameters.root(), 4096);
       float[] ones = new float[4096];
       java.util.Arrays.fill(ones, 3);
       Tensor y = norm.forward(Tensors.of(ones, 1, 4096).to(ScalarType.BFloat16));

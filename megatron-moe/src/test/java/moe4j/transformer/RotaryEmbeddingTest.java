@@ -21,7 +21,7 @@ public class RotaryEmbeddingTest {
           + " --position-embedding-type rope";
 
   private static RotaryEmbedding rotary(String flags, ScalarType dtype) {
-    return new RotaryEmbedding(Models.config(FLAGS + flags), dtype, new Device("cpu"));
+    return new RotaryEmbedding(Models.config(FLAGS + flags).rotary(), dtype, new Device("cpu"));
   }
 
   @DataProvider

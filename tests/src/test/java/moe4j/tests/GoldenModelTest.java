@@ -207,7 +207,9 @@ public class GoldenModelTest {
     assertEquals(Integer.toString(vocabulary), golden.metadata("padded_vocab_size"));
     FeedForward.Factory feedForward =
         (layer, scope) ->
-            moe.enabled() ? MoeLayer.create(config, moe, layer, scope) : new Mlp(config, scope);
+            moe.enabled()
+                ? MoeLayer.create(config.layerShape(), moe, layer, scope)
+                : new Mlp(config.layerShape(), scope);
     return new GptModel(
         config, vocabulary, feedForward, new ParameterSet(1, dtype, new Device(DEVICE)));
   }

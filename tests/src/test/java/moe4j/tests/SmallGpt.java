@@ -76,6 +76,9 @@ final class SmallGpt implements Pretraining.Task {
     parameters = set;
     return wrapper.apply(
         new GptModel(
-            config.model(), paddedVocabulary, Moe.feedForward(config.model(), config.moe()), set));
+            config.model(),
+            paddedVocabulary,
+            Moe.feedForward(config.model().layerShape(), config.moe()),
+            set));
   }
 }

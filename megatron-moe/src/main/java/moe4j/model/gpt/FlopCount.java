@@ -47,7 +47,7 @@ public record FlopCount(
         model.swiglu(),
         model.ffnHiddenSize(),
         moeLayers,
-        moeLayers == 0 ? 0 : moe.expertHiddenSize(model),
+        moeLayers == 0 ? 0 : moe.expertHiddenSize(model.layerShape()),
         moeLayers == 0 ? 0 : moe.moeRouterTopk(),
         moeLayers == 0 || shared == null ? 0 : shared,
         model.seqLength(),

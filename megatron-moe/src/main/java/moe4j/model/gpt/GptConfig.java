@@ -1,6 +1,11 @@
 package moe4j.model.gpt;
 
 import moe4j.config.Flag;
+import moe4j.transformer.Activation;
+import moe4j.transformer.Attention;
+import moe4j.transformer.LayerShape;
+import moe4j.transformer.Norm;
+import moe4j.transformer.RotaryEmbedding;
 
 /**
  * The shape of a dense GPT, by Megatron's flags. Symbols in the Javadoc of the layers: {@code B}
@@ -166,6 +171,43 @@ public record GptConfig(
   /** Whether linear layers have biases. */
   public boolean bias() {
     return !disableBiasLinear;
+  }
+
+  /** Between a feed-forward block's two projections. */
+  public Activation activation() {
+    if (swiglu) {
+      return Activation.SWIGLU;
+    }
+    return squaredRelu ? Activation.SQUARED_RELU : relu ? Activation.RELU : Activation.GELU;
+  }
+
+  /** What layers and experts need to know of the model. */
+  public LayerShape layerShape() {
+    return LayerShape.of(numLayers, hiddenSize, ffnHiddenSize, activation(), initMethodStd)
+        .withBias(bias());
+  }
+
+  /** The model's norms. */
+  public Norm.Form norm() {
+    Norm.Kind kind = normalization.equals("LayerNorm") ? Norm.Kind.LAYER_NORM : Norm.Kind.RMS_NORM;
+    return new Norm.Form(kind, normEpsilon);
+  }
+
+  /** The model's attentions. */
+  public Attention.Form attention() {
+    return new Attention.Form(
+        numAttentionHeads,
+        queryGroups(),
+        kvChannels,
+        bias() || addQkvBias,
+        attentionDropout,
+        qkLayernorm ? norm() : null);
+  }
+
+  /** The model's rotary positions, if it has any. */
+  public RotaryEmbedding.Form rotary() {
+    int rotated = (int) (kvChannels * rotaryPercent);
+    return new RotaryEmbedding.Form(rotated, rotaryBase, rotaryInterleaved, maxPositionEmbeddings);
   }
 
   /** The vocabulary the embedding has, for a tokenizer's: the next multiple that is allowed. */

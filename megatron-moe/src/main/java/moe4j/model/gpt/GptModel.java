@@ -11,6 +11,7 @@ import moe4j.tensor.Scopes;
 import moe4j.transformer.Attention;
 import moe4j.transformer.Batch;
 import moe4j.transformer.FeedForward;
+import moe4j.transformer.LayerShape;
 import moe4j.transformer.Mlp;
 import moe4j.transformer.Norm;
 import moe4j.transformer.Operation;
@@ -19,12 +20,13 @@ import moe4j.transformer.ParameterSet;
 import moe4j.transformer.Pass;
 import moe4j.transformer.Residual;
 import moe4j.transformer.RotaryEmbedding;
+import moe4j.transformer.SequenceContext;
+import moe4j.transformer.SequenceMixer;
 import moe4j.transformer.SplitVocabulary;
 import moe4j.transformer.TransformerLayer;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;
-import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
  * A GPT, dense or with experts: embeddings, layers, a last norm and the output layer (Radford et
@@ -42,12 +44,12 @@ public final class GptModel implements LanguageModel, AutoCloseable {
   private final Tensor wordEmbeddings;
   private final Tensor positionEmbeddings;
   private final RotaryEmbedding rotary;
-  private final List<TransformerLayer> layers = new ArrayList<>();
+  private final List<TransformerLayer<SequenceContext>> layers = new ArrayList<>();
   private final Norm finalNorm;
   private final Tensor outputWeight;
 
   /**
-   * Makes the model with its initial weights.
+   * Makes the model with Megatron's attention and its initial weights.
    *
    * @param vocabulary the padded vocabulary's size, V
    * @param feedForward makes each layer's feed-forward block
@@ -55,6 +57,23 @@ public final class GptModel implements LanguageModel, AutoCloseable {
    */
   public GptModel(
       GptConfig config, int vocabulary, FeedForward.Factory feedForward, ParameterSet parameters) {
+    this(config, vocabulary, attention(config), feedForward, parameters);
+  }
+
+  /**
+   * Makes the model with its initial weights.
+   *
+   * @param vocabulary the padded vocabulary's size, V
+   * @param mixer makes what each layer has as attention
+   * @param feedForward makes each layer's feed-forward block
+   * @param parameters an empty set, which takes the model's parameters
+   */
+  public GptModel(
+      GptConfig config,
+      int vocabulary,
+      SequenceMixer.Factory<SequenceContext> mixer,
+      FeedForward.Factory feedForward,
+      ParameterSet parameters) {
     this.config = config;
     this.parameters = parameters;
     this.tensor = parameters.groups().tensor();
@@ -73,13 +92,16 @@ public final class GptModel implements LanguageModel, AutoCloseable {
             : null;
     this.rotary =
         config.positionEmbeddingType().equals("rope")
-            ? new RotaryEmbedding(config, parameters.dtype(), parameters.device())
+            ? new RotaryEmbedding(config.rotary(), parameters.dtype(), parameters.device())
             : null;
     ParameterScope decoder = root.child("decoder");
+    TransformerLayer.Form form =
+        new TransformerLayer.Form(config.hiddenSize(), config.norm(), config.hiddenDropout());
     for (int i = 0; i < config.numLayers(); i++) {
-      layers.add(new TransformerLayer(config, i, feedForward, decoder.child("layers." + i)));
+      layers.add(new TransformerLayer<>(form, i, mixer, feedForward, decoder.child("layers." + i)));
     }
-    this.finalNorm = new Norm(config, decoder.partialWhereSliced().child("final_layernorm"), h);
+    this.finalNorm =
+        new Norm(config.norm(), decoder.partialWhereSliced().child("final_layernorm"), h);
     this.outputWeight =
         config.untieEmbeddingsAndOutputWeights()
             ? root.weight("output_layer.weight", std, rows, vocabulary, h)
@@ -88,7 +110,14 @@ public final class GptModel implements LanguageModel, AutoCloseable {
 
   /** A dense model. */
   public static GptModel dense(GptConfig config, int vocabulary, ParameterSet parameters) {
-    return new GptModel(config, vocabulary, (layer, scope) -> new Mlp(config, scope), parameters);
+    LayerShape shape = config.layerShape();
+    return new GptModel(config, vocabulary, (layer, scope) -> new Mlp(shape, scope), parameters);
+  }
+
+  private static SequenceMixer.Factory<SequenceContext> attention(GptConfig config) {
+    LayerShape shape = config.layerShape();
+    Attention.Form form = config.attention();
+    return (layer, scope) -> new Attention(shape, form, layer, scope);
   }
 
   /** The model's shape. */
@@ -135,8 +164,8 @@ public final class GptModel implements LanguageModel, AutoCloseable {
   /** The last layer's normalised output, [B, S, h], S this rank's part where tokens are sliced. */
   public Tensor hidden(Batch batch, Pass pass) {
     Residual residual = Residual.of(embed(batch, pass));
-    Attention.Context context = context(batch);
-    for (TransformerLayer layer : layers) {
+    SequenceContext context = SequenceContext.of(batch, rotary);
+    for (TransformerLayer<SequenceContext> layer : layers) {
       Residual input = residual;
       // A scope a layer: what autograd does not keep is freed here, not after the backward.
       residual = Scopes.compute(() -> layer.forward(input, context, pass), Residual::tensors);
@@ -177,21 +206,6 @@ public final class GptModel implements LanguageModel, AutoCloseable {
                 .expand(batch.tokens().shape())
             : batch.positions();
     return torch.embedding(positionEmbeddings, Mappings.own(positions, slices));
-  }
-
-  private Attention.Context context(Batch batch) {
-    RotaryEmbedding.Angles angles =
-        rotary == null ? null : rotary.at(batch.positions(), batch.tokens().size(1));
-    return new Attention.Context(rotary, angles, allowed(batch.documents()));
-  }
-
-  /** Causal, and within a document. */
-  private static Tensor allowed(Tensor documents) {
-    if (documents == null) {
-      return null;
-    }
-    Tensor same = documents.unsqueeze(2).eq(documents.unsqueeze(1));
-    return same.to(ScalarType.Byte).tril().to(ScalarType.Bool).unsqueeze(1);
   }
 
   @Override

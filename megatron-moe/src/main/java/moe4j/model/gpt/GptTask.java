@@ -67,7 +67,8 @@ public final class GptTask implements Pretraining.Task {
   /** Dense or with experts, as the flags say. */
   static GptModel model(
       GptConfig model, MoeConfig moe, int paddedVocabulary, ParameterSet parameters) {
-    return new GptModel(model, paddedVocabulary, Moe.feedForward(model, moe), parameters);
+    return new GptModel(
+        model, paddedVocabulary, Moe.feedForward(model.layerShape(), moe), parameters);
   }
 
   @Override

@@ -8,7 +8,6 @@ import java.util.function.Supplier;
 import moe4j.config.Flags;
 import moe4j.moe.Moe;
 import moe4j.moe.MoeConfig;
-import moe4j.transformer.Activation;
 import moe4j.transformer.Parameter;
 import moe4j.transformer.ParameterSet;
 import org.bytedeco.javacpp.PointerScope;
@@ -129,7 +128,7 @@ public record Upcycling(MoeConfig moe, int granularity) {
                 .formatted(moe.moeFfnHiddenSize(), channels, granularity, each));
     moe.moeLayers(dense.numLayers());
     List<String> line = new ArrayList<>(Flags.commandLine(moe));
-    if (moe.expertHiddenSize(dense) != each) {
+    if (moe.expertHiddenSize(dense.layerShape()) != each) {
       line.addAll(List.of("--moe-ffn-hidden-size", String.valueOf(each)));
     }
     if (dense.bias()) {
@@ -188,11 +187,12 @@ public record Upcycling(MoeConfig moe, int granularity) {
     Map<String, Tensor> from = new HashMap<>();
     dense.parameters().all().forEach(p -> from.put(p.name(), p.tensor()));
     int vocabulary = Math.toIntExact(from.get(GptModel.WORD_EMBEDDINGS).size(0));
-    GptModel model = new GptModel(config, vocabulary, Moe.feedForward(config, flags), parameters);
+    GptModel model =
+        new GptModel(config, vocabulary, Moe.feedForward(config.layerShape(), flags), parameters);
     for (Parameter parameter : parameters.all()) {
       try (PointerScope scope = new PointerScope();
           NoGradGuard guard = new NoGradGuard()) {
-        fill(parameter, from, Activation.of(config).inputs());
+        fill(parameter, from, config.activation().inputs());
       }
     }
     refuse(

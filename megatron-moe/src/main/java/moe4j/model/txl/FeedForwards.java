@@ -6,8 +6,8 @@ import moe4j.config.Flags;
 import moe4j.model.gpt.GptConfig;
 import moe4j.moe.MoeConfig;
 import moe4j.moe.MoeLayer;
-import moe4j.moe.experts.GroupedMlp;
 import moe4j.transformer.FeedForward;
+import moe4j.transformer.LayerShape;
 
 /**
  * The layers' feed-forward blocks, dense ones and those with experts. An expert is upstream's block
@@ -19,23 +19,15 @@ public final class FeedForwards {
 
   /** What makes a model's blocks. */
   public static FeedForward.Factory of(TransformerXlConfig config, MoeConfig moe) {
-    GptConfig model = shape(config);
+    LayerShape shape = config.layerShape();
     boolean[] experts = moe.moeLayers(config.nLayer());
-    if (!moe.enabled()) {
-      return (layer, scope) -> new PositionwiseFeedForward(config, layer, scope);
+    if (moe.enabled()) {
+      // Refused before a layer is made.
+      moe.expertHiddenSize(shape);
     }
-    GroupedMlp.Shape shape =
-        new GroupedMlp.Shape(
-            moe.numExperts(),
-            config.dModel(),
-            moe.expertHiddenSize(model),
-            moe.expertShape(model).activation(),
-            moe.addExpertBias(),
-            config.initStd(),
-            config.initStd());
     return (layer, scope) ->
         experts[layer]
-            ? MoeLayer.create(model, moe, shape.withDropout(config.dropout(), layer), layer, scope)
+            ? MoeLayer.create(shape, moe, layer, scope)
             : new PositionwiseFeedForward(config, layer, scope);
   }
 

@@ -2,6 +2,8 @@ package moe4j.model.txl;
 
 import java.util.List;
 import moe4j.config.Flag;
+import moe4j.transformer.Activation;
+import moe4j.transformer.LayerShape;
 
 /**
  * The shape of a Transformer-XL, by upstream's flags with dashes and with its defaults. A shape
@@ -129,6 +131,14 @@ public record TransformerXlConfig(
     if (!(value >= 0 && value < 1)) {
       throw new IllegalArgumentException("--%s %s is not in [0, 1)".formatted(flag, value));
     }
+  }
+
+  /**
+   * What layers and experts need to know of the model: upstream's blocks have ReLU and dropout
+   * between their projections, biases, and all weights from N(0, init-std).
+   */
+  public LayerShape layerShape() {
+    return new LayerShape(nLayer, dModel, dInner, Activation.RELU, true, initStd, initStd, dropout);
   }
 
   /** What the model is trained with. */

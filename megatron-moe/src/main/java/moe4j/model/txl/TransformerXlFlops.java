@@ -1,6 +1,5 @@
 package moe4j.model.txl;
 
-import moe4j.model.gpt.GptConfig;
 import moe4j.moe.MoeConfig;
 
 /**
@@ -18,7 +17,6 @@ final class TransformerXlFlops {
    * @param columns among which is divided what a rank's batch computes once
    */
   static double perSegment(TransformerXlConfig config, MoeConfig moe, int vocabulary, int columns) {
-    GptConfig model = FeedForwards.shape(config);
     TransformerXlConfig.Lengths lengths = config.lengths();
     double h = config.dModel();
     double inner = (double) config.nHead() * config.dHead();
@@ -29,7 +27,7 @@ final class TransformerXlFlops {
     double experts =
         moeLayers == 0
             ? 0
-            : 2.0 * h * moe.expertHiddenSize(model) * moe.moeRouterTopk() * moeLayers;
+            : 2.0 * h * moe.expertHiddenSize(config.layerShape()) * moe.moeRouterTopk() * moeLayers;
     double projections = config.nLayer() * (4 * h * inner);
     double perToken = 3 * 2 * (dense + experts + projections + embedding(config, vocabulary));
     double logits = 3 * 2 * logits(config, vocabulary) * lengths.target();

@@ -1,8 +1,8 @@
 package moe4j.moe.experts;
 
 import moe4j.kernels.product.Gemm;
-import moe4j.model.gpt.GptConfig;
 import moe4j.transformer.FeedForward;
+import moe4j.transformer.LayerShape;
 import moe4j.transformer.Mlp;
 import moe4j.transformer.ParameterScope;
 import moe4j.transformer.Pass;
@@ -19,16 +19,16 @@ public final class SharedExpert implements FeedForward {
   /**
    * The shared expert of a layer, with the scope {@code decoder.layers.N.mlp.shared_experts}.
    *
-   * @param hidden its hidden size
+   * @param shape with the expert's hidden size as that of feed-forward blocks
    * @param gated whether it has a gate
    */
-  public SharedExpert(GptConfig config, int hidden, boolean gated, ParameterScope parameters) {
-    this.mlp = new Mlp(config, hidden, parameters);
+  public SharedExpert(LayerShape shape, boolean gated, ParameterScope parameters) {
+    this.mlp = new Mlp(shape, parameters);
     this.gate =
         gated
             ? parameters
                 .partialWhereSliced()
-                .weight("gate_weight", config.initMethodStd(), 1, config.hiddenSize())
+                .weight("gate_weight", shape.initMethodStd(), 1, shape.hiddenSize())
             : null;
   }
 

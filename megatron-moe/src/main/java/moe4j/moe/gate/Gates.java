@@ -6,8 +6,8 @@ import java.net.URISyntaxException;
 import java.nio.file.Path;
 import java.security.CodeSource;
 import java.util.List;
-import moe4j.model.gpt.GptConfig;
 import moe4j.moe.MoeConfig;
+import moe4j.transformer.LayerShape;
 import moe4j.transformer.ParameterScope;
 
 /** The gates by the names that {@code --balance-strategy} knows them by. */
@@ -24,7 +24,7 @@ public final class Gates {
   private Gates() {}
 
   /** The gate that a model's flags ask for. */
-  public static Gate create(GptConfig model, MoeConfig moe, int layer, ParameterScope parameters) {
+  public static Gate create(LayerShape model, MoeConfig moe, int layer, ParameterScope parameters) {
     Gate.Shape shape =
         new Gate.Shape(
             layer,
@@ -32,7 +32,7 @@ public final class Gates {
             moe.numExperts(),
             moe.moeRouterTopk(),
             model.initMethodStd(),
-            moe.balanceLossWeight() / Math.max(1, moe.moeLayerCount(model.numLayers())));
+            moe.balanceLossWeight() / Math.max(1, moe.moeLayerCount(model.layers())));
     String strategy = moe.balanceStrategy();
     if (strategy == null) {
       return new TopKRouter(shape, moe.router(), moe.capacity(), parameters);

@@ -259,7 +259,7 @@ public class UpcyclingTest {
           new GptModel(
               dense.config(),
               V,
-              Moe.feedForward(dense.config(), MoeConfig.parse("--num-experts", "6")),
+              Moe.feedForward(dense.config().layerShape(), MoeConfig.parse("--num-experts", "6")),
               fresh);
       for (int layer = 0; layer < 3; layer++) {
         String router = "decoder.layers.%d.mlp.router.".formatted(layer);

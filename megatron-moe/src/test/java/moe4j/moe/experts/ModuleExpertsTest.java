@@ -100,11 +100,13 @@ public class ModuleExpertsTest {
             Refusals.words("--num-experts 5" + (model.bias() ? " --add-expert-bias" : "")));
     try (ParameterSet one = Models.parameters(ScalarType.Float);
         ParameterSet other = Models.parameters(ScalarType.Float)) {
-      GroupedMlp grouped = new GroupedMlp(moe.expertShape(model), one.root());
+      GroupedMlp grouped = new GroupedMlp(moe.expertShape(model.layerShape(), 0), one.root());
       Models.randomise(one, random, 0.5);
       ModuleExperts modules =
           ModuleExperts.of(
-              experts, (i, parameters) -> Expert.of(new Mlp(model, parameters)), other.root());
+              experts,
+              (i, parameters) -> Expert.of(new Mlp(model.layerShape(), parameters)),
+              other.root());
       try (NoGradGuard guard = new NoGradGuard()) {
         other.all().forEach(p -> p.tensor().copy_(grouped(one, p.name())));
       }

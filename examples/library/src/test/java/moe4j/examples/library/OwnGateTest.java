@@ -197,7 +197,7 @@ public class OwnGateTest {
                     + " --balance-strategy moe4j.examples.library.OwnGate$Factory")
                 .split(" "));
     assertEquals(moe.warnings(), List.of());
-    GptModel gpt = new GptModel(model, 16, Moe.feedForward(model, moe), parameters);
+    GptModel gpt = new GptModel(model, 16, Moe.feedForward(model.layerShape(), moe), parameters);
     Tensor router =
         Testing.parameter(parameters, "decoder.layers.1.mlp.router.log_temperature").clone();
     // Each token tells the next.

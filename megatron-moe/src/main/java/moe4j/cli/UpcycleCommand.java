@@ -99,13 +99,9 @@ public final class UpcycleCommand implements Command {
   }
 
   private static SaveDirectory directory(Options options) throws IOException {
-    List<String> flags = new ArrayList<>(List.of("--save", options.save()));
-    if (options.overwrite()) {
-      flags.add("--overwrite");
-    }
     return SaveDirectory.open(
         World.alone(),
-        Flags.parse(CheckpointConfig.class, flags.toArray(new String[0])),
+        CheckpointConfig.builder().save(options.save()).overwrite(options.overwrite()).build(),
         new SaveWords("--save", "pretrain-gpt --load %s"),
         LOG::warn);
   }

@@ -68,4 +68,14 @@ public record CheckpointConfig(
               + " them can be");
     }
   }
+
+  /** A builder whose values are the flags' defaults. */
+  public static CheckpointConfigBuilder builder() {
+    return Builders.of(CheckpointConfig.class, CheckpointConfigBuilder.class);
+  }
+
+  /** A builder whose values are these, what followed from others among them. */
+  public CheckpointConfigBuilder toBuilder() {
+    return Builders.from(this, CheckpointConfigBuilder.class);
+  }
 }

@@ -53,6 +53,16 @@ public record DataFlags(
     }
   }
 
+  /** A builder whose values are the flags' defaults. */
+  public static DataFlagsBuilder builder() {
+    return Builders.of(DataFlags.class, DataFlagsBuilder.class);
+  }
+
+  /** A builder whose values are these, what followed from others among them. */
+  public DataFlagsBuilder toBuilder() {
+    return Builders.from(this, DataFlagsBuilder.class);
+  }
+
   /**
    * The same tokenizer and rules on other data.
    *
@@ -61,25 +71,14 @@ public record DataFlags(
    * @param cache as {@code --data-cache-path}; null keeps it
    */
   public DataFlags elsewhere(List<String> paths, String shares, String cache) {
-    boolean same = paths.isEmpty();
-    return new DataFlags(
-        same ? dataPath : paths,
-        same ? trainDataPath : List.of(),
-        same ? validDataPath : List.of(),
-        same ? testDataPath : List.of(),
-        same ? dataArgsPath : null,
-        same ? perSplitDataArgsPath : null,
-        shares == null ? split : shares,
-        cache == null ? dataCachePath : cache,
-        same && mockData,
-        tokenizerType,
-        tokenizerModel,
-        vocabFile,
-        mergeFile,
-        vocabSize,
-        tokenizerHfNoIncludeSpecialTokens,
-        resetPositionIds,
-        resetAttentionMask,
-        eodMaskLoss);
+    DataFlagsBuilder other = toBuilder();
+    if (!paths.isEmpty()) {
+      other.dataPath(paths).trainDataPath().validDataPath().testDataPath();
+      other.dataArgsPath(null).perSplitDataArgsPath(null).mockData(false);
+    }
+    return other
+        .split(shares == null ? split : shares)
+        .dataCachePath(cache == null ? dataCachePath : cache)
+        .build();
   }
 }

@@ -1,9 +1,11 @@
 package moe4j.config;
 
+import java.lang.reflect.Method;
 import java.lang.reflect.ParameterizedType;
 import java.lang.reflect.RecordComponent;
 import java.math.BigDecimal;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
@@ -35,6 +37,11 @@ record FlagSpec(String name, RecordComponent component, Flag flag) {
 
   boolean isList() {
     return component.getType() == List.class;
+  }
+
+  /** The flag's name that this one needs; empty for none. */
+  String needed() {
+    return flag.needs().replaceFirst(" .*", "");
   }
 
   /** What stands behind the flag in the help text. */
@@ -151,6 +158,34 @@ record FlagSpec(String name, RecordComponent component, Flag flag) {
             "--%s takes %s, not '%s'".formatted(name, String.join(", ", flag.choices()), each));
       }
     }
+  }
+
+  /** The value that a record has. */
+  Object of(Record record) {
+    try {
+      Method accessor = component.getAccessor();
+      accessor.setAccessible(true);
+      return accessor.invoke(record);
+    } catch (ReflectiveOperationException e) {
+      throw new IllegalStateException(name, e);
+    }
+  }
+
+  /** Refuses a value that nothing typed could give. */
+  void refuse(Object value) {
+    if (value == null && flag.required()) {
+      throw new IllegalArgumentException("--" + name + " is required");
+    }
+    List<?> each = value instanceof List<?> list ? list : Arrays.asList(value);
+    if (each.stream().anyMatch(Objects::isNull) && (isList() || parse(null) != null)) {
+      throw new IllegalArgumentException("--%s: null is no value of it".formatted(name));
+    }
+    for (Object number : each) {
+      if (number instanceof Double x && !Double.isFinite(x)) {
+        throw new IllegalArgumentException("--%s takes a number, not '%s'".formatted(name, x));
+      }
+    }
+    refuseOtherChoices(value);
   }
 
   private Object value(String text, Class<?> type) {

@@ -1,9 +1,5 @@
 package moe4j.config;
 
-import java.lang.reflect.Constructor;
-import java.lang.reflect.InvocationTargetException;
-import java.lang.reflect.Method;
-import java.lang.reflect.RecordComponent;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.HashMap;
@@ -40,18 +36,13 @@ public final class Flags {
       }
     }
     for (FlagSpec spec : specs.values()) {
-      for (String other : List.of(needed(spec), spec.flag().idleBeside())) {
+      for (String other : List.of(spec.needed(), spec.flag().idleBeside())) {
         if (!other.isEmpty() && !specs.containsKey(other)) {
           throw new IllegalStateException(
               "--%s depends on --%s, which is none".formatted(spec.name(), other));
         }
       }
     }
-  }
-
-  /** The flag's name that a flag needs; empty for none. */
-  private static String needed(FlagSpec spec) {
-    return spec.flag().needs().replaceFirst(" .*", "");
   }
 
   /** The flags of some records together; no name may stand in two of them. */
@@ -136,16 +127,9 @@ public final class Flags {
 
     /** Makes a record, unless something is wrong with one of its flags. */
     private void add(Class<? extends Record> type, Map<String, Object> values, Set<String> faulty) {
-      RecordComponent[] components = type.getRecordComponents();
-      List<String> names = Arrays.stream(components).map(c -> FlagSpec.kebab(c.getName())).toList();
-      if (names.stream().anyMatch(faulty::contains)) {
-        return;
+      if (FlagSpec.of(type).stream().map(FlagSpec::name).noneMatch(faulty::contains)) {
+        records.put(type, FlagRecords.record(type, values));
       }
-      Record record = construct(type, components, names.stream().map(values::get).toArray());
-      if (record instanceof Checked checked) {
-        checked.check();
-      }
-      records.put(type, record);
     }
 
     /** Whether a flag was given. */
@@ -238,7 +222,7 @@ public final class Flags {
       List<String> withoutEffect,
       Faults faults) {
     if (faulty.contains(spec.name())
-        || faulty.contains(needed(spec))
+        || faulty.contains(spec.needed())
         || faulty.contains(spec.flag().idleBeside())) {
       return;
     }
@@ -336,54 +320,9 @@ public final class Flags {
     throw new RefusedLine(faults.sentences());
   }
 
-  private static Record construct(
-      Class<? extends Record> type, RecordComponent[] components, Object[] values) {
-    Class<?>[] signature =
-        Arrays.stream(components).map(RecordComponent::getType).toArray(Class<?>[]::new);
-    try {
-      Constructor<? extends Record> constructor = type.getDeclaredConstructor(signature);
-      constructor.setAccessible(true);
-      return constructor.newInstance(values);
-    } catch (InvocationTargetException e) {
-      if (e.getCause() instanceof IllegalArgumentException refused) {
-        throw refused;
-      }
-      throw new IllegalStateException(type.getName(), e.getCause());
-    } catch (ReflectiveOperationException e) {
-      throw new IllegalStateException(type.getName(), e);
-    }
-  }
-
   /** The help text: a flag a line, under its record's name. */
   public String help() {
-    StringBuilder text = new StringBuilder();
-    for (Class<? extends Record> type : types) {
-      List<FlagSpec> flags = FlagSpec.of(type);
-      if (!flags.isEmpty()) {
-        text.append(type.getSimpleName().replaceAll("(?<=.)(Config|Flags|Options)$", ""))
-            .append(":\n");
-      }
-      for (FlagSpec spec : flags) {
-        String head = "  --" + spec.name() + spec.argument();
-        text.append(head);
-        text.append(head.length() < 38 ? " ".repeat(38 - head.length()) : "\n" + " ".repeat(38));
-        wrap(text, spec.help());
-      }
-    }
-    return text.toString();
-  }
-
-  private static void wrap(StringBuilder text, String help) {
-    int column = 0;
-    for (String word : help.split(" ")) {
-      if (column > 0 && column + 1 + word.length() > 80) {
-        text.append("\n").append(" ".repeat(38));
-        column = 0;
-      }
-      text.append(column == 0 ? "" : " ").append(word);
-      column += word.length() + 1;
-    }
-    text.append("\n");
+    return HelpText.of(types);
   }
 
   /** What a record's components are where nothing is typed, by name; required ones are left out. */
@@ -401,13 +340,7 @@ public final class Flags {
   public static Map<String, Object> arguments(Record record) {
     Map<String, Object> values = new LinkedHashMap<>();
     for (FlagSpec spec : FlagSpec.of(record.getClass())) {
-      try {
-        Method accessor = spec.component().getAccessor();
-        accessor.setAccessible(true);
-        values.put(spec.name().replace('-', '_'), accessor.invoke(record));
-      } catch (ReflectiveOperationException e) {
-        throw new IllegalStateException(spec.name(), e);
-      }
+      values.put(spec.name().replace('-', '_'), spec.of(record));
     }
     return values;
   }

@@ -29,4 +29,14 @@ public record LoggingConfig(
               .formatted(profileStepStart, profileStepEnd));
     }
   }
+
+  /** A builder whose values are the flags' defaults. */
+  public static LoggingConfigBuilder builder() {
+    return Builders.of(LoggingConfig.class, LoggingConfigBuilder.class);
+  }
+
+  /** A builder whose values are these, what followed from others among them. */
+  public LoggingConfigBuilder toBuilder() {
+    return Builders.from(this, LoggingConfigBuilder.class);
+  }
 }

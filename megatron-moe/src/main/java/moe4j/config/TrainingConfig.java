@@ -101,6 +101,16 @@ public record TrainingConfig(
     positive("num-threads", numThreads);
   }
 
+  /** A builder whose values are the flags' defaults. */
+  public static TrainingConfigBuilder builder() {
+    return Builders.of(TrainingConfig.class, TrainingConfigBuilder.class);
+  }
+
+  /** A builder whose values are these, what followed from others among them. */
+  public TrainingConfigBuilder toBuilder() {
+    return Builders.from(this, TrainingConfigBuilder.class);
+  }
+
   private static void positive(String flag, Integer value) {
     if (value != null && value < 1) {
       throw new IllegalArgumentException("--%s %d is not positive".formatted(flag, value));
@@ -119,24 +129,7 @@ public record TrainingConfig(
 
   /** The same with another number of samples a step. */
   public TrainingConfig withGlobalBatch(int samples) {
-    return new TrainingConfig(
-        microBatchSize,
-        samples,
-        trainIters,
-        trainSamples,
-        seed,
-        bf16,
-        evalIters,
-        evalInterval,
-        exitInterval,
-        exitDurationInMins,
-        noCheckForNanInLossAndGrad,
-        device,
-        cudaGraph,
-        attentionBackend,
-        deterministicMode,
-        noFusedKernels,
-        numThreads);
+    return toBuilder().globalBatchSize(samples).build();
   }
 
   /** Steps to train for, by either flag. */

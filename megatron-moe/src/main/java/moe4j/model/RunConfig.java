@@ -124,9 +124,7 @@ public record RunConfig(
 
   /** The same run, with CUDA graphs {@code on} or {@code off}. */
   public RunConfig withCudaGraph(String onOrOff) {
-    List<String> line = new ArrayList<>(Flags.commandLine(training));
-    line.addAll(List.of("--cuda-graph", onOrOff));
-    TrainingConfig other = Flags.parse(TrainingConfig.class, line.toArray(new String[0]));
+    TrainingConfig other = training.toBuilder().cudaGraph(onOrOff).build();
     return new RunConfig(model, moe, optimizer, other, data, checkpoint, logging, parallel, own);
   }
 

@@ -24,8 +24,7 @@ public final class Moe {
   public static GptModel fmoefy(GptModel model, int numExperts) {
     return fmoefy(
         model,
-        MoeConfig.parse(
-            "--fmoefy", "--num-experts", "" + numExperts, "--moe-aux-loss-coeff", "0.01"));
+        MoeConfig.builder().fmoefy(true).numExperts(numExperts).moeAuxLossCoeff(0.01).build());
   }
 
   /**

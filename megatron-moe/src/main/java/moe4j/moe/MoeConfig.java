@@ -2,6 +2,7 @@ package moe4j.moe;
 
 import java.util.ArrayList;
 import java.util.List;
+import moe4j.config.Builders;
 import moe4j.config.Flag;
 import moe4j.config.Flags;
 import moe4j.moe.dispatch.TokenDispatcher;
@@ -148,6 +149,16 @@ public record MoeConfig(
     moeAuxLossCoeff = List.copyOf(moeAuxLossCoeff);
   }
 
+  /** A builder whose values are the flags' defaults. */
+  public static MoeConfigBuilder builder() {
+    return Builders.of(MoeConfig.class, MoeConfigBuilder.class);
+  }
+
+  /** A builder whose values are these, what followed from others among them. */
+  public MoeConfigBuilder toBuilder() {
+    return Builders.from(this, MoeConfigBuilder.class);
+  }
+
   @Override
   public void check() {
     MoeFlags.check(this);
@@ -168,7 +179,7 @@ public record MoeConfig(
 
   /** No experts at all. */
   public static MoeConfig dense() {
-    return parse();
+    return builder().build();
   }
 
   /** The layers of a command line, such as {@code --num-experts 16 --moe-aux-loss-coeff 0.01}. */

@@ -1,5 +1,6 @@
 package moe4j.optimizer;
 
+import moe4j.config.Builders;
 import moe4j.config.Flag;
 
 /** The optimizer and its learning-rate schedule, by Megatron's flags. */
@@ -79,6 +80,16 @@ public record OptimizerConfig(
     positive("lr-decay-samples", lrDecaySamples);
     positive("lr-wsd-decay-iters", lrWsdDecayIters);
     positive("lr-wsd-decay-samples", lrWsdDecaySamples);
+  }
+
+  /** A builder whose values are the flags' defaults. */
+  public static OptimizerConfigBuilder builder() {
+    return Builders.of(OptimizerConfig.class, OptimizerConfigBuilder.class);
+  }
+
+  /** A builder whose values are these, what followed from others among them. */
+  public OptimizerConfigBuilder toBuilder() {
+    return Builders.from(this, OptimizerConfigBuilder.class);
   }
 
   private static void positive(String flag, Number value) {

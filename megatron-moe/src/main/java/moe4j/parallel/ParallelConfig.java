@@ -2,6 +2,7 @@ package moe4j.parallel;
 
 import java.util.ArrayList;
 import java.util.List;
+import moe4j.config.Builders;
 import moe4j.config.Flag;
 
 /** How a run is divided among processes, by Megatron's flags. */
@@ -57,6 +58,16 @@ public record ParallelConfig(
         expertTensorParallelSize);
   }
 
+  /** A builder whose values are the flags' defaults. */
+  public static ParallelConfigBuilder builder() {
+    return Builders.of(ParallelConfig.class, ParallelConfigBuilder.class);
+  }
+
+  /** A builder whose values are these, what followed from others among them. */
+  public ParallelConfigBuilder toBuilder() {
+    return Builders.from(this, ParallelConfigBuilder.class);
+  }
+
   private static int lcm(int a, int b) {
     int x = Math.max(1, a);
     int y = Math.max(1, b);
@@ -69,7 +80,7 @@ public record ParallelConfig(
 
   /** One process. */
   public static ParallelConfig single() {
-    return moe4j.config.Flags.parse(ParallelConfig.class);
+    return builder().build();
   }
 
   /**

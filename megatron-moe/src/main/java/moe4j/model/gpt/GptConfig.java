@@ -1,5 +1,6 @@
 package moe4j.model.gpt;
 
+import moe4j.config.Builders;
 import moe4j.config.Flag;
 import moe4j.transformer.Activation;
 import moe4j.transformer.Attention;
@@ -139,6 +140,16 @@ public record GptConfig(
     }
     probability("attention-dropout", attentionDropout);
     probability("hidden-dropout", hiddenDropout);
+  }
+
+  /** A builder whose values are the flags' defaults. */
+  public static GptConfigBuilder builder() {
+    return Builders.of(GptConfig.class, GptConfigBuilder.class);
+  }
+
+  /** A builder whose values are these, what followed from others among them. */
+  public GptConfigBuilder toBuilder() {
+    return Builders.from(this, GptConfigBuilder.class);
   }
 
   private static void positive(String flag, int value) {

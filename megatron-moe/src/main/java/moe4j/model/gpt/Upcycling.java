@@ -5,9 +5,9 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.function.Supplier;
-import moe4j.config.Flags;
 import moe4j.moe.Moe;
 import moe4j.moe.MoeConfig;
+import moe4j.moe.MoeConfigBuilder;
 import moe4j.transformer.Parameter;
 import moe4j.transformer.ParameterSet;
 import org.bytedeco.javacpp.PointerScope;
@@ -127,14 +127,14 @@ public record Upcycling(MoeConfig moe, int granularity) {
             "--moe-ffn-hidden-size %d: of the dense model's --ffn-hidden-size %d, --moe-upcycling-granularity %d makes experts of %d"
                 .formatted(moe.moeFfnHiddenSize(), channels, granularity, each));
     moe.moeLayers(dense.numLayers());
-    List<String> line = new ArrayList<>(Flags.commandLine(moe));
+    MoeConfigBuilder flags = moe.toBuilder();
     if (moe.expertHiddenSize(dense.layerShape()) != each) {
-      line.addAll(List.of("--moe-ffn-hidden-size", String.valueOf(each)));
+      flags.moeFfnHiddenSize(each);
     }
     if (dense.bias()) {
-      line.add("--add-expert-bias");
+      flags.addExpertBias(true);
     }
-    return MoeConfig.parse(line.toArray(new String[0]));
+    return flags.build();
   }
 
   /** On what it depends that logits are the dense model's: a sentence each, mostly none. */

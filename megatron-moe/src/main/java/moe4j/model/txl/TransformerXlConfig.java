@@ -1,6 +1,7 @@
 package moe4j.model.txl;
 
 import java.util.List;
+import moe4j.config.Builders;
 import moe4j.config.Flag;
 import moe4j.transformer.Activation;
 import moe4j.transformer.LayerShape;
@@ -119,6 +120,16 @@ public record TransformerXlConfig(
           "--init-std %s, --proj-init-std %s: neither may be negative"
               .formatted(initStd, projInitStd));
     }
+  }
+
+  /** A builder whose values are the flags' defaults. */
+  public static TransformerXlConfigBuilder builder() {
+    return Builders.of(TransformerXlConfig.class, TransformerXlConfigBuilder.class);
+  }
+
+  /** A builder whose values are these, what followed from others among them. */
+  public TransformerXlConfigBuilder toBuilder() {
+    return Builders.from(this, TransformerXlConfigBuilder.class);
   }
 
   private static void positive(String flag, int value) {

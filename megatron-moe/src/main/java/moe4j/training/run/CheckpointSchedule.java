@@ -75,27 +75,24 @@ final class CheckpointSchedule {
     long run = iterations ? samples(trains, trains.trainIters(), 0) : trains.trainSamples();
     // Where the schedule is as long as the run, no flag has to say so.
     boolean whole = decay == run && !decays(config.optimizer());
-    OptimizerConfig own = config.optimizer();
     return config.withOptimizer(
-        new OptimizerConfig(
-            own.optimizer(),
-            before.lr(),
-            before.minLr(),
-            before.lrDecayStyle(),
-            iterations && !whole ? (Integer) iterations(trains, "decay", decay) : null,
-            iterations || whole ? null : (Long) decay,
-            iterations ? iterations(trains, "warm-up", warmup) : 0,
-            iterations ? 0 : warmup,
-            before.lrWarmupFraction(),
-            before.lrWarmupInit(),
-            before.lrWsdDecayStyle(),
-            iterations && last != null ? (Integer) iterations(trains, "last part", last) : null,
-            iterations ? null : last,
-            before.weightDecay(),
-            own.adamBeta1(),
-            own.adamBeta2(),
-            own.adamEps(),
-            own.clipGrad()));
+        config.optimizer().toBuilder()
+            .lr(before.lr())
+            .minLr(before.minLr())
+            .lrDecayStyle(before.lrDecayStyle())
+            .lrDecayIters(
+                iterations && !whole ? (Integer) iterations(trains, "decay", decay) : null)
+            .lrDecaySamples(iterations || whole ? null : (Long) decay)
+            .lrWarmupIters(iterations ? iterations(trains, "warm-up", warmup) : 0)
+            .lrWarmupSamples(iterations ? 0 : warmup)
+            .lrWarmupFraction(before.lrWarmupFraction())
+            .lrWarmupInit(before.lrWarmupInit())
+            .lrWsdDecayStyle(before.lrWsdDecayStyle())
+            .lrWsdDecayIters(
+                iterations && last != null ? (Integer) iterations(trains, "last part", last) : null)
+            .lrWsdDecaySamples(iterations ? null : last)
+            .weightDecay(before.weightDecay())
+            .build());
   }
 
   private static boolean decays(OptimizerConfig flags) {

@@ -2,7 +2,6 @@ package moe4j.examples.library;
 
 import java.util.ArrayList;
 import java.util.List;
-import moe4j.config.Flags;
 import moe4j.moe.MoeLayer;
 import moe4j.moe.experts.Experts;
 import moe4j.moe.experts.GroupedMlp;
@@ -94,8 +93,7 @@ public final class MultiGate {
    * @param data drawn anew for each step
    */
   public void train(ParameterSet parameters, TwoTasks data, int rows, int steps) {
-    OptimizerConfig config =
-        Flags.parse(OptimizerConfig.class, "--lr", "0.01", "--weight-decay", "0");
+    OptimizerConfig config = OptimizerConfig.builder().lr(0.01).weightDecay(0).build();
     try (AdamW optimizer = new AdamW(parameters, config, 1)) {
       for (int i = 0; i < steps; i++) {
         long step = i;

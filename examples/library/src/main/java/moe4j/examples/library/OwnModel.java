@@ -1,6 +1,5 @@
 package moe4j.examples.library;
 
-import moe4j.config.Flags;
 import moe4j.moe.MoeLayer;
 import moe4j.moe.MoeLayerBuilder;
 import moe4j.optimizer.AdamW;
@@ -55,7 +54,7 @@ public final class OwnModel {
 
   /** Trains on all rows in each step. */
   public void train(ParameterSet parameters, Tensor x, Tensor labels, int steps) {
-    OptimizerConfig config = Flags.parse(OptimizerConfig.class, "--lr", "0.01");
+    OptimizerConfig config = OptimizerConfig.builder().lr(0.01).build();
     try (AdamW optimizer = new AdamW(parameters, config, 1)) {
       for (int step = 0; step < steps; step++) {
         StepRandom random = new StepRandom(SEED, step, 0, x.size(0));

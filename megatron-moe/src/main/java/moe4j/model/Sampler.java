@@ -1,4 +1,4 @@
-package moe4j.model.gpt;
+package moe4j.model;
 
 import java.util.Arrays;
 import java.util.Random;

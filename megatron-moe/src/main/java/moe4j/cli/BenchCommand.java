@@ -2,7 +2,7 @@ package moe4j.cli;
 
 import java.io.IOException;
 import moe4j.config.Flags;
-import moe4j.model.RunConfig;
+import moe4j.model.gpt.GptFamily;
 import moe4j.model.gpt.GptTask;
 import moe4j.parallel.WorldEnvironment;
 import moe4j.training.StepBench;
@@ -30,12 +30,12 @@ public final class BenchCommand implements Command {
 
   @Override
   public Flags flags() {
-    return RunConfig.flags(StepBench.Options.class);
+    return GptFamily.flags(StepBench.Options.class);
   }
 
   @Override
   public void check(Flags.Parsed parsed, int processes) {
-    RunConfig.of(parsed, processes);
+    new GptFamily().run(parsed, processes);
   }
 
   @Override
@@ -43,7 +43,7 @@ public final class BenchCommand implements Command {
     WorldEnvironment environment = WorldEnvironment.of(System.getenv());
     StepBench.run(
         environment,
-        RunConfig.of(parsed, environment.size()),
+        new GptFamily().run(parsed, environment.size()),
         "--train-iters",
         parsed.get(StepBench.Options.class),
         GptTask::new);

@@ -18,15 +18,15 @@ import moe4j.data.Part;
 import moe4j.data.stream.ByteCorpus;
 import moe4j.data.stream.SegmentDataset;
 import moe4j.model.txl.CorpusFlags;
-import moe4j.model.txl.FeedForwards;
 import moe4j.model.txl.TransformerXl;
 import moe4j.model.txl.TransformerXlConfig;
+import moe4j.model.txl.TransformerXlFamily;
 import moe4j.model.txl.UpstreamLog;
-import moe4j.moe.MoeConfig;
 import moe4j.record.PythonFormat;
 import moe4j.training.run.BestModel;
-import moe4j.training.run.ModelState;
-import moe4j.training.run.SavedConfig;
+import moe4j.model.ModelState;
+import moe4j.model.ModelSpec;
+import moe4j.model.SavedConfig;
 import moe4j.training.step.BatchBuffers;
 import moe4j.training.step.ComputeDevice;
 import moe4j.training.step.Evaluator;
@@ -175,17 +175,15 @@ public final class EvaluateTxlCommand implements Command {
   private static TransformerXl model(
       Checkpoint checkpoint, String gate, int vocabulary, ParameterSet parameters)
       throws IOException {
-    SavedConfig saved = SavedConfig.of(checkpoint, gate);
-    TransformerXlConfig config = saved.own(TransformerXlConfig.class);
-    MoeConfig moe = saved.moe();
+    ModelSpec spec = SavedConfig.of(checkpoint, gate).model("txl");
+    TransformerXlConfig config = spec.flags(TransformerXlConfig.class);
     parameters.expect(ModelState.expectation(checkpoint));
     // The training's memories come along.
     int rows =
         config.memLen() == 0
             ? 1
             : Math.toIntExact(checkpoint.tensor("memory.layers.0").shape().get(0));
-    TransformerXl model =
-        TransformerXl.create(config, vocabulary, rows, FeedForwards.of(config, moe), parameters);
+    TransformerXl model = new TransformerXlFamily().model(spec, vocabulary, rows, parameters);
     ModelState.loadModel(checkpoint, parameters);
     return model;
   }

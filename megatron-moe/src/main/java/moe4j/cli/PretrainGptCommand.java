@@ -3,7 +3,8 @@ package moe4j.cli;
 import java.io.IOException;
 import moe4j.config.Flags;
 import moe4j.model.RunConfig;
-import moe4j.model.gpt.GptTask;
+import moe4j.model.ModelFamily;
+import moe4j.model.gpt.GptFamily;
 import moe4j.parallel.World;
 import moe4j.parallel.WorldEnvironment;
 import moe4j.training.Pretraining;
@@ -22,6 +23,7 @@ import org.apache.logging.log4j.Logger;
  * </pre>
  */
 public final class PretrainGptCommand implements Command {
+  private static final ModelFamily FAMILY = new GptFamily();
   private static final Logger LOG = LogManager.getLogger(PretrainGptCommand.class);
 
   @Override
@@ -36,22 +38,22 @@ public final class PretrainGptCommand implements Command {
 
   @Override
   public Flags flags() {
-    return RunConfig.flags();
+    return FAMILY.flags();
   }
 
   @Override
   public void check(Flags.Parsed parsed, int processes) {
-    RunConfig.of(parsed, processes);
+    FAMILY.run(parsed, processes);
   }
 
   @Override
   public int run(Flags.Parsed parsed) throws IOException {
     WorldEnvironment environment = WorldEnvironment.of(System.getenv());
-    RunConfig config = RunConfig.of(parsed, environment.size());
+    RunConfig config = FAMILY.run(parsed, environment.size());
     ShutdownSignal signal = ShutdownSignal.install();
     Pretraining.Outcome outcome;
     try (World world = Pretraining.join(config, environment)) {
-      outcome = Pretraining.run(world, config, new GptTask(config), signal, null);
+      outcome = Pretraining.run(world, config, FAMILY.task(config, environment), signal, null);
     }
     if (outcome.end() == Trainer.End.STOPPED
         && config.checkpoint().save() == null

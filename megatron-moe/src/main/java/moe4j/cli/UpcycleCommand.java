@@ -14,7 +14,8 @@ import moe4j.config.CheckpointConfig;
 import moe4j.config.Flag;
 import moe4j.config.Flags;
 import moe4j.console.ProgressLine;
-import moe4j.model.RunConfig;
+import moe4j.model.ModelSpec;
+import moe4j.model.RunJson;
 import moe4j.model.SaveWords;
 import moe4j.model.gpt.GptCheckpoint;
 import moe4j.model.gpt.GptConfig;
@@ -22,9 +23,9 @@ import moe4j.model.gpt.GptModel;
 import moe4j.model.gpt.Upcycling;
 import moe4j.moe.MoeConfig;
 import moe4j.parallel.World;
-import moe4j.training.run.ModelState;
+import moe4j.model.ModelState;
 import moe4j.training.run.SaveDirectory;
-import moe4j.training.run.SavedConfig;
+import moe4j.model.SavedConfig;
 import moe4j.training.step.ComputeDevice;
 import moe4j.transformer.ParameterSet;
 import org.apache.logging.log4j.LogManager;
@@ -79,14 +80,14 @@ public final class UpcycleCommand implements Command {
     Path save = Path.of(options.save());
     checkApart(Path.of(options.load()), save);
     try (Checkpoint checkpoint = GptCheckpoint.open(Path.of(options.load()), LOG::warn)) {
-      SavedConfig saved = SavedConfig.of(checkpoint, null);
+      ModelSpec saved = SavedConfig.of(checkpoint, null).model("gpt");
       Integer experts = saved.moe().numExperts();
       if (experts != null) {
         throw new IllegalArgumentException(
             "checkpoint %s has experts already (--num-experts %d)"
                 .formatted(checkpoint.directory(), experts));
       }
-      GptConfig shape = saved.model();
+      GptConfig shape = saved.flags(GptConfig.class);
       MoeConfig moe = upcycling.flags(shape);
       try (SaveDirectory directory = directory(options)) {
         upcycling.notes().forEach(LOG::warn);
@@ -144,7 +145,7 @@ public final class UpcycleCommand implements Command {
                       info.skippedTrainSamples(),
                       info.seed(),
                       info.randomState(),
-                      RunConfig.withMoe(info.configuration(), moe),
+                      RunJson.withMoe(info.configuration(), moe),
                       BuildInfo.commit(),
                       BuildInfo.version(),
                       info.extra()),

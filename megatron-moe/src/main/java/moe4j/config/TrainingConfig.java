@@ -1,6 +1,5 @@
 package moe4j.config;
 
-import moe4j.model.TrainState;
 
 /** How long, in what pieces and on what a model is trained, by Megatron's flags. */
 public record TrainingConfig(
@@ -145,34 +144,8 @@ public record TrainingConfig(
     return trainSamples != null ? trainSamples : (long) trainIters * globalBatchSize;
   }
 
-  /** The same for a run that goes on: what it has consumed counts, whatever flags asked for it. */
-  public long samples(TrainState from) {
-    long more = Math.max(0L, steps() - from.iteration()) * globalBatchSize;
-    return Math.max(samples(), from.consumedTrainSamples() + more);
-  }
-
-  /** Samples that the validation data are asked for, likewise. */
-  public long validationSamples(TrainState from) {
-    return Math.max(
-        validationBatches() * globalBatchSize,
-        from.consumedValidSamples() + validationSamplesAfter(from));
-  }
-
-  /** Validation samples that are still to be consumed. */
-  public long validationSamplesAfter(TrainState from) {
-    long evaluations = evaluationsAfter(from.iteration()) + (from.evaluationDue() ? 1 : 0);
-    return evaluations * evalIters * globalBatchSize;
-  }
-
   /** Global batches drawn for validation over the whole run. */
   public long validationBatches() {
     return evalInterval == null ? evalIters : (steps() / evalInterval + 1L) * evalIters;
-  }
-
-  /** Evaluations that are still to come after a step, the one at the end among them. */
-  long evaluationsAfter(int iteration) {
-    return evalInterval == null
-        ? 1
-        : Math.max(0, steps() / evalInterval - iteration / evalInterval) + 1L;
   }
 }

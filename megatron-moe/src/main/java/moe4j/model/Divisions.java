@@ -1,35 +1,23 @@
 package moe4j.model;
 
 import moe4j.config.TrainingConfig;
-import moe4j.model.gpt.GptConfig;
 import moe4j.moe.MoeConfig;
 import moe4j.parallel.ParallelConfig;
 
-/** Whether a model and its batches can be divided among processes as the flags ask. */
+/** Whether experts and batches can be divided among processes as the flags ask. */
 public final class Divisions {
   private Divisions() {}
 
   /**
-   * Checks what does not depend on how many processes there are.
+   * Checks experts, as far as that does not depend on how many processes there are.
    *
+   * @param expertHiddenSize of each
    * @throws IllegalArgumentException with the arithmetic, in one sentence
    */
-  static void check(
-      GptConfig model, MoeConfig moe, TrainingConfig training, ParallelConfig parallel) {
-    int tensor = parallel.tensorModelParallelSize();
-    String by = "--tensor-model-parallel-size";
-    divides("--num-attention-heads", model.numAttentionHeads(), by, tensor);
-    if (model.groupQueryAttention()) {
-      divides("--num-query-groups", model.numQueryGroups(), by, tensor);
-    }
-    boolean experts = moe.moeLayerCount(model.numLayers()) > 0;
-    if (moe.moeLayerCount(model.numLayers()) < model.numLayers()) {
-      divides("--ffn-hidden-size", model.ffnHiddenSize(), by, tensor);
-    }
-    if (parallel.sequenceParallel() || experts) {
-      divides("--seq-length", model.seqLength(), by, tensor);
-    }
-    if (!experts) {
+  public static void checkExperts(
+      ModelSpec model, int expertHiddenSize, ParallelConfig parallel) {
+    MoeConfig moe = model.moe();
+    if (model.moeLayers() == 0) {
       if (parallel.expertModelParallelSize() > 1) {
         throw new IllegalArgumentException(
             "--expert-model-parallel-size %d needs --num-experts"
@@ -44,15 +32,15 @@ public final class Divisions {
         parallel.expertModelParallelSize());
     divides(
         "an expert's hidden size of",
-        moe.expertHiddenSize(model.layerShape()),
+        expertHiddenSize,
         "--expert-tensor-parallel-size",
         parallel.expertTensorParallelSize());
     if (moe.moeSharedExpertIntermediateSize() != null) {
       divides(
           "--moe-shared-expert-intermediate-size",
           moe.moeSharedExpertIntermediateSize(),
-          by,
-          tensor);
+          "--tensor-model-parallel-size",
+          parallel.tensorModelParallelSize());
     }
     if (moe.addExpertBias() && parallel.expertTensorParallelSize() > 1) {
       throw new IllegalArgumentException(
@@ -80,18 +68,13 @@ public final class Divisions {
     }
   }
 
-  /** Checks the padded vocabulary, which the tokenizer decides. */
-  public static void checkVocabulary(int padded, GptConfig model, ParallelConfig parallel) {
-    int tensor = parallel.tensorModelParallelSize();
-    if (padded % tensor != 0) {
-      throw new IllegalArgumentException(
-          ("the padded vocabulary of %d cannot be cut into --tensor-model-parallel-size %d parts:"
-                  + " --make-vocab-size-divisible-by %d would do")
-              .formatted(padded, tensor, model.makeVocabSizeDivisibleBy() * tensor));
-    }
-  }
-
-  private static void divides(String what, int value, String by, int parts) {
+  /**
+   * Checks that a size is a multiple of the parts it is cut into.
+   *
+   * @param what the flag or what else the size is called
+   * @param by the flag that gives the parts
+   */
+  public static void divides(String what, int value, String by, int parts) {
     if (value % parts != 0) {
       throw new IllegalArgumentException(
           "%s %d is no multiple of %s %d: %d = %d x %d + %d"

@@ -1,5 +1,7 @@
 package moe4j.model;
 
+import moe4j.config.TrainingConfig;
+
 /**
  * Where a run stands. With the seed, this is all that random numbers and data order depend on.
  *
@@ -59,5 +61,35 @@ public record TrainState(
   /** Samples the learning-rate schedule has seen. */
   public long scheduledSamples() {
     return consumedTrainSamples - skippedSamples;
+  }
+
+  /**
+   * Samples that the training data are asked for by a run that goes on from here: what it has
+   * consumed counts, whatever flags asked for it.
+   */
+  public long trainSamples(TrainingConfig training) {
+    long more = Math.max(0L, training.steps() - iteration) * training.globalBatchSize();
+    return Math.max(training.samples(), consumedTrainSamples + more);
+  }
+
+  /** Samples that the validation data are asked for, likewise. */
+  public long validationSamples(TrainingConfig training) {
+    return Math.max(
+        training.validationBatches() * training.globalBatchSize(),
+        consumedValidSamples + validationSamplesLeft(training));
+  }
+
+  /** Validation samples that are still to be consumed. */
+  public long validationSamplesLeft(TrainingConfig training) {
+    long evaluations = evaluationsLeft(training) + (evaluationDue ? 1 : 0);
+    return evaluations * training.evalIters() * training.globalBatchSize();
+  }
+
+  /** Evaluations that are still to come, the one at the end among them. */
+  public long evaluationsLeft(TrainingConfig training) {
+    Integer interval = training.evalInterval();
+    return interval == null
+        ? 1
+        : Math.max(0, training.steps() / interval - iteration / interval) + 1L;
   }
 }

@@ -17,10 +17,12 @@ import moe4j.console.Screen;
 import moe4j.kernels.NativeLibraries;
 import moe4j.kernels.cuda.Cuda;
 import moe4j.kernels.product.Bf16Products;
+import moe4j.model.Datasets;
 import moe4j.model.Divisions;
 import moe4j.model.LanguageModel;
 import moe4j.model.LogLines;
 import moe4j.model.RunConfig;
+import moe4j.model.Task;
 import moe4j.model.SaveWords;
 import moe4j.model.TrainState;
 import moe4j.model.WholeSets;
@@ -56,91 +58,6 @@ public final class Pretraining {
   private static final Logger LOG = LogManager.getLogger(Pretraining.class);
 
   private Pretraining() {}
-
-  /** What is particular to a kind of model. */
-  public interface Task {
-    /** The tokenizer's vocabulary, before padding. */
-    int vocabulary();
-
-    /** The data, checked to be there. */
-    Trainer.Datasets datasets() throws IOException;
-
-    /**
-     * The same for a run that goes on: for what it has consumed, which other flags may have asked
-     * for, and what it is still to consume.
-     */
-    default Trainer.Datasets datasets(TrainState from) throws IOException {
-      return datasets();
-    }
-
-    /** The model with its initial weights in {@code parameters}. */
-    LanguageModel model(int paddedVocabulary, ParameterSet parameters);
-
-    /**
-     * How it is evaluated on whole sets; null for {@code --eval-iters} batches each time.
-     *
-     * @param model what {@link #model} gave
-     */
-    default WholeSets wholeSets(LanguageModel model) {
-      return null;
-    }
-
-    /** Every argument of the run by name, defaults filled in. */
-    default Map<String, Object> arguments(RunConfig config) {
-      return config.arguments();
-    }
-
-    /** Those of them that differ from their flags' defaults. */
-    default Map<String, Object> differing(RunConfig config) {
-      return config.differing();
-    }
-
-    /** The words of the log. */
-    default LogLines logLines() {
-      return LogLines.megatron();
-    }
-
-    /**
-     * What has to be as it was where a run goes on from a checkpoint, beside the model: such as
-     * data that are not told by a flag of {@link RunConfig}'s, by what a refusal calls them.
-     */
-    default Map<String, String> lasting() {
-      return Map.of();
-    }
-
-    /** What the flags of the run's directory are called. */
-    default SaveWords saveWords() {
-      return SaveWords.megatron();
-    }
-
-    /**
-     * What a place in the data, a number of consumed samples, means nothing without: the data, how
-     * they are cut and in which order they are taken; by the flags that say so.
-     */
-    default Map<String, String> place() throws IOException {
-      return Map.of();
-    }
-
-    /**
-     * A flag's name on the command line out of Megatron's argument; null where it has none. By it a
-     * run that goes on with another value says so.
-     */
-    default String flag(String argument) {
-      return argument.replace('_', '-');
-    }
-
-    /**
-     * Which data are taken in another order where a run goes on: a sentence each.
-     *
-     * @param before the flags of the run that saved the checkpoint
-     */
-    default List<String> reordered(TrainingConfig before, TrainState from) throws IOException {
-      return List.of();
-    }
-
-    /** Floating-point operations of forward and backward over so many sequences. */
-    LongToDoubleFunction flops(int paddedVocabulary);
-  }
 
   /**
    * How a run ended.
@@ -259,7 +176,7 @@ public final class Pretraining {
                 arguments.size(),
                 logPath == null ? null : logPath.toString(),
                 BriefLines.width()));
-    Divisions.checkVocabulary(padded, config.model(), config.parallel());
+    config.family().checkVocabulary(config.model(), padded, config.parallel());
     ScalarType dtype = config.training().bf16() ? ScalarType.BFloat16 : ScalarType.Float;
     if (config.training().bf16() && !config.training().device().equals("cuda")) {
       LOG.info(" > bf16 on this CPU: {}", Bf16Products.choice());
@@ -273,7 +190,7 @@ public final class Pretraining {
             new ParameterSet(config.training().seed(), dtype, device.device(), groups)) {
       TrainState from = resumption.from();
       RunConfig used = resumption.config();
-      Trainer.Datasets datasets = datasets(world, task, from);
+      Datasets datasets = datasets(world, task, from);
       LanguageModel model = task.model(padded, parameters);
       RunLog.lines(lines.model(parameters), () -> List.of("parameters: " + parameters.elements()));
       int microBatches = config.training().microBatches() / layout.data();
@@ -291,9 +208,9 @@ public final class Pretraining {
    * Index files are made by one process; the others find them there, or where file systems are not
    * shared, one of each machine makes them.
    */
-  private static Trainer.Datasets datasets(World world, Task task, TrainState from)
+  private static Datasets datasets(World world, Task task, TrainState from)
       throws IOException {
-    Trainer.Datasets datasets = world.rank() == 0 ? task.datasets(from) : null;
+    Datasets datasets = world.rank() == 0 ? task.datasets(from) : null;
     world.barrier();
     if (datasets == null && world.environment().localRank() == 0) {
       datasets = task.datasets(from);
@@ -318,7 +235,7 @@ public final class Pretraining {
       Task task,
       LanguageModel model,
       AdamW optimizer,
-      Trainer.Datasets datasets,
+      Datasets datasets,
       TrainState from,
       int paddedVocabulary,
       SaveDirectory directory,
@@ -468,7 +385,7 @@ public final class Pretraining {
         arguments,
         total,
         active,
-        config.model().seqLength(),
+        config.model().sequenceLength(),
         Map.of(
             "device", config.training().device(),
             "threads", String.valueOf(NativeLibraries.threads()),

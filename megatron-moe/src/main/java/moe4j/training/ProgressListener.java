@@ -25,7 +25,7 @@ final class ProgressListener implements TrainingListener, AutoCloseable {
   ProgressListener(RunConfig config, Screen screen, LongSupplier nanoTime) {
     this.screen = screen;
     this.title = config.logging().runName() == null ? "" : config.logging().runName();
-    this.sequence = config.model().seqLength();
+    this.sequence = config.model().sequenceLength();
     this.nanoTime = nanoTime;
     this.steps =
         new ProgressLine(

@@ -153,7 +153,7 @@ public final class RunRecorder implements TrainingListener, Closeable {
             interval.paramsNorm(),
             reading.skipped(),
             reading.notFinite(),
-            batch * (double) config.model().seqLength() / seconds,
+            batch * (double) config.model().sequenceLength() / seconds,
             of.map(p -> p.percent(rate)).orElse(null),
             of.orElse(null),
             Scopes.livePointers(),

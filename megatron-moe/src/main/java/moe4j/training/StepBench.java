@@ -6,6 +6,7 @@ import moe4j.config.BuildInfo;
 import moe4j.config.Flag;
 import moe4j.kernels.cuda.Cuda;
 import moe4j.model.RunConfig;
+import moe4j.model.Task;
 import moe4j.parallel.World;
 import moe4j.parallel.WorldEnvironment;
 import moe4j.tensor.Scopes;
@@ -45,7 +46,7 @@ public final class StepBench {
   @FunctionalInterface
   public interface Tasks {
     /** A task for one run from nothing. */
-    Pretraining.Task of(RunConfig config) throws IOException;
+    Task of(RunConfig config) throws IOException;
   }
 
   private StepBench(RunConfig config, Tasks tasks, int warmup, ShutdownSignal signal) {
@@ -100,14 +101,14 @@ public final class StepBench {
   }
 
   private long tokens() {
-    return (long) config.training().globalBatchSize() * config.model().seqLength();
+    return (long) config.training().globalBatchSize() * config.model().sequenceLength();
   }
 
   /** A run from nothing: the memory that an earlier one held is given back before. */
   private BenchResult onGpu(World world, String name, RunConfig run) throws IOException {
     Cuda.emptyCache();
     Cuda.resetPeaks();
-    Pretraining.Task task = tasks.of(run);
+    Task task = tasks.of(run);
     StepTimes times = new StepTimes(warmup, config.logging().logInterval());
     Pretraining.run(world, run, task, signal, times);
     Cuda.Memory memory = Cuda.memory();

@@ -10,6 +10,7 @@ import java.util.stream.Collectors;
 import moe4j.config.TrainingConfig;
 import moe4j.data.MegatronSampler;
 import moe4j.data.SampleDataset;
+import moe4j.model.Datasets;
 import moe4j.model.LanguageModel;
 import moe4j.model.RunConfig;
 import moe4j.model.TrainState;
@@ -40,45 +41,6 @@ import moe4j.training.step.TrainingListener.EvaluationPart;
  * {@link SkippedSteps}, on a GPU while the next one is under way.
  */
 public final class Trainer implements AutoCloseable {
-
-  /** The data of a run; a part that the run does without is null. */
-  public record Datasets(SampleDataset train, SampleDataset valid, SampleDataset test) {
-
-    /**
-     * Checks that a run can be taken to its end.
-     *
-     * @throws IllegalArgumentException in one sentence, where the samples do not last
-     */
-    void check(RunConfig config, WholeSets wholeSets, TrainState from) {
-      TrainingConfig training = config.training();
-      long batch = training.globalBatchSize();
-      String flag =
-          training.trainIters() != null
-              ? "--train-iters " + training.trainIters()
-              : "--train-samples " + training.trainSamples();
-      if (from.iteration() < training.steps()) {
-        long more = (training.steps() - from.iteration()) * batch;
-        check("training", flag, train, from.consumedTrainSamples(), more);
-      }
-      if (wholeSets != null) {
-        return;
-      }
-      String evaluations = "--eval-iters " + training.evalIters();
-      long evaluation = training.evalIters() * batch;
-      long more = training.validationSamplesAfter(from);
-      check("validation", evaluations, valid, from.consumedValidSamples(), more);
-      check("test", evaluations, test, 0, evaluation);
-    }
-
-    private static void check(
-        String what, String flag, SampleDataset dataset, long consumed, long more) {
-      if (dataset != null && consumed + more > dataset.size()) {
-        throw new IllegalArgumentException(
-            "%s takes %d %s samples behind the %d already consumed, but the data give %d"
-                .formatted(flag, more, what, consumed, dataset.size()));
-      }
-    }
-  }
 
   /** Saves a run's state under where it stands. */
   @FunctionalInterface
@@ -173,9 +135,9 @@ public final class Trainer implements AutoCloseable {
         new BatchBuffers.Form(
             device,
             training.microBatchSize(),
-            config.model().seqLength(),
-            config.data().resetPositionIds(),
-            config.data().resetAttentionMask());
+            config.model().sequenceLength(),
+            config.family().readsPositions(config.data()),
+            config.family().readsDocuments(config.data()));
     this.buffers = new BatchBuffers(form);
     this.evaluationBuffers =
         wholeSets == null

@@ -5,6 +5,7 @@ import static org.testng.Assert.assertFalse;
 import static org.testng.Assert.assertTrue;
 import static org.testng.Assert.expectThrows;
 
+import moe4j.model.gpt.GptFamily;
 import java.io.ByteArrayOutputStream;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
@@ -89,7 +90,7 @@ public class PlanCommandTest {
     List<String> line = new ArrayList<>(List.of(lines.get(lines.size() - 1).split(" ")));
     assertFalse(String.join(" ", line).contains("parallel"), line.toString());
     line.addAll(List.of("--train-iters", "10", "--lr", "1e-3", "--mock-data"));
-    RunConfig run = RunConfig.parse(line.toArray(String[]::new));
+    RunConfig run = GptFamily.parse(line.toArray(String[]::new));
     assertEquals(run.moe().expertHiddenSize(run.model().layerShape()), 1536);
     assertEquals(run.training().globalBatchSize(), Integer.valueOf(64));
     assertTrue(run.training().bf16());

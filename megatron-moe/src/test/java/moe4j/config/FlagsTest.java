@@ -5,6 +5,7 @@ import static org.testng.Assert.assertFalse;
 import static org.testng.Assert.assertThrows;
 import static org.testng.Assert.assertTrue;
 
+import moe4j.model.gpt.GptFamily;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
@@ -322,8 +323,8 @@ public class FlagsTest {
 
   @Test
   public void theHelpOfARunIsWholeAndNarrow() {
-    String help = RunConfig.flags().help();
-    for (String name : RunConfig.flags().names()) {
+    String help = new GptFamily().flags().help();
+    for (String name : new GptFamily().flags().names()) {
       assertTrue(help.lines().anyMatch(l -> (l + " ").startsWith("  --" + name + " ")), name);
     }
     help.lines().forEach(line -> assertTrue(line.length() <= 118, line));

@@ -6,6 +6,7 @@ import static org.testng.Assert.assertNotNull;
 import static org.testng.Assert.assertNull;
 import static org.testng.Assert.assertTrue;
 
+import moe4j.model.gpt.GptFamily;
 import java.io.IOException;
 import java.io.InputStream;
 import java.nio.charset.StandardCharsets;
@@ -22,7 +23,7 @@ import moe4j.model.RunConfig;
 import org.testng.annotations.Test;
 
 public class MegatronFlagsTest {
-  private final Set<String> ours = new HashSet<>(RunConfig.flags().names());
+  private final Set<String> ours = new HashSet<>(new GptFamily().flags().names());
   private final List<String> reasons = new ArrayList<>();
   private final Map<String, String> rows = new LinkedHashMap<>();
   private final List<String> names = new ArrayList<>();
@@ -91,13 +92,13 @@ public class MegatronFlagsTest {
   @Test
   public void aMegatronCommandLineIsRefusedByName() {
     assertEquals(
-        Refusals.of(RunConfig.flags(), "--num-layers 2 --pipeline-model-parallel-size 4"),
+        Refusals.of(new GptFamily().flags(), "--num-layers 2 --pipeline-model-parallel-size 4"),
         "--pipeline-model-parallel-size 4 is a flag of Megatron's that has no place here: not yet:"
             + " pipeline parallelism");
     for (String line :
         List.of("--fp16", "--fp16=x", "--num-layers --fp16", "--data-path a --fp16")) {
       assertTrue(
-          Refusals.all(RunConfig.flags(), line)
+          Refusals.all(new GptFamily().flags(), line)
               .contains(
                   "--fp16 is a flag of Megatron's that has no place here: not yet: fp16 with its loss scale;"
                       + " use --bf16"),

@@ -4,6 +4,7 @@ import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.assertFalse;
 import static org.testng.Assert.assertTrue;
 
+import moe4j.model.gpt.GptFamily;
 import java.util.List;
 import moe4j.model.RunConfig;
 import moe4j.model.gpt.GptConfig;
@@ -39,7 +40,7 @@ public class MegatronLineTest {
           + " --no-load-optim --no-load-rng --wandb-project Mixtral --wandb-exp-name Mixtral_8x7B";
 
   private static Flags.Parsed parse(String line) {
-    return RunConfig.flags().parse(Refusals.words(line));
+    return new GptFamily().flags().parse(Refusals.words(line));
   }
 
   @Test
@@ -58,9 +59,9 @@ public class MegatronLineTest {
             "--wandb-exp-name Mixtral_8x7B",
             "--pipeline-model-parallel-size 1"));
     assertEquals(parsed.get(GptConfig.class).positionEmbeddingType(), "rope");
-    assertEquals(RunConfig.of(parsed, 8).moe().numExperts(), Integer.valueOf(8));
+    assertEquals(new GptFamily().run(parsed, 8).moe().numExperts(), Integer.valueOf(8));
     assertEquals(
-        Refusals.all(RunConfig.flags(), MIXTRAL + " --pipeline-model-parallel-size 4"),
+        Refusals.all(new GptFamily().flags(), MIXTRAL + " --pipeline-model-parallel-size 4"),
         List.of(
             "--pipeline-model-parallel-size 4 is a flag of Megatron's that has no place here: not"
                 + " yet: pipeline parallelism"));
@@ -70,7 +71,7 @@ public class MegatronLineTest {
   public void allThatIsWrongIsToldAtOnce() {
     assertEquals(
         Refusals.all(
-            RunConfig.flags(),
+            new GptFamily().flags(),
             "--num-layer 2 --hidden-size 1O24 --num-attention-heads 0 --seq-length 32"
                 + " --micro-batch-size 4 --global-batch-size 6 --train-iters 4 --fp8-format hybrid"
                 + " --mtp-num-layers 1 --bf16=yes --split --lr-decay-style cos --keep-best"
@@ -95,7 +96,7 @@ public class MegatronLineTest {
 
   @Test
   public void whatTheRecordsAreTogetherIsToldWithTheRest() {
-    Flags flags = RunConfig.flags();
+    Flags flags = new GptFamily().flags();
     RefusedLine refused =
         org.testng.Assert.expectThrows(
             RefusedLine.class,
@@ -103,7 +104,7 @@ public class MegatronLineTest {
                 flags.parse(
                     Refusals.words(
                         MODEL + " --fp16 --num-experts 6 --expert-model-parallel-size 4"),
-                    parsed -> RunConfig.of(parsed, 4)));
+                    parsed -> new GptFamily().run(parsed, 4)));
     assertEquals(
         refused.sentences(),
         List.of(
@@ -166,7 +167,7 @@ public class MegatronLineTest {
 
   @Test(dataProvider = "refused")
   public void whatWouldBeBentIsRefusedByName(String flags) {
-    List<String> sentences = Refusals.all(RunConfig.flags(), MODEL + " " + flags);
+    List<String> sentences = Refusals.all(new GptFamily().flags(), MODEL + " " + flags);
     assertEquals(sentences.size(), 1, sentences.toString());
     assertTrue(sentences.get(0).startsWith(flags.split("[ =]")[0]), sentences.get(0));
   }

@@ -3,6 +3,7 @@ package moe4j.config;
 import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.assertFalse;
 
+import moe4j.model.TrainState;
 import org.testng.annotations.DataProvider;
 import org.testng.annotations.Test;
 
@@ -61,12 +62,12 @@ public class TrainingConfigTest {
         for (int step = from + 1; step <= config.steps(); step++) {
           evaluations += step % 4 == 0 ? 1 : 0;
         }
-        assertEquals(config.evaluationsAfter(from), evaluations, "after step " + from);
+        assertEquals(new TrainState(from, 0, 0, 0).evaluationsLeft(config), evaluations, "after step " + from);
       }
       assertEquals(
-          config.validationBatches(), config.evaluationsAfter(0) * config.evalIters(), "in all");
+          config.validationBatches(), new TrainState(0, 0, 0, 0).evaluationsLeft(config) * config.evalIters(), "in all");
     }
-    assertEquals(parse(SMALL).evaluationsAfter(3), 1);
+    assertEquals(new TrainState(3, 0, 0, 0).evaluationsLeft(parse(SMALL)), 1);
   }
 
   @DataProvider

@@ -3,6 +3,7 @@ package moe4j.model;
 import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.expectThrows;
 
+import moe4j.model.gpt.GptFamily;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.util.ArrayList;
 import java.util.Collections;
@@ -27,7 +28,7 @@ public class RunConfigTest {
 
   private static List<Record> parts(RunConfig run) {
     return List.of(
-        run.model(),
+        run.model().flags(),
         run.moe(),
         run.optimizer(),
         run.training(),
@@ -46,11 +47,11 @@ public class RunConfigTest {
       Collections.shuffle(parts, random);
       List<String> line = new ArrayList<>();
       parts.forEach(part -> line.addAll(Flags.commandLine(part)));
-      assertEquals(RunConfig.parse(line.toArray(String[]::new)), run, line.toString());
-      assertEquals(RunConfig.parse(run.commandLine().toArray(String[]::new)), run);
+      assertEquals(GptFamily.parse(line.toArray(String[]::new)), run, line.toString());
+      assertEquals(GptFamily.parse(run.commandLine().toArray(String[]::new)), run);
       String yaml = ConfigYaml.text(List.of("a comment"), run.arguments());
       List<String> words = ConfigYaml.words("config.yaml", yaml);
-      assertEquals(RunConfig.parse(words.toArray(String[]::new)), run, yaml);
+      assertEquals(GptFamily.parse(words.toArray(String[]::new)), run, yaml);
     }
   }
 
@@ -59,9 +60,9 @@ public class RunConfigTest {
     RandomRuns runs = new RandomRuns(random);
     for (int round = 0; round < 100; round++) {
       RunConfig run = runs.next();
-      assertEquals(RunConfig.modelOf(run.toJson()), run.model());
-      assertEquals(RunConfig.moeOf(run.toJson()), run.moe());
-      assertEquals(RunConfig.dataOf(run.toJson()), run.data());
+      assertEquals(RunJson.modelOf(run.toJson()), run.model().flags());
+      assertEquals(RunJson.moeOf(run.toJson()), run.moe());
+      assertEquals(RunJson.dataOf(run.toJson()), run.data());
     }
   }
 
@@ -76,30 +77,30 @@ public class RunConfigTest {
         ((ObjectNode) later.get(part)).put("flagOfAnotherDay", random.nextInt());
         ((ObjectNode) later.get(part)).putArray("another").add("x");
       }
-      assertEquals(RunConfig.modelOf(later), run.model());
-      assertEquals(RunConfig.moeOf(later), run.moe());
-      assertEquals(RunConfig.dataOf(later), run.data());
+      assertEquals(RunJson.modelOf(later), run.model().flags());
+      assertEquals(RunJson.moeOf(later), run.moe());
+      assertEquals(RunJson.dataOf(later), run.data());
     }
     RunConfig run =
-        RunConfig.parse(
+        GptFamily.parse(
             Refusals.words(
                 SMALL + " --num-experts 4 --tokenizer-type NullTokenizer --reset-position-ids"));
     ObjectNode earlier = run.toJson();
     keep(earlier, "model", "numLayers", "hiddenSize", "numAttentionHeads", "seqLength");
     keep(earlier, "moe", "numExperts");
     keep(earlier, "data", "mockData", "tokenizerType", "resetPositionIds");
-    assertEquals(RunConfig.modelOf(earlier), run.model());
-    assertEquals(RunConfig.moeOf(earlier), run.moe());
-    assertEquals(RunConfig.dataOf(earlier), run.data());
+    assertEquals(RunJson.modelOf(earlier), run.model().flags());
+    assertEquals(RunJson.moeOf(earlier), run.moe());
+    assertEquals(RunJson.dataOf(earlier), run.data());
     earlier.remove("moe");
-    assertEquals(RunConfig.moeOf(earlier), MoeConfig.dense());
+    assertEquals(RunJson.moeOf(earlier), MoeConfig.dense());
   }
 
   /** Flags that are lists now had one value once. */
   @Test
   public void aCheckpointFromBeforeThereWereSeveralLosses() {
     RunConfig run =
-        RunConfig.parse(
+        GptFamily.parse(
             Refusals.words(
                 SMALL + " --num-experts 4 --moe-aux-loss-coeff 0.01 --moe-z-loss-coeff 0.5"));
     ObjectNode earlier = run.toJson();
@@ -107,7 +108,7 @@ public class RunConfigTest {
     ((ObjectNode) earlier.get("moe"))
         .put("moeRouterLoadBalancingType", "aux_loss")
         .put("moeAuxLossCoeff", 0.01);
-    assertEquals(RunConfig.moeOf(earlier), run.moe());
+    assertEquals(RunJson.moeOf(earlier), run.moe());
   }
 
   private static void keep(ObjectNode configuration, String part, String... names) {
@@ -116,11 +117,11 @@ public class RunConfigTest {
 
   @Test
   public void argumentsAreSortedAndWhole() {
-    Map<String, Object> arguments = RunConfig.parse(Refusals.words(SMALL)).arguments();
+    Map<String, Object> arguments = GptFamily.parse(Refusals.words(SMALL)).arguments();
     assertEquals(List.copyOf(arguments.keySet()), arguments.keySet().stream().sorted().toList());
     assertEquals(
         arguments.size(),
-        parts(RunConfig.parse(Refusals.words(SMALL))).stream()
+        parts(GptFamily.parse(Refusals.words(SMALL))).stream()
             .mapToInt(part -> part.getClass().getRecordComponents().length)
             .sum());
     assertEquals(arguments.get("ffn_hidden_size"), 256);
@@ -156,7 +157,7 @@ public class RunConfigTest {
     assertEquals(
         expectThrows(
                 IllegalArgumentException.class,
-                () -> RunConfig.parse(Refusals.words(SMALL + " " + flags)))
+                () -> GptFamily.parse(Refusals.words(SMALL + " " + flags)))
             .getMessage(),
         sentence);
   }

@@ -25,7 +25,7 @@ import moe4j.parallel.Layout;
 import moe4j.parallel.ThreadRanks;
 import moe4j.tensor.Tensors;
 import moe4j.testing.Seeds;
-import moe4j.training.run.ModelState;
+import moe4j.model.ModelState;
 import moe4j.transformer.ParameterScope;
 import moe4j.transformer.ParameterSet;
 import org.bytedeco.pytorch.Device;

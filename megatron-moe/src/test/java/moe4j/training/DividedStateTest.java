@@ -27,7 +27,7 @@ import moe4j.parallel.Layout;
 import moe4j.parallel.ThreadRanks;
 import moe4j.tensor.Scopes;
 import moe4j.tensor.Tensors;
-import moe4j.training.run.ModelState;
+import moe4j.model.ModelState;
 import moe4j.transformer.Parameter;
 import moe4j.transformer.Parameter.Piece;
 import moe4j.transformer.ParameterSet;

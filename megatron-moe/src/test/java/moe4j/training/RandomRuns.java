@@ -10,6 +10,7 @@ import moe4j.config.LoggingConfig;
 import moe4j.config.TrainingConfig;
 import moe4j.model.RunConfig;
 import moe4j.model.gpt.GptConfig;
+import moe4j.model.gpt.GptFamily;
 import moe4j.moe.MoeConfig;
 import moe4j.optimizer.OptimizerConfig;
 import moe4j.parallel.ParallelConfig;
@@ -26,8 +27,7 @@ public final class RandomRuns {
     GptConfig model = model();
     boolean iterations = random.nextBoolean();
     return new RunConfig(
-        model,
-        moe(model.numLayers()),
+        GptFamily.spec(model, moe(model.numLayers())),
         optimizer(iterations),
         training(iterations),
         data(),
@@ -43,8 +43,7 @@ public final class RandomRuns {
             false,
             10,
             12),
-        ParallelConfig.single(),
-        null);
+        ParallelConfig.single());
   }
 
   private GptConfig model() {

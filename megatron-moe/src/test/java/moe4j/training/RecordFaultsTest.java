@@ -2,6 +2,7 @@ package moe4j.training;
 
 import static org.testng.Assert.assertEquals;
 
+import moe4j.model.gpt.GptFamily;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -23,7 +24,7 @@ import org.testng.annotations.Test;
 /** A record that cannot be written ends no run. */
 public class RecordFaultsTest {
   private static final RunConfig CONFIG =
-      RunConfig.parse(
+      GptFamily.parse(
           ("--num-layers 1 --hidden-size 8 --num-attention-heads 1 --seq-length 8 --lr 1e-3"
                   + " --micro-batch-size 2 --train-iters 20 --log-interval 5 --mock-data"
                   + " --tokenizer-type NullTokenizer --vocab-size 60")

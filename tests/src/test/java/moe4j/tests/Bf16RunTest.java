@@ -3,6 +3,7 @@ package moe4j.tests;
 import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.assertTrue;
 
+import moe4j.model.gpt.GptFamily;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.function.UnaryOperator;
@@ -59,7 +60,7 @@ public class Bf16RunTest {
 
   private static List<Double> losses(Way way, String flags) throws Exception {
     Bf16Products.use(way);
-    RunConfig config = RunConfig.parse(Cli.arguments(BASE + flags).toArray(new String[0]));
+    RunConfig config = GptFamily.parse(Cli.arguments(BASE + flags).toArray(new String[0]));
     List<Double> losses = new ArrayList<>();
     Cli.quietly(
         () ->

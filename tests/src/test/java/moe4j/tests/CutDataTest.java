@@ -4,6 +4,9 @@ import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.assertTrue;
 import static org.testng.Assert.expectThrows;
 
+import moe4j.model.gpt.GptFamily;
+import moe4j.model.Task;
+import moe4j.model.Datasets;
 import java.io.IOException;
 import java.io.RandomAccessFile;
 import java.io.UncheckedIOException;
@@ -39,14 +42,14 @@ public class CutDataTest {
   private final Random random = Seeds.random(CutDataTest.class);
 
   /** A small GPT on files. */
-  private record OnFiles(SmallGpt gpt, Path prefix) implements Pretraining.Task {
+  private record OnFiles(SmallGpt gpt, Path prefix) implements Task {
     @Override
     public int vocabulary() {
       return gpt.vocabulary();
     }
 
     @Override
-    public Trainer.Datasets datasets() throws IOException {
+    public Datasets datasets() throws IOException {
       GptDatasets datasets =
           GptDatasets.build(
               new DataConfig(
@@ -60,7 +63,7 @@ public class CutDataTest {
                   Map.of(),
                   null),
               sentence -> {});
-      return new Trainer.Datasets(datasets.train(), datasets.valid(), datasets.test());
+      return new Datasets(datasets.train(), datasets.valid(), datasets.test());
     }
 
     @Override
@@ -87,7 +90,7 @@ public class CutDataTest {
       Path prefix = workspace.corpus("text", random, 300);
       Path run = workspace.path("run");
       RunConfig config =
-          RunConfig.parse(
+          GptFamily.parse(
               Cli.arguments(
                       "--num-layers 1 --hidden-size 16 --num-attention-heads 2 --seq-length 16"
                           + " --micro-batch-size 2 --lr 1e-2 --mock-data --vocab-size 257"

@@ -5,6 +5,7 @@ import static org.testng.Assert.assertFalse;
 import static org.testng.Assert.assertNotEquals;
 import static org.testng.Assert.assertTrue;
 
+import moe4j.model.gpt.GptFamily;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
@@ -135,7 +136,7 @@ public class DivergenceTest {
     Path run = workspace.path(name + "-skip");
     List<String> line =
         Cli.with(base, "--train-iters 6 --log-num-zeros-in-grad " + GO_ON + flags, "--save", run);
-    RunConfig config = RunConfig.parse(line.subList(1, line.size()).toArray(new String[0]));
+    RunConfig config = GptFamily.parse(line.subList(1, line.size()).toArray(new String[0]));
     SmallGpt task = new SmallGpt(config, model -> new FaultyModel(model, 5));
     List<List<byte[]>> parameters = new ArrayList<>();
     List<TrainState> states = new ArrayList<>();

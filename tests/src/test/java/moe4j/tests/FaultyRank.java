@@ -1,5 +1,6 @@
 package moe4j.tests;
 
+import moe4j.model.gpt.GptFamily;
 import java.time.Duration;
 import moe4j.model.LanguageModel;
 import moe4j.model.RunConfig;
@@ -28,7 +29,7 @@ final class FaultyRank {
     boolean last = environment.rank() == environment.size() - 1;
     int status = 0;
     try (World world = World.open(environment, Duration.ofSeconds(30))) {
-      RunConfig config = RunConfig.parse(environment.size(), args);
+      RunConfig config = GptFamily.parse(environment.size(), args);
       Pretraining.run(
           world,
           config,

@@ -3,6 +3,7 @@ package moe4j.tests;
 import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.assertTrue;
 
+import moe4j.model.gpt.GptFamily;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -76,7 +77,7 @@ public class MemoryTest {
               steps,
               "--save",
               workspace.path("run"));
-      RunConfig config = RunConfig.parse(line.toArray(new String[0]));
+      RunConfig config = GptFamily.parse(line.toArray(new String[0]));
       List<Long> pointers = new ArrayList<>();
       Cli.quietly(
           () ->

@@ -1,5 +1,6 @@
 package moe4j.tests;
 
+import moe4j.model.gpt.GptFamily;
 import java.nio.file.Path;
 import moe4j.model.RunConfig;
 import moe4j.parallel.World;
@@ -47,7 +48,7 @@ final class RankProcess {
     System.out.printf("== %s, rank %d%n", run.name(), environment.rank());
     long begin = System.nanoTime();
     try (World world = run.processes() == 1 ? World.alone() : World.open(own, ManyRuns.TIMEOUT)) {
-      RunConfig config = RunConfig.parse(run.processes(), run.flags().toArray(String[]::new));
+      RunConfig config = GptFamily.parse(run.processes(), run.flags().toArray(String[]::new));
       Pretraining.run(world, config, new SmallGpt(config, model -> model), signal, null);
       System.out.printf("== %s took %.1f s%n", run.name(), (System.nanoTime() - begin) / 1e9);
       return true;

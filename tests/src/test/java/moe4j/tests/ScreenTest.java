@@ -4,6 +4,7 @@ import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.assertFalse;
 import static org.testng.Assert.assertTrue;
 
+import moe4j.model.gpt.GptFamily;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -68,7 +69,7 @@ public class ScreenTest {
   private static String train(Path run, int columns) {
     return Cli.quietly(
             () -> {
-              RunConfig config = RunConfig.parse(Cli.arguments(RUN, run).toArray(new String[0]));
+              RunConfig config = GptFamily.parse(Cli.arguments(RUN, run).toArray(new String[0]));
               Screen screen = new Screen(columns > 0 ? System.out : null, () -> columns);
               try (Screen.PutUp up = screen.putUp()) {
                 return Pretraining.run(

@@ -1,5 +1,8 @@
 package moe4j.tests;
 
+import moe4j.config.DataFlags;
+import moe4j.model.Task;
+import moe4j.model.Datasets;
 import java.io.IOException;
 import java.util.Map;
 import java.util.OptionalLong;
@@ -12,9 +15,6 @@ import moe4j.data.SampleCounts;
 import moe4j.data.SampleRules;
 import moe4j.model.LanguageModel;
 import moe4j.model.RunConfig;
-import moe4j.model.gpt.FlopCount;
-import moe4j.model.gpt.GptModel;
-import moe4j.moe.Moe;
 import moe4j.training.Pretraining;
 import moe4j.training.Trainer;
 import moe4j.transformer.ParameterSet;
@@ -24,7 +24,7 @@ import moe4j.transformer.ParameterSet;
  *
  * <p>Its vocabulary is {@code --vocab-size}, the last id the end of document.
  */
-final class SmallGpt implements Pretraining.Task {
+final class SmallGpt implements Task {
   private final RunConfig config;
   private final UnaryOperator<LanguageModel> wrapper;
   private ParameterSet parameters;
@@ -42,11 +42,11 @@ final class SmallGpt implements Pretraining.Task {
 
   @Override
   public int vocabulary() {
-    return config.data().vocabSize();
+    return config.data(DataFlags.class).vocabSize();
   }
 
   @Override
-  public Trainer.Datasets datasets() throws IOException {
+  public Datasets datasets() throws IOException {
     long batch = config.training().globalBatchSize();
     long evaluation = config.training().evalIters() * batch;
     GptDatasets datasets =
@@ -57,28 +57,24 @@ final class SmallGpt implements Pretraining.Task {
                     OptionalLong.of(config.training().samples()),
                     OptionalLong.of(config.training().validationBatches() * batch),
                     OptionalLong.of(evaluation)),
-                config.model().seqLength(),
+                config.model().sequenceLength(),
                 config.training().seed(),
                 SampleRules.plain(vocabulary(), vocabulary() - 1),
                 Map.of(),
                 null),
             sentence -> {});
-    return new Trainer.Datasets(datasets.train(), datasets.valid(), datasets.test());
+    return new Datasets(datasets.train(), datasets.valid(), datasets.test());
   }
 
   @Override
   public LongToDoubleFunction flops(int paddedVocabulary) {
-    return FlopCount.of(config.model(), config.moe(), paddedVocabulary)::of;
+    double each = config.family().flops(config.model(), paddedVocabulary, 1);
+    return sequences -> each * sequences;
   }
 
   @Override
   public LanguageModel model(int paddedVocabulary, ParameterSet set) {
     parameters = set;
-    return wrapper.apply(
-        new GptModel(
-            config.model(),
-            paddedVocabulary,
-            Moe.feedForward(config.model().layerShape(), config.moe()),
-            set));
+    return wrapper.apply(config.family().model(config.model(), paddedVocabulary, 1, set));
   }
 }

@@ -4,6 +4,7 @@ import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.assertTrue;
 import static org.testng.Assert.expectThrows;
 
+import moe4j.model.gpt.GptFamily;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Files;
@@ -45,7 +46,7 @@ public class StoppedRunTest {
   /** Runs, and sends a signal after a step: before the evaluation behind it. */
   private static Pretraining.Outcome run(List<String> line, int step, Runnable before)
       throws IOException {
-    RunConfig config = RunConfig.parse(line.toArray(new String[0]));
+    RunConfig config = GptFamily.parse(line.toArray(new String[0]));
     ShutdownSignal signal = ShutdownSignal.none();
     return Pretraining.run(
         config,

@@ -12,8 +12,9 @@ import moe4j.checkpoint.StoredTensor;
 import moe4j.config.DataFlags;
 import moe4j.moe.MoeConfig;
 import moe4j.tokenizer.Tokenizer;
-import moe4j.training.run.ModelState;
-import moe4j.training.run.SavedConfig;
+import moe4j.model.ModelState;
+import moe4j.model.ModelSpec;
+import moe4j.model.SavedConfig;
 import moe4j.transformer.ParameterSet;
 import org.bytedeco.pytorch.Device;
 import org.bytedeco.pytorch.global.torch.ScalarType;
@@ -41,7 +42,7 @@ public record GptCheckpoint(GptModel model, Tokenizer tokenizer, DataFlags data,
   public static GptCheckpoint load(
       Path directory, String gate, Device device, Consumer<String> warnings) throws IOException {
     try (Checkpoint checkpoint = open(directory, warnings)) {
-      DataFlags data = SavedConfig.of(checkpoint, gate).data();
+      DataFlags data = SavedConfig.of(checkpoint, gate).data(DataFlags.class);
       long rows = embedding(checkpoint).shape().get(0);
       Tokenizer tokenizer = GptTask.tokenizer(data);
       if (tokenizer.vocabSize() > rows) {
@@ -69,15 +70,13 @@ public record GptCheckpoint(GptModel model, Tokenizer tokenizer, DataFlags data,
   /** A checkpoint's model, in the type it was saved in. */
   public static GptModel model(Checkpoint checkpoint, String gate, Device device)
       throws IOException {
-    SavedConfig saved = SavedConfig.of(checkpoint, gate);
-    GptConfig shape = saved.model();
-    MoeConfig moe = saved.moe();
+    ModelSpec spec = SavedConfig.of(checkpoint, gate).model("gpt");
     StoredTensor embedding = embedding(checkpoint);
     int rows = Math.toIntExact(embedding.shape().get(0));
     ScalarType dtype = embedding.dtype() == Dtype.BF16 ? ScalarType.BFloat16 : ScalarType.Float;
     ParameterSet parameters = new ParameterSet(0, dtype, device);
     parameters.expect(ModelState.expectation(checkpoint));
-    GptModel model = GptTask.model(shape, moe, rows, parameters);
+    GptModel model = new GptFamily().model(spec, rows, 1, parameters);
     ModelState.loadModel(checkpoint, parameters);
     return model;
   }

@@ -25,14 +25,14 @@ import moe4j.record.MegatronLog;
 import moe4j.tokenizer.Tokenizer;
 import moe4j.tokenizer.TokenizerConfig;
 import moe4j.tokenizer.Tokenizers;
-import moe4j.training.Pretraining;
-import moe4j.training.Trainer;
+import moe4j.model.Datasets;
+import moe4j.model.Task;
 import moe4j.transformer.ParameterSet;
 import org.apache.logging.log4j.LogManager;
 import org.apache.logging.log4j.Logger;
 
 /** Pretraining a GPT on Megatron's datasets: its tokenizer, data and model. */
-public final class GptTask implements Pretraining.Task {
+public final class GptTask implements Task {
   private static final Logger LOG = LogManager.getLogger(GptTask.class);
 
   private final RunConfig config;
@@ -41,7 +41,7 @@ public final class GptTask implements Pretraining.Task {
 
   public GptTask(RunConfig config) throws IOException {
     this.config = config;
-    this.tokenizer = tokenizer(config.data());
+    this.tokenizer = tokenizer(config.data(DataFlags.class));
   }
 
   /** The tokenizer that data flags name. */
@@ -64,13 +64,6 @@ public final class GptTask implements Pretraining.Task {
     return name == null ? null : Path.of(name);
   }
 
-  /** Dense or with experts, as the flags say. */
-  static GptModel model(
-      GptConfig model, MoeConfig moe, int paddedVocabulary, ParameterSet parameters) {
-    return new GptModel(
-        model, paddedVocabulary, Moe.feedForward(model.layerShape(), moe), parameters);
-  }
-
   @Override
   public int vocabulary() {
     return tokenizer.vocabSize();
@@ -78,21 +71,22 @@ public final class GptTask implements Pretraining.Task {
 
   @Override
   public LongToDoubleFunction flops(int paddedVocabulary) {
-    return FlopCount.of(config.model(), config.moe(), paddedVocabulary)::of;
+    double each = config.family().flops(config.model(), paddedVocabulary, 1);
+    return sequences -> each * sequences;
   }
 
   @Override
   public GptModel model(int paddedVocabulary, ParameterSet parameters) {
-    return model(config.model(), config.moe(), paddedVocabulary, parameters);
+    return new GptFamily().model(config.model(), paddedVocabulary, 1, parameters);
   }
 
   @Override
-  public Trainer.Datasets datasets() throws IOException {
+  public Datasets datasets() throws IOException {
     return datasets(TrainState.start());
   }
 
   @Override
-  public Trainer.Datasets datasets(TrainState from) throws IOException {
+  public Datasets datasets(TrainState from) throws IOException {
     TrainingConfig training = config.training();
     DataConfig data = dataConfig(training, from);
     MegatronLog.targetSizes(
@@ -104,18 +98,18 @@ public final class GptTask implements Pretraining.Task {
     if (datasets.train() == null && training.steps() > 0) {
       throw new IllegalArgumentException("the data leave nothing to train on (--split)");
     }
-    return new Trainer.Datasets(datasets.train(), datasets.valid(), datasets.test());
+    return new Datasets(datasets.train(), datasets.valid(), datasets.test());
   }
 
   /** The run's data, as many as some flags ask for. */
   private DataConfig dataConfig(TrainingConfig counts, TrainState from) throws IOException {
     return dataConfig(
-        config.data(),
+        config.data(DataFlags.class),
         new SampleCounts(
-            OptionalLong.of(counts.samples(from)),
-            OptionalLong.of(counts.validationSamples(from)),
+            OptionalLong.of(from.trainSamples(counts)),
+            OptionalLong.of(from.validationSamples(counts)),
             OptionalLong.of((long) counts.evalIters() * counts.globalBatchSize())),
-        config.model().seqLength(),
+        config.model().sequenceLength(),
         config.training().seed(),
         tokenizer);
   }
@@ -129,7 +123,7 @@ public final class GptTask implements Pretraining.Task {
       if (data.source() instanceof DataSource.Shared shared) {
         all.put("--split", shared.split().shares());
       }
-      all.put("--seq-length", String.valueOf(config.model().seqLength()));
+      all.put("--seq-length", String.valueOf(config.model().sequenceLength()));
       all.put("--seed", String.valueOf(config.training().seed()));
       place = all;
     }

@@ -8,10 +8,10 @@ import java.util.List;
 import java.util.Map;
 import moe4j.checkpoint.CheckpointStore;
 import moe4j.config.CheckpointConfig;
-import moe4j.config.DataFlags;
 import moe4j.config.Flags;
 import moe4j.config.LoggingConfig;
 import moe4j.config.TrainingConfig;
+import moe4j.model.ModelSpec;
 import moe4j.model.RunConfig;
 import moe4j.model.SaveWords;
 import moe4j.moe.MoeConfig;
@@ -83,18 +83,30 @@ public record TransformerXlRun(
     line.addAll(logging(training, device));
     Flags.Parsed common =
         Flags.of(TrainingConfig.class, LoggingConfig.class).parse(line.toArray(new String[0]));
-    RunConfig config =
+    return of(
         new RunConfig(
-            FeedForwards.shape(model),
-            moe,
+            new ModelSpec(new TransformerXlFamily(), model, moe),
             optimizer(training),
             common.get(TrainingConfig.class),
-            Flags.parse(DataFlags.class, "--mock-data", "--reset-position-ids"),
+            parsed.get(CorpusFlags.class),
             checkpoint(training),
             common.get(LoggingConfig.class),
             parallel,
-            model);
-    return new TransformerXlRun(config, model, training, parsed.get(CorpusFlags.class), device);
+            new Upstream(training, device)));
+  }
+
+  /** Upstream's flags that the common records are made of. */
+  record Upstream(TrainingFlags training, DeviceFlags device) {}
+
+  /** A run of this family with its flags by kind. */
+  static TransformerXlRun of(RunConfig config) {
+    Upstream upstream = (Upstream) config.more();
+    return new TransformerXlRun(
+        config,
+        config.model().flags(TransformerXlConfig.class),
+        upstream.training(),
+        config.data(CorpusFlags.class),
+        upstream.device());
   }
 
   private static void divides(String flag, int columns, int ranks) {
@@ -207,18 +219,7 @@ public record TransformerXlRun(
 
   /** The same, with nothing kept. */
   public TransformerXlRun withoutWorkDir() {
-    RunConfig kept = config;
-    return with(
-        new RunConfig(
-            kept.model(),
-            kept.moe(),
-            kept.optimizer(),
-            kept.training(),
-            kept.data(),
-            Flags.parse(CheckpointConfig.class),
-            kept.logging(),
-            kept.parallel(),
-            kept.own()));
+    return with(config.withCheckpoint(Flags.parse(CheckpointConfig.class)));
   }
 
   /** The same model and data in another run. */

@@ -16,14 +16,14 @@ import moe4j.model.RunConfig;
 import moe4j.model.SaveWords;
 import moe4j.model.WholeSets;
 import moe4j.parallel.WorldEnvironment;
-import moe4j.training.Pretraining;
-import moe4j.training.Trainer;
+import moe4j.model.Datasets;
+import moe4j.model.Task;
 import moe4j.transformer.ParameterSet;
 import org.apache.logging.log4j.LogManager;
 import org.apache.logging.log4j.Logger;
 
 /** Pretraining a Transformer-XL on a byte corpus: its data, its model, its evaluations. */
-public final class TransformerXlTask implements Pretraining.Task {
+public final class TransformerXlTask implements Task {
   private static final Logger LOG = LogManager.getLogger(TransformerXlTask.class);
 
   /** Upstream's names of what Megatron calls otherwise. */
@@ -80,7 +80,7 @@ public final class TransformerXlTask implements Pretraining.Task {
   }
 
   @Override
-  public Trainer.Datasets datasets() {
+  public Datasets datasets() {
     LOG.info(
         "{}: {} bytes told apart, vocabulary '{}' of {} symbols; {} / {} / {} symbols for"
             + " training, validation and test; {} steps an epoch",
@@ -92,7 +92,7 @@ public final class TransformerXlTask implements Pretraining.Task {
         corpus.stream(Part.VALID).length,
         corpus.stream(Part.TEST).length,
         train.segments());
-    return new Trainer.Datasets(train, evaluated(Part.VALID), evaluated(Part.TEST));
+    return new Datasets(train, evaluated(Part.VALID), evaluated(Part.TEST));
   }
 
   /** A set to evaluate on; null where the split leaves it nothing. */
@@ -104,12 +104,10 @@ public final class TransformerXlTask implements Pretraining.Task {
 
   @Override
   public TransformerXl model(int paddedVocabulary, ParameterSet parameters) {
-    return TransformerXl.create(
-        run.model(),
-        paddedVocabulary,
-        run.config().training().microBatchSize(),
-        FeedForwards.of(run.model(), run.config().moe()),
-        parameters);
+    RunConfig config = run.config();
+    return new TransformerXlFamily()
+        .model(
+            config.model(), paddedVocabulary, config.training().microBatchSize(), parameters);
   }
 
   @Override
@@ -175,12 +173,11 @@ public final class TransformerXlTask implements Pretraining.Task {
 
   @Override
   public LongToDoubleFunction flops(int paddedVocabulary) {
+    RunConfig config = run.config();
     double each =
-        TransformerXlFlops.perSegment(
-            run.model(),
-            run.config().moe(),
-            paddedVocabulary,
-            run.config().training().microBatchSize());
+        config
+            .family()
+            .flops(config.model(), paddedVocabulary, config.training().microBatchSize());
     return segments -> each * segments;
   }
 }

@@ -1,5 +1,6 @@
 package moe4j.training.run;
 
+import moe4j.model.ModelState;
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.io.IOException;

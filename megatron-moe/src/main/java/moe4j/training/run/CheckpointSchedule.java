@@ -10,6 +10,7 @@ import java.util.Set;
 import moe4j.config.Flags;
 import moe4j.config.TrainingConfig;
 import moe4j.model.RunConfig;
+import moe4j.model.RunJson;
 import moe4j.optimizer.OptimizerConfig;
 
 /**
@@ -54,8 +55,8 @@ final class CheckpointSchedule {
    *     one sentence
    */
   static RunConfig into(RunConfig config, JsonNode saved) {
-    OptimizerConfig before = RunConfig.optimizerOf(saved);
-    TrainingConfig trained = RunConfig.trainingOf(saved);
+    OptimizerConfig before = RunJson.optimizerOf(saved);
+    TrainingConfig trained = RunJson.trainingOf(saved);
     TrainingConfig trains = config.training();
     long decay =
         trained.trainIters() == null

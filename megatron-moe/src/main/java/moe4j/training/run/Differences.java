@@ -17,7 +17,7 @@ import moe4j.model.RunConfig;
 final class Differences {
   /** The parts of {@link RunConfig} that say what comes out; the others keep records. */
   private static final List<String> PARTS =
-      List.of("model", "moe", "optimizer", "training", "data", "own");
+      List.of("model", "moe", "optimizer", "training", "data");
 
   /** What does not change what comes out. */
   private static final Set<String> FREE =
@@ -38,6 +38,10 @@ final class Differences {
       JsonNode saved, JsonNode defaults, ObjectNode now, UnaryOperator<String> flag) {
     List<String> lines = new ArrayList<>();
     for (String part : PARTS) {
+      if (!saved.has(part)) {
+        // Nothing is known of it: Transformer-XL's checkpoints told nothing of the data once.
+        continue;
+      }
       for (Map.Entry<String, JsonNode> entry : now.path(part).properties()) {
         String name = entry.getKey();
         JsonNode before = saved.path(part).path(name);

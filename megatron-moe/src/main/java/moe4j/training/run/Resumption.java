@@ -1,5 +1,6 @@
 package moe4j.training.run;
 
+import moe4j.model.ModelState;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.EnumSet;
@@ -14,9 +15,10 @@ import moe4j.checkpoint.Ranks;
 import moe4j.checkpoint.Section;
 import moe4j.config.CheckpointConfig;
 import moe4j.model.RunConfig;
+import moe4j.model.RunJson;
+import moe4j.model.Task;
 import moe4j.model.TrainState;
 import moe4j.optimizer.AdamW;
-import moe4j.training.Pretraining;
 import moe4j.transformer.ParameterSet;
 
 /**
@@ -54,7 +56,7 @@ public final class Resumption implements AutoCloseable {
       String directory,
       boolean again,
       Ranks ranks,
-      Pretraining.Task task,
+      Task task,
       Consumer<String> say)
       throws IOException {
     CheckpointConfig flags = config.checkpoint();
@@ -106,7 +108,7 @@ public final class Resumption implements AutoCloseable {
       Checkpoint checkpoint,
       RunConfig config,
       TrainState from,
-      Pretraining.Task task,
+      Task task,
       Consumer<String> say)
       throws IOException {
     RunCheckpoints.checkLasting(checkpoint, task.lasting());
@@ -118,7 +120,7 @@ public final class Resumption implements AutoCloseable {
                   + " --override-data to go on at that place all the same")
               .formatted(checkpoint.directory(), elsewhere.get(0)));
     }
-    var saved = checkpoint.info().configuration();
+    var saved = RunJson.current(checkpoint.info().configuration());
     boolean schedule = config.checkpoint().useCheckpointOptParamScheduler();
     RunConfig used = schedule ? CheckpointSchedule.into(config, saved) : config;
     if (schedule) {
@@ -127,13 +129,13 @@ public final class Resumption implements AutoCloseable {
     List<String> lines =
         Differences.of(
             schedule ? CheckpointSchedule.asUsed(saved, used) : saved,
-            RunConfig.defaultsLike(config),
+            RunJson.defaultsLike(config),
             used.toJson(),
             task::flag);
     lines.forEach(say);
     elsewhere.forEach(line -> say.accept("--override-data: the checkpoint %s".formatted(line)));
     if (elsewhere.isEmpty() && !lines.isEmpty()) {
-      task.reordered(RunConfig.trainingOf(saved), from).forEach(say);
+      task.reordered(RunJson.trainingOf(saved), from).forEach(say);
     }
     return used;
   }
@@ -154,7 +156,7 @@ public final class Resumption implements AutoCloseable {
     if (checkpoint == null) {
       return;
     }
-    RunCheckpoints.checkVocabulary(checkpoint, parameters);
+    RunCheckpoints.checkVocabulary(checkpoint, config, parameters);
     ModelState.loadModel(checkpoint, parameters);
     if (weightsOnly) {
       ModelState.resetMasters(optimizer);

@@ -1,5 +1,7 @@
 package moe4j.training.run;
 
+import moe4j.model.ModelState;
+import moe4j.model.SavedConfig;
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.io.IOException;
@@ -14,32 +16,21 @@ import moe4j.checkpoint.CheckpointStore;
 import moe4j.checkpoint.TensorSource;
 import moe4j.config.BuildInfo;
 import moe4j.config.Flags;
+import moe4j.model.ModelSpec;
 import moe4j.model.RunConfig;
+import moe4j.model.RunJson;
+import moe4j.model.Task;
 import moe4j.model.TrainState;
-import moe4j.model.gpt.GptConfig;
-import moe4j.model.gpt.GptModel;
-import moe4j.moe.MoeConfig;
 import moe4j.optimizer.AdamW;
-import moe4j.training.Pretraining;
 import moe4j.transformer.Parameter;
 import moe4j.transformer.ParameterSet;
 import org.bytedeco.javacpp.PointerScope;
 
 /** A run's checkpoints: what goes into one, and whether one fits the run. */
 public final class RunCheckpoints {
-  /** Arguments that may differ between a checkpoint and the model that loads it. */
+  /** Arguments of the experts that may differ between a checkpoint and the model that loads it. */
   private static final Set<String> FREE =
       Set.of(
-          "attention_dropout",
-          "hidden_dropout",
-          "dropout",
-          "dropatt",
-          "init_std",
-          "proj_init_std",
-          "init_method_std",
-          "seq_length",
-          // The padded vocabulary is compared, not what it is a multiple of.
-          "make_vocab_size_divisible_by",
           "moe_router_load_balancing_type",
           "moe_aux_loss_coeff",
           "moe_z_loss_coeff",
@@ -55,10 +46,10 @@ public final class RunCheckpoints {
 
   private RunCheckpoints() {}
 
-  /** What {@link Pretraining.Task#lasting} was, in a checkpoint's extras. */
+  /** What {@link Task#lasting} was, in a checkpoint's extras. */
   private static final String LASTING = "lasting";
 
-  /** What {@link Pretraining.Task#place} was, likewise. */
+  /** What {@link Task#place} was, likewise. */
   private static final String PLACE = "place";
 
   /** {@link TrainState#evaluationDue}, in a checkpoint's extras. */
@@ -139,15 +130,15 @@ public final class RunCheckpoints {
 
   /**
    * What a checkpoint's place in the data does not mean here what it meant there: of {@link
-   * Pretraining.Task#place}, a sentence's end each.
+   * Task#place}, a sentence's end each.
    *
    * @param place the run's; what the checkpoint does not tell of, its flags do
    */
   static List<String> elsewhere(
       Checkpoint checkpoint, RunConfig config, Map<String, String> place) {
     var saved = checkpoint.info().extra().path(PLACE);
-    var before = RunConfig.argumentsOf(checkpoint.info().configuration());
-    var now = RunConfig.argumentsOf(config.toJson());
+    var before = RunJson.argumentsOf(checkpoint.info().configuration());
+    var now = RunJson.argumentsOf(config.toJson());
     List<String> lines = new ArrayList<>();
     place.forEach(
         (name, value) -> {
@@ -163,20 +154,15 @@ public final class RunCheckpoints {
 
   /** Refuses a checkpoint of another model. */
   static void check(Checkpoint checkpoint, RunConfig config) {
-    SavedConfig saved = SavedConfig.of(checkpoint, config.moe().balanceStrategy());
-    GptConfig model = saved.model();
-    MoeConfig moe = saved.moe();
-    Map<String, Object> wanted = Flags.arguments(config.model());
-    if (!config.model().positionEmbeddingType().equals("learned_absolute")) {
-      // It is the size of the table of learned positions, and otherwise of nothing.
-      wanted.remove("max_position_embeddings");
-    }
-    compare(checkpoint, Flags.arguments(model), wanted);
-    compare(checkpoint, Flags.arguments(moe), Flags.arguments(config.moe()));
-    if (config.own() != null) {
-      Record own = saved.own(config.own().getClass());
-      compare(checkpoint, Flags.arguments(own), Flags.arguments(config.own()));
-    }
+    ModelSpec wanted = config.model();
+    ModelSpec saved =
+        SavedConfig.of(checkpoint, config.moe().balanceStrategy()).model(wanted.family().name());
+    compare(
+        checkpoint,
+        Flags.arguments(saved.flags()),
+        Flags.arguments(wanted.flags()),
+        wanted.family().mayDiffer(wanted.flags()));
+    compare(checkpoint, Flags.arguments(saved.moe()), Flags.arguments(wanted.moe()), FREE);
   }
 
   /** Refuses a checkpoint of a run that lacked what this one was to keep. */
@@ -193,9 +179,11 @@ public final class RunCheckpoints {
   }
 
   /** The word embedding's rows follow the tokenizer, which no flag of the model's tells. */
-  static void checkVocabulary(Checkpoint checkpoint, ParameterSet parameters) throws IOException {
+  static void checkVocabulary(Checkpoint checkpoint, RunConfig config, ParameterSet parameters)
+      throws IOException {
+    String embedding = config.family().vocabularyParameter();
     for (Parameter parameter : parameters.all()) {
-      if (parameter.name().equals(GptModel.WORD_EMBEDDINGS)) {
+      if (parameter.name().equals(embedding)) {
         long saved = checkpoint.tensor(parameter.name()).shape().get(0);
         long wanted = parameter.globalShape().get(0);
         if (saved != wanted) {
@@ -209,10 +197,10 @@ public final class RunCheckpoints {
   }
 
   private static void compare(
-      Checkpoint checkpoint, Map<String, Object> saved, Map<String, Object> wanted) {
+      Checkpoint checkpoint, Map<String, Object> saved, Map<String, Object> wanted, Set<String> free) {
     wanted.forEach(
         (name, value) -> {
-          if (!FREE.contains(name) && !Objects.equals(value, saved.get(name))) {
+          if (!free.contains(name) && !Objects.equals(value, saved.get(name))) {
             throw new IllegalArgumentException(
                 "checkpoint %s was made %s, and this model is made %s"
                     .formatted(

@@ -21,7 +21,7 @@ import moe4j.data.Part;
 import moe4j.data.stream.SegmentDataset;
 import moe4j.tensor.Tensors;
 import moe4j.testing.Seeds;
-import moe4j.training.run.ModelState;
+import moe4j.model.ModelState;
 import moe4j.training.step.BatchBuffers;
 import moe4j.training.step.Evaluator;
 import moe4j.transformer.ParameterSet;

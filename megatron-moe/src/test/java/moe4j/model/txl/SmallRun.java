@@ -1,5 +1,7 @@
 package moe4j.model.txl;
 
+import moe4j.model.Task;
+import moe4j.model.Datasets;
 import java.io.IOException;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -94,8 +96,8 @@ public final class SmallRun implements TrainingListener {
     return losses.keySet().stream().max(Integer::compare).orElse(0);
   }
 
-  private Pretraining.Task watched(TransformerXlTask task) {
-    return new Pretraining.Task() {
+  private Task watched(TransformerXlTask task) {
+    return new Task() {
       @Override
       public SaveWords saveWords() {
         return task.saveWords();
@@ -107,7 +109,7 @@ public final class SmallRun implements TrainingListener {
       }
 
       @Override
-      public Trainer.Datasets datasets() throws IOException {
+      public Datasets datasets() throws IOException {
         return task.datasets();
       }
 

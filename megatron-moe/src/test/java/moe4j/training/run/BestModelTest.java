@@ -6,6 +6,8 @@ import static org.testng.Assert.assertNotNull;
 import static org.testng.Assert.assertNull;
 import static org.testng.Assert.assertTrue;
 
+import moe4j.model.gpt.GptFamily;
+import moe4j.model.ModelState;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -47,7 +49,7 @@ public class BestModelTest {
   public void open() throws IOException {
     directory = Files.createTempDirectory("best");
     config =
-        RunConfig.parse(
+        GptFamily.parse(
             "--num-layers 1 --hidden-size 4 --num-attention-heads 1 --seq-length 4 --train-iters 9"
                 .concat(" --micro-batch-size 1 --lr 1 --mock-data --keep-best --save ")
                 .concat(directory.toString())

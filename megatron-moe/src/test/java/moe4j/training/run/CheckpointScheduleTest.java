@@ -4,6 +4,7 @@ import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.assertTrue;
 import static org.testng.Assert.expectThrows;
 
+import moe4j.model.gpt.GptFamily;
 import moe4j.config.Refusals;
 import moe4j.model.RunConfig;
 import moe4j.optimizer.LearningRate;
@@ -19,7 +20,7 @@ public class CheckpointScheduleTest {
           + " --micro-batch-size 2 --mock-data --use-checkpoint-opt-param-scheduler ";
 
   private static RunConfig run(String flags) {
-    return RunConfig.parse(Refusals.words(MODEL + flags));
+    return GptFamily.parse(Refusals.words(MODEL + flags));
   }
 
   @DataProvider
@@ -107,14 +108,14 @@ public class CheckpointScheduleTest {
         new String[] {"opt_param-scheduler", "lr-scheduler", "opt-param-scheduler"}) {
       String line =
           MODEL.replace(" --use-checkpoint-opt-param-scheduler ", "") + " --train-iters 3";
-      RunConfig run = RunConfig.parse(Refusals.words(line + " --lr 1 --use-checkpoint-" + name));
+      RunConfig run = GptFamily.parse(Refusals.words(line + " --lr 1 --use-checkpoint-" + name));
       assertTrue(run.checkpoint().useCheckpointOptParamScheduler(), name);
       assertEquals(
           Refusals.of(
-              RunConfig.flags(), line + " --lr 1 --override-" + name + " --use-checkpoint-" + name),
+              new GptFamily().flags(), line + " --lr 1 --override-" + name + " --use-checkpoint-" + name),
           "--override-" + name + " and --use-checkpoint-opt-param-scheduler exclude each other");
       assertEquals(
-          RunConfig.flags()
+          new GptFamily().flags()
               .parse(Refusals.words(line + " --lr 1 --override-" + name))
               .withoutEffect()
               .toString(),

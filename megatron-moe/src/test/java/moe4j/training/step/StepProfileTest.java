@@ -3,6 +3,7 @@ package moe4j.training.step;
 import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.expectThrows;
 
+import moe4j.model.gpt.GptFamily;
 import java.util.ArrayList;
 import java.util.List;
 import moe4j.config.LoggingConfig;
@@ -97,7 +98,7 @@ public class StepProfileTest {
   }
 
   private static LoggingConfig logging(String more) {
-    return RunConfig.parse((SMALL + more).split(" ")).logging();
+    return GptFamily.parse((SMALL + more).split(" ")).logging();
   }
 
   @Test

@@ -1,5 +1,6 @@
 package moe4j.examples.gpt;
 
+import moe4j.model.gpt.GptFamily;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.io.IOException;
@@ -167,7 +168,7 @@ public final class DemoCommand implements Command {
         continue;
       }
       RunConfig config =
-          RunConfig.parse(arguments(options, corpus.prefix(), run, experts).toArray(new String[0]));
+          GptFamily.parse(arguments(options, corpus.prefix(), run, experts).toArray(new String[0]));
       Pretraining.Outcome outcome = train(config, signal);
       if (outcome.end() == Trainer.End.STOPPED) {
         return outcome;

@@ -1,13 +1,10 @@
-package moe4j.training.run;
+package moe4j.model;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.nio.file.Path;
 import java.util.function.Supplier;
 import moe4j.checkpoint.Checkpoint;
-import moe4j.config.DataFlags;
-import moe4j.model.RunConfig;
-import moe4j.model.gpt.GptConfig;
 import moe4j.moe.MoeConfig;
 
 /**
@@ -38,15 +35,34 @@ public final class SavedConfig {
     return new SavedConfig(checkpoint, typedGate);
   }
 
-  /** The model's shape. */
-  public GptConfig model() {
-    GptConfig model = read(() -> RunConfig.modelOf(configuration));
-    checkCount("layers", model.numLayers());
-    return model;
+  /** The kind of model. */
+  public ModelFamily family() {
+    return read(() -> RunJson.familyOf(configuration));
   }
 
-  /** The experts. */
-  public MoeConfig moe() {
+  /** The model. */
+  public ModelSpec model() {
+    ModelFamily family = family();
+    Record flags = read(() -> RunJson.modelOf(configuration));
+    checkCount("layers", family.layerShape(flags).layers());
+    return new ModelSpec(family, flags, moe());
+  }
+
+  /**
+   * The model of a checkpoint that is to be of one family.
+   *
+   * @throws IllegalArgumentException where it is of another, in one sentence
+   */
+  public ModelSpec model(String family) {
+    if (!family().name().equals(family)) {
+      throw new IllegalArgumentException(
+          "checkpoint %s is a %s's, and no %s's"
+              .formatted(directory, family().title(), ModelFamilies.named(family).title()));
+    }
+    return model();
+  }
+
+  private MoeConfig moe() {
     JsonNode gate = configuration.path("moe").path("balanceStrategy");
     String saved = gate.isTextual() ? gate.asText() : null;
     if (!MoeConfig.isGateAllowed(saved, typedGate)) {
@@ -54,19 +70,18 @@ public final class SavedConfig {
           "checkpoint %s names the gate %s, a class that is not moe4j's: it is loaded where --balance-strategy %s says so or where it lies in MOE4J_CLASSPATH"
               .formatted(directory, saved, saved));
     }
-    MoeConfig moe = read(() -> RunConfig.moeOf(configuration));
+    MoeConfig moe = read(() -> RunJson.moeOf(configuration));
     checkCount("experts", moe.numExperts() == null ? 0 : moe.numExperts());
     return moe;
   }
 
-  /** The data flags, the tokenizer's among them. */
-  public DataFlags data() {
-    return read(() -> RunConfig.dataOf(configuration));
-  }
-
-  /** The flags of a kind of model. */
-  public <R extends Record> R own(Class<R> type) {
-    return read(() -> RunConfig.ownOf(configuration, type));
+  /**
+   * The flags of the data, a GPT's tokenizer among them.
+   *
+   * @param type the family's record of them
+   */
+  public <R extends Record> R data(Class<R> type) {
+    return type.cast(read(() -> RunJson.dataOf(configuration)));
   }
 
   /** Each layer and each expert has a tensor of its own at least. */

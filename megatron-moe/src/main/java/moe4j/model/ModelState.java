@@ -1,4 +1,4 @@
-package moe4j.training.run;
+package moe4j.model;
 
 import java.io.IOException;
 import java.util.ArrayList;
@@ -31,7 +31,7 @@ public final class ModelState {
   /** Bytes read at a time. */
   private static final int MAX_PIECE = 1 << 26;
 
-  static final String STEP = "optimizer.state.step";
+  public static final String STEP = "optimizer.state.step";
   private static final String MASTER = "optimizer.state.fp32_param.";
   private static final String EXP_AVG = "optimizer.state.exp_avg.";
   private static final String EXP_AVG_SQ = "optimizer.state.exp_avg_sq.";

@@ -1,0 +1,118 @@
+package moe4j.model;
+
+import java.io.IOException;
+import java.util.Set;
+import moe4j.config.Flags;
+import moe4j.config.TrainingConfig;
+import moe4j.parallel.ParallelConfig;
+import moe4j.parallel.WorldEnvironment;
+import moe4j.transformer.LayerShape;
+import moe4j.transformer.ParameterSet;
+
+/**
+ * A kind of model, and all that the rest of moe4j asks of one: its flags, what they allow, what the
+ * model costs, the model itself, its data, and the words of its log. Training, checkpoints, reports
+ * and {@code plan} know models by this interface alone.
+ *
+ * <p>A family of one's own implements it in a class with a public constructor without arguments and
+ * names that class in {@code META-INF/services/moe4j.model.ModelFamily}; {@link ModelFamilies}
+ * finds it.
+ */
+public interface ModelFamily {
+  /** What {@code --model} and checkpoints call it, such as {@code gpt}. */
+  String name();
+
+  /** What sentences call it, such as {@code GPT}. */
+  String title();
+
+  /** The record of the flags that say what the model is. */
+  Class<? extends Record> modelFlags();
+
+  /** The record of the flags that say what its data are. */
+  Class<? extends Record> dataFlags();
+
+  /** All flags of a pretraining command. */
+  Flags flags();
+
+  /**
+   * A run of so many processes from its parsed flags.
+   *
+   * @param parsed what {@link #flags} gave of a command line
+   * @throws IllegalArgumentException where it cannot be, in one sentence
+   */
+  RunConfig run(Flags.Parsed parsed, int processes);
+
+  /**
+   * Arguments of the model's flags in which a checkpoint may differ from the model that loads it,
+   * by Megatron's way of writing them ({@code hidden_dropout}).
+   */
+  Set<String> mayDiffer(Record flags);
+
+  /** What layers and experts need to know of the model. */
+  LayerShape layerShape(Record flags);
+
+  /** Tokens of a sample. */
+  int sequenceLength(Record flags);
+
+  /** Rows of the embedding for a vocabulary of so many tokens. */
+  default int paddedVocabulary(Record flags, int vocabulary) {
+    return vocabulary;
+  }
+
+  /** Whether the model reads the tokens' positions in a batch, and not 0, 1, 2 ... of each row. */
+  boolean readsPositions(Record data);
+
+  /** Whether the model reads which document a token is of. */
+  boolean readsDocuments(Record data);
+
+  /**
+   * The parameter whose first dimension is the padded vocabulary, by which a checkpoint of another
+   * one is refused in words; null where the family has its own way.
+   */
+  default String vocabularyParameter() {
+    return null;
+  }
+
+  /**
+   * Checks flags of model and experts against each other.
+   *
+   * @throws IllegalArgumentException in one sentence
+   */
+  void check(ModelSpec model);
+
+  /**
+   * Checks whether the model and its batches can be divided as the flags ask, as far as that does
+   * not depend on the number of processes.
+   *
+   * @throws IllegalArgumentException with the arithmetic, in one sentence
+   */
+  void checkDivision(ModelSpec model, TrainingConfig training, ParallelConfig parallel);
+
+  /** The same of the padded vocabulary, which the tokenizer decides. */
+  default void checkVocabulary(ModelSpec model, int padded, ParallelConfig parallel) {}
+
+  /**
+   * Floating-point operations of forward and backward over a sample, matrix products alone, as
+   * Megatron counts them.
+   *
+   * @param paddedVocabulary rows of the embedding
+   * @param rows samples of a rank's micro-batch, among which is divided what is computed once
+   */
+  double flops(ModelSpec model, int paddedVocabulary, int rows);
+
+  /**
+   * Makes the model with its initial weights.
+   *
+   * @param paddedVocabulary rows of the embedding
+   * @param rows samples of a rank's micro-batch
+   * @param parameters an empty set, which takes the model's parameters
+   */
+  LanguageModel model(ModelSpec model, int paddedVocabulary, int rows, ParameterSet parameters);
+
+  /**
+   * What one of a run's processes trains: data, model, words.
+   *
+   * @throws IOException where the tokenizer or the corpus cannot be read
+   */
+  Task task(RunConfig run, WorldEnvironment environment) throws IOException;
+}

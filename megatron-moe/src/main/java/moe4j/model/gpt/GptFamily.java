@@ -1,0 +1,218 @@
+package moe4j.model.gpt;
+
+import java.io.IOException;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Set;
+import moe4j.config.CheckpointConfig;
+import moe4j.config.DataFlags;
+import moe4j.config.Flags;
+import moe4j.config.LoggingConfig;
+import moe4j.config.TrainingConfig;
+import moe4j.model.Divisions;
+import moe4j.model.ModelFamily;
+import moe4j.model.ModelSpec;
+import moe4j.model.RunConfig;
+import moe4j.model.Task;
+import moe4j.moe.Moe;
+import moe4j.moe.MoeConfig;
+import moe4j.optimizer.OptimizerConfig;
+import moe4j.parallel.ParallelConfig;
+import moe4j.parallel.WorldEnvironment;
+import moe4j.transformer.LayerShape;
+import moe4j.transformer.ParameterSet;
+
+/** GPT, dense or with experts, by Megatron's flags. */
+public final class GptFamily implements ModelFamily {
+  private static final List<Class<? extends Record>> PARTS =
+      List.of(
+          GptConfig.class,
+          MoeConfig.class,
+          OptimizerConfig.class,
+          TrainingConfig.class,
+          DataFlags.class,
+          CheckpointConfig.class,
+          LoggingConfig.class,
+          ParallelConfig.class);
+
+  /** The family; {@link moe4j.model.ModelFamilies} makes it, too. */
+  public GptFamily() {}
+
+  @Override
+  public String name() {
+    return "gpt";
+  }
+
+  @Override
+  public String title() {
+    return "GPT";
+  }
+
+  @Override
+  public Class<? extends Record> modelFlags() {
+    return GptConfig.class;
+  }
+
+  @Override
+  public Class<? extends Record> dataFlags() {
+    return DataFlags.class;
+  }
+
+  @Override
+  public Flags flags() {
+    return Flags.of(PARTS).withMegatrons();
+  }
+
+  /** The same behind some of a command's own. */
+  public static Flags flags(Class<? extends Record> own) {
+    List<Class<? extends Record>> types = new ArrayList<>(PARTS);
+    types.add(0, own);
+    return Flags.of(types).withMegatrons();
+  }
+
+  /** A run of one process from its command line. */
+  public static RunConfig parse(String... args) {
+    return parse(1, args);
+  }
+
+  /** A run of so many processes from its command line, which is the same for all of them. */
+  public static RunConfig parse(int processes, String... args) {
+    GptFamily family = new GptFamily();
+    return family.run(family.flags().parse(args).withoutPositional(), processes);
+  }
+
+  @Override
+  public RunConfig run(Flags.Parsed parsed, int processes) {
+    ParallelConfig parallel = parsed.get(ParallelConfig.class);
+    TrainingConfig training = parsed.get(TrainingConfig.class);
+    int data = parallel.layout(processes).data();
+    if (!parsed.isTyped("global-batch-size")) {
+      training = training.withGlobalBatch(training.microBatchSize() * data);
+    }
+    Divisions.checkBatch(training, data);
+    return new RunConfig(
+        spec(parsed.get(GptConfig.class), parsed.get(MoeConfig.class)),
+        parsed.get(OptimizerConfig.class),
+        training,
+        parsed.get(DataFlags.class),
+        parsed.get(CheckpointConfig.class),
+        parsed.get(LoggingConfig.class),
+        parallel);
+  }
+
+  /** A GPT by its flags. */
+  public static ModelSpec spec(GptConfig config, MoeConfig moe) {
+    return new ModelSpec(new GptFamily(), config, moe);
+  }
+
+  private static GptConfig config(ModelSpec model) {
+    return model.flags(GptConfig.class);
+  }
+
+  @Override
+  public Set<String> mayDiffer(Record flags) {
+    Set<String> free =
+        Set.of(
+            "attention_dropout",
+            "hidden_dropout",
+            "init_method_std",
+            "seq_length",
+            // The padded vocabulary is compared, not what it is a multiple of.
+            "make_vocab_size_divisible_by");
+    if (((GptConfig) flags).positionEmbeddingType().equals("learned_absolute")) {
+      return free;
+    }
+    // It is the size of the table of learned positions, and otherwise of nothing.
+    Set<String> more = new java.util.HashSet<>(free);
+    more.add("max_position_embeddings");
+    return more;
+  }
+
+  @Override
+  public LayerShape layerShape(Record flags) {
+    return ((GptConfig) flags).layerShape();
+  }
+
+  @Override
+  public int sequenceLength(Record flags) {
+    return ((GptConfig) flags).seqLength();
+  }
+
+  @Override
+  public int paddedVocabulary(Record flags, int vocabulary) {
+    return ((GptConfig) flags).paddedVocabulary(vocabulary);
+  }
+
+  @Override
+  public boolean readsPositions(Record data) {
+    return ((DataFlags) data).resetPositionIds();
+  }
+
+  @Override
+  public boolean readsDocuments(Record data) {
+    return ((DataFlags) data).resetAttentionMask();
+  }
+
+  @Override
+  public String vocabularyParameter() {
+    return GptModel.WORD_EMBEDDINGS;
+  }
+
+  @Override
+  public void check(ModelSpec model) {
+    if (model.moeLayers() > 0) {
+      model.moe().expertHiddenSize(model.layerShape());
+    }
+  }
+
+  @Override
+  public void checkDivision(ModelSpec model, TrainingConfig training, ParallelConfig parallel) {
+    GptConfig config = config(model);
+    int tensor = parallel.tensorModelParallelSize();
+    String by = "--tensor-model-parallel-size";
+    Divisions.divides("--num-attention-heads", config.numAttentionHeads(), by, tensor);
+    if (config.groupQueryAttention()) {
+      Divisions.divides("--num-query-groups", config.numQueryGroups(), by, tensor);
+    }
+    boolean experts = model.moeLayers() > 0;
+    if (model.moeLayers() < config.numLayers()) {
+      Divisions.divides("--ffn-hidden-size", config.ffnHiddenSize(), by, tensor);
+    }
+    if (parallel.sequenceParallel() || experts) {
+      Divisions.divides("--seq-length", config.seqLength(), by, tensor);
+    }
+    Divisions.checkExperts(
+        model, experts ? model.moe().expertHiddenSize(model.layerShape()) : 0, parallel);
+  }
+
+  @Override
+  public void checkVocabulary(ModelSpec model, int padded, ParallelConfig parallel) {
+    int tensor = parallel.tensorModelParallelSize();
+    if (padded % tensor != 0) {
+      throw new IllegalArgumentException(
+          ("the padded vocabulary of %d cannot be cut into --tensor-model-parallel-size %d parts:"
+                  + " --make-vocab-size-divisible-by %d would do")
+              .formatted(padded, tensor, config(model).makeVocabSizeDivisibleBy() * tensor));
+    }
+  }
+
+  @Override
+  public double flops(ModelSpec model, int paddedVocabulary, int rows) {
+    return FlopCount.of(config(model), model.moe(), paddedVocabulary).of(1);
+  }
+
+  @Override
+  public GptModel model(
+      ModelSpec model, int paddedVocabulary, int rows, ParameterSet parameters) {
+    return new GptModel(
+        config(model),
+        paddedVocabulary,
+        Moe.feedForward(model.layerShape(), model.moe()),
+        parameters);
+  }
+
+  @Override
+  public Task task(RunConfig run, WorldEnvironment environment) throws IOException {
+    return new GptTask(run);
+  }
+}

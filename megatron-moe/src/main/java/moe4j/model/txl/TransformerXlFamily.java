@@ -1,0 +1,118 @@
+package moe4j.model.txl;
+
+import java.io.IOException;
+import java.util.Set;
+import moe4j.config.Flags;
+import moe4j.config.TrainingConfig;
+import moe4j.model.Divisions;
+import moe4j.model.ModelFamily;
+import moe4j.model.ModelSpec;
+import moe4j.model.RunConfig;
+import moe4j.model.Task;
+import moe4j.parallel.ParallelConfig;
+import moe4j.parallel.WorldEnvironment;
+import moe4j.transformer.LayerShape;
+import moe4j.transformer.ParameterSet;
+
+/** Transformer-XL on bytes, dense or with experts, by the flags of its authors' program. */
+public final class TransformerXlFamily implements ModelFamily {
+  /** The family; {@link moe4j.model.ModelFamilies} makes it, too. */
+  public TransformerXlFamily() {}
+
+  @Override
+  public String name() {
+    return "txl";
+  }
+
+  @Override
+  public String title() {
+    return "Transformer-XL";
+  }
+
+  @Override
+  public Class<? extends Record> modelFlags() {
+    return TransformerXlConfig.class;
+  }
+
+  @Override
+  public Class<? extends Record> dataFlags() {
+    return CorpusFlags.class;
+  }
+
+  @Override
+  public Flags flags() {
+    return TransformerXlRun.flags();
+  }
+
+  @Override
+  public RunConfig run(Flags.Parsed parsed, int processes) {
+    return TransformerXlRun.of(parsed, processes).config();
+  }
+
+  private static TransformerXlConfig config(ModelSpec model) {
+    return model.flags(TransformerXlConfig.class);
+  }
+
+  @Override
+  public Set<String> mayDiffer(Record flags) {
+    return Set.of("dropout", "dropatt", "init_std", "proj_init_std");
+  }
+
+  @Override
+  public LayerShape layerShape(Record flags) {
+    return ((TransformerXlConfig) flags).layerShape();
+  }
+
+  @Override
+  public int sequenceLength(Record flags) {
+    return ((TransformerXlConfig) flags).lengths().queries();
+  }
+
+  @Override
+  public boolean readsPositions(Record data) {
+    // By them it knows how much of its memory there is.
+    return true;
+  }
+
+  @Override
+  public boolean readsDocuments(Record data) {
+    return false;
+  }
+
+  @Override
+  public void check(ModelSpec model) {
+    if (model.moeLayers() > 0) {
+      expertHiddenSize(model);
+    }
+  }
+
+  private static int expertHiddenSize(ModelSpec model) {
+    return model.moe().expertHiddenSize(model.layerShape());
+  }
+
+  @Override
+  public void checkDivision(ModelSpec model, TrainingConfig training, ParallelConfig parallel) {
+    Divisions.checkExperts(model, model.moeLayers() > 0 ? expertHiddenSize(model) : 0, parallel);
+  }
+
+  @Override
+  public double flops(ModelSpec model, int paddedVocabulary, int rows) {
+    return TransformerXlFlops.perSegment(config(model), model.moe(), paddedVocabulary, rows);
+  }
+
+  @Override
+  public TransformerXl model(
+      ModelSpec model, int paddedVocabulary, int rows, ParameterSet parameters) {
+    return TransformerXl.create(
+        config(model),
+        paddedVocabulary,
+        rows,
+        FeedForwards.of(config(model), model.moe()),
+        parameters);
+  }
+
+  @Override
+  public Task task(RunConfig run, WorldEnvironment environment) throws IOException {
+    return new TransformerXlTask(TransformerXlRun.of(run), environment);
+  }
+}

@@ -1,11 +1,11 @@
 package moe4j.moe;
 
 import java.util.Optional;
-import moe4j.model.gpt.GptModel;
 import moe4j.moe.dispatch.AllToAll;
 import moe4j.moe.dispatch.TokenDispatcher;
 import moe4j.parallel.Groups;
 import moe4j.transformer.FeedForward;
+import moe4j.transformer.FeedForwardPlaces;
 import moe4j.transformer.LayerShape;
 import moe4j.transformer.Mlp;
 
@@ -21,7 +21,7 @@ public final class Moe {
    *
    * @param numExperts of each layer, in total
    */
-  public static GptModel fmoefy(GptModel model, int numExperts) {
+  public static <M extends FeedForwardPlaces> M fmoefy(M model, int numExperts) {
     return fmoefy(
         model,
         MoeConfig.builder().fmoefy(true).numExperts(numExperts).moeAuxLossCoeff(0.01).build());
@@ -33,8 +33,8 @@ public final class Moe {
    * @throws IllegalArgumentException where the experts' size would be no whole number, or the
    *     pattern of layers is another model's; the model is then what it was
    */
-  public static GptModel fmoefy(GptModel model, MoeConfig moe) {
-    model.replaceFeedForward(feedForward(model.config().layerShape(), moe));
+  public static <M extends FeedForwardPlaces> M fmoefy(M model, MoeConfig moe) {
+    model.replaceFeedForward(feedForward(model.layerShape(), moe, model.denseFeedForward()));
     return model;
   }
 
@@ -53,6 +53,11 @@ public final class Moe {
 
   /** What makes a model's feed-forward blocks, dense ones and those with experts. */
   public static FeedForward.Factory feedForward(LayerShape model, MoeConfig moe) {
+    return feedForward(model, moe, (layer, parameters) -> new Mlp(model, layer, parameters));
+  }
+
+  private static FeedForward.Factory feedForward(
+      LayerShape model, MoeConfig moe, FeedForward.Factory dense) {
     boolean[] experts = moe.moeLayers(model.layers());
     if (moe.enabled()) {
       // Refused before a layer is made, or one taken out.
@@ -61,6 +66,6 @@ public final class Moe {
     return (layer, parameters) ->
         experts[layer]
             ? MoeLayer.create(model, moe, layer, parameters)
-            : new Mlp(model, parameters);
+            : dense.create(layer, parameters);
   }
 }

@@ -209,6 +209,15 @@ public record MoeConfig(
    * @throws IllegalArgumentException where --fmoefy asks for a part that is no whole number
    */
   public int expertHiddenSize(LayerShape model) {
+    return expertHiddenSize(model, "--ffn-hidden-size");
+  }
+
+  /**
+   * The same of a model whose dense hidden size has another flag.
+   *
+   * @param flag such as {@code --d-inner}
+   */
+  public int expertHiddenSize(LayerShape model, String flag) {
     if (moeFfnHiddenSize != null) {
       return moeFfnHiddenSize;
     }
@@ -218,8 +227,8 @@ public record MoeConfig(
     }
     if (dense % moeRouterTopk != 0) {
       throw new IllegalArgumentException(
-          "--fmoefy: --ffn-hidden-size %d is no multiple of the %d experts a token goes to (give --moe-ffn-hidden-size if that is meant)"
-              .formatted(dense, moeRouterTopk));
+          "--fmoefy: %s %d is no multiple of the %d experts a token goes to (give --moe-ffn-hidden-size if that is meant)"
+              .formatted(flag, dense, moeRouterTopk));
     }
     return dense / moeRouterTopk;
   }

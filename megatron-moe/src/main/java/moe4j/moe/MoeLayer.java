@@ -95,16 +95,18 @@ public final class MoeLayer implements FeedForward {
         Gates.create(model, moe, layer, parameters.child("router").partial()),
         dispatcher,
         new GroupedMlp(moe.expertShape(model, layer), parameters.child("experts")),
-        shared(model, moe, parameters),
+        shared(model, moe, layer, parameters),
         groups);
   }
 
-  /** Megatron's in every model: neither upstream's Transformer-XL nor FastMoE has one. */
-  private static FeedForward shared(LayerShape model, MoeConfig moe, ParameterScope parameters) {
+  private static FeedForward shared(
+      LayerShape model, MoeConfig moe, int layer, ParameterScope parameters) {
     return moe.moeSharedExpertIntermediateSize() == null
         ? null
         : new SharedExpert(
-            model.asMegatron().withFfnHiddenSize(moe.moeSharedExpertIntermediateSize()),
+            model,
+            layer,
+            moe.moeSharedExpertIntermediateSize(),
             moe.moeSharedExpertGate(),
             parameters.child("shared_experts"));
   }

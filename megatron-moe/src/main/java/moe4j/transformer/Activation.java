@@ -58,7 +58,12 @@ public enum Activation implements ExpertMlp.Activation {
   RELU(1) {
     @Override
     public Tensor apply(Tensor x, Tensor bias) {
-      return ReluDropout.apply(x, bias, null, null, Dropout.NONE);
+      return apply(x, bias, Dropout.NONE);
+    }
+
+    @Override
+    public Tensor apply(Tensor x, Tensor bias, Dropout drop) {
+      return ReluDropout.apply(x, bias, null, null, drop);
     }
 
     @Override
@@ -126,6 +131,11 @@ public enum Activation implements ExpertMlp.Activation {
    * @return [..., f]
    */
   public abstract Tensor apply(Tensor x, Tensor bias);
+
+  /** {@link #apply(Tensor, Tensor)} and dropout of what comes out. */
+  public Tensor apply(Tensor x, Tensor bias, Dropout drop) {
+    return drop.apply(apply(x, bias));
+  }
 
   /** {@link #apply} to [R, inputs f], each row times its weight, [R]. */
   public abstract Tensor weighted(Tensor x, Tensor weight);

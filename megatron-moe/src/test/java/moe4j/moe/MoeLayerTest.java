@@ -306,7 +306,7 @@ public class MoeLayerTest {
                         + " --hidden-size %d --ffn-hidden-size %d %s")
                     .formatted(h, f, denseFlags)
                     .strip());
-        Mlp dense = new Mlp(config.layerShape(), parameters.root());
+        Mlp dense = new Mlp(config.layerShape(), 0, parameters.root());
         Models.randomise(parameters, random, 0.5);
         try (NoGradGuard guard = new NoGradGuard()) {
           for (Parameter parameter : parameters.all()) {

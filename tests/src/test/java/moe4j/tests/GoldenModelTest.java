@@ -209,7 +209,7 @@ public class GoldenModelTest {
         (layer, scope) ->
             moe.enabled()
                 ? MoeLayer.create(config.layerShape(), moe, layer, scope)
-                : new Mlp(config.layerShape(), scope);
+                : new Mlp(config.layerShape(), layer, scope);
     return new GptModel(
         config, vocabulary, feedForward, new ParameterSet(1, dtype, new Device(DEVICE)));
   }

@@ -11,6 +11,7 @@ import moe4j.tensor.Scopes;
 import moe4j.transformer.Attention;
 import moe4j.transformer.Batch;
 import moe4j.transformer.FeedForward;
+import moe4j.transformer.FeedForwardPlaces;
 import moe4j.transformer.LayerShape;
 import moe4j.transformer.Mlp;
 import moe4j.transformer.Norm;
@@ -33,7 +34,7 @@ import org.bytedeco.pytorch.global.torch;
  * al. 2019; in Megatron's order and names). Of a model that is divided among ranks this is one
  * rank's part, as the parameter set's groups say.
  */
-public final class GptModel implements LanguageModel, AutoCloseable {
+public final class GptModel implements LanguageModel, FeedForwardPlaces, AutoCloseable {
   /** The global name of the word embedding, [V, h]. */
   public static final String WORD_EMBEDDINGS = "embedding.word_embeddings.weight";
 
@@ -111,7 +112,8 @@ public final class GptModel implements LanguageModel, AutoCloseable {
   /** A dense model. */
   public static GptModel dense(GptConfig config, int vocabulary, ParameterSet parameters) {
     LayerShape shape = config.layerShape();
-    return new GptModel(config, vocabulary, (layer, scope) -> new Mlp(shape, scope), parameters);
+    return new GptModel(
+        config, vocabulary, (layer, scope) -> new Mlp(shape, layer, scope), parameters);
   }
 
   private static SequenceMixer.Factory<SequenceContext> attention(GptConfig config) {
@@ -125,10 +127,12 @@ public final class GptModel implements LanguageModel, AutoCloseable {
     return config;
   }
 
-  /**
-   * Makes every layer's feed-forward block anew, with other parameters; the old ones are freed. An
-   * optimizer of the model is made afterwards.
-   */
+  @Override
+  public LayerShape layerShape() {
+    return config.layerShape();
+  }
+
+  @Override
   public void replaceFeedForward(FeedForward.Factory feedForward) {
     for (int i = 0; i < layers.size(); i++) {
       ParameterScope mlp = parameters.root().child("decoder").child("layers." + i).child("mlp");

@@ -4,10 +4,9 @@ import java.util.ArrayList;
 import java.util.List;
 import moe4j.config.Flags;
 import moe4j.model.gpt.GptConfig;
+import moe4j.moe.Moe;
 import moe4j.moe.MoeConfig;
-import moe4j.moe.MoeLayer;
 import moe4j.transformer.FeedForward;
-import moe4j.transformer.LayerShape;
 
 /**
  * The layers' feed-forward blocks, dense ones and those with experts. An expert is upstream's block
@@ -19,16 +18,7 @@ public final class FeedForwards {
 
   /** What makes a model's blocks. */
   public static FeedForward.Factory of(TransformerXlConfig config, MoeConfig moe) {
-    LayerShape shape = config.layerShape();
-    boolean[] experts = moe.moeLayers(config.nLayer());
-    if (moe.enabled()) {
-      // Refused before a layer is made.
-      moe.expertHiddenSize(shape);
-    }
-    return (layer, scope) ->
-        experts[layer]
-            ? MoeLayer.create(shape, moe, layer, scope)
-            : new PositionwiseFeedForward(config, layer, scope);
+    return Moe.feedForward(config.layerShape(), moe);
   }
 
   /** The model in Megatron's words, as far as there are any. */

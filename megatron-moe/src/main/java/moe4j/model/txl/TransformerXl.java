@@ -6,6 +6,8 @@ import moe4j.model.LanguageModel;
 import moe4j.tensor.Scopes;
 import moe4j.transformer.Batch;
 import moe4j.transformer.FeedForward;
+import moe4j.transformer.FeedForwardPlaces;
+import moe4j.transformer.LayerShape;
 import moe4j.transformer.Operation;
 import moe4j.transformer.ParameterScope;
 import moe4j.transformer.ParameterSet;
@@ -25,7 +27,7 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  * in the columns it is, and so how much of the memories there is: nothing at an epoch's start. What
  * stands in front of a column and behind its end is padding, which no expert is told of.
  */
-public final class TransformerXl implements LanguageModel {
+public final class TransformerXl implements LanguageModel, FeedForwardPlaces {
   private final Weights weights;
   private final TransformerXlConfig.Lengths lengths;
   private final List<Tensor> memories;
@@ -119,6 +121,20 @@ public final class TransformerXl implements LanguageModel {
   /** What each layer remembers, [B, M, h]: of what it has been given, the last M positions. */
   public List<Tensor> memories() {
     return memories;
+  }
+
+  @Override
+  public LayerShape layerShape() {
+    return weights.config().layerShape();
+  }
+
+  @Override
+  public void replaceFeedForward(FeedForward.Factory feedForward) {
+    for (int i = 0; i < weights.layers().size(); i++) {
+      ParameterScope mlp = parameters().root().child("decoder").child("layers." + i).child("mlp");
+      parameters().remove(mlp.prefix());
+      weights.layers().get(i).replaceFeedForward(feedForward.create(i, mlp));
+    }
   }
 
   @Override

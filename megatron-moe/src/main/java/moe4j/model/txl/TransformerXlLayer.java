@@ -22,7 +22,7 @@ final class TransformerXlLayer {
   private final boolean before;
   private final double dropout;
   private final RelativeSelfAttention attention;
-  private final FeedForward feedForward;
+  private FeedForward feedForward;
   private final Norm attentionNorm;
   private final Norm feedForwardNorm;
 
@@ -59,6 +59,11 @@ final class TransformerXlLayer {
     this.attentionNorm = Norm.of(parameters.child("attention_layernorm"), config);
     this.feedForward = feedForward.create(layer, parameters.child("mlp"));
     this.feedForwardNorm = Norm.of(parameters.child("mlp_layernorm"), config);
+  }
+
+  /** Has another feed-forward block from now on. */
+  void replaceFeedForward(FeedForward block) {
+    feedForward = block;
   }
 
   /**

@@ -19,16 +19,19 @@ public final class SharedExpert implements FeedForward {
   /**
    * The shared expert of a layer, with the scope {@code decoder.layers.N.mlp.shared_experts}.
    *
-   * @param shape with the expert's hidden size as that of feed-forward blocks
+   * @param model its dense blocks' size is not the expert's. The expert is Megatron's in every
+   *     model: neither upstream's Transformer-XL nor FastMoE has one
+   * @param hidden its hidden size
    * @param gated whether it has a gate
    */
-  public SharedExpert(LayerShape shape, boolean gated, ParameterScope parameters) {
-    this.mlp = new Mlp(shape, parameters);
+  public SharedExpert(
+      LayerShape model, int layer, int hidden, boolean gated, ParameterScope parameters) {
+    this.mlp = new Mlp(model.asMegatron().withFfnHiddenSize(hidden), layer, parameters);
     this.gate =
         gated
             ? parameters
                 .partialWhereSliced()
-                .weight("gate_weight", shape.initMethodStd(), 1, shape.hiddenSize())
+                .weight("gate_weight", model.initMethodStd(), 1, model.hiddenSize())
             : null;
   }
 

@@ -105,7 +105,7 @@ public class ModuleExpertsTest {
       ModuleExperts modules =
           ModuleExperts.of(
               experts,
-              (i, parameters) -> Expert.of(new Mlp(model.layerShape(), parameters)),
+              (i, parameters) -> Expert.of(new Mlp(model.layerShape(), i, parameters)),
               other.root());
       try (NoGradGuard guard = new NoGradGuard()) {
         other.all().forEach(p -> p.tensor().copy_(grouped(one, p.name())));

@@ -9,7 +9,7 @@ import org.bytedeco.pytorch.Tensor;
 
 /** An activation of {@code activation.cu}: x and a bias or null to y. */
 final class ActivationKernel extends CustomFunction {
-  private static final String SOURCE = "activation.cu";
+  private static final String SOURCE = "activation/activation.cu";
 
   private final String name;
   private final int inputs;

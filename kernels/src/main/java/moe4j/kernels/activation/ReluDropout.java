@@ -77,7 +77,7 @@ public final class ReluDropout {
   }
 
   private static final class Fused extends CustomFunction {
-    private static final String SOURCE = "relu.cu";
+    private static final String SOURCE = "activation/relu.cu";
 
     private final Dropout drop;
     private Dropout.Draws draws;

@@ -128,7 +128,7 @@ public final class QkvProjection {
       Tiles tiles = Tiles.over(rows, n, aligned);
       Tensor together = Tensors.empty(Tensors.dtype(x), x.device(), rows, n);
       Tensor partials = needsGradient(2) ? ColumnSum.partials(x, tiles.chunks(), n) : null;
-      Launch.kernel("heads.cu", "heads_together", Tensors.dtype(x), tiles.define())
+      Launch.kernel("attention/heads.cu", "heads_together", Tensors.dtype(x), tiles.define())
           .launch(
               tiles.blocks(),
               tiles.threads(),

@@ -142,7 +142,7 @@ final class RelativeAttentionKernel extends CustomFunction {
     logSums = save(perQuery());
     Layout layout = layout();
     kernel(
-            "relative_attention.cu",
+            "attention/relative_attention.cu",
             "relative_forward",
             layout,
             "ASKEW=" + layout.forwardAskew(),
@@ -168,7 +168,7 @@ final class RelativeAttentionKernel extends CustomFunction {
     Tensor keyValueGradient = needsGradient(1) ? Launch.empty(keyValue) : null;
     if (keyValueGradient != null) {
       long blocks = (keyValue.size(1) + layout.keys() - 1) / layout.keys();
-      kernel("relative_keys.cu", "relative_key_gradients", layout)
+      kernel("attention/relative_keys.cu", "relative_key_gradients", layout)
           .launch(
               heads() * blocks,
               layout.threads(),
@@ -200,7 +200,7 @@ final class RelativeAttentionKernel extends CustomFunction {
     // to which a launch adds once.
     Tensor sums =
         Tensors.zeros(ScalarType.Float, query.device(), fixed ? samples : 1, position.numel());
-    CudaKernel kernel = kernel("relative_queries.cu", "relative_query_gradients", layout);
+    CudaKernel kernel = kernel("attention/relative_queries.cu", "relative_query_gradients", layout);
     int step = fixed ? 1 : tiles;
     for (int tile = 0; tile < tiles; tile += step) {
       kernel.launch(

@@ -32,7 +32,7 @@ public final class CudaKernel {
   /**
    * Names a kernel; nothing is compiled yet. The same names give the same object.
    *
-   * @param source the file beside {@code common.cuh}, such as {@code norm.cu}
+   * @param source the topic and the file beside its Java, such as {@code norm/norm.cu}
    * @param function its {@code extern "C"} name
    * @param defines such as {@code TYPE=bf16} or {@code WIDTH=8}: a source is compiled for each
    *     combination. A macro named {@code T} would break the templates of NVRTC's own header.

@@ -11,7 +11,10 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  * to hold, the memory for its results.
  */
 public final class Launch {
-  /** Threads of a block where a warp makes a row, as in {@code rows.cu} and {@code experts.cu}. */
+  /**
+   * Threads of a block where a warp makes a row, as in {@code rows.cu} and {@code
+   * weighted_activation.cu}.
+   */
   public static final int ROW_THREADS = 256;
 
   private Launch() {}

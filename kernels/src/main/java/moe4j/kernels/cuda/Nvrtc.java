@@ -14,7 +14,7 @@ import org.bytedeco.javacpp.SizeTPointer;
 
 /** CUDA's compiler as a library. It needs no GPU. */
 final class Nvrtc {
-  /** Such as {@code norm.cu(12): error: ...}; warnings look the same but for that word. */
+  /** Such as {@code norm/norm.cu(12): error: ...}; warnings look the same but for that word. */
   private static final Pattern ERROR = Pattern.compile(".*\\(\\d+\\): (catastrophic )?error.*");
 
   private static final int SHOWN_ERRORS = 3;

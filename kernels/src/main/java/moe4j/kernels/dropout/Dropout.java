@@ -22,7 +22,7 @@ public record Dropout(StepRandom random, double p, int layer, int operation) {
   /** No dropout. */
   public static final Dropout NONE = new Dropout(null, 0, 0, 0);
 
-  private static final String SOURCE = "dropout.cu";
+  private static final String SOURCE = "dropout/dropout.cu";
 
   /** Refuses what cannot be. */
   public Dropout {

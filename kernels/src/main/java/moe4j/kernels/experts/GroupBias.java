@@ -100,7 +100,7 @@ public final class GroupBias {
       arguments[tensors.length + 3] = grid.chunkRows();
       arguments[tensors.length + 4] = grid.tiles().columnBlocks();
       Launch.kernel(
-              "group_bias.cu",
+              "experts/group_bias.cu",
               function,
               Tensors.dtype(bias),
               grid.define(),

@@ -70,10 +70,11 @@ public record RouteSort(Tensor order, Tensor token, Tensor slot, Tensor offsets)
     Tensor order = Tensors.empty(ScalarType.Long, expert.device(), size);
     Tensor token = Launch.empty(order);
     Tensor slot = Launch.empty(expert);
-    CudaKernel.of("routing.cu", "count").launch(blocks, THREADS, 0, expert, table, size, experts);
-    CudaKernel.of("routing.cu", "sums")
+    CudaKernel.of("experts/routing.cu", "count")
+        .launch(blocks, THREADS, 0, expert, table, size, experts);
+    CudaKernel.of("experts/routing.cu", "sums")
         .launch(blocks == 0 ? 0 : 1, SUM_THREADS, 0, table, offsets, blocks, experts);
-    CudaKernel.of("routing.cu", "places")
+    CudaKernel.of("experts/routing.cu", "places")
         .launch(
             blocks,
             THREADS,

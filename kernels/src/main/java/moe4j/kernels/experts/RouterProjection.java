@@ -57,7 +57,7 @@ public final class RouterProjection {
     Tensor halves = Tensors.empty(ScalarType.BFloat16, x.device(), rows, 2L * n);
     int width = n % 8 == 0 && Launch.aligned(x, halves) ? 8 : 1;
     long blocks = (rows * (n / width) + THREADS - 1) / THREADS;
-    CudaKernel.of("split.cu", "split", "WIDTH=" + width)
+    CudaKernel.of("experts/split.cu", "split", "WIDTH=" + width)
         .launch(blocks, THREADS, 0, x, halves, rows, n);
     return halves;
   }

@@ -88,7 +88,7 @@ public final class RowGather {
   private static Tensor launch(String kernel, Tensor x, Tensor index, long rows, String k) {
     long h = x.size(1);
     Tensor y = Tensors.empty(Tensors.dtype(x), x.device(), rows, h);
-    Launch.kernel("rows.cu", kernel, Tensors.dtype(x), k)
+    Launch.kernel("experts/rows.cu", kernel, Tensors.dtype(x), k)
         .launch(
             Launch.rowBlocks(rows),
             Launch.ROW_THREADS,

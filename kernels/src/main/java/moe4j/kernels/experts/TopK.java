@@ -93,7 +93,7 @@ public record TopK(Tensor values, Tensor indices) {
 
     private void launch(String kernel, Tensor a, Tensor b, Tensor c) {
       int columns = Math.toIntExact(shape[1]);
-      CudaKernel.of("topk.cu", kernel, "HELD=" + (columns + 31) / 32)
+      CudaKernel.of("experts/topk.cu", kernel, "HELD=" + (columns + 31) / 32)
           .launch(Launch.rowBlocks(shape[0]), Launch.ROW_THREADS, 0, a, b, c, shape[0], columns, k);
     }
   }

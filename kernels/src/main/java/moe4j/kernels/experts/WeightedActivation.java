@@ -80,7 +80,7 @@ public final class WeightedActivation {
 
     private void launch(String kernel, long rows, Object... arguments) {
       Launch.kernel(
-              "experts.cu",
+              "experts/weighted_activation.cu",
               kernel,
               Tensors.dtype(x),
               "WEIGHT=" + Launch.name(Tensors.dtype(weight)),

@@ -118,7 +118,7 @@ public final class CrossEntropy {
       long row = vocabulary * logits.element_size();
       boolean cached = gradient && aligned && row <= CACHED_BYTES;
       Launch.kernel(
-              "cross_entropy.cu",
+              "loss/cross_entropy.cu",
               gradient ? "losses_and_gradients" : "losses",
               Tensors.dtype(logits),
               "ALIGNED=" + (aligned ? 1 : 0),

@@ -93,7 +93,7 @@ public record CrossEntropyPart(int first, int vocabulary) {
 
   private static CudaKernel kernel(String function, Tensor logits) {
     return Launch.kernel(
-        "cross_entropy.cu",
+        "loss/cross_entropy.cu",
         function,
         Tensors.dtype(logits),
         "ALIGNED=" + (logits.size(1) % 8 == 0 ? 1 : 0),

@@ -103,7 +103,7 @@ public final class AddNorm {
   }
 
   private static final class Fused extends CustomFunction {
-    private static final String SOURCE = "norm.cu";
+    private static final String SOURCE = "norm/norm.cu";
 
     /** Threads of a block where a row is not kept in registers, and those blocks on a processor. */
     private static final int THREADS = 256;

@@ -206,14 +206,14 @@ public final class FusedAdamW implements AutoCloseable {
     if (!bound) {
       throw new IllegalStateException("a step without gradients");
     }
-    CudaKernel.of("adamw.cu", "norm_partials")
+    CudaKernel.of("optimizer/adamw.cu", "norm_partials")
         .launch(count, THREADS, 0, deviceTable, deviceChunks, partials);
   }
 
   private void finish(
       Tensor squares, int count, Tensor rates, Tensor step, Tensor norm, Tensor foundInf) {
     // A double goes as its bits.
-    CudaKernel.of("adamw.cu", "finalise")
+    CudaKernel.of("optimizer/adamw.cu", "finalise")
         .launch(
             1,
             FINALISE_THREADS,
@@ -229,7 +229,7 @@ public final class FusedAdamW implements AutoCloseable {
             norm,
             foundInf,
             scalars);
-    CudaKernel.of("adamw.cu", "update_all")
+    CudaKernel.of("optimizer/adamw.cu", "update_all")
         .launch(chunks, THREADS, 0, deviceTable, deviceChunks, scalars, zeroAfter ? 1 : 0);
   }
 

@@ -28,7 +28,7 @@ public final class ColumnSum {
     long n = rows.size(1);
     Tiles tiles = Tiles.over(rows.size(0), n, n % 8 == 0 && Launch.aligned(rows));
     Tensor partials = partials(rows, tiles.chunks(), n);
-    Launch.kernel("columns.cu", "column_partials", Tensors.dtype(rows), tiles.define())
+    Launch.kernel("product/columns.cu", "column_partials", Tensors.dtype(rows), tiles.define())
         .launch(
             tiles.blocks(),
             tiles.threads(),
@@ -50,7 +50,7 @@ public final class ColumnSum {
   public static Tensor finish(Tensor partials, ScalarType type) {
     int n = Math.toIntExact(partials.size(1));
     Tensor sums = Tensors.empty(type, partials.device(), n);
-    Launch.kernel("columns.cu", "column_finish", type)
+    Launch.kernel("product/columns.cu", "column_finish", type)
         .launch((n + 31) / 32, 512, 0, partials, sums, Math.toIntExact(partials.size(0)), n);
     return sums;
   }

@@ -90,7 +90,7 @@ public record RowChunks(Tiles tiles, long rows, int columns, int groups, int chu
     long rowBlocks = dots == null ? 0 : (rows + FINISH_ROWS - 1) / FINISH_ROWS;
     ScalarType type = Tensors.dtype(sums == null ? rowSums : sums);
     ScalarType weight = Tensors.dtype(rowSums == null ? sums : rowSums);
-    Launch.kernel("groups.cu", "group_finish", type, "WEIGHT=" + Launch.name(weight))
+    Launch.kernel("product/groups.cu", "group_finish", type, "WEIGHT=" + Launch.name(weight))
         .launch(
             sumBlocks + rowBlocks,
             FINISH_ROWS,

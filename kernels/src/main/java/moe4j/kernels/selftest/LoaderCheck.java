@@ -15,17 +15,18 @@ final class LoaderCheck implements KernelCheck {
   public void run(Comparison on) {
     String said = "nothing";
     try {
-      CudaKernel.of("columns.cu", "column_finish", "TYPE=no_such_type").load();
+      CudaKernel.of("product/columns.cu", "column_finish", "TYPE=no_such_type").load();
     } catch (IllegalStateException e) {
       said = e.getMessage();
     }
     // The type is first used in a header of all kernels.
     on.holds(
         "a compile error names file and line",
-        said.matches("The kernels in columns.* tile\\.cuh\\(\\d+\\): error: .*no_such_type.*"));
+        said.matches(
+            "The kernels in product/columns.* tile\\.cuh\\(\\d+\\): error: .*no_such_type.*"));
     boolean found = true;
     try {
-      CudaKernel.of("columns.cu", "no_such_function", "TYPE=bf16").load();
+      CudaKernel.of("product/columns.cu", "no_such_function", "TYPE=bf16").load();
     } catch (IllegalStateException e) {
       found = !e.getMessage().contains("no_such_function");
     }

@@ -33,19 +33,19 @@ public class CudaTest {
 
   @Test
   public void theSameNamesAreTheSameKernel() {
-    CudaKernel kernel = CudaKernel.of("probe.cu", "probe", "TYPE=bf16");
-    assertSame(CudaKernel.of("probe.cu", "probe", "TYPE=bf16"), kernel);
-    assertEquals(kernel.toString(), "the kernel probe of probe.cu [TYPE=bf16]");
+    CudaKernel kernel = CudaKernel.of("cuda/probe.cu", "probe", "TYPE=bf16");
+    assertSame(CudaKernel.of("cuda/probe.cu", "probe", "TYPE=bf16"), kernel);
+    assertEquals(kernel.toString(), "the kernel probe of cuda/probe.cu [TYPE=bf16]");
   }
 
   @Test
   public void anEmptyGridNeedsNoGpu() {
-    CudaKernel kernel = CudaKernel.of("probe.cu", "probe");
+    CudaKernel kernel = CudaKernel.of("cuda/probe.cu", "probe");
     kernel.launch(0, 128, 0);
     assertEquals(
         expectThrows(IllegalArgumentException.class, () -> kernel.launch(1L << 31, 128, 0))
             .getMessage(),
-        "the kernel probe of probe.cu cannot be launched with 2147483648 blocks.");
+        "the kernel probe of cuda/probe.cu cannot be launched with 2147483648 blocks.");
   }
 
   @Test

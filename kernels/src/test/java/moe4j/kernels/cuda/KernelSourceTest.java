@@ -4,14 +4,19 @@ import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.assertTrue;
 import static org.testng.Assert.expectThrows;
 
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Set;
+import java.util.stream.Stream;
 import org.testng.annotations.Test;
 
 public class KernelSourceTest {
   @Test
   public void aSourceComesWithWhatItIncludes() {
-    KernelSource source = KernelSource.read("probe.cu");
+    KernelSource source = KernelSource.read("cuda/probe.cu");
     assertEquals(source.headers().keySet(), Set.of("common.cuh"));
     assertTrue(source.headers().get("common.cuh").contains("struct bf16"));
   }
@@ -19,15 +24,43 @@ public class KernelSourceTest {
   @Test
   public void headersComeWithTheirsOnceEach() {
     assertEquals(
-        KernelSource.read("activation.cu").headers().keySet(),
+        KernelSource.read("activation/activation.cu").headers().keySet(),
         Set.of("activation.cuh", "common.cuh", "tile.cuh"));
   }
 
   @Test
   public void aMissingSourceIsNamed() {
+    assertEquals(refusal("norm/none.cu"), "There is no kernel source norm/none.cu.");
     assertEquals(
-        expectThrows(IllegalStateException.class, () -> KernelSource.read("none.cu")).getMessage(),
-        "There is no kernel source none.cu.");
+        refusal("probe/missing.cu"),
+        "There is no kernel source nowhere.cuh, included by probe/missing.cu.");
+  }
+
+  /** A header of the topic's own comes before those that all share, and finds those itself. */
+  @Test
+  public void aTopicsHeaderLiesBesideItsSource() {
+    assertEquals(
+        KernelSource.read("attention/relative_keys.cu").headers().keySet(),
+        Set.of("relative_gradients.cuh", "relative_attention.cuh", "mma.cuh", "common.cuh"));
+  }
+
+  /** NVRTC knows a header by the name it is included by, so one name may not stand for two. */
+  @Test
+  public void noTopicsHeaderIsCalledAsASharedOne() throws IOException {
+    Path topics = Path.of(System.getProperty("moe4j.root"), "kernels/src/main/java/moe4j/kernels");
+    List<String> names = new ArrayList<>();
+    try (Stream<Path> files = Files.walk(topics)) {
+      files
+          .map(file -> file.getFileName().toString())
+          .filter(name -> name.endsWith(".cuh"))
+          .forEach(names::add);
+    }
+    assertTrue(names.contains("common.cuh"), names.toString());
+    assertEquals(names.stream().distinct().count(), names.size(), names.toString());
+  }
+
+  private static String refusal(String source) {
+    return expectThrows(IllegalStateException.class, () -> KernelSource.read(source)).getMessage();
   }
 
   @Test

@@ -2,8 +2,8 @@ package moe4j.cli;
 
 import java.io.IOException;
 import moe4j.config.Flags;
-import moe4j.model.RunConfig;
 import moe4j.model.ModelFamily;
+import moe4j.model.RunConfig;
 import moe4j.model.gpt.GptFamily;
 import moe4j.parallel.World;
 import moe4j.parallel.WorldEnvironment;

@@ -4,6 +4,7 @@ import java.lang.annotation.ElementType;
 import java.lang.annotation.Retention;
 import java.lang.annotation.RetentionPolicy;
 import java.lang.annotation.Target;
+import java.util.function.Supplier;
 
 /**
  * Makes a record component a command-line flag. Component types: {@code int}, {@code long}, {@code
@@ -16,6 +17,9 @@ import java.lang.annotation.Target;
 public @interface Flag {
   /** One sentence for {@code --help}. */
   String help();
+
+  /** What more there is to say for {@code --help}, where others keep the list of values. */
+  Class<? extends Supplier<String>> moreHelp() default NothingMore.class;
 
   /** The default, as it would be typed; empty for none. */
   String value() default "";
@@ -47,4 +51,12 @@ public @interface Flag {
    * as Megatron has it.
    */
   String idleBeside() default "";
+
+  /** There is no more help than {@link #help}. */
+  final class NothingMore implements Supplier<String> {
+    @Override
+    public String get() {
+      return "";
+    }
+  }
 }

@@ -77,7 +77,20 @@ record FlagSpec(String name, RecordComponent component, Flag flag) {
     if (!flag.idleBeside().isEmpty()) {
       notes.add("no effect beside --" + flag.idleBeside());
     }
-    return flag.help() + (notes.isEmpty() ? "" : " (" + String.join("; ", notes) + ")");
+    return flag.help()
+        + moreHelp()
+        + (notes.isEmpty() ? "" : " (" + String.join("; ", notes) + ")");
+  }
+
+  private String moreHelp() {
+    try {
+      return flag.moreHelp().getConstructor().newInstance().get();
+    } catch (ReflectiveOperationException e) {
+      throw new IllegalStateException(
+          "--%s: %s has no public constructor without arguments"
+              .formatted(name, flag.moreHelp().getName()),
+          e);
+    }
   }
 
   /**

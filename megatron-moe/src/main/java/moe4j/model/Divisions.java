@@ -14,8 +14,7 @@ public final class Divisions {
    * @param expertHiddenSize of each
    * @throws IllegalArgumentException with the arithmetic, in one sentence
    */
-  public static void checkExperts(
-      ModelSpec model, int expertHiddenSize, ParallelConfig parallel) {
+  public static void checkExperts(ModelSpec model, int expertHiddenSize, ParallelConfig parallel) {
     MoeConfig moe = model.moe();
     if (model.moeLayers() == 0) {
       if (parallel.expertModelParallelSize() > 1) {

@@ -14,7 +14,10 @@ import moe4j.transformer.LayerShape;
  */
 public record ModelSpec(ModelFamily family, Record flags, MoeConfig moe) {
 
-  /** Checks that the flags are the family's, which are checked against the experts in a {@link RunConfig}. */
+  /**
+   * Checks that the flags are the family's, which are checked against the experts in a {@link
+   * RunConfig}.
+   */
   public ModelSpec {
     if (!family.modelFlags().isInstance(flags)) {
       throw new IllegalArgumentException(

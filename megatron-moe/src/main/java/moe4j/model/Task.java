@@ -7,7 +7,9 @@ import java.util.function.LongToDoubleFunction;
 import moe4j.config.TrainingConfig;
 import moe4j.transformer.ParameterSet;
 
-/** What a run trains: the data, the model, and what is said of them. {@link ModelFamily} makes it. */
+/**
+ * What a run trains: the data, the model, and what is said of them. {@link ModelFamily} makes it.
+ */
 public interface Task {
   /** The tokenizer's vocabulary, before padding. */
   int vocabulary();
@@ -51,8 +53,8 @@ public interface Task {
   }
 
   /**
-   * What has to be as it was where a run goes on from a checkpoint, beside the model: such as
-   * data that are not told by a flag of {@link RunConfig}'s, by what a refusal calls them.
+   * What has to be as it was where a run goes on from a checkpoint, beside the model: such as data
+   * that are not told by a flag of {@link RunConfig}'s, by what a refusal calls them.
    */
   default Map<String, String> lasting() {
     return Map.of();

@@ -8,12 +8,14 @@ import moe4j.config.Flags;
 import moe4j.moe.dispatch.TokenDispatcher;
 import moe4j.moe.experts.GroupedMlp;
 import moe4j.moe.gate.Capacity;
+import moe4j.moe.gate.GateSpec;
 import moe4j.moe.gate.Gates;
-import moe4j.moe.gate.Quota;
+import moe4j.moe.gate.Room;
 import moe4j.moe.gate.RouterConfig;
 import moe4j.moe.gate.RouterConfig.BalanceKind;
 import moe4j.moe.gate.RouterConfig.BalanceLoss;
 import moe4j.moe.gate.RouterConfig.Score;
+import moe4j.moe.gate.TopKRouter;
 import moe4j.transformer.LayerShape;
 
 /**
@@ -114,8 +116,9 @@ public record MoeConfig(
         Integer hiddenHiddenSize,
     @Flag(
             help =
-                "a gate in place of Megatron's router: naive, noisy, gshard, switch, swipe,"
-                    + " expert_choice, or a class that implements moe4j.moe.gate.Gate.Factory",
+                "a gate in place of Megatron's router: one of the following, or a class that"
+                    + " implements moe4j.moe.gate.Gate.Factory.",
+            moreHelp = Gates.Help.class,
             needs = "num-experts")
         String balanceStrategy,
     @Flag(
@@ -240,15 +243,14 @@ public record MoeConfig(
    */
   public GroupedMlp.Shape expertShape(LayerShape model, int layer) {
     return new GroupedMlp.Shape(
-        numExperts,
-        model.hiddenSize(),
-        expertHiddenSize(model),
-        model.activation(),
-        addExpertBias,
-        model.initMethodStd(),
-        model.outputStd(),
-        model.innerDropout(),
-        layer);
+            numExperts,
+            model.hiddenSize(),
+            expertHiddenSize(model),
+            model.activation(),
+            addExpertBias,
+            model.initMethodStd(),
+            model.outputStd())
+        .withDropout(model.innerDropout(), layer);
   }
 
   /**
@@ -278,22 +280,26 @@ public record MoeConfig(
     return count;
   }
 
-  /** What experts take at most; null where all is taken. */
-  public Capacity capacity() {
-    return moeExpertCapacityFactor == null
-        ? null
-        : new Capacity(
-            moeExpertCapacityFactor,
-            moeTokenDropPolicy.equals("probs") ? Capacity.Policy.PROBS : Capacity.Policy.POSITION,
-            moePadExpertInputToCapacity);
+  /** What these flags ask for of the room that experts have. */
+  public Room room() {
+    return new Room(
+        moeExpertCapacityFactor,
+        moeTokenDropPolicy.equals("probs") ? Capacity.Policy.PROBS : Capacity.Policy.POSITION,
+        moePadExpertInputToCapacity);
   }
 
-  /** What the gates of FastMoE's that have a capacity take. */
-  public Quota quota() {
-    return new Quota(
-        moeExpertCapacityFactor == null ? Quota.DEFAULT.training() : moeExpertCapacityFactor,
-        moeExpertCapacityFactor == null ? Quota.DEFAULT.evaluation() : moeExpertCapacityFactor,
-        moePadExpertInputToCapacity);
+  /** What the experts of Megatron's router take at most; null where all is taken. */
+  public Capacity capacity() {
+    return room().capacity();
+  }
+
+  /**
+   * What the gate is like: Megatron's router, or the one that {@code --balance-strategy} names.
+   *
+   * @throws IllegalArgumentException in one sentence where there is no such gate
+   */
+  public GateSpec gate() {
+    return balanceStrategy == null ? TopKRouter.spec(router()) : Gates.spec(balanceStrategy);
   }
 
   /** How tokens get to other ranks' experts. */
@@ -305,7 +311,7 @@ public record MoeConfig(
 
   /** Whether each expert gets a number of rows that is known beforehand. */
   boolean isPadded() {
-    return moePadExpertInputToCapacity || "expert_choice".equals(balanceStrategy);
+    return gate().limit().pads(moePadExpertInputToCapacity);
   }
 
   /** How Megatron's router works. */
@@ -328,10 +334,10 @@ public record MoeConfig(
     return new RouterConfig(
         score,
         moeRouterTopkScalingFactor == null ? 1 : moeRouterTopkScalingFactor,
-        moeRouterNumGroups == null ? 1 : moeRouterNumGroups,
-        moeRouterGroupTopk == null ? 1 : moeRouterGroupTopk,
-        moeRouterEnableExpertBias,
-        moeRouterBiasUpdateRate,
+        moeRouterNumGroups == null
+            ? RouterConfig.Groups.ONE
+            : new RouterConfig.Groups(moeRouterNumGroups, moeRouterGroupTopk),
+        moeRouterEnableExpertBias ? moeRouterBiasUpdateRate : null,
         moeInputJitterEps == null ? 0 : moeInputJitterEps,
         moeRouterForceLoadBalancing,
         balance,
@@ -353,31 +359,16 @@ public record MoeConfig(
                   numExperts,
                   balanceStrategy == null ? "" : " --balance-strategy " + balanceStrategy));
     }
-    if ("expert_choice".equals(balanceStrategy)) {
+    if (gate().choice().byExperts()) {
       warnings.add(
-          "--balance-strategy expert_choice: whether an expert takes a token depends on"
-              + " later tokens of its sequence, so the loss of a causal model is too good");
+          ("--balance-strategy %s: whether an expert takes a token depends on later tokens of its"
+                  + " sequence, so the loss of a causal model is too good")
+              .formatted(balanceStrategy));
     }
     return warnings;
   }
 
-  /**
-   * Whether a gate evens the load; of a user's own nothing is known, so that it does.
-   *
-   * @param strategy {@code --balance-strategy}
-   * @param lossWeight {@code --balance-loss-weight}
-   */
-  public static boolean isBalanced(String strategy, double lossWeight) {
-    return Gates.isBalanced(strategy, lossWeight > 0);
-  }
-
   private boolean isUnbalanced() {
-    if (!enabled() || moeRouterTopk == numExperts || moeRouterForceLoadBalancing) {
-      return false;
-    }
-    return balanceStrategy == null
-        ? !moeRouterEnableExpertBias
-            && router().balance().stream().noneMatch(b -> b.coefficient() > 0)
-        : !isBalanced(balanceStrategy, balanceLossWeight);
+    return enabled() && moeRouterTopk != numExperts && !gate().isBalanced(balanceLossWeight > 0);
   }
 }

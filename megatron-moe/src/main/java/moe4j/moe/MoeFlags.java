@@ -3,6 +3,7 @@ package moe4j.moe;
 import java.util.List;
 import java.util.function.Supplier;
 import moe4j.config.Faults;
+import moe4j.moe.gate.GateSpec;
 import moe4j.moe.gate.Gates;
 
 /** Whether the flags of {@link MoeConfig} agree with each other. */
@@ -30,6 +31,7 @@ final class MoeFlags {
     faults.none(checks::checkLosses);
     if (flags.enabled()) {
       faults.none(checks::checkSizes);
+      faults.none(checks::checkPadding);
       faults.none(checks::checkRouter);
       faults.none(checks::checkGroups);
       faults.none(checks::checkStrategy);
@@ -56,9 +58,13 @@ final class MoeFlags {
     refuse(
         capacity != null && !(capacity > 0),
         () -> "--moe-expert-capacity-factor %s is not positive".formatted(capacity));
-    boolean ofItself = "gshard".equals(strategy) || "switch".equals(strategy);
+  }
+
+  private void checkPadding() {
     refuse(
-        flags.moePadExpertInputToCapacity() && capacity == null && !ofItself,
+        flags.moePadExpertInputToCapacity()
+            && flags.moeExpertCapacityFactor() == null
+            && (strategy == null || !Gates.spec(strategy).limit().padsWithoutFactor()),
         "--moe-pad-expert-input-to-capacity needs --moe-expert-capacity-factor");
   }
 
@@ -157,7 +163,8 @@ final class MoeFlags {
     if (strategy == null) {
       return;
     }
-    Gates.check(strategy, topk);
+    GateSpec gate = Gates.spec(strategy);
+    gate.check(topk);
     MoeConfig none = MoeConfig.dense();
     boolean router =
         flags.moeRouterPreSoftmax()
@@ -175,14 +182,13 @@ final class MoeFlags {
         () ->
             "--balance-strategy %s replaces Megatron's router: its flags (--moe-router-..., --moe-aux-loss-coeff, --moe-z-loss-coeff, --moe-input-jitter-eps) have no effect on it"
                 .formatted(strategy));
-    boolean takes = List.of("gshard", "switch", "expert_choice").contains(strategy);
     refuse(
-        flags.moeExpertCapacityFactor() != null && !takes,
+        flags.moeExpertCapacityFactor() != null && !gate.limit().takesFactor(),
         () ->
             "--moe-expert-capacity-factor has no effect on --balance-strategy %s"
                 .formatted(strategy));
     refuse(
-        flags.balanceLossWeight() != none.balanceLossWeight() && Gates.isWithoutLoss(strategy),
+        flags.balanceLossWeight() != none.balanceLossWeight() && gate.isWithoutLoss(),
         () ->
             "--balance-loss-weight has no effect on --balance-strategy %s, which has no loss"
                 .formatted(strategy));

@@ -11,6 +11,7 @@ import moe4j.moe.experts.SharedExpert;
 import moe4j.moe.gate.Gate;
 import moe4j.moe.gate.Gates;
 import moe4j.moe.gate.Routing;
+import moe4j.moe.gate.TopKRouter;
 import moe4j.parallel.Groups;
 import moe4j.transformer.FeedForward;
 import moe4j.transformer.LayerShape;
@@ -92,7 +93,7 @@ public final class MoeLayer implements FeedForward {
             moe.tokenDispatcher(), moe.moeA2aOverlapDegree(), moe.numExperts(), groups);
     return new MoeLayer(
         layer,
-        Gates.create(model, moe, layer, parameters.child("router").partial()),
+        gate(model, moe, layer, parameters.child("router").partial()),
         dispatcher,
         new GroupedMlp(moe.expertShape(model, layer), parameters.child("experts")),
         shared(model, moe, layer, parameters),
@@ -109,6 +110,20 @@ public final class MoeLayer implements FeedForward {
             moe.moeSharedExpertIntermediateSize(),
             moe.moeSharedExpertGate(),
             parameters.child("shared_experts"));
+  }
+
+  private static Gate gate(LayerShape model, MoeConfig moe, int layer, ParameterScope parameters) {
+    Gate.Shape shape =
+        new Gate.Shape(
+            layer,
+            model.hiddenSize(),
+            moe.numExperts(),
+            moe.moeRouterTopk(),
+            model.initMethodStd(),
+            moe.balanceLossWeight() / Math.max(1, moe.moeLayerCount(model.layers())));
+    return moe.balanceStrategy() == null
+        ? new TopKRouter(shape, moe.router(), moe.capacity(), parameters)
+        : Gates.create(moe.balanceStrategy(), shape, moe.room(), parameters);
   }
 
   @Override

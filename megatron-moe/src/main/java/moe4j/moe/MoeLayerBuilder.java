@@ -215,15 +215,14 @@ public final class MoeLayerBuilder {
                 .formatted(hiddenSize, k));
     GroupedMlp.Shape shape =
         new GroupedMlp.Shape(
-            numExperts,
-            hiddenSize,
-            expertHiddenSize != null ? expertHiddenSize : 4L * hiddenSize / k,
-            activation != null ? activation : Activation.GELU,
-            expertBias,
-            initMethodStd,
-            initMethodStd,
-            expertDropout,
-            layer);
+                numExperts,
+                hiddenSize,
+                expertHiddenSize != null ? expertHiddenSize : 4L * hiddenSize / k,
+                activation != null ? activation : Activation.GELU,
+                expertBias,
+                initMethodStd,
+                initMethodStd)
+            .withDropout(expertDropout, layer);
     return parameters -> new GroupedMlp(shape, parameters);
   }
 

@@ -45,7 +45,9 @@ public record ParameterCount(
       split += model.moeLayers() * (inner * shared * (h + bias) + h * shared);
       whole += model.moeLayers() * (bias * h + (model.moe().moeSharedExpertGate() ? h : 0));
     }
-    whole += model.moeLayers() * gate(model);
+    whole +=
+        model.moeLayers()
+            * model.moe().gate().parameters().count(config.hiddenSize(), model.experts());
     long local = (long) model.moeLayers() * model.experts() / ep;
     long width = model.expertHidden() / etp;
     long expertBias = model.moe().addExpertBias() ? 1 : 0;
@@ -57,20 +59,6 @@ public record ParameterCount(
         tp,
         ep,
         etp);
-  }
-
-  /**
-   * Parameters of a layer's gate. The noisy one has a second matrix, which learns how much noise
-   * there is; FastMoE's others have a bias. One of a user's own is taken for a plain matrix.
-   */
-  private static long gate(ModelShape model) {
-    long matrix = (long) model.experts() * model.config().hiddenSize();
-    String strategy = model.moe().balanceStrategy();
-    return switch (strategy == null ? "" : strategy) {
-      case "noisy" -> 2 * matrix;
-      case "naive", "gshard", "switch", "swipe" -> matrix + model.experts();
-      default -> matrix;
-    };
   }
 
   /** Parameters of the rank that its DP group shares. */

@@ -7,7 +7,6 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
-import java.util.function.LongToDoubleFunction;
 import java.util.stream.Stream;
 import moe4j.checkpoint.CheckpointStore;
 import moe4j.checkpoint.Ranks;
@@ -23,7 +22,6 @@ import moe4j.model.LanguageModel;
 import moe4j.model.LogLines;
 import moe4j.model.RunConfig;
 import moe4j.model.Task;
-import moe4j.model.SaveWords;
 import moe4j.model.TrainState;
 import moe4j.model.WholeSets;
 import moe4j.optimizer.AdamW;
@@ -208,8 +206,7 @@ public final class Pretraining {
    * Index files are made by one process; the others find them there, or where file systems are not
    * shared, one of each machine makes them.
    */
-  private static Datasets datasets(World world, Task task, TrainState from)
-      throws IOException {
+  private static Datasets datasets(World world, Task task, TrainState from) throws IOException {
     Datasets datasets = world.rank() == 0 ? task.datasets(from) : null;
     world.barrier();
     if (datasets == null && world.environment().localRank() == 0) {

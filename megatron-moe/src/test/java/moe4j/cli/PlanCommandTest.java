@@ -5,13 +5,13 @@ import static org.testng.Assert.assertFalse;
 import static org.testng.Assert.assertTrue;
 import static org.testng.Assert.expectThrows;
 
-import moe4j.model.gpt.GptFamily;
 import java.io.ByteArrayOutputStream;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.List;
 import moe4j.model.RunConfig;
+import moe4j.model.gpt.GptFamily;
 import org.testng.annotations.DataProvider;
 import org.testng.annotations.Test;
 

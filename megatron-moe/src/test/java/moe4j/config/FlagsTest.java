@@ -5,14 +5,13 @@ import static org.testng.Assert.assertFalse;
 import static org.testng.Assert.assertThrows;
 import static org.testng.Assert.assertTrue;
 
-import moe4j.model.gpt.GptFamily;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Random;
-import moe4j.model.RunConfig;
+import moe4j.model.gpt.GptFamily;
 import moe4j.testing.Seeds;
 import org.testng.annotations.DataProvider;
 import org.testng.annotations.Test;

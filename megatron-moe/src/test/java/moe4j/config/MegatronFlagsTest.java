@@ -6,7 +6,6 @@ import static org.testng.Assert.assertNotNull;
 import static org.testng.Assert.assertNull;
 import static org.testng.Assert.assertTrue;
 
-import moe4j.model.gpt.GptFamily;
 import java.io.IOException;
 import java.io.InputStream;
 import java.nio.charset.StandardCharsets;
@@ -19,7 +18,7 @@ import java.util.Set;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import moe4j.cli.PreprocessCommand;
-import moe4j.model.RunConfig;
+import moe4j.model.gpt.GptFamily;
 import org.testng.annotations.Test;
 
 public class MegatronFlagsTest {

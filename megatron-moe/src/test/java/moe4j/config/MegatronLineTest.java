@@ -4,10 +4,9 @@ import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.assertFalse;
 import static org.testng.Assert.assertTrue;
 
-import moe4j.model.gpt.GptFamily;
 import java.util.List;
-import moe4j.model.RunConfig;
 import moe4j.model.gpt.GptConfig;
+import moe4j.model.gpt.GptFamily;
 import moe4j.moe.MoeConfig;
 import moe4j.moe.gate.RouterConfig;
 import org.testng.annotations.DataProvider;

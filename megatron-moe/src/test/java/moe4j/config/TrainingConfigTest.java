@@ -62,10 +62,15 @@ public class TrainingConfigTest {
         for (int step = from + 1; step <= config.steps(); step++) {
           evaluations += step % 4 == 0 ? 1 : 0;
         }
-        assertEquals(new TrainState(from, 0, 0, 0).evaluationsLeft(config), evaluations, "after step " + from);
+        assertEquals(
+            new TrainState(from, 0, 0, 0).evaluationsLeft(config),
+            evaluations,
+            "after step " + from);
       }
       assertEquals(
-          config.validationBatches(), new TrainState(0, 0, 0, 0).evaluationsLeft(config) * config.evalIters(), "in all");
+          config.validationBatches(),
+          new TrainState(0, 0, 0, 0).evaluationsLeft(config) * config.evalIters(),
+          "in all");
     }
     assertEquals(new TrainState(3, 0, 0, 0).evaluationsLeft(parse(SMALL)), 1);
   }

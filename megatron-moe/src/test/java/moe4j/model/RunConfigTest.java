@@ -3,7 +3,6 @@ package moe4j.model;
 import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.expectThrows;
 
-import moe4j.model.gpt.GptFamily;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.util.ArrayList;
 import java.util.Collections;
@@ -13,6 +12,7 @@ import java.util.Random;
 import moe4j.config.ConfigYaml;
 import moe4j.config.Flags;
 import moe4j.config.Refusals;
+import moe4j.model.gpt.GptFamily;
 import moe4j.moe.MoeConfig;
 import moe4j.testing.Seeds;
 import moe4j.training.RandomRuns;

@@ -301,7 +301,7 @@ public class MoeFlagsTest {
   @Test
   public void capacities() {
     assertNull(parse("--num-experts 8").capacity());
-    assertEquals(parse("--num-experts 8").quota(), new Quota(1.2, 2.4, false));
+    assertEquals(parse("--num-experts 8").room().quota(), new Quota(1.2, 2.4, false));
     String factor = "--num-experts 8 --moe-expert-capacity-factor 1.5";
     assertEquals(parse(factor).capacity(), new Capacity(1.5, Capacity.Policy.PROBS, false));
     assertEquals(
@@ -309,8 +309,8 @@ public class MoeFlagsTest {
             .capacity(),
         new Capacity(1.5, Capacity.Policy.POSITION, true));
     String gshard = " --balance-strategy gshard --moe-pad-expert-input-to-capacity";
-    assertEquals(parse(factor + gshard).quota(), new Quota(1.5, 1.5, true));
-    assertEquals(parse("--num-experts 8" + gshard).quota(), new Quota(1.2, 2.4, true));
+    assertEquals(parse(factor + gshard).room().quota(), new Quota(1.5, 1.5, true));
+    assertEquals(parse("--num-experts 8" + gshard).room().quota(), new Quota(1.2, 2.4, true));
   }
 
   @DataProvider

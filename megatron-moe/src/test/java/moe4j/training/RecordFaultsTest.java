@@ -2,7 +2,6 @@ package moe4j.training;
 
 import static org.testng.Assert.assertEquals;
 
-import moe4j.model.gpt.GptFamily;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -12,6 +11,7 @@ import java.util.Optional;
 import moe4j.model.LogLines;
 import moe4j.model.RunConfig;
 import moe4j.model.TrainState;
+import moe4j.model.gpt.GptFamily;
 import moe4j.record.ExpertLoad;
 import moe4j.record.IterationRecord;
 import moe4j.record.RunRecord;

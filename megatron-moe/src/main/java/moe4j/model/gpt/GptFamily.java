@@ -202,8 +202,7 @@ public final class GptFamily implements ModelFamily {
   }
 
   @Override
-  public GptModel model(
-      ModelSpec model, int paddedVocabulary, int rows, ParameterSet parameters) {
+  public GptModel model(ModelSpec model, int paddedVocabulary, int rows, ParameterSet parameters) {
     return new GptModel(
         config(model),
         paddedVocabulary,

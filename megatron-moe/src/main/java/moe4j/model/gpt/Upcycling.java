@@ -8,6 +8,7 @@ import java.util.function.Supplier;
 import moe4j.moe.Moe;
 import moe4j.moe.MoeConfig;
 import moe4j.moe.MoeConfigBuilder;
+import moe4j.moe.gate.GateSpec;
 import moe4j.transformer.Parameter;
 import moe4j.transformer.ParameterSet;
 import org.bytedeco.javacpp.PointerScope;
@@ -37,9 +38,6 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  * @param granularity g
  */
 public record Upcycling(MoeConfig moe, int granularity) {
-  /** The gates by name whose weights add up to 1. */
-  private static final List<String> EXACT = List.of("naive", "noisy", "gshard", "swipe");
-
   private static final String DIFFERS = "so that logits would not be the dense model's";
   private static final String VARIES =
       "the weights of a token's experts do not add up to a constant, " + DIFFERS;
@@ -60,11 +58,13 @@ public record Upcycling(MoeConfig moe, int granularity) {
         () ->
             "--moe-router-score-function %s with --moe-router-topk 1: %s"
                 .formatted(moe.moeRouterScoreFunction(), VARIES));
+    GateSpec.Weights weights = moe.gate().choice().weights();
+    boolean unknown = weights == GateSpec.Weights.UNKNOWN;
     refuse(
-        "switch".equals(strategy) || "expert_choice".equals(strategy),
+        !unknown && !weights.sumToOne(moe.moeRouterTopk()),
         () -> "--balance-strategy %s: %s".formatted(strategy, VARIES));
     refuse(
-        strategy != null && !EXACT.contains(strategy),
+        unknown,
         () ->
             "--balance-strategy %s: of a gate of one's own it is not known whether its weights add up to 1"
                 .formatted(strategy));
@@ -140,36 +140,29 @@ public record Upcycling(MoeConfig moe, int granularity) {
   /** On what it depends that logits are the dense model's: a sentence each, mostly none. */
   public List<String> notes() {
     List<String> notes = new ArrayList<>();
-    String strategy = moe.balanceStrategy();
-    boolean gshard = "gshard".equals(strategy);
-    if (moe.moeExpertCapacityFactor() != null || gshard) {
+    GateSpec gate = moe.gate();
+    Double factor = moe.moeExpertCapacityFactor();
+    if (gate.limit().drops(factor != null)) {
       notes.add(
           "%s: logits are the dense model's as long as no token is dropped"
               .formatted(
-                  moe.moeExpertCapacityFactor() == null
-                      ? "--balance-strategy gshard has a capacity"
-                      : "--moe-expert-capacity-factor " + moe.moeExpertCapacityFactor()));
+                  factor == null
+                      ? "--balance-strategy %s has a capacity".formatted(gate.name())
+                      : "--moe-expert-capacity-factor " + factor));
     }
-    if (gshard || (granularity > 1 && drawsShards())) {
+    boolean leavesOut = gate.draws() == GateSpec.Draws.CHOICES;
+    if (leavesOut || (granularity > 1 && gate.partsEquals())) {
       notes.add(
           "%s: logits are the dense model's in evaluation; in training %s"
               .formatted(
                   moe.moeRouterForceLoadBalancing()
                       ? "--moe-router-force-load-balancing"
-                      : "--balance-strategy " + strategy,
-                  gshard
+                      : "--balance-strategy " + gate.name(),
+                  leavesOut
                       ? "second experts are left out at random"
                       : "a token gets shards of several copies"));
     }
     return notes;
-  }
-
-  /** Whether it is by the expert, and not by its row alone, where tokens go in training. */
-  private boolean drawsShards() {
-    String strategy = moe.balanceStrategy();
-    return moe.moeRouterForceLoadBalancing()
-        || "noisy".equals(strategy)
-        || "swipe".equals(strategy);
   }
 
   /**

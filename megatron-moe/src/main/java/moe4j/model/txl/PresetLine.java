@@ -6,6 +6,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.function.Consumer;
+import moe4j.moe.gate.Gates;
 
 /**
  * What a preset stands for beside a line that is typed. Where the two cannot go together the
@@ -170,8 +171,10 @@ final class PresetLine {
     List<String> strategy = typed.get("balance-strategy");
     if (strategy != null) {
       drop("moe-aux-loss-coeff", "balance-strategy");
-      if (strategy.equals(List.of("switch")) && isPresets("top-k")) {
-        set("top-k", 1, "balance-strategy");
+      Integer only =
+          Gates.builtIn(String.join(" ", strategy)).map(gate -> gate.choice().only()).orElse(null);
+      if (only != null && isPresets("top-k") && number("top-k", only) != only) {
+        set("top-k", only, "balance-strategy");
       }
     }
     if (List.of("none").equals(typed.get("moe-router-load-balancing-type"))) {

@@ -10,14 +10,14 @@ import moe4j.data.Part;
 import moe4j.data.SampleDataset;
 import moe4j.data.stream.ByteCorpus;
 import moe4j.data.stream.SegmentDataset;
+import moe4j.model.Datasets;
 import moe4j.model.LanguageModel;
 import moe4j.model.LogLines;
 import moe4j.model.RunConfig;
 import moe4j.model.SaveWords;
+import moe4j.model.Task;
 import moe4j.model.WholeSets;
 import moe4j.parallel.WorldEnvironment;
-import moe4j.model.Datasets;
-import moe4j.model.Task;
 import moe4j.transformer.ParameterSet;
 import org.apache.logging.log4j.LogManager;
 import org.apache.logging.log4j.Logger;
@@ -106,8 +106,7 @@ public final class TransformerXlTask implements Task {
   public TransformerXl model(int paddedVocabulary, ParameterSet parameters) {
     RunConfig config = run.config();
     return new TransformerXlFamily()
-        .model(
-            config.model(), paddedVocabulary, config.training().microBatchSize(), parameters);
+        .model(config.model(), paddedVocabulary, config.training().microBatchSize(), parameters);
   }
 
   @Override
@@ -175,9 +174,7 @@ public final class TransformerXlTask implements Task {
   public LongToDoubleFunction flops(int paddedVocabulary) {
     RunConfig config = run.config();
     double each =
-        config
-            .family()
-            .flops(config.model(), paddedVocabulary, config.training().microBatchSize());
+        config.family().flops(config.model(), paddedVocabulary, config.training().microBatchSize());
     return segments -> each * segments;
   }
 }

@@ -36,11 +36,7 @@ public final class GroupedMlp implements Experts {
    * @param bias whether both layers have one
    * @param std standard deviation of the first layer's initial weights
    * @param outputStd the same of the second
-   * @param dropout of the activations between the layers, in training. An expert's rows are in the
-   *     order of its tokens, and draws are by a row's place among all rows of its rank: a run is
-   *     repeated exactly by the same layout, other layouts and micro-batches draw other numbers
-   * @param layer the layer's global number, from 0, by which that is drawn; layers that share
-   *     experts draw alike
+   * @param dropout of the activations between the layers
    */
   public record Shape(
       int experts,
@@ -50,16 +46,7 @@ public final class GroupedMlp implements Experts {
       boolean bias,
       double std,
       double outputStd,
-      double dropout,
-      int layer) {
-
-    /** Refuses a dropout that cannot be. */
-    public Shape {
-      if (!(dropout >= 0 && dropout < 1)) {
-        throw new IllegalArgumentException(
-            "experts' dropout of %s is not in [0, 1)".formatted(dropout));
-      }
-    }
+      HiddenDropout dropout) {
 
     /** Experts without dropout. */
     public Shape(
@@ -70,19 +57,54 @@ public final class GroupedMlp implements Experts {
         boolean bias,
         double std,
         double outputStd) {
-      this(experts, hiddenSize, expertHiddenSize, activation, bias, std, outputStd, 0, 0);
+      this(
+          experts,
+          hiddenSize,
+          expertHiddenSize,
+          activation,
+          bias,
+          std,
+          outputStd,
+          HiddenDropout.NONE);
     }
 
     /** The same experts with dropout. */
-    public Shape withDropout(double dropout, int layer) {
+    public Shape withDropout(double p, int layer) {
       return new Shape(
-          experts, hiddenSize, expertHiddenSize, activation, bias, std, outputStd, dropout, layer);
+          experts,
+          hiddenSize,
+          expertHiddenSize,
+          activation,
+          bias,
+          std,
+          outputStd,
+          new HiddenDropout(p, layer));
+    }
+  }
+
+  /**
+   * Dropout between the layers, in training. An expert's rows are in the order of its tokens, and
+   * draws are by a row's place among all rows of its rank: a run is repeated exactly by the same
+   * layout, other layouts and micro-batches draw other numbers.
+   *
+   * @param p the chance that a value is left out
+   * @param layer the layer's global number, from 0, by which it is drawn; layers that share experts
+   *     draw alike
+   */
+  public record HiddenDropout(double p, int layer) {
+    /** Nothing is left out. */
+    static final HiddenDropout NONE = new HiddenDropout(0, 0);
+
+    /** Refuses a dropout that cannot be. */
+    public HiddenDropout {
+      if (!(p >= 0 && p < 1)) {
+        throw new IllegalArgumentException("experts' dropout of %s is not in [0, 1)".formatted(p));
+      }
     }
   }
 
   private final Activation activation;
-  private final double dropout;
-  private final int layer;
+  private final HiddenDropout dropout;
 
   /** This rank among those that have the layer's experts or parts of them. */
   private final int rank;
@@ -104,7 +126,6 @@ public final class GroupedMlp implements Experts {
     long f = shape.expertHiddenSize();
     this.activation = shape.activation();
     this.dropout = shape.dropout();
-    this.layer = shape.layer();
     this.rank = parameters.groups().expertBlock().rank();
     check(shape, peers.size());
     long inner = activation.inputs() * f;
@@ -167,9 +188,10 @@ public final class GroupedMlp implements Experts {
   /** Each part of the rows of each rank draws for itself: how many the others have is not known. */
   private Dropout dropout(Dispatched dispatched, Pass pass) {
     int piece = rank * dispatched.parts() + dispatched.part();
-    return dropout == 0
+    return dropout.p() == 0
         ? Dropout.NONE
-        : pass.sharedDropout(dropout, layer + 1, Operation.FEED_FORWARD_HIDDEN, piece);
+        : pass.sharedDropout(
+            dropout.p(), dropout.layer() + 1, Operation.FEED_FORWARD_HIDDEN, piece);
   }
 
   /** What the activations are multiplied by, [R, f], or null. */

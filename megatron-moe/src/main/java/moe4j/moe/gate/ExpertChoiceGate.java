@@ -18,6 +18,19 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  * way than among others.
  */
 public final class ExpertChoiceGate implements Gate {
+  /** What the gate is like. */
+  public static final GateSpec SPEC =
+      GateSpec.named("expert_choice")
+          .described(
+              "Each expert takes the T k / E tokens whose probability for it is the largest, weighted"
+                  + " by that (Zhou et al. 2022).")
+          .byExperts()
+          .weights(GateSpec.Weights.VARY)
+          .balanced(GateSpec.Balanced.BY_ITSELF)
+          .limit(GateSpec.Limit.FILLED)
+          .draws(GateSpec.Draws.NOTHING)
+          .parameters(GateSpec.Parameters.MATRIX);
+
   /** The log's key of the share of tokens that no expert has taken. */
   public static final String UNTAKEN = "tokens without expert";
 

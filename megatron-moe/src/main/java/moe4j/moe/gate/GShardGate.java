@@ -19,6 +19,19 @@ import org.bytedeco.pytorch.global.torch;
  * is, m_e the mean of P[t, e]: 1 where balanced.
  */
 public final class GShardGate implements Gate {
+  /** What the gate is like. */
+  public static final GateSpec SPEC =
+      GateSpec.named("gshard")
+          .described(
+              "A token goes to two experts, weighted by a softmax over their logits, in training to"
+                  + " the second one at random by its weight (Lepikhin et al. 2020).")
+          .onlyTopk(2)
+          .weights(GateSpec.Weights.SUM_TO_ONE)
+          .balanced(GateSpec.Balanced.BY_LOSS)
+          .limit(GateSpec.Limit.OWN)
+          .draws(GateSpec.Draws.CHOICES)
+          .parameters(GateSpec.Parameters.MATRIX_AND_BIAS);
+
   /** The log's key of the loss. */
   public static final String LOSS = "gshard_loss";
 

@@ -68,5 +68,21 @@ public interface Gate {
      * @param parameters the gate's scope, {@code decoder.layers.N.mlp.router}
      */
     Gate create(Shape shape, ParameterScope parameters);
+
+    /**
+     * The same where the flags ask for something of the experts' room, which a factory takes whose
+     * {@link #spec} says so. Others need not know of it.
+     */
+    default Gate create(Shape shape, Room room, ParameterScope parameters) {
+      return create(shape, parameters);
+    }
+
+    /**
+     * What the gates are like. What is not said is unknown: then the gate is taken to even the
+     * load, may have a loss, takes no flags of a capacity, and is not upcycled to.
+     */
+    default GateSpec spec() {
+      return GateSpec.named(getClass().getName());
+    }
   }
 }

@@ -6,78 +6,92 @@ import java.net.URISyntaxException;
 import java.nio.file.Path;
 import java.security.CodeSource;
 import java.util.List;
-import moe4j.moe.MoeConfig;
-import moe4j.transformer.LayerShape;
+import java.util.Optional;
+import java.util.function.Supplier;
+import java.util.stream.Collectors;
 import moe4j.transformer.ParameterScope;
 
-/** The gates by the names that {@code --balance-strategy} knows them by. */
+/**
+ * The gates by the names that {@code --balance-strategy} knows them by. A gate is a file and a line
+ * in {@link #ALL}: flags, upcycling, {@code plan}, help and tests ask its {@link GateSpec}.
+ */
 public final class Gates {
-  private static final List<String> NAMES =
-      List.of("naive", "noisy", "gshard", "switch", "swipe", "expert_choice");
-
-  /** Those of them that are even by their loss. */
-  private static final List<String> BY_LOSS = List.of("noisy", "gshard", "switch");
-
-  /** Those that are even without one. */
-  private static final List<String> BY_THEMSELVES = List.of("swipe", "expert_choice");
+  private static final List<BuiltIn> ALL =
+      List.of(
+          new BuiltIn(NaiveGate.SPEC, (shape, room, scope) -> new NaiveGate(shape, scope)),
+          new BuiltIn(NoisyGate.SPEC, (shape, room, scope) -> new NoisyGate(shape, scope)),
+          new BuiltIn(
+              GShardGate.SPEC, (shape, room, scope) -> new GShardGate(shape, room.quota(), scope)),
+          new BuiltIn(
+              SwitchGate.SPEC, (shape, room, scope) -> new SwitchGate(shape, room.quota(), scope)),
+          new BuiltIn(SwipeGate.SPEC, (shape, room, scope) -> new SwipeGate(shape, scope)),
+          new BuiltIn(
+              ExpertChoiceGate.SPEC,
+              (shape, room, scope) -> new ExpertChoiceGate(shape, room.factorOrOne(), scope)));
 
   private Gates() {}
 
-  /** The gate that a model's flags ask for. */
-  public static Gate create(LayerShape model, MoeConfig moe, int layer, ParameterScope parameters) {
-    Gate.Shape shape =
-        new Gate.Shape(
-            layer,
-            model.hiddenSize(),
-            moe.numExperts(),
-            moe.moeRouterTopk(),
-            model.initMethodStd(),
-            moe.balanceLossWeight() / Math.max(1, moe.moeLayerCount(model.layers())));
-    String strategy = moe.balanceStrategy();
-    if (strategy == null) {
-      return new TopKRouter(shape, moe.router(), moe.capacity(), parameters);
+  /** What {@code --help} says of each gate. */
+  public static final class Help implements Supplier<String> {
+    @Override
+    public String get() {
+      return ALL.stream()
+          .map(gate -> " %s: %s".formatted(gate.spec().name(), gate.spec().description()))
+          .collect(Collectors.joining());
     }
-    return switch (strategy) {
-      case "naive" -> new NaiveGate(shape, parameters);
-      case "noisy" -> new NoisyGate(shape, parameters);
-      case "gshard" -> new GShardGate(shape, moe.quota(), parameters);
-      case "switch" -> new SwitchGate(shape, moe.quota(), parameters);
-      case "swipe" -> new SwipeGate(shape, parameters);
-      case "expert_choice" -> new ExpertChoiceGate(shape, expertChoiceFactor(moe), parameters);
-      default -> factory(strategy).create(shape, parameters);
-    };
   }
 
-  private static double expertChoiceFactor(MoeConfig moe) {
-    return moe.moeExpertCapacityFactor() == null ? 1 : moe.moeExpertCapacityFactor();
+  private record BuiltIn(GateSpec spec, Maker maker) {}
+
+  private interface Maker {
+    Gate create(Gate.Shape shape, Room room, ParameterScope parameters);
   }
 
-  /** Whether a strategy is known to have no loss. */
-  public static boolean isWithoutLoss(String strategy) {
-    return strategy.equals("naive") || BY_THEMSELVES.contains(strategy);
+  /** What moe4j's own gates are like, in the order in which help names them. */
+  public static List<GateSpec> all() {
+    return ALL.stream().map(BuiltIn::spec).toList();
   }
 
-  /** Whether a strategy evens the load; of a user's own nothing is known, so that it does. */
-  public static boolean isBalanced(String strategy, boolean weighted) {
-    return BY_THEMSELVES.contains(strategy)
-        || (BY_LOSS.contains(strategy) && weighted)
-        || !NAMES.contains(strategy);
+  /** Their names. */
+  public static List<String> names() {
+    return ALL.stream().map(gate -> gate.spec().name()).toList();
   }
 
   /**
-   * Checks that there is such a gate, for so many experts a token.
-   *
-   * @throws IllegalArgumentException in one sentence
+   * What a gate of moe4j's own is like, or nothing for another name. No class is loaded, so that a
+   * name may come from anywhere.
    */
-  public static void check(String strategy, int topk) {
-    if (!NAMES.contains(strategy)) {
-      factory(strategy);
-    }
-    int only = strategy.equals("gshard") ? 2 : strategy.equals("switch") ? 1 : topk;
-    if (topk != only) {
-      throw new IllegalArgumentException(
-          "--balance-strategy %s needs --top-k %d, not %d".formatted(strategy, only, topk));
-    }
+  public static Optional<GateSpec> builtIn(String name) {
+    return find(name).map(BuiltIn::spec);
+  }
+
+  private static Optional<BuiltIn> find(String name) {
+    return ALL.stream().filter(gate -> gate.spec().name().equals(name)).findFirst();
+  }
+
+  /**
+   * What a gate is like, one of moe4j's own or a user's, whose factory says so. To the user it goes
+   * by the name that was typed.
+   *
+   * @throws IllegalArgumentException in one sentence where there is no such gate
+   */
+  public static GateSpec spec(String strategy) {
+    return builtIn(strategy).orElseGet(() -> factory(strategy).spec().renamed(strategy));
+  }
+
+  /**
+   * Makes the gate of a layer.
+   *
+   * @param strategy {@code --balance-strategy}
+   * @param room what is asked for of the experts' room
+   * @param parameters the gate's scope
+   */
+  public static Gate create(
+      String strategy, Gate.Shape shape, Room room, ParameterScope parameters) {
+    Optional<BuiltIn> own = find(strategy);
+    return own.isPresent()
+        ? own.get().maker().create(shape, room, parameters)
+        : factory(strategy).create(shape, room, parameters);
   }
 
   /**
@@ -87,7 +101,7 @@ public final class Gates {
    * @param classPath what {@code MOE4J_CLASSPATH} holds, or null
    */
   public static boolean isAllowed(String saved, String typed, String classPath) {
-    if (saved == null || NAMES.contains(saved) || saved.equals(typed)) {
+    if (saved == null || builtIn(saved).isPresent() || saved.equals(typed)) {
       return true;
     }
     try {
@@ -134,7 +148,7 @@ public final class Gates {
     } catch (ClassNotFoundException e) {
       throw new IllegalArgumentException(
           "--balance-strategy takes %s or the name of a class on the class path, not '%s'"
-              .formatted(String.join(", ", NAMES), name),
+              .formatted(String.join(", ", names()), name),
           e);
     } catch (ReflectiveOperationException e) {
       throw new IllegalArgumentException(

@@ -10,6 +10,17 @@ import org.bytedeco.pytorch.Tensor;
  * Nothing balances it.
  */
 public final class NaiveGate implements Gate {
+  /** What the gate is like. */
+  public static final GateSpec SPEC =
+      GateSpec.named("naive")
+          .described(
+              "A token goes to the experts of its k largest logits, weighted by a softmax over these.")
+          .weights(GateSpec.Weights.SUM_TO_ONE)
+          .balanced(GateSpec.Balanced.BY_NOTHING)
+          .limit(GateSpec.Limit.NONE)
+          .draws(GateSpec.Draws.NOTHING)
+          .parameters(GateSpec.Parameters.MATRIX_AND_BIAS);
+
   private final Shape shape;
   private final RouterLinear linear;
 

@@ -16,6 +16,18 @@ import org.bytedeco.pytorch.global.torch;
  * load (the sums of the chance that a token would choose them again).
  */
 public final class NoisyGate implements Gate {
+  /** What the gate is like. */
+  public static final GateSpec SPEC =
+      GateSpec.named("noisy")
+          .described(
+              "A token goes to the experts of its k largest logits, which have learnt noise in"
+                  + " training (Shazeer et al. 2017), weighted by a softmax over these.")
+          .weights(GateSpec.Weights.SUM_TO_ONE)
+          .balanced(GateSpec.Balanced.BY_LOSS)
+          .limit(GateSpec.Limit.NONE)
+          .draws(GateSpec.Draws.SCORES)
+          .parameters((hiddenSize, experts) -> 2L * hiddenSize * experts);
+
   /** The log's key of the loss. */
   public static final String LOSS = "noisy_loss";
 

@@ -11,10 +11,9 @@ import org.bytedeco.pytorch.global.torch;
  *
  * @param score what is compared
  * @param scaling what the weights are multiplied by
- * @param groups into which the experts are divided
- * @param groupTopk of which a token's experts are taken
- * @param expertBias whether a bias follows the load
- * @param biasUpdateRate what it changes by at each step
+ * @param groups of experts, of the best of which a token's are taken
+ * @param biasUpdateRate what a bias that follows the load changes by at each step, or null without
+ *     such a bias
  * @param jitter in training the router's input is multiplied by draws from U[1 - jitter, 1 +
  *     jitter)
  * @param forcedBalance whether logits are drawn in training: for benchmarks alone
@@ -24,10 +23,8 @@ import org.bytedeco.pytorch.global.torch;
 public record RouterConfig(
     Score score,
     double scaling,
-    int groups,
-    int groupTopk,
-    boolean expertBias,
-    double biasUpdateRate,
+    Groups groups,
+    Double biasUpdateRate,
     double jitter,
     boolean forcedBalance,
     List<BalanceLoss> balance,
@@ -116,38 +113,55 @@ public record RouterConfig(
    */
   public record BalanceLoss(BalanceKind kind, double coefficient) {}
 
-  /** Softmax over the chosen logits and the usual balance loss. */
-  public static RouterConfig withAuxLoss(double coefficient) {
-    return new RouterConfig(
-        Score.LOGITS,
-        1,
-        1,
-        1,
-        false,
-        0,
-        0,
-        false,
-        List.of(new BalanceLoss(BalanceKind.AUX_LOSS, coefficient)),
-        null);
-  }
-
-  /** The same with other scores. */
-  public RouterConfig withScore(Score other) {
-    return new RouterConfig(
-        other,
-        scaling,
-        groups,
-        groupTopk,
-        expertBias,
-        biasUpdateRate,
-        jitter,
-        forcedBalance,
-        balance,
-        zLoss);
+  /**
+   * Groups into which the experts are divided.
+   *
+   * @param count how many there are
+   * @param topk of how many a token's experts are taken
+   */
+  public record Groups(int count, int topk) {
+    /** All experts are one group. */
+    public static final Groups ONE = new Groups(1, 1);
   }
 
   /** Copies the list. */
   public RouterConfig {
     balance = List.copyOf(balance);
+  }
+
+  /** A softmax over the chosen logits, and nothing that balances. */
+  public static RouterConfig plain() {
+    return new RouterConfig(Score.LOGITS, 1, Groups.ONE, null, 0, false, List.of(), null);
+  }
+
+  /** Softmax over the chosen logits and the usual balance loss. */
+  public static RouterConfig withAuxLoss(double coefficient) {
+    RouterConfig plain = plain();
+    return new RouterConfig(
+        plain.score,
+        plain.scaling,
+        plain.groups,
+        plain.biasUpdateRate,
+        plain.jitter,
+        plain.forcedBalance,
+        List.of(new BalanceLoss(BalanceKind.AUX_LOSS, coefficient)),
+        plain.zLoss);
+  }
+
+  /** The same with other scores. */
+  public RouterConfig withScore(Score other) {
+    return new RouterConfig(
+        other, scaling, groups, biasUpdateRate, jitter, forcedBalance, balance, zLoss);
+  }
+
+  /** The same with a bias that follows the load. */
+  public RouterConfig withExpertBias(double updateRate) {
+    return new RouterConfig(
+        score, scaling, groups, updateRate, jitter, forcedBalance, balance, zLoss);
+  }
+
+  /** Whether a balance loss counts. */
+  boolean hasBalanceLoss() {
+    return balance.stream().anyMatch(b -> b.coefficient() > 0);
   }
 }

@@ -61,7 +61,7 @@ final class RouterLosses {
    */
   void leave(Tensor logits, Tensor scores, Choice known, Pass pass) {
     RealTokens real = RealTokens.of(logits.size(0), pass);
-    boolean balanced = config.balance().stream().anyMatch(b -> b.coefficient() > 0);
+    boolean balanced = config.hasBalanceLoss();
     Tensor probabilities =
         config.score().probabilities(balanced ? logits : logits.detach(), scores);
     Choice plain = balanced && known == null ? choice(scores, real) : known;

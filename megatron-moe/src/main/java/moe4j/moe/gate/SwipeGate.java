@@ -21,6 +21,18 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  * depend on the layout. As there, a choice that was moved may meet another of its token's.
  */
 public final class SwipeGate implements Gate {
+  /** What the gate is like. */
+  public static final GateSpec SPEC =
+      GateSpec.named("swipe")
+          .described(
+              "A token goes to the experts of its k largest logits, in training to others where these"
+                  + " have no room, weighted by a softmax over the logits of where it ends up.")
+          .weights(GateSpec.Weights.SUM_TO_ONE)
+          .balanced(GateSpec.Balanced.BY_ITSELF)
+          .limit(GateSpec.Limit.SHARE)
+          .draws(GateSpec.Draws.NOTHING)
+          .parameters(GateSpec.Parameters.MATRIX_AND_BIAS);
+
   private static final Scalar ZERO = Scopes.keep(() -> new Scalar(0));
 
   private final Shape shape;

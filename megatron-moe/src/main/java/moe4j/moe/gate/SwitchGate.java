@@ -16,6 +16,19 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  * their number: 1 where balanced and nothing is dropped.
  */
 public final class SwitchGate implements Gate {
+  /** What the gate is like. */
+  public static final GateSpec SPEC =
+      GateSpec.named("switch")
+          .described(
+              "A token goes to one expert, weighted by its share of a softmax over all logits, which"
+                  + " have noise in training (Fedus et al. 2021).")
+          .onlyTopk(1)
+          .weights(GateSpec.Weights.VARY)
+          .balanced(GateSpec.Balanced.BY_LOSS)
+          .limit(GateSpec.Limit.OWN)
+          .draws(GateSpec.Draws.SCORES)
+          .parameters(GateSpec.Parameters.MATRIX_AND_BIAS);
+
   /** The log's key of the loss. */
   public static final String LOSS = "switch_loss";
 

@@ -45,9 +45,33 @@ public final class TopKRouter implements Gate {
     this.linear = new RouterLinear(shape, false, parameters);
     this.losses = new RouterLosses(shape, config, parameters);
     this.bias =
-        config.expertBias()
-            ? new ExpertBias(shape.experts(), config.biasUpdateRate(), parameters)
-            : null;
+        config.biasUpdateRate() == null
+            ? null
+            : new ExpertBias(shape.experts(), config.biasUpdateRate(), parameters);
+  }
+
+  /** What a router that works so is like. */
+  public static GateSpec spec(RouterConfig config) {
+    boolean ofItself = config.biasUpdateRate() != null || config.forcedBalance();
+    return GateSpec.named("router")
+        .described(
+            "A token goes to the experts of its k largest scores, weighted as Megatron's router does.")
+        .weights(
+            config.score() == RouterConfig.Score.LOGITS
+                ? GateSpec.Weights.SUM_TO_ONE
+                : config.score().isSeparate()
+                    ? GateSpec.Weights.SEVERAL_SUM_TO_ONE
+                    : GateSpec.Weights.VARY)
+        .balanced(
+            config.hasBalanceLoss()
+                ? GateSpec.Balanced.BY_LOSS
+                : ofItself ? GateSpec.Balanced.BY_ITSELF : GateSpec.Balanced.BY_NOTHING)
+        .limit(GateSpec.Limit.IF_ASKED)
+        .draws(
+            config.forcedBalance()
+                ? GateSpec.Draws.SCORES
+                : config.jitter() > 0 ? GateSpec.Draws.INPUT : GateSpec.Draws.NOTHING)
+        .parameters(GateSpec.Parameters.MATRIX);
   }
 
   @Override
@@ -63,10 +87,10 @@ public final class TopKRouter implements Gate {
     }
     Tensor scores = config.score().of(logits);
     Tensor searched = bias == null ? scores.detach() : scores.detach().add(bias.values());
-    if (config.groups() > 1) {
+    if (config.groups().count() > 1) {
       searched = inBestGroups(searched);
     }
-    boolean plain = bias == null && config.groups() == 1;
+    boolean plain = bias == null && config.groups().count() == 1;
     TopK top = TopK.of(plain ? scores : searched, shape.topk());
     Tensor weights = weights(plain ? top.values() : scores.gather(1, top.indices()));
     RealTokens real = RealTokens.of(logits.size(0), pass);
@@ -112,15 +136,17 @@ public final class TopKRouter implements Gate {
   /** -inf outside the best groups; a group is as good as the sum of its best experts. */
   private Tensor inBestGroups(Tensor scores) {
     long tokens = scores.size(0);
-    long each = shape.experts() / config.groups();
-    Tensor grouped = scores.reshape(tokens * config.groups(), each);
-    Tensor best = TopK.of(grouped, shape.topk() / config.groupTopk()).values();
-    Tensor values = best.sum(1).view(tokens, config.groups());
-    Tensor groups = TopK.of(values, config.groupTopk()).indices();
-    Tensor taken = torch.zeros_like(values).scatter(1, groups, new Scalar(1));
-    Tensor outside = taken.eq(new Scalar(0)).unsqueeze(2);
+    int count = config.groups().count();
+    int taken = config.groups().topk();
+    long each = shape.experts() / count;
+    Tensor grouped = scores.reshape(tokens * count, each);
+    Tensor best = TopK.of(grouped, shape.topk() / taken).values();
+    Tensor values = best.sum(1).view(tokens, count);
+    Tensor groups = TopK.of(values, taken).indices();
+    Tensor inside = torch.zeros_like(values).scatter(1, groups, new Scalar(1));
+    Tensor outside = inside.eq(new Scalar(0)).unsqueeze(2);
     return scores
-        .view(tokens, config.groups(), each)
+        .view(tokens, count, each)
         .masked_fill(outside, new Scalar(Double.NEGATIVE_INFINITY))
         .view(tokens, shape.experts());
   }

@@ -1,6 +1,5 @@
 package moe4j.training.run;
 
-import moe4j.model.ModelState;
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.io.IOException;
@@ -13,6 +12,7 @@ import moe4j.checkpoint.Checkpoint;
 import moe4j.checkpoint.CheckpointStore;
 import moe4j.checkpoint.Ranks;
 import moe4j.checkpoint.Section;
+import moe4j.model.ModelState;
 import moe4j.model.RunConfig;
 import moe4j.model.TrainState;
 import moe4j.transformer.ParameterSet;

@@ -1,6 +1,5 @@
 package moe4j.training.run;
 
-import moe4j.model.ModelState;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.EnumSet;
@@ -14,6 +13,7 @@ import moe4j.checkpoint.CheckpointStore;
 import moe4j.checkpoint.Ranks;
 import moe4j.checkpoint.Section;
 import moe4j.config.CheckpointConfig;
+import moe4j.model.ModelState;
 import moe4j.model.RunConfig;
 import moe4j.model.RunJson;
 import moe4j.model.Task;
@@ -105,11 +105,7 @@ public final class Resumption implements AutoCloseable {
 
   /** Compares the checkpoint's run with this one, which it gives as it goes on. */
   private static RunConfig goOn(
-      Checkpoint checkpoint,
-      RunConfig config,
-      TrainState from,
-      Task task,
-      Consumer<String> say)
+      Checkpoint checkpoint, RunConfig config, TrainState from, Task task, Consumer<String> say)
       throws IOException {
     RunCheckpoints.checkLasting(checkpoint, task.lasting());
     Map<String, String> place = task.place();

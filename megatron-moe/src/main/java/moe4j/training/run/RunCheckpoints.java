@@ -1,7 +1,5 @@
 package moe4j.training.run;
 
-import moe4j.model.ModelState;
-import moe4j.model.SavedConfig;
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.io.IOException;
@@ -17,8 +15,10 @@ import moe4j.checkpoint.TensorSource;
 import moe4j.config.BuildInfo;
 import moe4j.config.Flags;
 import moe4j.model.ModelSpec;
+import moe4j.model.ModelState;
 import moe4j.model.RunConfig;
 import moe4j.model.RunJson;
+import moe4j.model.SavedConfig;
 import moe4j.model.Task;
 import moe4j.model.TrainState;
 import moe4j.optimizer.AdamW;
@@ -197,7 +197,10 @@ public final class RunCheckpoints {
   }
 
   private static void compare(
-      Checkpoint checkpoint, Map<String, Object> saved, Map<String, Object> wanted, Set<String> free) {
+      Checkpoint checkpoint,
+      Map<String, Object> saved,
+      Map<String, Object> wanted,
+      Set<String> free) {
     wanted.forEach(
         (name, value) -> {
           if (!free.contains(name) && !Objects.equals(value, saved.get(name))) {

@@ -131,7 +131,9 @@ public class FmoefiedTransformerXlTest {
   public void expertsAreUpstreams() {
     GroupedMlp.Shape shape =
         moe("--fmoefy --num-experts 4 --add-expert-bias").expertShape(config("").layerShape(), 1);
-    assertEquals(shape, new GroupedMlp.Shape(4, H, F / 2, Activation.RELU, true, 0.1, 0.1, 0.3, 1));
+    assertEquals(
+        shape,
+        new GroupedMlp.Shape(4, H, F / 2, Activation.RELU, true, 0.1, 0.1).withDropout(0.3, 1));
   }
 
   /** {@code pretrain-txl --fmoefy} from the command line to a model that has learnt. */

@@ -1,7 +1,5 @@
 package moe4j.model.txl;
 
-import moe4j.model.Task;
-import moe4j.model.Datasets;
 import java.io.IOException;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -10,9 +8,11 @@ import java.util.Map;
 import java.util.TreeMap;
 import java.util.function.Consumer;
 import java.util.function.LongToDoubleFunction;
+import moe4j.model.Datasets;
 import moe4j.model.LanguageModel;
 import moe4j.model.LogLines;
 import moe4j.model.SaveWords;
+import moe4j.model.Task;
 import moe4j.model.TrainState;
 import moe4j.model.WholeSets;
 import moe4j.parallel.WorldEnvironment;

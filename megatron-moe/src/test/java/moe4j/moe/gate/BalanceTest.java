@@ -125,8 +125,8 @@ public class BalanceTest {
     Gate.Shape shape = new Gate.Shape(0, experts, experts, k, 0.02, 1);
     Gate gate =
         switch (String.valueOf(moe.balanceStrategy())) {
-          case "gshard" -> new GShardGate(shape, moe.quota(), parameters.root());
-          case "switch" -> new SwitchGate(shape, moe.quota(), parameters.root());
+          case "gshard" -> new GShardGate(shape, moe.room().quota(), parameters.root());
+          case "switch" -> new SwitchGate(shape, moe.room().quota(), parameters.root());
           default -> new TopKRouter(shape, moe.router(), moe.capacity(), parameters.root());
         };
     try (NoGradGuard guard = new NoGradGuard()) {

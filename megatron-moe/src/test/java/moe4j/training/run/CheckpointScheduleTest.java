@@ -4,9 +4,9 @@ import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.assertTrue;
 import static org.testng.Assert.expectThrows;
 
-import moe4j.model.gpt.GptFamily;
 import moe4j.config.Refusals;
 import moe4j.model.RunConfig;
+import moe4j.model.gpt.GptFamily;
 import moe4j.optimizer.LearningRate;
 import org.testng.annotations.DataProvider;
 import org.testng.annotations.Test;
@@ -112,10 +112,12 @@ public class CheckpointScheduleTest {
       assertTrue(run.checkpoint().useCheckpointOptParamScheduler(), name);
       assertEquals(
           Refusals.of(
-              new GptFamily().flags(), line + " --lr 1 --override-" + name + " --use-checkpoint-" + name),
+              new GptFamily().flags(),
+              line + " --lr 1 --override-" + name + " --use-checkpoint-" + name),
           "--override-" + name + " and --use-checkpoint-opt-param-scheduler exclude each other");
       assertEquals(
-          new GptFamily().flags()
+          new GptFamily()
+              .flags()
               .parse(Refusals.words(line + " --lr 1 --override-" + name))
               .withoutEffect()
               .toString(),

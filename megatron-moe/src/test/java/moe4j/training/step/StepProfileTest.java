@@ -3,11 +3,10 @@ package moe4j.training.step;
 import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.expectThrows;
 
-import moe4j.model.gpt.GptFamily;
 import java.util.ArrayList;
 import java.util.List;
 import moe4j.config.LoggingConfig;
-import moe4j.model.RunConfig;
+import moe4j.model.gpt.GptFamily;
 import org.testng.annotations.Test;
 
 public class StepProfileTest {

@@ -99,8 +99,7 @@ public class OwnModelTest {
     MoeLayerBuilder gated = MoeLayer.builder(OwnModel.HIDDEN, 4).initMethodStd(0.1);
     MoeLayerBuilder switched = MoeLayer.builder(OwnModel.HIDDEN, 4).initMethodStd(0.1);
     MoeLayerBuilder biased = MoeLayer.builder(OwnModel.HIDDEN, 4).initMethodStd(0.1);
-    RouterConfig byBias =
-        new RouterConfig(Score.SIGMOID, 1, 1, 1, true, 1e-3, 0, false, List.of(), null);
+    RouterConfig byBias = RouterConfig.plain().withScore(Score.SIGMOID).withExpertBias(1e-3);
     return new Object[][] {
       {"usual", usual},
       {"own gate", gated.gate(OwnGate::new)},

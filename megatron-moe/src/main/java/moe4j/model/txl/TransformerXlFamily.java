@@ -9,6 +9,7 @@ import moe4j.model.ModelFamily;
 import moe4j.model.ModelSpec;
 import moe4j.model.RunConfig;
 import moe4j.model.Task;
+import moe4j.moe.Moe;
 import moe4j.parallel.ParallelConfig;
 import moe4j.parallel.WorldEnvironment;
 import moe4j.transformer.LayerShape;
@@ -87,7 +88,7 @@ public final class TransformerXlFamily implements ModelFamily {
   }
 
   private static int expertHiddenSize(ModelSpec model) {
-    return model.moe().expertHiddenSize(model.layerShape());
+    return model.moe().expertHiddenSize(model.layerShape(), "--d-inner");
   }
 
   @Override
@@ -107,7 +108,7 @@ public final class TransformerXlFamily implements ModelFamily {
         config(model),
         paddedVocabulary,
         rows,
-        FeedForwards.of(config(model), model.moe()),
+        Moe.feedForward(model.layerShape(), model.moe()),
         parameters);
   }
 

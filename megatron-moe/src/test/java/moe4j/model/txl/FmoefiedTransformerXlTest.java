@@ -3,6 +3,7 @@ package moe4j.model.txl;
 import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.assertSame;
 import static org.testng.Assert.assertTrue;
+import static org.testng.Assert.expectThrows;
 
 import java.io.IOException;
 import java.nio.file.Path;
@@ -134,6 +135,16 @@ public class FmoefiedTransformerXlTest {
     assertEquals(
         shape,
         new GroupedMlp.Shape(4, H, F / 2, Activation.RELU, true, 0.1, 0.1).withDropout(0.3, 1));
+  }
+
+  @Test
+  public void aHiddenSizeThatCannotBeDivided() {
+    String line = SHAPE + " --eval-tgt-len 6 --data x --fmoefy --num-experts 8 --top-k 5";
+    assertEquals(
+        expectThrows(IllegalArgumentException.class, () -> TransformerXlRun.parse(line.split(" ")))
+            .getMessage(),
+        "--fmoefy: --d-inner 24 is no multiple of the 5 experts a token goes to (give"
+            + " --moe-ffn-hidden-size if that is meant)");
   }
 
   /** {@code pretrain-txl --fmoefy} from the command line to a model that has learnt. */

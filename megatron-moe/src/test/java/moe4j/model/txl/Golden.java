@@ -14,6 +14,7 @@ import moe4j.checkpoint.SafeTensorsReader;
 import moe4j.checkpoint.Slice;
 import moe4j.checkpoint.StoredTensor;
 import moe4j.config.Flags;
+import moe4j.moe.Moe;
 import moe4j.moe.MoeConfig;
 import moe4j.tensor.Tensors;
 import moe4j.transformer.Parameter;
@@ -169,7 +170,7 @@ final class Golden implements Closeable {
     TransformerXlConfig config = config();
     TransformerXl model =
         TransformerXl.create(
-            config, vocabulary(), rows, FeedForwards.of(config, moe()), parameters);
+            config, vocabulary(), rows, Moe.feedForward(config.layerShape(), moe()), parameters);
     try (NoGradGuard guard = new NoGradGuard()) {
       for (Parameter parameter : parameters.all()) {
         Tensor value = of(parameter.name(), "");

@@ -9,6 +9,7 @@ import java.util.Map;
 import java.util.TreeSet;
 import java.util.regex.Pattern;
 import moe4j.config.Flags;
+import moe4j.moe.Moe;
 import moe4j.moe.MoeConfig;
 import moe4j.tensor.Tensors;
 import moe4j.testing.Seeds;
@@ -66,7 +67,7 @@ public class InitialWeightsTest {
     try (PointerScope scope = new PointerScope();
         ParameterSet parameters =
             new ParameterSet(Seeds.seed(), ScalarType.Float, new Device("cpu"))) {
-      TransformerXl.create(config, 300, 2, FeedForwards.of(config, moe), parameters);
+      TransformerXl.create(config, 300, 2, Moe.feedForward(config.layerShape(), moe), parameters);
       Map<String, String> names = new LinkedHashMap<>();
       for (Parameter parameter : parameters.all()) {
         names.put(parameter.name(), Tensors.shape(parameter.tensor()));
@@ -129,7 +130,7 @@ public class InitialWeightsTest {
     try (PointerScope scope = new PointerScope();
         ParameterSet parameters =
             new ParameterSet(Seeds.seed(), ScalarType.Float, new Device("cpu"))) {
-      TransformerXl.create(config, 30, 2, FeedForwards.of(config, moe), parameters);
+      TransformerXl.create(config, 30, 2, Moe.feedForward(config.layerShape(), moe), parameters);
       TreeSet<Float> firsts = new TreeSet<>();
       int drawn = 0;
       for (Parameter parameter : parameters.all()) {

@@ -20,6 +20,7 @@ import moe4j.checkpoint.Section;
 import moe4j.data.Part;
 import moe4j.data.stream.SegmentDataset;
 import moe4j.model.ModelState;
+import moe4j.moe.Moe;
 import moe4j.tensor.Tensors;
 import moe4j.testing.Seeds;
 import moe4j.training.step.BatchBuffers;
@@ -179,7 +180,11 @@ public class KeepBestTest {
 
   private static TransformerXl model(TransformerXlRun run, ParameterSet parameters) {
     return TransformerXl.create(
-        run.model(), 256, 4, FeedForwards.of(run.model(), run.config().moe()), parameters);
+        run.model(),
+        256,
+        4,
+        Moe.feedForward(run.model().layerShape(), run.config().moe()),
+        parameters);
   }
 
   private static double loss(TransformerXlRun run, TransformerXl trained, Part part)

@@ -13,6 +13,7 @@ import java.util.TreeMap;
 import moe4j.config.Flags;
 import moe4j.data.Part;
 import moe4j.data.stream.SegmentDataset;
+import moe4j.moe.Moe;
 import moe4j.moe.MoeConfig;
 import moe4j.tensor.Tensors;
 import moe4j.testing.Close;
@@ -48,7 +49,7 @@ public class MemoryTest {
 
   private static TransformerXl model(TransformerXlConfig config, ParameterSet parameters) {
     return TransformerXl.create(
-        config, SYMBOLS, ROWS, FeedForwards.of(config, MoeConfig.dense()), parameters);
+        config, SYMBOLS, ROWS, Moe.feedForward(config.layerShape(), MoeConfig.dense()), parameters);
   }
 
   private byte[] stream(int columnLength) {
@@ -310,7 +311,11 @@ public class MemoryTest {
         ParameterSet parameters = parameters()) {
       TransformerXl model =
           TransformerXl.create(
-              run.model(), 256, 4, FeedForwards.of(run.model(), MoeConfig.dense()), parameters);
+              run.model(),
+              256,
+              4,
+              Moe.feedForward(run.model().layerShape(), MoeConfig.dense()),
+              parameters);
       restore(parameters, parameters.all().stream().map(p -> weights.get(p.name())).toList());
       double sum = 0;
       for (float loss : Segments.losses(model, batch)) {

@@ -9,6 +9,7 @@ import java.util.Map;
 import java.util.Random;
 import moe4j.config.Flags;
 import moe4j.data.stream.SegmentDataset;
+import moe4j.moe.Moe;
 import moe4j.moe.MoeConfig;
 import moe4j.tensor.StepRandom;
 import moe4j.tensor.Tensors;
@@ -77,7 +78,8 @@ public class PaddedExpertsTest {
             new ParameterSet(Seeds.seed(), ScalarType.Float, new Device("cpu"));
         PointerScope scope = new PointerScope()) {
       TransformerXl model =
-          TransformerXl.create(config, SYMBOLS, columns, FeedForwards.of(config, moe), parameters);
+          TransformerXl.create(
+              config, SYMBOLS, columns, Moe.feedForward(config.layerShape(), moe), parameters);
       randomise(parameters);
       for (int n = 0; n < segment; n++) {
         model.loss(Segments.batch(data, n), Pass.evaluation());

@@ -4,6 +4,7 @@ import static org.testng.Assert.assertEquals;
 
 import java.util.List;
 import java.util.stream.IntStream;
+import moe4j.moe.Moe;
 import moe4j.transformer.Parameter;
 import moe4j.transformer.ParameterSet;
 import org.bytedeco.javacpp.PointerScope;
@@ -35,7 +36,7 @@ public class ParameterCountTest {
               run.model(),
               ENWIK8,
               run.training().batchSize(),
-              FeedForwards.of(run.model(), run.config().moe()),
+              Moe.feedForward(run.model().layerShape(), run.config().moe()),
               parameters);
       assertEquals(parameters.elements(), total);
       List<Long> layers =

@@ -2,6 +2,7 @@ package moe4j.model;
 
 import java.io.IOException;
 import java.util.Set;
+import java.util.function.Consumer;
 import moe4j.config.Flags;
 import moe4j.config.TrainingConfig;
 import moe4j.parallel.ParallelConfig;
@@ -35,12 +36,37 @@ public interface ModelFamily {
   Flags flags();
 
   /**
+   * A command line in full: with the flags that one of its words stands for, such as the name of an
+   * experiment, in front of those that are typed.
+   *
+   * @param say told in a sentence each what of them gives way to what is typed
+   */
+  default String[] expand(String[] args, Consumer<String> say) {
+    return args;
+  }
+
+  /**
    * A run of so many processes from its parsed flags.
    *
    * @param parsed what {@link #flags} gave of a command line
    * @throws IllegalArgumentException where it cannot be, in one sentence
    */
   RunConfig run(Flags.Parsed parsed, int processes);
+
+  /**
+   * Checks a run against what lies on this machine, before its processes join: such as whether
+   * there is a run to go on with.
+   *
+   * @param again whether the launcher has started the processes again
+   * @throws IllegalArgumentException in one sentence
+   * @throws IOException where that cannot be read
+   */
+  default void checkStart(RunConfig run, boolean again) throws IOException {}
+
+  /** What sentences call the command's flags and a step of training. */
+  default RunWords words() {
+    return RunWords.megatron();
+  }
 
   /**
    * Arguments of the model's flags in which a checkpoint may differ from the model that loads it,

@@ -60,11 +60,6 @@ public interface Task {
     return Map.of();
   }
 
-  /** What the flags of the run's directory are called. */
-  default SaveWords saveWords() {
-    return SaveWords.megatron();
-  }
-
   /**
    * What a place in the data, a number of consumed samples, means nothing without: the data, how
    * they are cut and in which order they are taken; by the flags that say so.

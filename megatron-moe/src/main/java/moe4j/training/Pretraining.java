@@ -129,7 +129,8 @@ public final class Pretraining {
     ComputeDevice.check(config.training().device());
     try (LogBackend.LogFile log = logFile(world, config, task);
         SaveDirectory save =
-            SaveDirectory.open(world, config.checkpoint(), task.saveWords(), LOG::warn)) {
+            SaveDirectory.open(
+                world, config.checkpoint(), config.family().words().directory(), LOG::warn)) {
       return runRank(world, config, task, arguments, save, log, signal, watcher);
     }
   }

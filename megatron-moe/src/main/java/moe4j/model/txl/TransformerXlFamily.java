@@ -2,12 +2,15 @@ package moe4j.model.txl;
 
 import java.io.IOException;
 import java.util.Set;
+import java.util.function.Consumer;
 import moe4j.config.Flags;
 import moe4j.config.TrainingConfig;
 import moe4j.model.Divisions;
 import moe4j.model.ModelFamily;
 import moe4j.model.ModelSpec;
 import moe4j.model.RunConfig;
+import moe4j.model.RunWords;
+import moe4j.model.SaveWords;
 import moe4j.model.Task;
 import moe4j.moe.Moe;
 import moe4j.parallel.ParallelConfig;
@@ -43,6 +46,22 @@ public final class TransformerXlFamily implements ModelFamily {
   @Override
   public Flags flags() {
     return TransformerXlRun.flags();
+  }
+
+  @Override
+  public String[] expand(String[] args, Consumer<String> say) {
+    return Presets.expand(args, say);
+  }
+
+  @Override
+  public void checkStart(RunConfig run, boolean again) throws IOException {
+    TransformerXlRun.of(run).checkRestart(again);
+  }
+
+  @Override
+  public RunWords words() {
+    return new RunWords(
+        "step", "--max-step", new SaveWords("--work-dir", "--work-dir %s --restart"));
   }
 
   @Override

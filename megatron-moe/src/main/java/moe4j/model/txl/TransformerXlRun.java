@@ -13,7 +13,6 @@ import moe4j.config.LoggingConfig;
 import moe4j.config.TrainingConfig;
 import moe4j.model.ModelSpec;
 import moe4j.model.RunConfig;
-import moe4j.model.SaveWords;
 import moe4j.moe.MoeConfig;
 import moe4j.optimizer.OptimizerConfig;
 import moe4j.parallel.ParallelConfig;
@@ -230,11 +229,6 @@ public record TransformerXlRun(
   /** Where the run is kept; null for nowhere. */
   public String workDir() {
     return config.checkpoint().save();
-  }
-
-  /** What the flags of the run's directory are called. */
-  static SaveWords saveWords() {
-    return new SaveWords("--work-dir", "--work-dir %s --restart");
   }
 
   /**

@@ -14,7 +14,6 @@ import moe4j.model.Datasets;
 import moe4j.model.LanguageModel;
 import moe4j.model.LogLines;
 import moe4j.model.RunConfig;
-import moe4j.model.SaveWords;
 import moe4j.model.Task;
 import moe4j.model.WholeSets;
 import moe4j.parallel.WorldEnvironment;
@@ -163,11 +162,6 @@ public final class TransformerXlTask implements Task {
   public String flag(String argument) {
     String name = RENAMED.getOrDefault(argument, argument.replace('_', '-'));
     return NAMES.contains(name) ? name : null;
-  }
-
-  @Override
-  public SaveWords saveWords() {
-    return TransformerXlRun.saveWords();
   }
 
   @Override

@@ -11,7 +11,6 @@ import java.util.function.LongToDoubleFunction;
 import moe4j.model.Datasets;
 import moe4j.model.LanguageModel;
 import moe4j.model.LogLines;
-import moe4j.model.SaveWords;
 import moe4j.model.Task;
 import moe4j.model.TrainState;
 import moe4j.model.WholeSets;
@@ -98,11 +97,6 @@ public final class SmallRun implements TrainingListener {
 
   private Task watched(TransformerXlTask task) {
     return new Task() {
-      @Override
-      public SaveWords saveWords() {
-        return task.saveWords();
-      }
-
       @Override
       public int vocabulary() {
         return task.vocabulary();

@@ -79,8 +79,10 @@ public class LibraryPageTest {
   @Test
   public void coordinatesAreThePoms() throws IOException {
     List<String> blocks = blocks("xml");
-    assertEquals(blocks.size(), 2);
-    String library = Files.readString(ROOT.resolve("megatron-moe/pom.xml"));
+    assertEquals(blocks.size(), 3);
+    String library =
+        Files.readString(ROOT.resolve("megatron-moe/pom.xml"))
+            + Files.readString(ROOT.resolve("bom/pom.xml"));
     String pom = Files.readString(ROOT.resolve("pom.xml"));
     String javacpp = first("javacpp.version", pom);
     for (String block : blocks) {
@@ -93,7 +95,7 @@ public class LibraryPageTest {
       String version = first(part + ".version", pom).replace("${javacpp.version}", javacpp);
       assertTrue(
           blocks
-              .get(1)
+              .get(2)
               .contains(
                   "<artifactId>%s</artifactId>\n  <version>%s</version>".formatted(part, version)),
           part + " " + version);

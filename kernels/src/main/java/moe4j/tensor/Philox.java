@@ -82,7 +82,7 @@ public final class Philox {
    * @param run neighbours
    * @param stride from a run's first element to the next run's
    */
-  static void uniform(Tensor t, long key, long stream, long first, long run, long stride) {
+  public static void uniform(Tensor t, long key, long stream, long first, long run, long stride) {
     // Runs that touch are one: a block of four across two of them is then drawn once.
     fill(t, first, run == stride ? t.numel() : run, stride, uniforms(key, stream));
   }

@@ -1,24 +1,19 @@
 package moe4j.tensor;
 
-import moe4j.kernels.dropout.Dropout;
 import org.bytedeco.pytorch.Device;
-import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
-import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
- * The random numbers of one micro-batch. A draw is a function of the seed, the step, the layer, the
- * operation and the element's global index (its sample's place in the global batch comes first), so
- * it does not depend on how a batch is cut into micro-batches, nor on what was drawn before it, nor
- * on the device; libtorch's generator has no part in a step.
+ * Which random numbers are one micro-batch's: their key and their place, of which kernels and
+ * references draw (moe4j.kernels.dropout). A draw is a function of the seed, the step, the layer,
+ * the operation and the element's global index (its sample's place in the global batch comes
+ * first), so it does not depend on how a batch is cut into micro-batches, nor on what was drawn
+ * before it, nor on the device; libtorch's generator has no part in a step.
  *
  * <p>A rank may hold some of the elements alone, of each sample some of its attention's heads, or
  * of all samples' tokens some: {@link #part(int, int)} and {@link #slice(int, int)} draw for those
  * what is drawn for them among the whole.
- *
- * <p>On a GPU the numbers come from a kernel of ours in every case: no operation of libtorch's
- * reads a position there without waiting for it.
  *
  * @param seed the run's seed
  * @param step the step, from 0
@@ -155,50 +150,6 @@ public record StepRandom(
         Math.addExact(Math.multiplyExact(part, count), index),
         Math.multiplyExact(parts, count),
         slices);
-  }
-
-  /**
-   * Uniform numbers in [0, 1), fp32, on {@code like}'s device.
-   *
-   * @param like gives the shape; its elements are those this is for, in order
-   * @param layer the layer's global number, below 2^16
-   * @param operation which of the layer's draws, below 2^16
-   */
-  public Tensor uniform(Tensor like, int layer, int operation) {
-    Runs runs = runs(like, layer, operation);
-    if (like.is_cuda()) {
-      return Dropout.uniform(this, like, layer, operation);
-    }
-    if (position != null) {
-      throw new IllegalStateException("random numbers of a GPU's micro-batch drawn on the CPU");
-    }
-    Tensor host = torch.empty(like.shape());
-    long stream = (step & 0xffffffffL) | ((long) layer << 32) | ((long) operation << 48);
-    long first = runs.stride * firstSample + runs.offset;
-    Philox.uniform(host, seed, stream, first, runs.length, runs.stride);
-    return host;
-  }
-
-  /**
-   * Numbers from N(0, 1), fp32, on {@code like}'s device: the uniform ones through the inverse of
-   * the normal distribution.
-   *
-   * @param like as for {@link #uniform}
-   */
-  public Tensor normal(Tensor like, int layer, int operation) {
-    // Uniform numbers are multiples of 2^-24, and half of that keeps both ends finite. Near 1 fp32
-    // cannot hold that sum: 2 u - 1 + 2^-24 is exact, and odd about 0.
-    Tensor open = uniform(like, layer, operation).mul_(new Scalar(2)).sub_(new Scalar(1));
-    return open.add_(new Scalar(0x1p-24)).erfinv_().mul_(new Scalar(Math.sqrt(2)));
-  }
-
-  /**
-   * Inverted dropout: zeroes each element with probability {@code p} and divides the rest by 1 - p.
-   *
-   * @param x any shape, the elements in order that this is for
-   */
-  public Tensor dropout(Tensor x, double p, int layer, int operation) {
-    return new Dropout(this, p, layer, operation).apply(x);
   }
 
   /**

@@ -10,6 +10,8 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Random;
+import moe4j.kernels.dropout.Draw;
+import moe4j.kernels.dropout.Dropout;
 import moe4j.testing.Seeds;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Tensor;
@@ -64,25 +66,26 @@ public class StepRandomTest {
   }
 
   private static float[] drop(StepRandom numbers, Tensor x) {
-    return Tensors.floats(numbers.dropout(x, 0.4, LAYER, OPERATION));
+    return Tensors.floats(new Dropout(numbers, 0.4, LAYER, OPERATION).apply(x));
   }
 
   @Test
   public void normalNumbersDoNotDependOnHowABatchIsCut() {
     long seed = random.nextLong();
     Tensor batch = torch.empty(6, 3, 5);
-    float[] whole = Tensors.floats(new StepRandom(seed, 9, 0, 6).normal(batch, LAYER, OPERATION));
+    float[] whole =
+        Tensors.floats(Draw.normal(new StepRandom(seed, 9, 0, 6), batch, LAYER, OPERATION));
     for (int size : new int[] {1, 2, 3}) {
       for (int from = 0; from < 6; from += size) {
         Tensor part = Tensors.slice(batch, 0, from, from + size);
         StepRandom numbers = new StepRandom(seed, 9, from, size);
         assertEquals(
-            Tensors.floats(numbers.normal(part, LAYER, OPERATION)),
+            Tensors.floats(Draw.normal(numbers, part, LAYER, OPERATION)),
             Arrays.copyOfRange(whole, from * 15, (from + size) * 15));
       }
     }
     StepRandom later = new StepRandom(seed, 10, 0, 6);
-    assertNotEquals(Tensors.floats(later.normal(batch, LAYER, OPERATION)), whole);
+    assertNotEquals(Tensors.floats(Draw.normal(later, batch, LAYER, OPERATION)), whole);
   }
 
   /** Samples, rows of a part, elements of a row, parts. */
@@ -113,15 +116,15 @@ public class StepRandomTest {
     StepRandom whole =
         new StepRandom(random.nextLong(), random.nextInt(99), random.nextInt(9), samples);
     Tensor batch = normals(samples, (long) rows * count, channels);
-    Tensor uniform = whole.uniform(batch, LAYER, OPERATION);
-    Tensor normal = whole.normal(batch, LAYER, OPERATION);
-    Tensor dropped = whole.dropout(batch, 0.4, LAYER, OPERATION);
+    Tensor uniform = Draw.uniform(whole, batch, LAYER, OPERATION);
+    Tensor normal = Draw.normal(whole, batch, LAYER, OPERATION);
+    Tensor dropped = new Dropout(whole, 0.4, LAYER, OPERATION).apply(batch);
     for (int i = 0; i < count; i++) {
       StepRandom part = whole.part(i, count);
       Tensor own = rows(batch, i, rows);
-      assertSameBits(part.uniform(own, LAYER, OPERATION), rows(uniform, i, rows));
-      assertSameBits(part.normal(own, LAYER, OPERATION), rows(normal, i, rows));
-      assertSameBits(part.dropout(own, 0.4, LAYER, OPERATION), rows(dropped, i, rows));
+      assertSameBits(Draw.uniform(part, own, LAYER, OPERATION), rows(uniform, i, rows));
+      assertSameBits(Draw.normal(part, own, LAYER, OPERATION), rows(normal, i, rows));
+      assertSameBits(new Dropout(part, 0.4, LAYER, OPERATION).apply(own), rows(dropped, i, rows));
     }
   }
 
@@ -132,13 +135,14 @@ public class StepRandomTest {
     // All samples' elements are cut, which a sample's number need not divide.
     Tensor batch = normals(samples, (long) rows * count, channels).flatten();
     long each = batch.numel() / count;
-    Tensor uniform = whole.uniform(batch, LAYER, OPERATION);
-    Tensor dropped = whole.dropout(batch, 0.4, LAYER, OPERATION);
+    Tensor uniform = Draw.uniform(whole, batch, LAYER, OPERATION);
+    Tensor dropped = new Dropout(whole, 0.4, LAYER, OPERATION).apply(batch);
     for (int i = 0; i < count; i++) {
       StepRandom slice = whole.slice(i, count);
       Tensor own = batch.narrow(0, i * each, each).contiguous();
-      assertSameBits(slice.uniform(own, LAYER, OPERATION), uniform.narrow(0, i * each, each));
-      assertSameBits(slice.dropout(own, 0.4, LAYER, OPERATION), dropped.narrow(0, i * each, each));
+      assertSameBits(Draw.uniform(slice, own, LAYER, OPERATION), uniform.narrow(0, i * each, each));
+      assertSameBits(
+          new Dropout(slice, 0.4, LAYER, OPERATION).apply(own), dropped.narrow(0, i * each, each));
     }
   }
 
@@ -157,7 +161,7 @@ public class StepRandomTest {
   public void aPartsDrawsAreThoseOfTheirGlobalIndices() {
     long seed = random.nextLong();
     StepRandom part = new StepRandom(seed, 7, 5, 3).part(1, 4);
-    float[] values = Tensors.floats(part.uniform(torch.empty(3, 6), LAYER, OPERATION));
+    float[] values = Tensors.floats(Draw.uniform(part, torch.empty(3, 6), LAYER, OPERATION));
     int[] draws = new int[4];
     for (int s = 0; s < 3; s++) {
       for (int e = 0; e < 6; e++) {
@@ -173,10 +177,10 @@ public class StepRandomTest {
     StepRandom whole = new StepRandom(random.nextLong(), 0, 2, 4);
     Tensor upstream = normals(4, 6, 5);
     Tensor x = normals(4, 6, 5).set_requires_grad(true);
-    whole.dropout(x, 0.3, LAYER, OPERATION).mul(upstream).sum().backward();
+    new Dropout(whole, 0.3, LAYER, OPERATION).apply(x).mul(upstream).sum().backward();
     for (int i = 0; i < 3; i++) {
       Tensor own = rows(x.detach(), i, 2).set_requires_grad(true);
-      Tensor y = whole.part(i, 3).dropout(own, 0.3, LAYER, OPERATION);
+      Tensor y = new Dropout(whole.part(i, 3), 0.3, LAYER, OPERATION).apply(own);
       y.mul(rows(upstream, i, 2)).sum().backward();
       assertSameBits(own.grad(), rows(x.grad(), i, 2));
     }
@@ -207,7 +211,7 @@ public class StepRandomTest {
   public void normalNumbersAreNormal() {
     int n = 200_000;
     StepRandom numbers = new StepRandom(random.nextLong(), 3, 0, 2);
-    float[] draws = Tensors.floats(numbers.normal(torch.empty(2, n / 2), LAYER, OPERATION));
+    float[] draws = Tensors.floats(Draw.normal(numbers, torch.empty(2, n / 2), LAYER, OPERATION));
     double[] moments = new double[5];
     int beyondTwo = 0;
     for (float draw : draws) {
@@ -231,11 +235,11 @@ public class StepRandomTest {
     Tensor one = torch.empty(1);
     StepRandom least = new StepRandom(1, 0, 41841907, 1);
     StepRandom largest = new StepRandom(1, 0, 25275781, 1);
-    assertEquals(Tensors.item(least.uniform(one, 0, 0)), 0.0);
-    assertEquals(Tensors.item(largest.uniform(one, 0, 0)), 1 - 0x1p-24);
-    double end = Tensors.item(largest.normal(one, 0, 0));
+    assertEquals(Tensors.item(Draw.uniform(least, one, 0, 0)), 0.0);
+    assertEquals(Tensors.item(Draw.uniform(largest, one, 0, 0)), 1 - 0x1p-24);
+    double end = Tensors.item(Draw.normal(largest, one, 0, 0));
     assertEquals(end, 5.42, 0.01);
-    assertEquals(Tensors.item(least.normal(one, 0, 0)), -end);
+    assertEquals(Tensors.item(Draw.normal(least, one, 0, 0)), -end);
   }
 
   @Test
@@ -243,15 +247,15 @@ public class StepRandomTest {
     long seed = random.nextLong();
     Tensor like = torch.empty(4, 16);
     StepRandom numbers = new StepRandom(seed, 5, 0, 4);
-    float[] values = Tensors.floats(numbers.uniform(like, LAYER, OPERATION));
-    assertEquals(Tensors.floats(numbers.uniform(like, LAYER, OPERATION)), values);
+    float[] values = Tensors.floats(Draw.uniform(numbers, like, LAYER, OPERATION));
+    assertEquals(Tensors.floats(Draw.uniform(numbers, like, LAYER, OPERATION)), values);
     Tensor[] others = {
-      numbers.uniform(like, LAYER + 1, OPERATION),
-      numbers.uniform(like, LAYER, OPERATION + 1),
-      numbers.uniform(like, OPERATION, LAYER),
-      new StepRandom(seed, 6, 0, 4).uniform(like, LAYER, OPERATION),
-      new StepRandom(seed + 1, 5, 0, 4).uniform(like, LAYER, OPERATION),
-      new StepRandom(seed, 5, 4, 4).uniform(like, LAYER, OPERATION)
+      Draw.uniform(numbers, like, LAYER + 1, OPERATION),
+      Draw.uniform(numbers, like, LAYER, OPERATION + 1),
+      Draw.uniform(numbers, like, OPERATION, LAYER),
+      Draw.uniform(new StepRandom(seed, 6, 0, 4), like, LAYER, OPERATION),
+      Draw.uniform(new StepRandom(seed + 1, 5, 0, 4), like, LAYER, OPERATION),
+      Draw.uniform(new StepRandom(seed, 5, 4, 4), like, LAYER, OPERATION)
     };
     for (Tensor other : others) {
       float[] theirs = Tensors.floats(other);
@@ -267,9 +271,9 @@ public class StepRandomTest {
   public void theGlobalGeneratorHasNoPart() {
     StepRandom numbers = new StepRandom(1, 1, 0, 2);
     torch.manual_seed(1);
-    float[] values = Tensors.floats(numbers.uniform(torch.empty(2, 8), 0, 0));
+    float[] values = Tensors.floats(Draw.uniform(numbers, torch.empty(2, 8), 0, 0));
     torch.manual_seed(2);
-    assertEquals(Tensors.floats(numbers.uniform(torch.empty(2, 8), 0, 0)), values);
+    assertEquals(Tensors.floats(Draw.uniform(numbers, torch.empty(2, 8), 0, 0)), values);
   }
 
   /** Six standard errors of the share that is kept. */
@@ -278,7 +282,7 @@ public class StepRandomTest {
     for (double p : new double[] {0.1, 0.5, 0.9}) {
       int n = 100_000;
       StepRandom numbers = new StepRandom(random.nextLong(), 0, 0, 2);
-      float[] dropped = Tensors.floats(numbers.dropout(torch.ones(2, n / 2), p, 0, 0));
+      float[] dropped = Tensors.floats(new Dropout(numbers, p, 0, 0).apply(torch.ones(2, n / 2)));
       int kept = 0;
       for (float value : dropped) {
         if (value != 0) {
@@ -295,7 +299,7 @@ public class StepRandomTest {
     StepRandom numbers = new StepRandom(random.nextLong(), 0, 0, 4);
     Tensor x = normals(4, 25).set_requires_grad(true);
     Tensor upstream = normals(4, 25);
-    Tensor y = numbers.dropout(x, 0.3, LAYER, OPERATION);
+    Tensor y = new Dropout(numbers, 0.3, LAYER, OPERATION).apply(x);
     y.mul(upstream).sum().backward();
     float[] out = Tensors.floats(y);
     float[] in = Tensors.floats(x);
@@ -315,21 +319,21 @@ public class StepRandomTest {
   public void dropoutKeepsTheType() {
     StepRandom numbers = new StepRandom(1, 0, 0, 2);
     Tensor x = normals(2, 50).to(ScalarType.BFloat16);
-    Tensor y = numbers.dropout(x, 0.5, LAYER, OPERATION);
+    Tensor y = new Dropout(numbers, 0.5, LAYER, OPERATION).apply(x);
     assertSame(Tensors.dtype(y), ScalarType.BFloat16);
     assertNotEquals(Tensors.floats(y), Tensors.floats(x));
-    assertSame(numbers.dropout(x, 0, LAYER, OPERATION), x);
-    assertSame(Tensors.dtype(numbers.uniform(x, LAYER, OPERATION)), ScalarType.Float);
+    assertSame(new Dropout(numbers, 0, LAYER, OPERATION).apply(x), x);
+    assertSame(Tensors.dtype(Draw.uniform(numbers, x, LAYER, OPERATION)), ScalarType.Float);
   }
 
   @Test
   public void whatCannotBeCutIsRefused() {
     StepRandom numbers = new StepRandom(1, 0, 0, 4);
     Tensor x = torch.empty(3, 3);
-    assertThrows(IllegalArgumentException.class, () -> numbers.uniform(x, 0, 0));
+    assertThrows(IllegalArgumentException.class, () -> Draw.uniform(numbers, x, 0, 0));
     Tensor y = torch.empty(4, 3);
-    assertThrows(IllegalArgumentException.class, () -> numbers.uniform(y, 1 << 16, 0));
-    assertThrows(IllegalArgumentException.class, () -> numbers.uniform(y, 0, -1));
+    assertThrows(IllegalArgumentException.class, () -> Draw.uniform(numbers, y, 1 << 16, 0));
+    assertThrows(IllegalArgumentException.class, () -> Draw.uniform(numbers, y, 0, -1));
   }
 
   /** What belongs to all samples is drawn once, whatever a micro-batch has of them. */
@@ -338,12 +342,17 @@ public class StepRandomTest {
     long seed = random.nextLong();
     try (PointerScope scope = new PointerScope()) {
       Tensor like = torch.empty(7, 5);
-      float[] whole = Tensors.floats(new StepRandom(seed, 3, 0, 4).common().uniform(like, 1, 2));
-      float[] rest = Tensors.floats(new StepRandom(seed, 3, 2, 2).common().uniform(like, 1, 2));
+      float[] whole =
+          Tensors.floats(Draw.uniform(new StepRandom(seed, 3, 0, 4).common(), like, 1, 2));
+      float[] rest =
+          Tensors.floats(Draw.uniform(new StepRandom(seed, 3, 2, 2).common(), like, 1, 2));
       assertEquals(rest, whole);
       assertEquals(
-          whole, Tensors.floats(new StepRandom(seed, 3, 0, 1).uniform(like, 1, 2)), "the first's");
-      float[] next = Tensors.floats(new StepRandom(seed, 4, 0, 4).common().uniform(like, 1, 2));
+          whole,
+          Tensors.floats(Draw.uniform(new StepRandom(seed, 3, 0, 1), like, 1, 2)),
+          "the first's");
+      float[] next =
+          Tensors.floats(Draw.uniform(new StepRandom(seed, 4, 0, 4).common(), like, 1, 2));
       assertNotEquals(next, whole);
     }
   }

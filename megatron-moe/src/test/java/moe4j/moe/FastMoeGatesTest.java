@@ -10,6 +10,7 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.Random;
 import java.util.stream.IntStream;
+import moe4j.kernels.dropout.Draw;
 import moe4j.moe.gate.GShardGate;
 import moe4j.moe.gate.NoisyGate;
 import moe4j.moe.gate.SwitchGate;
@@ -61,7 +62,7 @@ public class FastMoeGatesTest {
 
     Tensor uniform(Operation operation, long columns) {
       Tensor like = torch.empty(tokens, columns);
-      return pass.random().uniform(like, TestLayer.NUMBER + 1, operation.id());
+      return Draw.uniform(pass.random(), like, TestLayer.NUMBER + 1, operation.id());
     }
 
     void add(int token, int[] chosen, Tensor[] weights) {
@@ -109,7 +110,8 @@ public class FastMoeGatesTest {
     @Override
     void route() {
       Tensor like = torch.empty(tokens, experts);
-      Tensor draws = pass.random().normal(like, TestLayer.NUMBER + 1, Operation.GATE_NOISE.id());
+      Tensor draws =
+          Draw.normal(pass.random(), like, TestLayer.NUMBER + 1, Operation.GATE_NOISE.id());
       Tensor[] importance = zeros();
       Tensor[] load = zeros();
       for (int t = 0; t < tokens; t++) {

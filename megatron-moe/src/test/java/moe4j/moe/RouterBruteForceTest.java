@@ -8,6 +8,7 @@ import java.util.Comparator;
 import java.util.List;
 import java.util.Random;
 import java.util.stream.IntStream;
+import moe4j.kernels.dropout.Draw;
 import moe4j.tensor.StepRandom;
 import moe4j.testing.Seeds;
 import moe4j.transformer.Models;
@@ -59,7 +60,8 @@ public class RouterBruteForceTest {
     /** From U[1 - eps, 1 + eps). */
     private Tensor factors(StepRandom draws) {
       double epsilon = flags.moeInputJitterEps();
-      Tensor uniform = draws.uniform(x.detach(), TestLayer.NUMBER + 1, Operation.GATE_NOISE.id());
+      Tensor uniform =
+          Draw.uniform(draws, x.detach(), TestLayer.NUMBER + 1, Operation.GATE_NOISE.id());
       return times(uniform.to(ScalarType.Double), 2 * epsilon).add(new Scalar(1 - epsilon));
     }
 

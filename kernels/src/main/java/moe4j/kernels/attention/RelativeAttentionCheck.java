@@ -4,6 +4,7 @@ import moe4j.kernels.check.Comparison;
 import moe4j.kernels.check.KernelCheck;
 import moe4j.kernels.check.Leaves;
 import moe4j.kernels.check.Type;
+import moe4j.kernels.dropout.Draw;
 import moe4j.kernels.dropout.Dropout;
 import moe4j.tensor.Scopes;
 import moe4j.tensor.StepRandom;
@@ -161,8 +162,7 @@ public final class RelativeAttentionCheck implements KernelCheck {
       return null;
     }
     Tensor like = torch.empty(new long[] {c.samples, c.heads, c.queries, c.keys()});
-    return random(on, c)
-        .uniform(like, LAYER, OPERATION)
+    return Draw.uniform(random(on, c), like, LAYER, OPERATION)
         .ge(new Scalar(c.p))
         .to(ScalarType.Double)
         .mul(new Scalar(1 / (1 - c.p)));

@@ -20,8 +20,11 @@ public final class CudaKernel {
   private static final ThreadLocal<Arguments> ARGUMENTS = ThreadLocal.withInitial(Arguments::new);
 
   private final Key key;
-  private volatile CUfunc_st function;
+  private volatile Loaded loaded;
   private volatile int sharedLimit;
+
+  /** What the driver knows of the kernel. */
+  private record Loaded(CUfunc_st function, KernelParameters parameters) {}
 
   private record Key(String source, String function, List<String> defines) {}
 
@@ -43,7 +46,7 @@ public final class CudaKernel {
 
   /** Compiles and loads now what the first launch would. */
   public void load() {
-    function();
+    loaded();
   }
 
   /**
@@ -54,7 +57,8 @@ public final class CudaKernel {
    * @param sharedBytes dynamic shared memory; the kernel's limit is raised to it
    * @param arguments in the function's order and of its parameters' sizes: a contiguous CUDA tensor
    *     (its address; null is 0), Long, Integer, Float
-   * @throws IllegalArgumentException naming kernel and argument, where one is neither
+   * @throws IllegalArgumentException naming kernel and argument, where one is neither, or is not of
+   *     its parameter's size, or where there are not as many as parameters
    * @throws IllegalStateException where the source does not compile, or CUDA refuses
    */
   public void launch(long blocks, int threads, int sharedBytes, Object... arguments) {
@@ -64,15 +68,16 @@ public final class CudaKernel {
     if (blocks == 0) {
       return;
     }
-    CUfunc_st code = function();
+    Loaded code = loaded();
     PointerPointer<Pointer> packed = ARGUMENTS.get().pack(this, arguments);
+    code.parameters.check(arguments);
     if (sharedBytes > sharedLimit) {
-      raiseSharedLimit(code, sharedBytes);
+      raiseSharedLimit(code.function, sharedBytes);
     }
     CUstream_st stream = CudaStream.current();
     int status =
         cudart.cuLaunchKernel(
-            code,
+            code.function,
             (int) blocks,
             1,
             1,
@@ -97,12 +102,14 @@ public final class CudaKernel {
                 + " bytes of shared memory");
   }
 
-  private CUfunc_st function() {
-    CUfunc_st known = function;
+  private Loaded loaded() {
+    Loaded known = loaded;
     if (known == null) {
       // Two threads may both find it: they find the same.
-      known = CudaModule.of(key.source, key.defines).function(key.function);
-      function = known;
+      CudaModule module = CudaModule.of(key.source, key.defines);
+      CUfunc_st function = module.function(key.function);
+      known = new Loaded(function, module.parameters(toString(), function));
+      loaded = known;
     }
     return known;
   }

@@ -2,6 +2,7 @@ package moe4j.kernels.cuda;
 
 import java.util.List;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.function.Supplier;
 import org.bytedeco.cuda.cudart.CUctx_st;
 import org.bytedeco.cuda.cudart.CUfunc_st;
 import org.bytedeco.cuda.cudart.CUmod_st;
@@ -50,6 +51,15 @@ final class CudaModule {
     return function;
   }
 
+  /**
+   * A function's parameters. The driver may load the function no sooner than it is asked for them.
+   *
+   * @param kernel what a refused launch calls it
+   */
+  KernelParameters parameters(String kernel, CUfunc_st function) {
+    return loading(() -> KernelParameters.of(kernel, function));
+  }
+
   private static CudaModule load(Key key) {
     KernelSource source = KernelSource.read(key.source);
     String architecture = Cuda.architecture();
@@ -62,15 +72,26 @@ final class CudaModule {
                         source.name(), source.text(), source.headers(), key.defines, architecture));
     makeContextCurrent();
     CUmod_st module = new CUmod_st();
-    // Loading allocates, which a capture under way on this thread would not bear.
+    loading(
+        () -> {
+          try (BytePointer image = new BytePointer(code)) {
+            CudaErrors.driver(
+                cudart.cuModuleLoadData(module, image), () -> "load the kernels in " + key);
+          }
+          return module;
+        });
+    return new CudaModule(key, module);
+  }
+
+  /** Loading allocates, which a capture under way on this thread would not bear. */
+  private static <T> T loading(Supplier<T> work) {
     int[] mode = {cudart.cudaStreamCaptureModeRelaxed};
     exchangeCaptureMode(mode);
-    try (BytePointer image = new BytePointer(code)) {
-      CudaErrors.driver(cudart.cuModuleLoadData(module, image), () -> "load the kernels in " + key);
+    try {
+      return work.get();
     } finally {
       exchangeCaptureMode(mode);
     }
-    return new CudaModule(key, module);
   }
 
   private static void exchangeCaptureMode(int[] mode) {

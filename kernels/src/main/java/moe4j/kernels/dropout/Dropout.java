@@ -7,7 +7,6 @@ import moe4j.tensor.StepRandom;
 import moe4j.tensor.Tensors;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
-import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
  * Inverted dropout (Srivastava et al. 2014): zeroes each element with probability {@code p} and
@@ -22,7 +21,7 @@ public record Dropout(StepRandom random, double p, int layer, int operation) {
   /** No dropout. */
   public static final Dropout NONE = new Dropout(null, 0, 0, 0);
 
-  private static final String SOURCE = "dropout/dropout.cu";
+  static final String SOURCE = "dropout/dropout.cu";
 
   /** Refuses what cannot be. */
   public Dropout {
@@ -58,34 +57,8 @@ public record Dropout(StepRandom random, double p, int layer, int operation) {
    * and in its type.
    */
   public Tensor factors(Tensor like) {
-    Tensor keep = random.uniform(like, layer, operation).ge(new Scalar(p));
+    Tensor keep = Draw.uniform(random, like, layer, operation).ge(new Scalar(p));
     return keep.to(Tensors.dtype(like)).mul_(new Scalar(1 / (1 - p)));
-  }
-
-  /** {@link StepRandom#uniform} on a GPU. */
-  public static Tensor uniform(StepRandom random, Tensor like, int layer, int operation) {
-    Draws draws = new Dropout(random, 0, layer, operation).draws(like);
-    Tensor out = Tensors.empty(ScalarType.Float, like.device(), like.shape());
-    Launch.kernel(
-            SOURCE,
-            "uniform_draws",
-            ScalarType.Float,
-            "ALIGNED=" + (draws.inBlocks() ? 1 : 0),
-            draws.define())
-        .launch(
-            blocks(out),
-            256,
-            0,
-            out,
-            out.numel(),
-            random.seed(),
-            draws.position,
-            draws.run,
-            draws.stride,
-            draws.offset,
-            layer,
-            operation);
-    return out;
   }
 
   /**
@@ -139,7 +112,7 @@ public record Dropout(StepRandom random, double p, int layer, int operation) {
     return (float) (1 / (1 - p));
   }
 
-  private static long blocks(Tensor t) {
+  static long blocks(Tensor t) {
     return (t.numel() + 8 * 256 - 1) / (8 * 256);
   }
 

@@ -76,19 +76,22 @@ public final class DropoutCheck implements KernelCheck {
     Philox.uniform(wanted, host.seed(), stream, perSample * first);
     Tensor there = like.to(on.device(), ScalarType.Float);
     String what = "draws %s from sample %d".formatted(Tensors.shape(like), first);
-    on.same(what, host.uniform(there, LAYER, OPERATION), wanted);
-    on.same(what + " by position", actual(on, host).uniform(there, LAYER, OPERATION), wanted);
+    on.same(what, Draw.uniform(host, there, LAYER, OPERATION), wanted);
+    on.same(what + " by position", Draw.uniform(actual(on, host), there, LAYER, OPERATION), wanted);
   }
 
   /** What all samples share is drawn alike wherever a micro-batch begins. */
   private static void common(Comparison on, long[] shape, long first) {
     StepRandom host = expected(on, shape, first);
     Tensor like = torch.empty(shape).to(on.device(), ScalarType.Float);
-    Tensor wanted = expected(on, new long[] {1}, 0).uniform(torch.empty(shape), LAYER, OPERATION);
+    Tensor wanted =
+        Draw.uniform(expected(on, new long[] {1}, 0), torch.empty(shape), LAYER, OPERATION);
     String what = "common draws %s from sample %d".formatted(Tensors.shape(like), first);
-    on.same(what, host.common().uniform(like, LAYER, OPERATION), wanted);
+    on.same(what, Draw.uniform(host.common(), like, LAYER, OPERATION), wanted);
     on.same(
-        what + " by position", actual(on, host).common().uniform(like, LAYER, OPERATION), wanted);
+        what + " by position",
+        Draw.uniform(actual(on, host).common(), like, LAYER, OPERATION),
+        wanted);
     Tensor x = on.normal(ScalarType.Float, shape);
     Leaves leaves = Leaves.on(on, ScalarType.Float, x);
     Dropout drop = new Dropout(actual(on, host).common(), 0.3, LAYER, OPERATION);
@@ -114,7 +117,7 @@ public final class DropoutCheck implements KernelCheck {
       Comparison on, Type type, long[] shape, int count, long first, boolean sliced) {
     StepRandom host = expected(on, shape, first);
     StepRandom there = actual(on, host);
-    Tensor draws = host.uniform(torch.empty(shape), LAYER, OPERATION);
+    Tensor draws = Draw.uniform(host, torch.empty(shape), LAYER, OPERATION);
     Tensor x = on.normal(type.dtype(), shape);
     Tensor upstream = on.normal(type.dtype(), shape);
     Leaves whole = Leaves.on(on, type.dtype(), x);
@@ -131,8 +134,8 @@ public final class DropoutCheck implements KernelCheck {
       Tensor wanted = own.apply(draws);
       StepRandom part = sliced ? there.slice(i, count) : there.part(i, count);
       StepRandom hostPart = sliced ? host.slice(i, count) : host.part(i, count);
-      on.same(what + ": draws", hostPart.uniform(like, LAYER, OPERATION), wanted);
-      on.same(what + ": draws by position", part.uniform(like, LAYER, OPERATION), wanted);
+      on.same(what + ": draws", Draw.uniform(hostPart, like, LAYER, OPERATION), wanted);
+      on.same(what + ": draws by position", Draw.uniform(part, like, LAYER, OPERATION), wanted);
       Leaves leaves = Leaves.on(on, type.dtype(), own.apply(x));
       Dropout dropPart = new Dropout(part, 0.3, LAYER, OPERATION);
       Tensor result = leaves.backward(own.apply(upstream), t -> dropPart.apply(t[0]));
@@ -158,7 +161,9 @@ public final class DropoutCheck implements KernelCheck {
     Tensor x = on.normal(type.dtype(), shape);
     Tensor upstream = on.normal(type.dtype(), shape);
     Tensor keep =
-        host.uniform(torch.empty(shape), LAYER, OPERATION).ge(new Scalar(p)).to(ScalarType.Double);
+        Draw.uniform(host, torch.empty(shape), LAYER, OPERATION)
+            .ge(new Scalar(p))
+            .to(ScalarType.Double);
     Leaves leaves = Leaves.on(on, type.dtype(), x);
     Dropout drop = new Dropout(actual(on, host), p, LAYER, OPERATION);
     Tensor y = leaves.backward(upstream, t -> drop.apply(t[0]));

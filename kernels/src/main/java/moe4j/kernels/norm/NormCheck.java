@@ -4,6 +4,7 @@ import moe4j.kernels.check.Comparison;
 import moe4j.kernels.check.KernelCheck;
 import moe4j.kernels.check.Leaves;
 import moe4j.kernels.check.Type;
+import moe4j.kernels.dropout.Draw;
 import moe4j.kernels.dropout.Dropout;
 import moe4j.tensor.Scopes;
 import moe4j.tensor.StepRandom;
@@ -229,8 +230,7 @@ public final class NormCheck implements KernelCheck {
 
   /** What dropout multiplies by, from the CPU's draws. */
   private static Tensor kept(StepRandom random, Case c, long[] shape) {
-    return random
-        .uniform(torch.empty(shape), 2, 3)
+    return Draw.uniform(random, torch.empty(shape), 2, 3)
         .ge(new Scalar(c.p))
         .to(ScalarType.Double)
         .mul(new Scalar(1 / (1 - c.p)));

@@ -5,6 +5,7 @@ import static org.testng.Assert.assertTrue;
 import static org.testng.Assert.expectThrows;
 
 import java.util.Random;
+import moe4j.kernels.dropout.Draw;
 import moe4j.kernels.dropout.Dropout;
 import moe4j.tensor.StepRandom;
 import moe4j.tensor.Tensors;
@@ -72,7 +73,7 @@ public class ReluDropoutTest {
     Tensor offsets = ends == null ? null : offsets(ends);
     Tensor y = ReluDropout.apply(x, bias, offsets, weight, new Dropout(draws, p, 1, 8));
     y.mul(upstream).sum().backward();
-    float[] u = Tensors.floats(draws.uniform(x, 1, 8));
+    float[] u = Tensors.floats(Draw.uniform(draws, x, 1, 8));
     float[] xs = Tensors.floats(x);
     float[] bs = Tensors.floats(bias);
     float[] ws = weighted ? Tensors.floats(weight) : null;
@@ -165,7 +166,7 @@ public class ReluDropoutTest {
     Tensor like = torch.empty(4000);
     Tensor[] uniform = new Tensor[5];
     for (int i = 0; i < uniform.length; i++) {
-      uniform[i] = draws.branch(i).uniform(like, 1, 2);
+      uniform[i] = Draw.uniform(draws.branch(i), like, 1, 2);
       for (int j = 0; j < i; j++) {
         assertEquals(Tensors.item(uniform[i].eq(uniform[j]).sum()), 0, 5);
         double together =

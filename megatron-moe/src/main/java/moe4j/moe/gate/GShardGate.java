@@ -1,5 +1,6 @@
 package moe4j.moe.gate;
 
+import moe4j.kernels.dropout.Draw;
 import moe4j.kernels.experts.TopK;
 import moe4j.tensor.Tensors;
 import moe4j.transformer.Operation;
@@ -91,7 +92,8 @@ public final class GShardGate implements Gate {
   /** The second choices that are not taken: bool [T, 2]. */
   private Tensor unwanted(Tensor weights, Pass pass) {
     Tensor second = Tensors.slice(weights.detach(), 1, 1, 2);
-    Tensor draws = pass.random().uniform(second, shape.layer() + 1, Operation.SECOND_EXPERT.id());
+    Tensor draws =
+        Draw.uniform(pass.random(), second, shape.layer() + 1, Operation.SECOND_EXPERT.id());
     Tensor late = second.mul(new Scalar(2)).lt(draws);
     return torch.cat(new TensorVector(torch.zeros_like(late), late), 1);
   }

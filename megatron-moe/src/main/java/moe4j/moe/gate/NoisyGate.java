@@ -1,5 +1,6 @@
 package moe4j.moe.gate;
 
+import moe4j.kernels.dropout.Draw;
 import moe4j.kernels.experts.TopK;
 import moe4j.tensor.Tensors;
 import moe4j.transformer.Operation;
@@ -60,7 +61,7 @@ public final class NoisyGate implements Gate {
     }
     Tensor deviation = torch.softplus(noise.logits(hidden, pass)).add(new Scalar(LEAST_NOISE));
     Tensor draws =
-        pass.random().normal(logits.detach(), shape.layer() + 1, Operation.GATE_NOISE.id());
+        Draw.normal(pass.random(), logits.detach(), shape.layer() + 1, Operation.GATE_NOISE.id());
     Tensor noisy = logits.add(draws.mul(deviation));
     int k = shape.topk();
     boolean all = k == shape.experts();

@@ -1,5 +1,6 @@
 package moe4j.moe.gate;
 
+import moe4j.kernels.dropout.Draw;
 import moe4j.kernels.experts.TopK;
 import moe4j.transformer.Operation;
 import moe4j.transformer.ParameterScope;
@@ -64,7 +65,8 @@ public final class SwitchGate implements Gate {
     Tensor logits = linear.logits(hidden, pass);
     if (pass.isTraining()) {
       Tensor draws =
-          pass.random().uniform(logits.detach(), shape.layer() + 1, Operation.GATE_NOISE.id());
+          Draw.uniform(
+              pass.random(), logits.detach(), shape.layer() + 1, Operation.GATE_NOISE.id());
       logits = logits.add(draws.mul_(new Scalar(2 * JITTER)).add_(new Scalar(1 - JITTER)));
     }
     Tensor probabilities = logits.softmax(1);

@@ -1,5 +1,6 @@
 package moe4j.moe.gate;
 
+import moe4j.kernels.dropout.Draw;
 import moe4j.kernels.experts.TopK;
 import moe4j.parallel.Group;
 import moe4j.transformer.Operation;
@@ -120,7 +121,8 @@ public final class TopKRouter implements Gate {
       return hidden;
     }
     Tensor draws =
-        pass.sliceRandom().uniform(hidden.detach(), shape.layer() + 1, Operation.GATE_NOISE.id());
+        Draw.uniform(
+            pass.sliceRandom(), hidden.detach(), shape.layer() + 1, Operation.GATE_NOISE.id());
     Tensor factors = draws.mul_(new Scalar(2 * epsilon)).add_(new Scalar(1 - epsilon));
     // In fp32: rounded to bf16, the input would tell other experts to be the best.
     return hidden.to(ScalarType.Float).mul(factors);
@@ -129,7 +131,8 @@ public final class TopKRouter implements Gate {
   /** Logits drawn from N(0, 1), through which the gradient goes as if they were the router's. */
   private Tensor drawn(Tensor logits, Pass pass) {
     Tensor own = logits.detach();
-    Tensor draws = pass.random().normal(own, shape.layer() + 1, Operation.FORCED_BALANCE.id());
+    Tensor draws =
+        Draw.normal(pass.random(), own, shape.layer() + 1, Operation.FORCED_BALANCE.id());
     return logits.add(draws.sub_(own));
   }
 

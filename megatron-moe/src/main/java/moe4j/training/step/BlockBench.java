@@ -5,6 +5,7 @@ import java.util.List;
 import java.util.Locale;
 import java.util.function.Function;
 import moe4j.kernels.cuda.Cuda;
+import moe4j.kernels.dropout.Draw;
 import moe4j.tensor.CustomFunction;
 import moe4j.tensor.Scopes;
 import moe4j.tensor.StepRandom;
@@ -61,8 +62,8 @@ public final class BlockBench implements AutoCloseable {
     Tensor shape =
         Scopes.keep(() -> Tensors.empty(ScalarType.Float, device, 1, tokens, hiddenSize));
     this.hidden =
-        Scopes.keep(() -> random.normal(shape, 0, 0).to(dtype).detach().requires_grad_(true));
-    this.gradient = Scopes.keep(() -> random.normal(shape, 0, 1).to(dtype));
+        Scopes.keep(() -> Draw.normal(random, shape, 0, 0).to(dtype).detach().requires_grad_(true));
+    this.gradient = Scopes.keep(() -> Draw.normal(random, shape, 0, 1).to(dtype));
     shape.close();
   }
 

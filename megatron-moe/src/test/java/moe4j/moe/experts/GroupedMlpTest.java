@@ -10,6 +10,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Random;
+import moe4j.kernels.dropout.Draw;
 import moe4j.kernels.dropout.Dropout;
 import moe4j.moe.FixedGate;
 import moe4j.moe.MoeLayer;
@@ -169,10 +170,11 @@ public final class GroupedMlpTest {
     Tensor weight = leaves.get(leaves.size() - 1).flatten();
     float[] uniform =
         Tensors.floats(
-            draws
-                .shared()
-                .uniform(
-                    torch.empty(expert.length, f), LAYER + 1, Operation.FEED_FORWARD_HIDDEN.id()));
+            Draw.uniform(
+                draws.shared(),
+                torch.empty(expert.length, f),
+                LAYER + 1,
+                Operation.FEED_FORWARD_HIDDEN.id()));
     Tensor[] sums = new Tensor[expert.length / k];
     for (int t = 0; t < sums.length; t++) {
       sums[t] = x.select(0, t).mul(new Scalar(0));

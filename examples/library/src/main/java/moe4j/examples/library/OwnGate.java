@@ -1,5 +1,6 @@
 package moe4j.examples.library;
 
+import moe4j.kernels.dropout.Draw;
 import moe4j.kernels.experts.TopK;
 import moe4j.kernels.product.Gemm;
 import moe4j.moe.gate.Balance;
@@ -63,7 +64,7 @@ public final class OwnGate implements Gate {
   }
 
   private Tensor noisy(Tensor logits, Pass pass) {
-    Tensor noise = pass.random().normal(logits, shape.layer() + 1, Operation.GATE.id());
+    Tensor noise = Draw.normal(pass.random(), logits, shape.layer() + 1, Operation.GATE.id());
     return noise.mul_(new Scalar(1.0 / shape.experts())).add_(logits);
   }
 

@@ -77,7 +77,7 @@ public final class Flags {
     return of(list);
   }
 
-  /** One record from its flags: for tests and for programs that have no command line. */
+  /** One record from words that somebody typed; code of its own has the record's builder. */
   public static <R extends Record> R parse(Class<R> type, String... args) {
     return of(type).parse(args).get(type);
   }

@@ -55,6 +55,16 @@ public record RunConfig(
     this(model, optimizer, training, data, checkpoint, logging, parallel, null);
   }
 
+  /**
+   * A builder of a run.
+   *
+   * @param data the family's {@link ModelFamily#dataFlags record}
+   */
+  public static RunConfigBuilder builder(
+      ModelSpec model, TrainingConfig training, OptimizerConfig optimizer, Record data) {
+    return new RunConfigBuilder(model, training, optimizer, data);
+  }
+
   /** The kind of model. */
   public ModelFamily family() {
     return model.family();

@@ -187,7 +187,7 @@ public record MoeConfig(
 
   /** The layers of a command line, such as {@code --num-experts 16 --moe-aux-loss-coeff 0.01}. */
   public static MoeConfig parse(String... flags) {
-    return Flags.parse(MoeConfig.class, flags);
+    return Flags.of(MoeConfig.class).parse(flags).get(MoeConfig.class);
   }
 
   /** Whether any layer has experts. */

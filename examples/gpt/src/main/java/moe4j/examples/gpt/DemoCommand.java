@@ -1,6 +1,5 @@
 package moe4j.examples.gpt;
 
-import moe4j.model.gpt.GptFamily;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.io.IOException;
@@ -12,10 +11,18 @@ import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
 import moe4j.cli.Command;
+import moe4j.config.CheckpointConfig;
+import moe4j.config.DataFlags;
 import moe4j.config.Flag;
 import moe4j.config.Flags;
+import moe4j.config.LoggingConfig;
+import moe4j.config.TrainingConfig;
 import moe4j.model.RunConfig;
+import moe4j.model.gpt.GptConfig;
+import moe4j.model.gpt.GptFamily;
 import moe4j.model.gpt.GptTask;
+import moe4j.moe.MoeConfig;
+import moe4j.optimizer.OptimizerConfig;
 import moe4j.report.CompareReport;
 import moe4j.tokenizer.TokenizerConfig;
 import moe4j.tokenizer.Tokenizers;
@@ -167,8 +174,7 @@ public final class DemoCommand implements Command {
         LOG.info("the model in {} is trained already", run);
         continue;
       }
-      RunConfig config =
-          GptFamily.parse(arguments(options, corpus.prefix(), run, experts).toArray(new String[0]));
+      RunConfig config = config(options, corpus.prefix(), run, experts);
       Pretraining.Outcome outcome = train(config, signal);
       if (outcome.end() == Trainer.End.STOPPED) {
         return outcome;
@@ -195,44 +201,74 @@ public final class DemoCommand implements Command {
     return Pretraining.run(config, new GptTask(config), signal, null);
   }
 
-  /** The command line of one of the two runs, as it could be typed after {@code pretrain-gpt}. */
-  static List<String> arguments(Options options, Path corpus, Path run, boolean experts) {
+  /** One of the two runs. */
+  static RunConfig config(Options options, Path corpus, Path run, boolean experts) {
     int steps = options.trainIters();
-    List<String> arguments =
-        new ArrayList<>(
-            List.of(
-                ("--num-layers 4 --hidden-size 128 --num-attention-heads 4 --seq-length 256"
-                        + " --ffn-hidden-size 512 --position-embedding-type rope"
-                        + " --normalization RMSNorm --qk-layernorm --init-method-std 0.05"
-                        + " --micro-batch-size 8 --global-batch-size 8 --lr 6e-3 --min-lr 3e-4"
-                        + " --lr-decay-style cosine --adam-beta2 0.95 --weight-decay 0.1"
-                        + " --make-vocab-size-divisible-by 64 --tokenizer-type ByteTokenizer"
-                        + " --split 90,10,0 --eval-iters 32 --log-interval 10 --most-recent-k 1")
-                    .split(" ")));
-    add(arguments, "--train-iters", steps);
-    add(arguments, "--lr-warmup-iters", Math.min(40, (steps - 1) / 2));
-    add(arguments, "--eval-interval", Math.max(1, steps / 8));
-    add(arguments, "--seed", options.seed());
-    add(arguments, "--device", options.device());
-    add(arguments, "--data-path", corpus);
-    add(arguments, "--save", run);
-    // A demo that was stopped or killed is taken up by the same command.
-    add(arguments, "--save-interval", Math.max(1, steps / 8));
-    arguments.add("--auto-resume");
-    add(arguments, "--tensorboard-dir", run.resolve("tensorboard"));
-    if (experts) {
-      add(arguments, "--run-name", "%d experts, top 2".formatted(options.numExperts()));
-      add(arguments, "--num-experts", options.numExperts());
-      add(arguments, "--moe-ffn-hidden-size", 256);
-      add(arguments, "--moe-aux-loss-coeff", 0.02);
-    } else {
-      add(arguments, "--run-name", "dense");
-    }
-    return arguments;
+    int eighth = Math.max(1, steps / 8);
+    GptConfig shape =
+        GptConfig.builder()
+            .numLayers(4)
+            .hiddenSize(128)
+            .numAttentionHeads(4)
+            .seqLength(256)
+            .ffnHiddenSize(512)
+            .positionEmbeddingType("rope")
+            .normalization("RMSNorm")
+            .qkLayernorm(true)
+            .initMethodStd(0.05)
+            .makeVocabSizeDivisibleBy(64)
+            .build();
+    TrainingConfig training =
+        TrainingConfig.builder()
+            .microBatchSize(8)
+            .trainIters(steps)
+            .evalInterval(eighth)
+            .evalIters(32)
+            .seed(options.seed())
+            .device(options.device())
+            .build();
+    OptimizerConfig optimizer =
+        OptimizerConfig.builder()
+            .lr(6e-3)
+            .minLr(3e-4)
+            .lrDecayStyle("cosine")
+            .lrWarmupIters(Math.min(40, (steps - 1) / 2))
+            .adamBeta2(0.95)
+            .weightDecay(0.1)
+            .build();
+    DataFlags data =
+        DataFlags.builder()
+            .dataPath(corpus.toString())
+            .split("90,10,0")
+            .tokenizerType("ByteTokenizer")
+            .build();
+    MoeConfig moe = experts ? experts(options.numExperts()) : MoeConfig.dense();
+    return RunConfig.builder(GptFamily.spec(shape, moe), training, optimizer, data)
+        .checkpoint(checkpoint(run, eighth))
+        .logging(
+            LoggingConfig.builder()
+                .logInterval(10)
+                .tensorboardDir(run.resolve("tensorboard").toString())
+                .runName(experts ? "%d experts, top 2".formatted(options.numExperts()) : "dense")
+                .build())
+        .build();
   }
 
-  private static void add(List<String> arguments, String flag, Object value) {
-    arguments.add(flag);
-    arguments.add(value.toString());
+  private static MoeConfig experts(int number) {
+    return MoeConfig.builder()
+        .numExperts(number)
+        .moeFfnHiddenSize(256)
+        .moeAuxLossCoeff(0.02)
+        .build();
+  }
+
+  /** A demo that was stopped or killed is taken up by the same command. */
+  private static CheckpointConfig checkpoint(Path run, int interval) {
+    return CheckpointConfig.builder()
+        .save(run.toString())
+        .saveInterval(interval)
+        .mostRecentK(1)
+        .autoResume(true)
+        .build();
   }
 }

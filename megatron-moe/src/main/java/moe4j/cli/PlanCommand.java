@@ -6,11 +6,12 @@ import java.util.Locale;
 import moe4j.config.Flag;
 import moe4j.config.Flags;
 import moe4j.model.gpt.GptConfig;
+import moe4j.model.gpt.GptCosts;
 import moe4j.moe.MoeConfig;
 import moe4j.plan.Choices;
 import moe4j.plan.Cluster;
 import moe4j.plan.Gpu;
-import moe4j.plan.ModelShape;
+import moe4j.plan.PlannedModel;
 import moe4j.plan.Planner;
 import moe4j.plan.Planner.Candidate;
 
@@ -120,8 +121,8 @@ public final class PlanCommand implements Command {
     Options options = parsed.get(Options.class);
     GptConfig config = parsed.get(GptConfig.class);
     MoeConfig moe = parsed.get(MoeConfig.class);
-    ModelShape model =
-        new ModelShape(config, moe, config.paddedVocabulary(options.vocabSize()), options.bf16());
+    int vocabulary = config.paddedVocabulary(options.vocabSize());
+    PlannedModel model = new PlannedModel(GptCosts.of(config, moe, vocabulary), options.bf16());
     Cluster cluster = options.cluster();
     Choices choices = new Choices(options.overlapGradReduce(), options.loadImbalance());
     Planner.Plan plan = new Planner(model, cluster, choices).plan(options.space());
@@ -134,7 +135,7 @@ public final class PlanCommand implements Command {
       System.out.println(String.format("%4d", i + 1) + table.row(plan.fitting().get(i)));
     }
     System.out.println(rest(plan, cluster, options.top()));
-    System.out.println(next(plan.fitting().get(0), model, choices));
+    System.out.println(next(plan.fitting().get(0), List.of(config, moe), model, choices));
     return 0;
   }
 
@@ -184,13 +185,14 @@ public final class PlanCommand implements Command {
     return String.join("; ", parts);
   }
 
-  private static String next(Candidate best, ModelShape model, Choices choices) {
-    List<String> line = new ArrayList<>(Flags.shortCommandLine(model.config()));
-    line.addAll(Flags.shortCommandLine(model.moe()));
+  private static String next(
+      Candidate best, List<Record> flags, PlannedModel model, Choices choices) {
+    List<String> line = new ArrayList<>();
+    flags.forEach(part -> line.addAll(Flags.shortCommandLine(part)));
     if (model.bf16()) {
       line.add("--bf16");
     }
-    line.addAll(best.layout().flags(model.moeLayers() > 0, choices.overlapGradReduce()));
+    line.addAll(best.layout().flags(model.hasExperts(), choices.overlapGradReduce()));
     return "the first as flags, before those for data and learning rate:\n"
         + String.join(" ", line.stream().map(PlanCommand::quoted).toList());
   }

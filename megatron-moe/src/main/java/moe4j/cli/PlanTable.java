@@ -4,11 +4,11 @@ import java.util.Locale;
 import moe4j.plan.Cluster;
 import moe4j.plan.Gpu;
 import moe4j.plan.MemoryEstimate;
-import moe4j.plan.ModelShape;
+import moe4j.plan.PlannedModel;
 import moe4j.plan.Planner.Candidate;
 
 /** The candidates of a plan, a line each. */
-record PlanTable(ModelShape model, Cluster cluster) {
+record PlanTable(PlannedModel model, Cluster cluster) {
   private static final String[] COLUMNS =
       ("TP SP DP EP ETP EDP dist-opt mbs GiB params grads optim activ other ms/step compute tp-comm"
               + " ep-comm dp-comm update tokens/s MFU%")
@@ -37,8 +37,8 @@ record PlanTable(ModelShape model, Cluster cluster) {
     var layout = candidate.layout();
     var time = candidate.time();
     MemoryEstimate memory = candidate.memory();
-    boolean experts = model.moeLayers() > 0;
-    double tokens = (double) layout.globalBatch() * model.config().seqLength();
+    boolean experts = model.hasExperts();
+    double tokens = (double) layout.globalBatch() * model.costs().tokens();
     return line(
             layout.tp(),
             layout.sequenceParallel() ? "yes" : "no",

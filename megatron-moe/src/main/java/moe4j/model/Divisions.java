@@ -1,47 +1,61 @@
 package moe4j.model;
 
+import java.util.List;
 import moe4j.config.TrainingConfig;
-import moe4j.moe.MoeConfig;
+import moe4j.cost.Divisible;
+import moe4j.cost.Placement;
 import moe4j.parallel.ParallelConfig;
 
-/** Whether experts and batches can be divided among processes as the flags ask. */
+/** Whether models and batches can be divided among processes as the flags ask. */
 public final class Divisions {
   private Divisions() {}
 
   /**
-   * Checks experts, as far as that does not depend on how many processes there are.
+   * Checks sizes of a model, as far as that does not depend on how many processes there are.
    *
-   * @param expertHiddenSize of each
+   * @param sizes what has to be a multiple of what
    * @throws IllegalArgumentException with the arithmetic, in one sentence
    */
-  public static void checkExperts(ModelSpec model, int expertHiddenSize, ParallelConfig parallel) {
-    MoeConfig moe = model.moe();
-    if (model.moeLayers() == 0) {
-      if (parallel.expertModelParallelSize() > 1) {
+  public static void check(List<Divisible> sizes, ParallelConfig parallel) {
+    Placement placement =
+        new Placement(
+            1,
+            1,
+            parallel.tensorModelParallelSize(),
+            parallel.sequenceParallel(),
+            parallel.expertModelParallelSize(),
+            parallel.expertTensorParallelSize(),
+            1);
+    for (Divisible size : sizes) {
+      int parts = size.by().ranks(placement);
+      int value = size.value();
+      if (value % parts != 0) {
         throw new IllegalArgumentException(
-            "--expert-model-parallel-size %d needs --num-experts"
-                .formatted(parallel.expertModelParallelSize()));
+            "%s: %d = %d x %d + %d"
+                .formatted(
+                    size.refusal(placement).orElseThrow(),
+                    value,
+                    value / parts,
+                    parts,
+                    value % parts));
       }
-      return;
     }
-    divides(
-        "--num-experts",
-        moe.numExperts(),
-        "--expert-model-parallel-size",
-        parallel.expertModelParallelSize());
-    divides(
-        "an expert's hidden size of",
-        expertHiddenSize,
-        "--expert-tensor-parallel-size",
-        parallel.expertTensorParallelSize());
-    if (moe.moeSharedExpertIntermediateSize() != null) {
-      divides(
-          "--moe-shared-expert-intermediate-size",
-          moe.moeSharedExpertIntermediateSize(),
-          "--tensor-model-parallel-size",
-          parallel.tensorModelParallelSize());
+  }
+
+  /**
+   * Checks flags of experts' layouts that say nothing of sizes.
+   *
+   * @throws IllegalArgumentException in one sentence
+   */
+  public static void checkExperts(ModelSpec model, ParallelConfig parallel) {
+    if (model.moeLayers() == 0 && parallel.expertModelParallelSize() > 1) {
+      throw new IllegalArgumentException(
+          "--expert-model-parallel-size %d needs --num-experts"
+              .formatted(parallel.expertModelParallelSize()));
     }
-    if (moe.addExpertBias() && parallel.expertTensorParallelSize() > 1) {
+    if (model.moeLayers() > 0
+        && model.moe().addExpertBias()
+        && parallel.expertTensorParallelSize() > 1) {
       throw new IllegalArgumentException(
           "--add-expert-bias needs --expert-tensor-parallel-size 1, not %d: a bias is added once"
               .formatted(parallel.expertTensorParallelSize()));
@@ -64,20 +78,6 @@ public final class Divisions {
                   batch / block,
                   block,
                   batch % block));
-    }
-  }
-
-  /**
-   * Checks that a size is a multiple of the parts it is cut into.
-   *
-   * @param what the flag or what else the size is called
-   * @param by the flag that gives the parts
-   */
-  public static void divides(String what, int value, String by, int parts) {
-    if (value % parts != 0) {
-      throw new IllegalArgumentException(
-          "%s %d is no multiple of %s %d: %d = %d x %d + %d"
-              .formatted(what, value, by, parts, value, value / parts, parts, value % parts));
     }
   }
 }

@@ -5,6 +5,7 @@ import java.util.Set;
 import java.util.function.Consumer;
 import moe4j.config.Flags;
 import moe4j.config.TrainingConfig;
+import moe4j.cost.Costs;
 import moe4j.parallel.ParallelConfig;
 import moe4j.parallel.WorldEnvironment;
 import moe4j.transformer.LayerShape;
@@ -118,13 +119,11 @@ public interface ModelFamily {
   default void checkVocabulary(ModelSpec model, int padded, ParallelConfig parallel) {}
 
   /**
-   * Floating-point operations of forward and backward over a sample, matrix products alone, as
-   * Megatron counts them.
+   * What the model costs: asked for its FLOPs and its active parameters, and by {@code plan}.
    *
    * @param paddedVocabulary rows of the embedding
-   * @param rows samples of a rank's micro-batch, among which is divided what is computed once
    */
-  double flops(ModelSpec model, int paddedVocabulary, int rows);
+  Costs costs(ModelSpec model, int paddedVocabulary);
 
   /**
    * Makes the model with its initial weights.

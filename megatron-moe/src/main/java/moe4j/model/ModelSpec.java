@@ -1,6 +1,7 @@
 package moe4j.model;
 
 import java.util.Objects;
+import moe4j.cost.Costs;
 import moe4j.moe.MoeConfig;
 import moe4j.transformer.LayerShape;
 
@@ -58,6 +59,11 @@ public record ModelSpec(ModelFamily family, Record flags, MoeConfig moe) {
   /** Rows of the embedding for a vocabulary of so many tokens. */
   public int paddedVocabulary(int vocabulary) {
     return family.paddedVocabulary(flags, vocabulary);
+  }
+
+  /** What the model costs with so many rows of the embedding. */
+  public Costs costs(int paddedVocabulary) {
+    return family.costs(this, paddedVocabulary);
   }
 
   /** Two of the same family, which has no state, with the same flags. */

@@ -3,7 +3,6 @@ package moe4j.model;
 import java.io.IOException;
 import java.util.List;
 import java.util.Map;
-import java.util.function.LongToDoubleFunction;
 import moe4j.config.TrainingConfig;
 import moe4j.transformer.ParameterSet;
 
@@ -84,7 +83,4 @@ public interface Task {
   default List<String> reordered(TrainingConfig before, TrainState from) throws IOException {
     return List.of();
   }
-
-  /** Floating-point operations of forward and backward over so many sequences. */
-  LongToDoubleFunction flops(int paddedVocabulary);
 }

@@ -1,5 +1,9 @@
 package moe4j.plan;
 
+import moe4j.cost.AttentionCore;
+import moe4j.cost.Placement;
+import moe4j.cost.Product;
+
 /**
  * What a GPU reaches of its peaks, from the steps of GPT-2 in bf16 on one H200 that {@code
  * docs/performance.md} takes apart; {@code docs/plan.md} says which figure gives which constant.
@@ -30,6 +34,12 @@ final class Calibration {
   /** Share of the peak of attention over long sequences with wide heads. */
   private static final double ATTENTION = 0.414;
 
+  /**
+   * The same of attention with relative positions: 0.96 TFLOP in 8.6 ms, 64 channels a head, 768
+   * keys a query.
+   */
+  private static final double RELATIVE = 0.243;
+
   /** Channels of a head whose products take as long as the exponentials of their scores. */
   private static final double HEAD = 64;
 
@@ -37,7 +47,7 @@ final class Calibration {
   private static final double TILE = 128;
 
   /** Share of the peak of the router's products: 0.17 TFLOP in 1 ms. */
-  static final double ROUTER = 0.18;
+  private static final double ROUTER = 0.18;
 
   /** Seconds that a layer's kernels wait for each other, in a captured graph. */
   static final double GAPS = 1e-4;
@@ -46,6 +56,18 @@ final class Calibration {
   static final double DROPOUT_PASSES = 10;
 
   private Calibration() {}
+
+  /** Of a product, by its kind and its widths on the rank. */
+  static double product(Product product, Placement placement) {
+    double in = product.in().on(placement);
+    double out = product.out().on(placement);
+    return switch (product.kind()) {
+      case DENSE -> product(in, out);
+      case OUTPUT -> output(in, out);
+      case GROUPED -> grouped(in, out);
+      case GATE -> ROUTER;
+    };
+  }
 
   /** Of a dense product with a weight [out, in]: {@code 0.8 w / (w + 200)}, w the narrower side. */
   static double product(double in, double out) {
@@ -63,6 +85,15 @@ final class Calibration {
   static double grouped(double in, double out) {
     double width = Math.min(MEASURED_WIDTH, Math.min(in, out));
     return GROUPED * product(width, width) / product(MEASURED_WIDTH, MEASURED_WIDTH);
+  }
+
+  /** Of attention between its projections; of a sequence the mask leaves half on average. */
+  static double attention(AttentionCore core) {
+    double share = attention(core.headChannels(), 2 * core.visible());
+    return switch (core.kind()) {
+      case PLAIN -> share;
+      case RELATIVE -> share * RELATIVE / ATTENTION;
+    };
   }
 
   /** Of attention, d channels a head and S tokens a sequence, the mask's half not counted. */

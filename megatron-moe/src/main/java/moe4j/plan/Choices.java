@@ -27,7 +27,7 @@ public record Choices(boolean overlapGradReduce, double imbalance) {
   }
 
   /** Whether gradients are summed in fp32 memory of their own, beside what a backward leaves. */
-  static boolean sums(ModelShape model, PlannedLayout layout) {
+  static boolean sums(PlannedModel model, PlannedLayout layout) {
     return model.bf16() && (layout.dp() > 1 || layout.microBatches() > 1);
   }
 }

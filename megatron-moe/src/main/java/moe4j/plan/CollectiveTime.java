@@ -1,60 +1,51 @@
 package moe4j.plan;
 
-import moe4j.model.gpt.GptConfig;
+import moe4j.cost.Amount;
+import moe4j.cost.Crossing;
+import moe4j.cost.Placement;
+import moe4j.cost.Routing;
 
 /** Seconds that a rank's collectives take, by what they are for. */
 final class CollectiveTime {
-  private final ModelShape model;
-  private final GptConfig config;
+  private final PlannedModel model;
   private final PlannedLayout layout;
+  private final Placement placement;
   private final Cluster cluster;
   private final ParameterCount count;
-  private final double load;
   private final double buckets;
 
-  CollectiveTime(ModelShape model, PlannedLayout layout, Choices choices, Cluster cluster) {
+  CollectiveTime(PlannedModel model, PlannedLayout layout, Choices choices, Cluster cluster) {
     this.model = model;
-    this.config = model.config();
     this.layout = layout;
+    this.placement = layout.placement(choices);
     this.cluster = cluster;
     this.count = ParameterCount.of(model, layout.tp(), layout.ep(), layout.etp());
-    this.load = model.load(layout.ep(), choices.imbalance());
     // Without overlap all gradients go in one.
     this.buckets =
         choices.reducesInBackward(layout) ? Math.ceil(count.rank() / Choices.bucket(layout)) : 1;
   }
 
-  /**
-   * Bytes of a micro-batch's hidden states, {@code T h e}: what a tensor parallel group passes on.
-   */
-  double hidden() {
-    return (double) layout.microBatch() * config.seqLength() * config.hiddenSize() * model.bytes();
+  /** A micro-batch's tensor parallel collectives. */
+  double tensor() {
+    return layout.tp() == 1 ? 0 : model.sum(part -> part.traffic().crossings(), this::crossing);
   }
 
   /**
-   * A micro-batch's tensor parallel collectives. A block that is split (attention, a dense
-   * feed-forward block, a shared expert) all-reduces its output forward and its input's gradient
-   * backward; with sequence parallelism it gathers and scatters each way, and gathers its input
-   * once more for the weights' gradients. So do the embedding (no input's gradient) and the output
-   * layer (no output); the loss gathers two numbers a token.
+   * Split matrices' input's gradients are all-reduced, and their outputs; with sequence parallelism
+   * a gather and a scatter take an all-reduce's place, and the input is gathered once more for the
+   * weights' gradients.
    */
-  double tensor() {
-    if (layout.tp() == 1) {
-      return 0;
-    }
-    int blocks =
-        config.numLayers()
-            + model.denseLayers()
-            + (model.sharedHidden() > 0 ? model.moeLayers() : 0);
+  private double crossing(Crossing crossing) {
     RankSpan group = layout.tensorGroup();
-    double tokens = (double) layout.microBatch() * config.seqLength();
-    double loss = cluster.gather(group, 8 * tokens * layout.tp());
-    return layout.sequenceParallel()
-        ? (5 * blocks + 5) * cluster.gather(group, hidden()) + loss
-        : (2 * blocks + 2) * cluster.reduce(group, hidden())
-            // Experts get a part of the tokens from each rank, whose outputs and gradients unite.
-            + 2 * model.moeLayers() * cluster.gather(group, hidden())
-            + loss;
+    double bytes = crossing.amount().on(placement, model.bytes());
+    boolean gathers = layout.sequenceParallel();
+    return switch (crossing.kind()) {
+      case INTO_BLOCK -> gathers ? 3 * cluster.gather(group, bytes) : cluster.reduce(group, bytes);
+      case OUT_OF_BLOCK ->
+          gathers ? 2 * cluster.gather(group, bytes) : cluster.reduce(group, bytes);
+      case AROUND_PARTS -> gathers ? 0 : 2 * cluster.gather(group, bytes);
+      case LOSS -> cluster.gather(group, bytes * layout.tp());
+    };
   }
 
   /** A step's sum, over the TP group, of whole parameters' gradients that see some tokens each. */
@@ -64,30 +55,31 @@ final class CollectiveTime {
         : 0;
   }
 
-  /** Bytes of the rows that a rank's tokens are to experts, {@code k T h e}: one way. */
-  double routed() {
-    return (double) model.topk() * layout.routedTokens(model) * config.hiddenSize() * model.bytes();
+  /** A micro-batch's ways to the experts and back, forward and backward. */
+  double exchange() {
+    return model.sum(part -> part.traffic().exchanges(), this::exchange);
   }
 
   /**
-   * A micro-batch's ways to the experts and back, forward and backward: four all-to-alls of {@code
-   * k T h e (EP - 1) / EP} bytes a layer, the fullest rank's; and as many gathers or
-   * reduce-scatters over ranks that share an expert. Where all get all tokens, those alone: of
-   * {@code T h e} bytes a rank.
+   * Four all-to-alls of {@code k T h e (EP - 1) / EP} bytes, the fullest rank's; and as many
+   * gathers or reduce-scatters over ranks that share an expert. Where all get all tokens, those
+   * alone: of {@code T h e} bytes a rank.
    */
-  double exchange() {
-    if (model.gathersTokens()) {
-      double all = routed() / Math.max(1, model.topk()) * layout.ep() * layout.etp();
-      return 4 * model.moeLayers() * cluster.gather(layout.expertBlock(), all);
+  private double exchange(Amount tokens) {
+    double bytes = tokens.on(placement, model.bytes());
+    Routing routing = tokens.rows().routing();
+    if (routing.gathers()) {
+      return 4 * cluster.gather(layout.expertBlock(), bytes * layout.ep() * layout.etp());
     }
+    double rows = routing.load(placement) * routing.topk() * bytes;
     double once = 0;
     if (layout.ep() > 1) {
-      once += cluster.exchange(layout.expertGroup(), load * routed());
+      once += cluster.exchange(layout.expertGroup(), rows);
     }
     if (layout.etp() > 1) {
-      once += cluster.gather(layout.expertTensorGroup(), load * layout.etp() * routed());
+      once += cluster.gather(layout.expertTensorGroup(), layout.etp() * rows);
     }
-    return 4 * model.moeLayers() * once;
+    return 4 * once;
   }
 
   /**

@@ -1,6 +1,7 @@
 package moe4j.plan;
 
 import java.util.stream.Stream;
+import moe4j.cost.Placement;
 
 /**
  * Bytes of the fullest rank. The backward makes gradients while it lets activations go, but what
@@ -28,7 +29,7 @@ public record MemoryEstimate(
   private static final double COMMUNICATOR = 0.25 * Gpu.GIB;
 
   /** The estimate for a layout that nothing {@link PlannedLayout#refusal refuses}. */
-  public static MemoryEstimate of(ModelShape model, PlannedLayout layout, Choices choices) {
+  public static MemoryEstimate of(PlannedModel model, PlannedLayout layout, Choices choices) {
     ParameterCount count = ParameterCount.of(model, layout.tp(), layout.ep(), layout.etp());
     int e = model.bytes();
     boolean early = choices.reducesInBackward(layout);
@@ -38,21 +39,21 @@ public record MemoryEstimate(
     double shards = layout.distributedOptimizer() ? layout.dp() : 1;
     double expertShards = layout.distributedOptimizer() ? layout.edp() : 1;
     double each = model.bf16() ? 12 : 8;
-    ActivationMemory activations = new ActivationMemory(model, layout, choices);
+    Placement placement = layout.placement(choices);
     return new MemoryEstimate(
         (double) e * count.rank(),
         left + sums,
         each * (count.dense() / shards + count.experts() / expertShards),
-        activations.kept() + activations.logits(),
-        activations.working() + (early ? 2 * bucket * e : 0),
+        model.kept(placement),
+        model.working(placement) + (early ? 2 * bucket * e : 0),
         CONTEXT + communicators(model, layout) * COMMUNICATOR);
   }
 
-  private static long communicators(ModelShape model, PlannedLayout layout) {
+  private static long communicators(PlannedModel model, PlannedLayout layout) {
     Stream<RankSpan> dense = Stream.of(layout.tensorGroup(), layout.dataGroup());
     Stream<RankSpan> experts =
         Stream.of(layout.expertGroup(), layout.expertTensorGroup(), layout.expertDataGroup());
-    return Stream.concat(dense, model.moeLayers() > 0 ? experts : Stream.of())
+    return Stream.concat(dense, model.hasExperts() ? experts : Stream.of())
         .filter(group -> !group.isAlone())
         .distinct()
         .count();

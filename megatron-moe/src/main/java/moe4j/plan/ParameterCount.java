@@ -1,10 +1,10 @@
 package moe4j.plan;
 
-import moe4j.model.gpt.GptConfig;
+import moe4j.cost.Parameters;
 
 /**
  * Parameters of one rank. Column-parallel weights and their biases, row-parallel weights and the
- * vocabulary are split by TP, the rest (norms, row-parallel biases, positions, routers) is whole on
+ * vocabulary are split by TP, the rest (norms, row-parallel biases, positions, gates) is whole on
  * each rank; a rank has an EP-th of the experts, an ETP-th of each.
  *
  * @param split of what TP splits, this rank's part
@@ -16,46 +16,13 @@ public record ParameterCount(
     long split, long whole, long expertSplit, long expertWhole, int tp, int ep, int etp) {
 
   /** The count for sizes that divide what they are to divide. */
-  public static ParameterCount of(ModelShape model, int tp, int ep, int etp) {
-    GptConfig config = model.config();
-    long h = config.hiddenSize();
-    long q = config.queryChannels();
-    long qkv = q + 2L * config.keyChannels();
-    long bias = config.bias() ? 1 : 0;
-    long qkvBias = config.bias() || config.addQkvBias() ? 1 : 0;
-    long norm = config.normalization().equals("LayerNorm") ? 2 : 1;
-    long inner = model.activationInputs();
-    long vocabularies = config.untieEmbeddingsAndOutputWeights() ? 2 : 1;
-    long split = vocabularies * model.vocabulary() / tp * h;
-    long whole = norm * h;
-    if (config.positionEmbeddingType().equals("learned_absolute")) {
-      whole += config.maxPositionEmbeddings() * h;
-    }
-    long heads = config.qkLayernorm() ? 2 * norm * config.kvChannels() : 0;
-    split += config.numLayers() * (qkv / tp * (h + qkvBias) + h * (q / tp));
-    whole += config.numLayers() * (2 * norm * h + heads + bias * h);
-    long f = config.ffnHiddenSize() / tp;
-    split += model.denseLayers() * (inner * f * (h + bias) + h * f);
-    whole += model.denseLayers() * bias * h;
-    if (model.moeLayers() == 0) {
-      return new ParameterCount(split, whole, 0, 0, tp, ep, etp);
-    }
-    long shared = model.sharedHidden() / tp;
-    if (shared > 0) {
-      split += model.moeLayers() * (inner * shared * (h + bias) + h * shared);
-      whole += model.moeLayers() * (bias * h + (model.moe().moeSharedExpertGate() ? h : 0));
-    }
-    whole +=
-        model.moeLayers()
-            * model.moe().gate().parameters().count(config.hiddenSize(), model.experts());
-    long local = (long) model.moeLayers() * model.experts() / ep;
-    long width = model.expertHidden() / etp;
-    long expertBias = model.moe().addExpertBias() ? 1 : 0;
+  public static ParameterCount of(PlannedModel model, int tp, int ep, int etp) {
+    Parameters all = model.parameters();
     return new ParameterCount(
-        split,
-        whole,
-        local * (inner * width * (h + expertBias) + h * width),
-        local * expertBias * h,
+        all.split() / tp,
+        all.whole(),
+        all.expertSplit() / ep / etp,
+        all.expertWhole() / ep,
         tp,
         ep,
         etp);

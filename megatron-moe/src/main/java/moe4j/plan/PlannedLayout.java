@@ -3,6 +3,11 @@ package moe4j.plan;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
+import java.util.function.Supplier;
+import java.util.stream.Stream;
+import moe4j.cost.Divisible;
+import moe4j.cost.Divisible.By;
+import moe4j.cost.Placement;
 
 /**
  * How a model is laid out over ranks. {@code rank = tp + TP dp}; for the experts {@code rank = etp
@@ -50,15 +55,13 @@ public record PlannedLayout(
     return globalBatch / (microBatch * dp());
   }
 
-  /** Tokens of a micro-batch on a rank outside the tensor-parallel blocks. */
-  public long localTokens(ModelShape model) {
-    long tokens = (long) microBatch * model.config().seqLength();
-    return sequenceParallel ? tokens / tp : tokens;
+  /** A rank's part of a micro-batch. */
+  Placement placement(Choices choices) {
+    return placement(choices.imbalance());
   }
 
-  /** Tokens of a micro-batch that a rank routes: with shared matrices each routes a part. */
-  public long routedTokens(ModelShape model) {
-    return (long) microBatch * model.config().seqLength() / tp;
+  private Placement placement(double imbalance) {
+    return new Placement(microBatch, 1, tp, sequenceParallel, ep, etp, imbalance);
   }
 
   /** Consecutive ranks that share each matrix. */
@@ -92,77 +95,96 @@ public record PlannedLayout(
   }
 
   /** Why the model cannot be laid out like this; nothing where it can. */
-  public Optional<Refusal> refusal(ModelShape model) {
-    List<Refusal> found = new ArrayList<>();
-    dense(model, found);
-    if (model.moeLayers() > 0) {
-      experts(model, found);
-    }
-    if (found.isEmpty() && globalBatch % (microBatch * dp()) != 0) {
-      found.add(
-          new Refusal(
-              "global-batch-size",
-              "--global-batch-size %d is no multiple of --micro-batch-size %d times %d data parallel ranks"
-                  .formatted(globalBatch, microBatch, dp())));
-    }
-    return found.stream().findFirst();
+  public Optional<Refusal> refusal(PlannedModel model) {
+    return Stream.<Supplier<Optional<Refusal>>>of(
+            () -> refusedWorld(tp, "world-size", By.TENSOR.flag() + " " + tp),
+            () -> refusedSplit(model),
+            () -> refused(model, By.TENSOR),
+            () -> refused(model, By.SEQUENCE),
+            () -> refused(model, By.EXPERT),
+            () ->
+                refusedWorld(
+                    ep * etp,
+                    "expert ranks",
+                    "%s %d times %s %d"
+                        .formatted(By.EXPERT.flag(), ep, By.EXPERT_TENSOR.flag(), etp)),
+            () -> refused(model, By.EXPERT_TENSOR),
+            () -> misaligned(model),
+            () -> refused(model, By.ROUTING),
+            this::refusedBatch,
+            () -> refusedAccumulation(model))
+        .map(Supplier::get)
+        .flatMap(Optional::stream)
+        .findFirst();
   }
 
-  private void dense(ModelShape model, List<Refusal> found) {
-    var config = model.config();
-    String tensor = "--tensor-model-parallel-size";
-    divides(found, "world-size", worldSize, tensor, tp);
-    divides(found, "num-attention-heads", config.numAttentionHeads(), tensor, tp);
-    if (config.groupQueryAttention()) {
-      divides(found, "num-query-groups", config.numQueryGroups(), tensor, tp);
-    }
-    if (model.denseLayers() > 0) {
-      divides(found, "ffn-hidden-size", config.ffnHiddenSize(), tensor, tp);
-    }
-    if (model.sharedHidden() > 0) {
-      divides(found, "moe-shared-expert-intermediate-size", model.sharedHidden(), tensor, tp);
-    }
-    if (model.vocabulary() % tp != 0) {
-      found.add(
-          new Refusal(
-              "vocab-size",
-              "the padded vocabulary of %d is no multiple of %s %d (see --make-vocab-size-divisible-by)"
-                  .formatted(model.vocabulary(), tensor, tp)));
-    }
-    if (sequenceParallel) {
-      divides(found, "seq-length", config.seqLength(), tensor, tp);
-    }
+  private Optional<Refusal> refusedWorld(int ranks, String kind, String words) {
+    return worldSize % ranks == 0
+        ? Optional.empty()
+        : Optional.of(
+            new Refusal(kind, "--world-size %d is no multiple of %s".formatted(worldSize, words)));
   }
 
-  private void experts(ModelShape model, List<Refusal> found) {
-    divides(found, "num-experts", model.experts(), "--expert-model-parallel-size", ep);
-    if (worldSize % (ep * etp) != 0) {
-      found.add(
-          new Refusal(
-              "expert ranks",
-              "--world-size %d is no multiple of --expert-model-parallel-size %d times --expert-tensor-parallel-size %d"
-                  .formatted(worldSize, ep, etp)));
-    }
-    divides(
-        found, "moe-ffn-hidden-size", model.expertHidden(), "--expert-tensor-parallel-size", etp);
-    int multiple = 16 / model.bytes();
-    if (found.isEmpty() && model.expertHidden() / etp % multiple != 0) {
-      found.add(
-          new Refusal(
-              "moe-ffn-hidden-size",
-              "--moe-ffn-hidden-size %d over --expert-tensor-parallel-size %d is %d, grouped products need multiples of %d"
-                  .formatted(model.expertHidden(), etp, model.expertHidden() / etp, multiple)));
-    }
-    divides(found, "seq-length", model.config().seqLength(), "--tensor-model-parallel-size", tp);
+  /** Matrices of a model whose family does not split them. */
+  private Optional<Refusal> refusedSplit(PlannedModel model) {
+    String whole = model.costs().limits().wholeMatrices();
+    return whole == null || tp == 1
+        ? Optional.empty()
+        : Optional.of(new Refusal("whole", "%s %d: %s".formatted(By.TENSOR.flag(), tp, whole)));
   }
 
-  private static void divides(
-      List<Refusal> found, String flag, int value, String divisor, int size) {
-    if (value % size != 0) {
-      found.add(
-          new Refusal(
-              flag, "--%s %d is no multiple of %s %d".formatted(flag, value, divisor, size)));
+  /** Several micro-batches of a model that carries something from one batch to the next. */
+  private Optional<Refusal> refusedAccumulation(PlannedModel model) {
+    return !model.costs().limits().carries() || microBatches() == 1
+        ? Optional.empty()
+        : Optional.of(
+            new Refusal(
+                "carries",
+                "--micro-batch-size %d: what a model carries from a step to the next is of all %d sequences of a rank"
+                    .formatted(microBatch, globalBatch / dp())));
+  }
+
+  /** The model's sizes that have to be a multiple of one of the layout's. */
+  private Optional<Refusal> refused(PlannedModel model, By by) {
+    Placement placement = placement(1);
+    return model.costs().divisible().stream()
+        .filter(size -> size.by() == by)
+        .flatMap(
+            size -> size.refusal(placement).map(words -> new Refusal(size.flag(), words)).stream())
+        .findFirst();
+  }
+
+  /** Sizes of which a rank's part is none that kernels take. */
+  private Optional<Refusal> misaligned(PlannedModel model) {
+    Placement placement = placement(1);
+    for (Divisible size : model.costs().divisible()) {
+      int part = size.value() / size.by().ranks(placement);
+      int multiple = Math.max(1, size.alignment() / model.bytes());
+      if (part % multiple != 0) {
+        return Optional.of(
+            new Refusal(
+                size.flag(),
+                "%s %d over %s %d is %d, grouped products need multiples of %d"
+                    .formatted(
+                        size.words(),
+                        size.value(),
+                        size.by().flag(),
+                        size.by().ranks(placement),
+                        part,
+                        multiple)));
+      }
     }
+    return Optional.empty();
+  }
+
+  private Optional<Refusal> refusedBatch() {
+    return globalBatch % (microBatch * dp()) == 0
+        ? Optional.empty()
+        : Optional.of(
+            new Refusal(
+                "global-batch-size",
+                "--global-batch-size %d is no multiple of --micro-batch-size %d times %d data parallel ranks"
+                    .formatted(globalBatch, microBatch, dp())));
   }
 
   /** What is typed for it, Megatron's defaults left out. */

@@ -10,12 +10,12 @@ import java.util.stream.IntStream;
 
 /** Tries the layouts of a model on a cluster. */
 public final class Planner {
-  private final ModelShape model;
+  private final PlannedModel model;
   private final Cluster cluster;
   private final Choices choices;
 
   /** A planner of one model. */
-  public Planner(ModelShape model, Cluster cluster, Choices choices) {
+  public Planner(PlannedModel model, Cluster cluster, Choices choices) {
     this.model = model;
     this.cluster = cluster;
     this.choices = choices;
@@ -121,7 +121,7 @@ public final class Planner {
   private List<PlannedLayout> layouts(Space space) {
     List<PlannedLayout> layouts = new ArrayList<>();
     int world = cluster.worldSize();
-    boolean experts = model.moeLayers() > 0;
+    boolean experts = model.hasExperts();
     for (int tp : sizes(space.tp(), world)) {
       for (int ep : experts ? sizes(space.ep(), world) : List.of(1)) {
         for (int etp : experts ? expertTensorSizes(space.etp(), tp) : List.of(1)) {

@@ -3,7 +3,6 @@ package moe4j.plan;
 import java.util.Comparator;
 import java.util.LinkedHashMap;
 import java.util.Map;
-import moe4j.model.gpt.FlopCount;
 
 /**
  * Seconds of a step: {@code M (work + tensor + exchange) + exposed + optimizer} for M
@@ -28,17 +27,10 @@ public record TimeEstimate(
 
   /** The estimate for a layout that nothing {@link PlannedLayout#refusal refuses}. */
   public static TimeEstimate of(
-      ModelShape model, PlannedLayout layout, Choices choices, Cluster cluster) {
+      PlannedModel model, PlannedLayout layout, Choices choices, Cluster cluster) {
     int m = layout.microBatches();
     StepWork once = StepWork.of(model, layout, choices, cluster.gpu());
-    StepWork work =
-        new StepWork(
-            m * once.products(),
-            m * once.grouped(),
-            m * once.attention(),
-            m * once.memory(),
-            m * once.gaps(),
-            m * once.flops());
+    StepWork work = once.times(m);
     CollectiveTime traffic = new CollectiveTime(model, layout, choices, cluster);
     double tensor = traffic.tensor();
     double exchange = traffic.exchange();
@@ -56,7 +48,7 @@ public record TimeEstimate(
         reduce + gather,
         exposed,
         optimizer(model, layout, cluster.gpu()),
-        FlopCount.of(model.config(), model.moe(), model.vocabulary()).of(layout.globalBatch()));
+        model.costs().flops(layout.globalBatch(), layout.microBatch()));
   }
 
   /**
@@ -64,7 +56,7 @@ public record TimeEstimate(
    * parameter written (2), gradients read twice, for the norm, and once (2 each, or 4 where they
    * are sums, which are zeroed as well).
    */
-  private static double optimizer(ModelShape model, PlannedLayout layout, Gpu gpu) {
+  private static double optimizer(PlannedModel model, PlannedLayout layout, Gpu gpu) {
     ParameterCount count = ParameterCount.of(model, layout.tp(), layout.ep(), layout.etp());
     boolean sums = Choices.sums(model, layout);
     boolean kept = layout.dp() > 1 || layout.microBatches() > 1;
@@ -84,7 +76,7 @@ public record TimeEstimate(
   }
 
   /** Model FLOPs utilisation of the whole cluster, in percent. */
-  public double utilisation(ModelShape model, Cluster cluster) {
+  public double utilisation(PlannedModel model, Cluster cluster) {
     double rate = flops / seconds() / cluster.worldSize();
     return 100 * rate / cluster.gpu().peak(model.bf16());
   }

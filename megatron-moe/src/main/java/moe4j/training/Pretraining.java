@@ -13,6 +13,7 @@ import moe4j.checkpoint.Ranks;
 import moe4j.config.BuildInfo;
 import moe4j.config.TrainingConfig;
 import moe4j.console.Screen;
+import moe4j.cost.Costs;
 import moe4j.kernels.NativeLibraries;
 import moe4j.kernels.cuda.Cuda;
 import moe4j.kernels.product.Bf16Products;
@@ -281,14 +282,15 @@ public final class Pretraining {
       }
     }
     writeFlags(config, task.arguments(config));
+    Costs costs = config.model().costs(paddedVocabulary);
     try (ProgressListener progress =
             new ProgressListener(config, Screen.current(), System::nanoTime);
         RunRecorder recorder =
             new RunRecorder(
                 config,
-                about(world, config, task.arguments(config), parameters),
+                about(world, config, task.arguments(config), parameters, costs),
                 task.logLines(),
-                task.flops(paddedVocabulary),
+                samples -> costs.flops(samples, config.training().microBatchSize()),
                 world.size(),
                 DevicePeak.of(parameters.dtype(), parameters.device())::above,
                 () -> memory(parameters.device()),
@@ -361,18 +363,13 @@ public final class Pretraining {
   }
 
   private static moe4j.record.RunDescription about(
-      World world, RunConfig config, Map<String, Object> arguments, ParameterSet parameters) {
+      World world,
+      RunConfig config,
+      Map<String, Object> arguments,
+      ParameterSet parameters,
+      Costs costs) {
     Layout layout = parameters.groups().layout();
     long total = parameters.all().stream().mapToLong(p -> elements(p, layout)).sum();
-    long experts =
-        parameters.all().stream()
-            .filter(Parameter::isOfExperts)
-            .mapToLong(p -> elements(p, layout))
-            .sum();
-    long active =
-        experts == 0
-            ? total
-            : total - experts + experts / config.moe().numExperts() * config.moe().moeRouterTopk();
     String name = config.logging().runName();
     if (name == null) {
       Path directory = RunRecorder.metricsDirectory(config);
@@ -382,7 +379,7 @@ public final class Pretraining {
         name,
         arguments,
         total,
-        active,
+        total - costs.idleParameters(),
         config.model().sequenceLength(),
         Map.of(
             "device", config.training().device(),

@@ -119,7 +119,10 @@ public final class StepBench {
         name,
         times,
         tokens(),
-        task.flops(padded).applyAsDouble(run.training().globalBatchSize()) / world.size(),
+        run.model()
+                .costs(padded)
+                .flops(run.training().globalBatchSize(), run.training().microBatchSize())
+            / world.size(),
         DevicePeak.of(dtype, device).best(),
         memory.maxAllocated(),
         memory.maxReserved());

@@ -27,7 +27,7 @@ public class CalibrationTest {
   @Test(dataProvider = "steps")
   public void stepsAndMemory(
       String flags, String moe, int batch, double milliseconds, double reserved) {
-    ModelShape model = Plans.gpt2(flags, moe);
+    PlannedModel model = Plans.gpt2(flags, moe);
     Planner.Candidate made = new Planner(model, ONE, Plans.BALANCED).estimate(Plans.single(batch));
     assertEquals(1e3 * made.time().seconds(), milliseconds, TIME * milliseconds);
     assertEquals(made.memory().reserved() / Gpu.GIB, reserved, MEMORY * reserved);
@@ -56,7 +56,7 @@ public class CalibrationTest {
   /** Steps that no constant was taken from, but for the gaps between kernels from batch 4. */
   @Test(dataProvider = "others")
   public void otherSteps(String moe, int batch, double milliseconds, double share) {
-    ModelShape model = Plans.gpt2(Plans.GPT2, moe);
+    PlannedModel model = Plans.gpt2(Plans.GPT2, moe);
     Planner.Candidate made = new Planner(model, ONE, Plans.BALANCED).estimate(Plans.single(batch));
     assertEquals(1e3 * made.time().seconds(), milliseconds, share * milliseconds);
   }
@@ -77,7 +77,7 @@ public class CalibrationTest {
   @Test(dataProvider = "pairs")
   public void twoGpus(
       String moe, PlannedLayout layout, boolean overlap, double milliseconds, double reserved) {
-    ModelShape model = Plans.gpt2(Plans.GPT2, moe);
+    PlannedModel model = Plans.gpt2(Plans.GPT2, moe);
     Cluster two = new Cluster(Gpu.named("h200"), 2, 2, Gpu.named("h200").intraNode(), 1, 5e-6);
     Planner.Candidate made = new Planner(model, two, new Choices(overlap, 1)).estimate(layout);
     assertEquals(1e3 * made.time().seconds(), milliseconds, 0.1 * milliseconds);
@@ -87,14 +87,14 @@ public class CalibrationTest {
   /** The parts that the profiles give, so that errors do not make up for each other. */
   @Test
   public void parts() {
-    ModelShape dense = Plans.gpt2(Plans.GPT2, "");
+    PlannedModel dense = Plans.gpt2(Plans.GPT2, "");
     StepWork work = TimeEstimate.of(dense, Plans.single(32), Plans.BALANCED, ONE).work();
     assertEquals(1e3 * work.products(), 38, 0.06 * 38);
     assertEquals(1e3 * work.attention(), 10.2, 0.03 * 10.2);
     // GELU, norms, the loss, gradients put together.
     assertEquals(1e3 * work.memory(), 3.3 + 2.7 + 1.6 + 1.0, 0.05 * 8.6);
 
-    ModelShape experts = Plans.gpt2(Plans.GPT2, Plans.EXPERTS);
+    PlannedModel experts = Plans.gpt2(Plans.GPT2, Plans.EXPERTS);
     TimeEstimate step = TimeEstimate.of(experts, Plans.single(32), Plans.BALANCED, ONE);
     assertEquals(1e3 * step.work().grouped(), 23.1, 0.03 * 23.1);
     assertEquals(1e3 * step.work().products(), 19, 0.05 * 19);

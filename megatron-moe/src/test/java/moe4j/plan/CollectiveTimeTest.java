@@ -7,8 +7,8 @@ import org.testng.annotations.Test;
 
 /** Bytes and seconds that were worked out by hand. */
 public class CollectiveTimeTest {
-  private static final ModelShape MIXTRAL = Plans.model(Plans.MIXTRAL, "--num-experts 8", 32000);
-  private static final ModelShape DENSE = Plans.model(Plans.MIXTRAL, "", 32000);
+  private static final PlannedModel MIXTRAL = Plans.model(Plans.MIXTRAL, "--num-experts 8", 32000);
+  private static final PlannedModel DENSE = Plans.model(Plans.MIXTRAL, "", 32000);
 
   /** 16 GPUs in two nodes, 400 and 40 GB/s, 5 us. */
   private static final Cluster TWO_NODES = new Cluster(Gpu.named("h200"), 16, 8, 400e9, 40e9, 5e-6);
@@ -78,7 +78,7 @@ public class CollectiveTimeTest {
   @Test
   public void tokensOfAllRanksAreGathered() {
     // 7 x T h e from the other ranks, four times a layer, whatever the load.
-    ModelShape model =
+    PlannedModel model =
         Plans.model(Plans.MIXTRAL, "--num-experts 8 --moe-token-dispatcher-type allgather", 32000);
     PlannedLayout layout = Plans.layout(8, 1, 8, 1, false, 1, 8);
     double gathered = 4 * 32 * 7 * 33_554_432e-9;
@@ -120,7 +120,7 @@ public class CollectiveTimeTest {
     assertTrue(hidden.exposed() < open.exposed());
   }
 
-  private static CollectiveTime traffic(ModelShape model, PlannedLayout layout) {
+  private static CollectiveTime traffic(PlannedModel model, PlannedLayout layout) {
     return new CollectiveTime(model, layout, Plans.BALANCED, Plans.gigabytes(8));
   }
 }

@@ -7,11 +7,11 @@ import java.util.function.ToDoubleFunction;
 import org.testng.annotations.Test;
 
 public class MemoryEstimateTest {
-  private static final ModelShape GPT2 = Plans.gpt2(Plans.GPT2, "");
-  private static final ModelShape EXPERTS = Plans.gpt2(Plans.GPT2, Plans.EXPERTS);
-  private static final ModelShape MIXTRAL = Plans.model(Plans.MIXTRAL, "--num-experts 8", 32000);
+  private static final PlannedModel GPT2 = Plans.gpt2(Plans.GPT2, "");
+  private static final PlannedModel EXPERTS = Plans.gpt2(Plans.GPT2, Plans.EXPERTS);
+  private static final PlannedModel MIXTRAL = Plans.model(Plans.MIXTRAL, "--num-experts 8", 32000);
 
-  private static MemoryEstimate memory(ModelShape model, PlannedLayout layout) {
+  private static MemoryEstimate memory(PlannedModel model, PlannedLayout layout) {
     return MemoryEstimate.of(model, layout, Plans.BALANCED);
   }
 
@@ -60,7 +60,7 @@ public class MemoryEstimateTest {
     Choices overlap = new Choices(true, 1);
     MemoryEstimate early = MemoryEstimate.of(GPT2, Plans.layout(2, 1, 1, 1, false, 8, 16), overlap);
     assertEquals(early.gradients(), 4 * n);
-    ModelShape fp32 = Plans.fp32(GPT2);
+    PlannedModel fp32 = Plans.fp32(GPT2);
     assertEquals(memory(fp32, Plans.layout(1, 1, 1, 1, false, 8, 32)).gradients(), 4 * n);
     assertEquals(memory(fp32, Plans.single(8)).optimizer(), 8 * n);
   }
@@ -103,7 +103,7 @@ public class MemoryEstimateTest {
           Plans.layout(64 * more, 1, 1, 1, true, 1, 512),
           Plans.layout(64 * less, 1, 1, 1, true, 1, 512));
     }
-    ModelShape dense = Plans.model(Plans.MIXTRAL, "", 32000);
+    PlannedModel dense = Plans.model(Plans.MIXTRAL, "", 32000);
     assertTrue(
         memory(dense, new PlannedLayout(8, 8, true, 1, 1, false, 1, 8)).total()
             < memory(dense, new PlannedLayout(8, 8, false, 1, 1, false, 1, 8)).total());

@@ -3,6 +3,7 @@ package moe4j.plan;
 import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.assertTrue;
 
+import moe4j.model.gpt.GptConfig;
 import moe4j.model.gpt.GptModel;
 import moe4j.moe.Moe;
 import moe4j.transformer.Models;
@@ -45,15 +46,13 @@ public class ParameterCountTest {
   /** However it is split, a model's count is what the real one has. */
   @Test(dataProvider = "models")
   public void countsTheRealModel(String flags, String moe) {
-    ModelShape shape = Plans.model(flags, moe, 256);
+    PlannedModel shape = Plans.model(flags, moe, 256);
+    GptConfig config = Plans.gpt(flags);
     long real;
     try (ParameterSet parameters = Models.parameters(ScalarType.Float)) {
       var made =
           new GptModel(
-              shape.config(),
-              256,
-              Moe.feedForward(shape.config().layerShape(), shape.moe()),
-              parameters);
+              config, 256, Moe.feedForward(config.layerShape(), Plans.experts(moe)), parameters);
       real = made.parameters().elements();
     }
     for (int tp : new int[] {1, 2}) {
@@ -73,16 +72,16 @@ public class ParameterCountTest {
     // The dense blocks' 12 x 4,722,432 give way to routers of 96 x 768 and 96 experts.
     long experts = 124_475_904L - 12 * 4_722_432L + 12 * (96 * 768L + 96 * 2 * 768L * 1536);
     assertEquals(experts, 2_786_600_448L);
-    ModelShape model = Plans.gpt2(Plans.GPT2, Plans.EXPERTS);
+    PlannedModel model = Plans.gpt2(Plans.GPT2, Plans.EXPERTS);
     assertEquals(ParameterCount.of(model, 2, 16, 2).model(), experts);
     // Mixtral 8x7B has 46.7 billion.
-    ModelShape mixtral = Plans.model(Plans.MIXTRAL, "--num-experts 8", 32000);
+    PlannedModel mixtral = Plans.model(Plans.MIXTRAL, "--num-experts 8", 32000);
     assertEquals(ParameterCount.of(mixtral, 8, 8, 1).model(), 46_702_792_704L);
   }
 
   @Test
   public void aRankHasItsPart() {
-    ModelShape model = Plans.gpt2(Plans.GPT2, Plans.EXPERTS);
+    PlannedModel model = Plans.gpt2(Plans.GPT2, Plans.EXPERTS);
     ParameterCount one = ParameterCount.of(model, 1, 1, 1);
     ParameterCount parts = ParameterCount.of(model, 4, 8, 2);
     assertEquals(parts.split() * 4, one.split());

@@ -13,14 +13,14 @@ import org.testng.annotations.DataProvider;
 import org.testng.annotations.Test;
 
 public class PlannerTest {
-  private static final ModelShape MIXTRAL = Plans.model(Plans.MIXTRAL, "--num-experts 8", 32000);
+  private static final PlannedModel MIXTRAL = Plans.model(Plans.MIXTRAL, "--num-experts 8", 32000);
   private static final Choices CHOICES = new Choices(true, 1.1);
 
   private static Planner.Space space(int batch, Integer... microBatches) {
     return new Planner.Space(batch, List.of(microBatches), true, null, null, null);
   }
 
-  private static Planner.Plan plan(ModelShape model, int world, Planner.Space space) {
+  private static Planner.Plan plan(PlannedModel model, int world, Planner.Space space) {
     return new Planner(model, Cluster.of(Gpu.named("h200"), world), CHOICES).plan(space);
   }
 
@@ -29,8 +29,8 @@ public class PlannerTest {
     String odd =
         "--num-layers 2 --hidden-size 60 --num-attention-heads 6 --seq-length 15"
             + " --ffn-hidden-size 90";
-    ModelShape dense = Plans.model(odd, "", 90);
-    ModelShape experts =
+    PlannedModel dense = Plans.model(odd, "", 90);
+    PlannedModel experts =
         Plans.model(odd, "--num-experts 6 --moe-ffn-hidden-size 24 --moe-layer-freq 2", 96);
     return new Object[][] {
       {
@@ -92,7 +92,7 @@ public class PlannerTest {
   }
 
   @Test(dataProvider = "impossible")
-  public void saysWhy(ModelShape model, PlannedLayout layout, String sentence) {
+  public void saysWhy(PlannedModel model, PlannedLayout layout, String sentence) {
     assertEquals(layout.refusal(model).orElseThrow().sentence(), sentence);
   }
 

@@ -3,6 +3,7 @@ package moe4j.plan;
 import moe4j.config.Flags;
 import moe4j.config.Refusals;
 import moe4j.model.gpt.GptConfig;
+import moe4j.model.gpt.GptCosts;
 import moe4j.moe.MoeConfig;
 
 /** Models and clusters that plans are tried on. */
@@ -30,20 +31,24 @@ final class Plans {
   private Plans() {}
 
   /** GPT-2's vocabulary, padded; bf16. */
-  static ModelShape gpt2(String flags, String moe) {
+  static PlannedModel gpt2(String flags, String moe) {
     return model(flags, moe, 50304);
   }
 
-  static ModelShape model(String flags, String moe, int vocabulary) {
-    return new ModelShape(
-        Flags.parse(GptConfig.class, Refusals.words(flags)),
-        MoeConfig.parse(Refusals.words(moe)),
-        vocabulary,
-        true);
+  static PlannedModel model(String flags, String moe, int vocabulary) {
+    return new PlannedModel(GptCosts.of(gpt(flags), experts(moe), vocabulary), true);
   }
 
-  static ModelShape fp32(ModelShape model) {
-    return new ModelShape(model.config(), model.moe(), model.vocabulary(), false);
+  static GptConfig gpt(String flags) {
+    return Flags.parse(GptConfig.class, Refusals.words(flags));
+  }
+
+  static MoeConfig experts(String moe) {
+    return MoeConfig.parse(Refusals.words(moe));
+  }
+
+  static PlannedModel fp32(PlannedModel model) {
+    return new PlannedModel(model.costs(), false);
   }
 
   static PlannedLayout single(int batch) {

@@ -3,7 +3,6 @@ package moe4j.plan;
 import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.assertTrue;
 
-import moe4j.model.gpt.FlopCount;
 import org.testng.annotations.DataProvider;
 import org.testng.annotations.Test;
 
@@ -28,9 +27,9 @@ public class StepWorkTest {
 
   /** The ranks of a TP group share a micro-batch's FLOPs, which are Megatron's count. */
   @Test(dataProvider = "models")
-  public void flops(ModelShape model) {
-    double whole = FlopCount.of(model.config(), model.moe(), model.vocabulary()).of(2);
-    boolean experts = model.moeLayers() > 0;
+  public void flops(PlannedModel model) {
+    double whole = model.costs().flops(2, 2);
+    boolean experts = model.hasExperts();
     for (int tp : new int[] {1, 2, 4}) {
       for (int etp : experts ? new int[] {1, tp} : new int[] {1}) {
         for (int ep : experts ? new int[] {1, 4} : new int[] {1}) {
@@ -45,7 +44,7 @@ public class StepWorkTest {
   /** Only ranks that do not have all experts can be fuller than others. */
   @Test
   public void imbalanceIsOfTheExperts() {
-    ModelShape model = Plans.model(Plans.MIXTRAL, "--num-experts 8", 32000);
+    PlannedModel model = Plans.model(Plans.MIXTRAL, "--num-experts 8", 32000);
     Choices uneven = new Choices(false, 1.5);
     PlannedLayout alone = Plans.layout(8, 1, 1, 1, false, 1, 8);
     PlannedLayout spread = Plans.layout(8, 1, 8, 1, false, 1, 8);
@@ -55,7 +54,7 @@ public class StepWorkTest {
     StepWork full = StepWork.of(model, spread, uneven, H200);
     assertEquals(full.products(), even.products());
     assertTrue(full.grouped() > 1.4 * even.grouped() && full.grouped() < 1.5 * even.grouped());
-    ModelShape padded =
+    PlannedModel padded =
         Plans.model(
             Plans.MIXTRAL,
             "--num-experts 8 --moe-expert-capacity-factor 1.25 --moe-pad-expert-input-to-capacity",

@@ -3,7 +3,6 @@ package moe4j.tests;
 import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.assertTrue;
 
-import moe4j.model.gpt.GptFamily;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.function.UnaryOperator;
@@ -11,6 +10,7 @@ import moe4j.kernels.product.Bf16Products;
 import moe4j.kernels.product.Bf16Products.Way;
 import moe4j.kernels.product.WideWeights;
 import moe4j.model.RunConfig;
+import moe4j.model.gpt.GptFamily;
 import moe4j.record.IterationRecord;
 import moe4j.training.Pretraining;
 import moe4j.training.ShutdownSignal;

@@ -4,9 +4,6 @@ import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.assertTrue;
 import static org.testng.Assert.expectThrows;
 
-import moe4j.model.gpt.GptFamily;
-import moe4j.model.Task;
-import moe4j.model.Datasets;
 import java.io.IOException;
 import java.io.RandomAccessFile;
 import java.io.UncheckedIOException;
@@ -15,7 +12,6 @@ import java.util.List;
 import java.util.Map;
 import java.util.OptionalLong;
 import java.util.Random;
-import java.util.function.LongToDoubleFunction;
 import java.util.function.UnaryOperator;
 import moe4j.checkpoint.CheckpointStore;
 import moe4j.data.Blend;
@@ -25,12 +21,14 @@ import moe4j.data.GptDatasets;
 import moe4j.data.SampleCounts;
 import moe4j.data.SampleRules;
 import moe4j.data.Split;
+import moe4j.model.Datasets;
 import moe4j.model.LanguageModel;
 import moe4j.model.RunConfig;
+import moe4j.model.Task;
+import moe4j.model.gpt.GptFamily;
 import moe4j.testing.Seeds;
 import moe4j.training.Pretraining;
 import moe4j.training.ShutdownSignal;
-import moe4j.training.Trainer;
 import moe4j.transformer.ParameterSet;
 import org.testng.annotations.DataProvider;
 import org.testng.annotations.Test;
@@ -69,11 +67,6 @@ public class CutDataTest {
     @Override
     public LanguageModel model(int padded, ParameterSet parameters) {
       return gpt.model(padded, parameters);
-    }
-
-    @Override
-    public LongToDoubleFunction flops(int padded) {
-      return gpt.flops(padded);
     }
   }
 

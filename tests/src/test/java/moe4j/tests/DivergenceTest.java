@@ -5,7 +5,6 @@ import static org.testng.Assert.assertFalse;
 import static org.testng.Assert.assertNotEquals;
 import static org.testng.Assert.assertTrue;
 
-import moe4j.model.gpt.GptFamily;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
@@ -25,6 +24,7 @@ import moe4j.checkpoint.TensorSource;
 import moe4j.model.LanguageModel;
 import moe4j.model.RunConfig;
 import moe4j.model.TrainState;
+import moe4j.model.gpt.GptFamily;
 import moe4j.tensor.Tensors;
 import moe4j.testing.Seeds;
 import moe4j.training.Pretraining;

@@ -1,9 +1,9 @@
 package moe4j.tests;
 
-import moe4j.model.gpt.GptFamily;
 import java.time.Duration;
 import moe4j.model.LanguageModel;
 import moe4j.model.RunConfig;
+import moe4j.model.gpt.GptFamily;
 import moe4j.parallel.World;
 import moe4j.parallel.WorldEnvironment;
 import moe4j.training.Pretraining;

@@ -3,7 +3,6 @@ package moe4j.tests;
 import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.assertTrue;
 
-import moe4j.model.gpt.GptFamily;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -12,6 +11,7 @@ import java.util.List;
 import java.util.concurrent.TimeUnit;
 import java.util.function.UnaryOperator;
 import moe4j.model.RunConfig;
+import moe4j.model.gpt.GptFamily;
 import moe4j.tensor.Scopes;
 import moe4j.testing.Seeds;
 import moe4j.training.Pretraining;

@@ -1,8 +1,8 @@
 package moe4j.tests;
 
-import moe4j.model.gpt.GptFamily;
 import java.nio.file.Path;
 import moe4j.model.RunConfig;
+import moe4j.model.gpt.GptFamily;
 import moe4j.parallel.World;
 import moe4j.parallel.WorldEnvironment;
 import moe4j.training.Pretraining;

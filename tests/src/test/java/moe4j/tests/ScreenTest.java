@@ -4,7 +4,6 @@ import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.assertFalse;
 import static org.testng.Assert.assertTrue;
 
-import moe4j.model.gpt.GptFamily;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -14,6 +13,7 @@ import java.util.function.UnaryOperator;
 import java.util.regex.Pattern;
 import moe4j.console.Screen;
 import moe4j.model.RunConfig;
+import moe4j.model.gpt.GptFamily;
 import moe4j.training.Pretraining;
 import moe4j.training.ShutdownSignal;
 import org.testng.annotations.AfterMethod;

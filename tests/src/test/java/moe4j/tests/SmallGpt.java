@@ -1,22 +1,19 @@
 package moe4j.tests;
 
-import moe4j.config.DataFlags;
-import moe4j.model.Task;
-import moe4j.model.Datasets;
 import java.io.IOException;
 import java.util.Map;
 import java.util.OptionalLong;
-import java.util.function.LongToDoubleFunction;
 import java.util.function.UnaryOperator;
+import moe4j.config.DataFlags;
 import moe4j.data.DataConfig;
 import moe4j.data.DataSource;
 import moe4j.data.GptDatasets;
 import moe4j.data.SampleCounts;
 import moe4j.data.SampleRules;
+import moe4j.model.Datasets;
 import moe4j.model.LanguageModel;
 import moe4j.model.RunConfig;
-import moe4j.training.Pretraining;
-import moe4j.training.Trainer;
+import moe4j.model.Task;
 import moe4j.transformer.ParameterSet;
 
 /**
@@ -64,12 +61,6 @@ final class SmallGpt implements Task {
                 null),
             sentence -> {});
     return new Datasets(datasets.train(), datasets.valid(), datasets.test());
-  }
-
-  @Override
-  public LongToDoubleFunction flops(int paddedVocabulary) {
-    double each = config.family().flops(config.model(), paddedVocabulary, 1);
-    return sequences -> each * sequences;
   }
 
   @Override

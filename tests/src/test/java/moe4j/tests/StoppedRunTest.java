@@ -4,7 +4,6 @@ import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.assertTrue;
 import static org.testng.Assert.expectThrows;
 
-import moe4j.model.gpt.GptFamily;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Files;
@@ -13,6 +12,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.stream.IntStream;
 import moe4j.model.RunConfig;
+import moe4j.model.gpt.GptFamily;
 import moe4j.training.Pretraining;
 import moe4j.training.ShutdownSignal;
 import moe4j.training.Trainer;

@@ -9,6 +9,7 @@ import moe4j.config.DataFlags;
 import moe4j.config.Flags;
 import moe4j.config.LoggingConfig;
 import moe4j.config.TrainingConfig;
+import moe4j.cost.Costs;
 import moe4j.model.Divisions;
 import moe4j.model.ModelFamily;
 import moe4j.model.ModelSpec;
@@ -167,22 +168,8 @@ public final class GptFamily implements ModelFamily {
 
   @Override
   public void checkDivision(ModelSpec model, TrainingConfig training, ParallelConfig parallel) {
-    GptConfig config = config(model);
-    int tensor = parallel.tensorModelParallelSize();
-    String by = "--tensor-model-parallel-size";
-    Divisions.divides("--num-attention-heads", config.numAttentionHeads(), by, tensor);
-    if (config.groupQueryAttention()) {
-      Divisions.divides("--num-query-groups", config.numQueryGroups(), by, tensor);
-    }
-    boolean experts = model.moeLayers() > 0;
-    if (model.moeLayers() < config.numLayers()) {
-      Divisions.divides("--ffn-hidden-size", config.ffnHiddenSize(), by, tensor);
-    }
-    if (parallel.sequenceParallel() || experts) {
-      Divisions.divides("--seq-length", config.seqLength(), by, tensor);
-    }
-    Divisions.checkExperts(
-        model, experts ? model.moe().expertHiddenSize(model.layerShape()) : 0, parallel);
+    Divisions.check(GptCosts.divisible(config(model), model.moe()), parallel);
+    Divisions.checkExperts(model, parallel);
   }
 
   @Override
@@ -197,8 +184,8 @@ public final class GptFamily implements ModelFamily {
   }
 
   @Override
-  public double flops(ModelSpec model, int paddedVocabulary, int rows) {
-    return FlopCount.of(config(model), model.moe(), paddedVocabulary).of(1);
+  public Costs costs(ModelSpec model, int paddedVocabulary) {
+    return GptCosts.of(config(model), model.moe(), paddedVocabulary);
   }
 
   @Override

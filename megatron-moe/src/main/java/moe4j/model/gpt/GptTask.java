@@ -7,7 +7,6 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.OptionalLong;
-import java.util.function.LongToDoubleFunction;
 import moe4j.config.DataFlags;
 import moe4j.config.TrainingConfig;
 import moe4j.data.DataConfig;
@@ -65,12 +64,6 @@ public final class GptTask implements Task {
   @Override
   public int vocabulary() {
     return tokenizer.vocabSize();
-  }
-
-  @Override
-  public LongToDoubleFunction flops(int paddedVocabulary) {
-    double each = config.family().flops(config.model(), paddedVocabulary, 1);
-    return sequences -> each * sequences;
   }
 
   @Override

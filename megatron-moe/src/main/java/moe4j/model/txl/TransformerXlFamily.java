@@ -5,6 +5,7 @@ import java.util.Set;
 import java.util.function.Consumer;
 import moe4j.config.Flags;
 import moe4j.config.TrainingConfig;
+import moe4j.cost.Costs;
 import moe4j.model.Divisions;
 import moe4j.model.ModelFamily;
 import moe4j.model.ModelSpec;
@@ -102,22 +103,19 @@ public final class TransformerXlFamily implements ModelFamily {
   @Override
   public void check(ModelSpec model) {
     if (model.moeLayers() > 0) {
-      expertHiddenSize(model);
+      model.moe().expertHiddenSize(model.layerShape(), "--d-inner");
     }
-  }
-
-  private static int expertHiddenSize(ModelSpec model) {
-    return model.moe().expertHiddenSize(model.layerShape(), "--d-inner");
   }
 
   @Override
   public void checkDivision(ModelSpec model, TrainingConfig training, ParallelConfig parallel) {
-    Divisions.checkExperts(model, model.moeLayers() > 0 ? expertHiddenSize(model) : 0, parallel);
+    Divisions.check(TransformerXlCosts.divisible(config(model), model.moe()), parallel);
+    Divisions.checkExperts(model, parallel);
   }
 
   @Override
-  public double flops(ModelSpec model, int paddedVocabulary, int rows) {
-    return TransformerXlFlops.perSegment(config(model), model.moe(), paddedVocabulary, rows);
+  public Costs costs(ModelSpec model, int paddedVocabulary) {
+    return TransformerXlCosts.of(config(model), model.moe(), paddedVocabulary);
   }
 
   @Override

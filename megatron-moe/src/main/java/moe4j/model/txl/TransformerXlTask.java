@@ -5,7 +5,6 @@ import java.nio.file.Path;
 import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.Set;
-import java.util.function.LongToDoubleFunction;
 import moe4j.data.Part;
 import moe4j.data.SampleDataset;
 import moe4j.data.stream.ByteCorpus;
@@ -162,13 +161,5 @@ public final class TransformerXlTask implements Task {
   public String flag(String argument) {
     String name = RENAMED.getOrDefault(argument, argument.replace('_', '-'));
     return NAMES.contains(name) ? name : null;
-  }
-
-  @Override
-  public LongToDoubleFunction flops(int paddedVocabulary) {
-    RunConfig config = run.config();
-    double each =
-        config.family().flops(config.model(), paddedVocabulary, config.training().microBatchSize());
-    return segments -> each * segments;
   }
 }

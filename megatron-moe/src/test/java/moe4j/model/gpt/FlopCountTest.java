@@ -4,6 +4,7 @@ import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.assertThrows;
 
 import moe4j.config.Flags;
+import moe4j.cost.Costs;
 import moe4j.moe.MoeConfig;
 import moe4j.record.Peak;
 import org.testng.annotations.Test;
@@ -23,9 +24,9 @@ public class FlopCountTest {
             "12",
             "--seq-length",
             "1024");
-    FlopCount count = FlopCount.of(model, MoeConfig.dense(), 50304);
-    assertEquals(count.perToken(), 798_031_872.0);
-    assertEquals(count.of(32), 32.0 * 1024 * 798_031_872.0);
+    Costs count = GptCosts.of(model, MoeConfig.dense(), 50304);
+    assertEquals(count.flops(1, 1) / 1024, 798_031_872.0);
+    assertEquals(count.flops(32, 8), 32.0 * 1024 * 798_031_872.0);
   }
 
   @Test
@@ -48,7 +49,7 @@ public class FlopCountTest {
             "--seq-length",
             "4096");
     MoeConfig moe = Flags.parse(MoeConfig.class, "--num-experts", "8", "--moe-router-topk", "2");
-    assertEquals(FlopCount.of(model, moe, 32000).perToken(), 79_706_456_064.0);
+    assertEquals(GptCosts.of(model, moe, 32000).flops(1, 1) / 4096, 79_706_456_064.0);
   }
 
   @Test
@@ -73,9 +74,8 @@ public class FlopCountTest {
             "512",
             "--moe-layer-freq",
             "2");
-    FlopCount experts = FlopCount.of(model, moe, 512);
-    assertEquals(experts.moeLayers(), 2);
-    assertEquals(experts.of(7), FlopCount.of(model, MoeConfig.dense(), 512).of(7));
+    Costs experts = GptCosts.of(model, moe, 512);
+    assertEquals(experts.flops(7, 1), GptCosts.of(model, MoeConfig.dense(), 512).flops(7, 1));
   }
 
   /** An expert of a k-th of the dense size costs as much, and a shared one comes on top. */
@@ -87,13 +87,13 @@ public class FlopCountTest {
             ("--num-layers 3 --hidden-size 48 --num-attention-heads 4 --seq-length 20 --swiglu"
                     + " --ffn-hidden-size 120")
                 .split(" "));
-    double dense = FlopCount.of(model, MoeConfig.dense(), 512).of(7);
+    double dense = GptCosts.of(model, MoeConfig.dense(), 512).flops(7, 1);
     for (int k : new int[] {1, 2, 3, 4}) {
       String[] line = ("--fmoefy --num-experts 8 --moe-router-pre-softmax --top-k " + k).split(" ");
-      assertEquals(FlopCount.of(model, MoeConfig.parse(line), 512).of(7), dense);
+      assertEquals(GptCosts.of(model, MoeConfig.parse(line), 512).flops(7, 1), dense);
     }
     String shared = "--fmoefy --num-experts 8 --moe-shared-expert-intermediate-size 10";
-    double both = FlopCount.of(model, MoeConfig.parse(shared.split(" ")), 512).of(7);
+    double both = GptCosts.of(model, MoeConfig.parse(shared.split(" ")), 512).flops(7, 1);
     assertEquals(both - dense, 7.0 * 20 * 6 * 48 * 3 * 10 * 3);
   }
 

@@ -123,8 +123,8 @@ public class FmoefiedTransformerXlTest {
           new long[] {5, F / 2, H});
     }
     assertEquals(
-        TransformerXlFlops.perSegment(config, usual, SYMBOLS, ROWS),
-        TransformerXlFlops.perSegment(config, MoeConfig.dense(), SYMBOLS, ROWS));
+        TransformerXlCosts.of(config, usual, SYMBOLS).flops(ROWS, ROWS),
+        TransformerXlCosts.of(config, MoeConfig.dense(), SYMBOLS).flops(ROWS, ROWS));
   }
 
   /** The experts are upstream's blocks in small, whatever Megatron's are. */

@@ -7,7 +7,6 @@ import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
 import java.util.function.Consumer;
-import java.util.function.LongToDoubleFunction;
 import moe4j.model.Datasets;
 import moe4j.model.LanguageModel;
 import moe4j.model.LogLines;
@@ -136,11 +135,6 @@ public final class SmallRun implements TrainingListener {
       @Override
       public String flag(String argument) {
         return task.flag(argument);
-      }
-
-      @Override
-      public LongToDoubleFunction flops(int paddedVocabulary) {
-        return task.flops(paddedVocabulary);
       }
     };
   }

@@ -18,6 +18,12 @@ public class TransformerXlFlopsTest {
     return Flags.parse(TransformerXlConfig.class, shape.strip().split(" "));
   }
 
+  /** Of one column's segment, of so many that share what a batch computes once. */
+  private static double perSegment(
+      TransformerXlConfig config, MoeConfig moe, int vocabulary, int columns) {
+    return TransformerXlCosts.of(config, moe, vocabulary).flops(columns, columns) / columns;
+  }
+
   /** A product forward and as many backward, a multiplication and an addition each. */
   private static double product(int backward, double rows, double inner, double columns) {
     return (1 + backward) * 2 * rows * inner * columns;
@@ -67,10 +73,7 @@ public class TransformerXlFlopsTest {
   public void asCounted(String more) {
     TransformerXlConfig config = config(more);
     double expected = bruteForce(config, 5, 36) + product(2, config.tgtLen(), 20, VOCABULARY);
-    assertEquals(
-        TransformerXlFlops.perSegment(config, MoeConfig.dense(), VOCABULARY, 5),
-        expected,
-        1e-9 * expected);
+    assertEquals(perSegment(config, MoeConfig.dense(), VOCABULARY, 5), expected, 1e-9 * expected);
   }
 
   /** Clusters and projections: what the layers do is the same, what is around them is not. */
@@ -97,7 +100,7 @@ public class TransformerXlFlopsTest {
 
   private static void assertCounted(String more, double expected) {
     assertEquals(
-        TransformerXlFlops.perSegment(config(more), MoeConfig.dense(), VOCABULARY, 5),
+        perSegment(config(more), MoeConfig.dense(), VOCABULARY, 5),
         expected,
         1e-9 * expected,
         more);
@@ -107,12 +110,12 @@ public class TransformerXlFlopsTest {
   @Test
   public void expertsThatAreChosenCount() {
     TransformerXlConfig config = config("--mem-len 7");
-    double dense = TransformerXlFlops.perSegment(config, MoeConfig.dense(), VOCABULARY, 5);
+    double dense = perSegment(config, MoeConfig.dense(), VOCABULARY, 5);
     MoeConfig fmoefied = MoeConfig.parse("--num-experts", "8", "--top-k", "2", "--fmoefy");
     MoeConfig half =
         MoeConfig.parse("--num-experts", "8", "--top-k", "2", "--moe-ffn-hidden-size", "18");
-    assertEquals(TransformerXlFlops.perSegment(config, fmoefied, VOCABULARY, 5), dense);
-    assertEquals(TransformerXlFlops.perSegment(config, half, VOCABULARY, 5), dense);
+    assertEquals(perSegment(config, fmoefied, VOCABULARY, 5), dense);
+    assertEquals(perSegment(config, half, VOCABULARY, 5), dense);
     MoeConfig some =
         MoeConfig.parse(
             "--num-experts",
@@ -123,7 +126,7 @@ public class TransformerXlFlopsTest {
             "10",
             "--moe-layer-freq",
             "[0,1,0]");
-    double fewer = TransformerXlFlops.perSegment(config, some, VOCABULARY, 5);
+    double fewer = perSegment(config, some, VOCABULARY, 5);
     assertEquals(dense - fewer, 2 * product(2, 7, 20, 36 - 30), 1e-9 * dense);
   }
 
@@ -134,7 +137,7 @@ public class TransformerXlFlopsTest {
     String[] presets = {"enwik8-base", "enwik8-base-moe64"};
     for (int i = 0; i < 2; i++) {
       TransformerXlRun run = TransformerXlRun.parse("--preset", presets[i]);
-      counts[i] = TransformerXlFlops.perSegment(run.model(), run.config().moe(), 204, 22);
+      counts[i] = perSegment(run.model(), run.config().moe(), 204, 22);
     }
     assertEquals(counts[1], counts[0]);
     // 41 million weights met six times by 512 positions, and attention beside them.

@@ -1,0 +1,11 @@
+package moe4j.cost;
+
+/** Among whom channels are divided. */
+public enum Split {
+  /** Every rank has all of them. */
+  WHOLE,
+  /** Each tensor-parallel rank has a part. */
+  TENSOR,
+  /** Each of the ranks that share an expert has a part. */
+  EXPERT_TENSOR
+}

@@ -1,0 +1,34 @@
+package moe4j.cost;
+
+/**
+ * Channels, or numbers of any kind that each row has.
+ *
+ * @param channels all of them, on whatever ranks
+ * @param split among whom they are divided
+ */
+public record Width(double channels, Split split) {
+
+  /** Channels that every rank has. */
+  public static Width whole(double channels) {
+    return new Width(channels, Split.WHOLE);
+  }
+
+  /** Channels of which each tensor-parallel rank has a part. */
+  public static Width tensor(double channels) {
+    return new Width(channels, Split.TENSOR);
+  }
+
+  /** Channels within an expert, of which each of the ranks that share it has a part. */
+  public static Width expert(double channels) {
+    return new Width(channels, Split.EXPERT_TENSOR);
+  }
+
+  /** Channels of one rank. */
+  public double on(Placement placement) {
+    return switch (split) {
+      case WHOLE -> channels;
+      case TENSOR -> channels / placement.tensor();
+      case EXPERT_TENSOR -> channels / placement.expertTensor();
+    };
+  }
+}

@@ -1,0 +1,90 @@
+package moe4j.plan;
+
+import java.util.List;
+import java.util.Map;
+import java.util.function.Function;
+import java.util.function.ToDoubleFunction;
+import moe4j.cost.Amount;
+import moe4j.cost.Costs;
+import moe4j.cost.Parameters;
+import moe4j.cost.Part;
+import moe4j.cost.Placement;
+
+/** What a plan needs to know of a model: what its parts cost, and in which precision. */
+public final class PlannedModel {
+  private final Costs costs;
+  private final boolean bf16;
+  private final Map<Part, Integer> parts;
+  private final Parameters parameters;
+  private final boolean experts;
+
+  /**
+   * A model to plan for.
+   *
+   * @param bf16 bf16 parameters with fp32 masters, and not fp32
+   */
+  public PlannedModel(Costs costs, boolean bf16) {
+    this.costs = costs;
+    this.bf16 = bf16;
+    this.parts = costs.parts();
+    this.parameters = costs.parameters();
+    this.experts = costs.hasExperts();
+  }
+
+  /** What it costs. */
+  public Costs costs() {
+    return costs;
+  }
+
+  /** Whether parameters are in bf16, with masters in fp32. */
+  public boolean bf16() {
+    return bf16;
+  }
+
+  /** Bytes of an element of parameters and activations: e. */
+  public int bytes() {
+    return bf16 ? 2 : 4;
+  }
+
+  /** Its parameters. */
+  Parameters parameters() {
+    return parameters;
+  }
+
+  /** Whether some layers have experts. */
+  public boolean hasExperts() {
+    return experts;
+  }
+
+  /** A sum over all parts. */
+  double sum(ToDoubleFunction<Part> of) {
+    double sum = 0;
+    for (Map.Entry<Part, Integer> part : parts.entrySet()) {
+      sum += part.getValue() * of.applyAsDouble(part.getKey());
+    }
+    return sum;
+  }
+
+  /** The same of each of a part's items. */
+  <T> double sum(Function<Part, List<T>> items, ToDoubleFunction<T> of) {
+    return sum(part -> items.apply(part).stream().mapToDouble(of).sum());
+  }
+
+  /** Bytes that one rank's forward keeps. */
+  double kept(Placement placement) {
+    return sum(part -> part.memory().kept(), amount -> amount.on(placement, bytes()));
+  }
+
+  /** The most that the backward of a part needs beside that. */
+  double working(Placement placement) {
+    double most = 0;
+    for (Part part : parts.keySet()) {
+      double needed = 0;
+      for (Amount amount : part.memory().working()) {
+        needed += amount.on(placement, bytes());
+      }
+      most = Math.max(most, needed);
+    }
+    return most;
+  }
+}

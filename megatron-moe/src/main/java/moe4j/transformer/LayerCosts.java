@@ -1,0 +1,79 @@
+package moe4j.transformer;
+
+import static moe4j.cost.Width.tensor;
+import static moe4j.cost.Width.whole;
+
+import moe4j.cost.Amount;
+import moe4j.cost.Crossing;
+import moe4j.cost.Divisible;
+import moe4j.cost.Part;
+import moe4j.cost.Product;
+import moe4j.cost.Rows;
+
+/** What norms and feed-forward blocks cost, as their code computes and keeps it on a GPU. */
+public final class LayerCosts {
+  private LayerCosts() {}
+
+  /**
+   * A norm of a residual and what is added to it. Kept are the sum, the output, which the next
+   * product reads again, and the rows' statistics in fp32. The residual and the delta to sum and
+   * norm, and the way back, pass over the stream eight times.
+   *
+   * @param rows that are normalised
+   * @param hidden h
+   */
+  public static Part norm(Rows rows, int hidden, Norm.Kind kind) {
+    int vectors = vectors(kind);
+    return Part.named("norm")
+        .parameters(0, (long) vectors * hidden)
+        .moves(rows, whole(8.0 * hidden))
+        .keeps(rows, whole(2.0 * hidden))
+        .keeps(Amount.floats(rows, whole(vectors)))
+        .build();
+  }
+
+  /** What a norm learns, and what it keeps of a row: weight and bias, mean and deviation. */
+  static int vectors(Norm.Kind kind) {
+    return switch (kind) {
+      case LAYER_NORM -> 2;
+      case RMS_NORM -> 1;
+    };
+  }
+
+  /**
+   * A dense feed-forward block. Its activation reads its input and writes its output, and on the
+   * way back reads the output's gradient and the input and writes the input's gradient.
+   *
+   * @param sequence tokens of a sequence
+   * @param inner f
+   * @param flag that gives f
+   */
+  public static Part.Builder feedForward(
+      String name, int sequence, LayerShape shape, int inner, String flag) {
+    Rows tokens = Rows.tokens(sequence);
+    int hidden = shape.hiddenSize();
+    double f = inner;
+    int i = shape.activation().inputs();
+    long fc1 = (long) i * inner * (hidden + (shape.bias() ? 1 : 0));
+    return Part.named(name)
+        .parameters(fc1 + (long) hidden * inner, shape.bias() ? hidden : 0)
+        .product(Product.Kind.DENSE, tokens, whole(hidden), tensor(i * f))
+        .product(Product.Kind.DENSE, tokens, tensor(f), whole(hidden))
+        .moves(tokens, tensor((3 * i + 2) * f))
+        .keeps(tokens, tensor(kept(shape.activation()) * f))
+        .needs(tokens, whole(2.0 * hidden))
+        .needs(tokens, tensor((i + 1) * f))
+        .crosses(Crossing.Kind.INTO_BLOCK, Amount.elements(tokens, whole(hidden)))
+        .crosses(Crossing.Kind.OUT_OF_BLOCK, Amount.elements(tokens, whole(hidden)))
+        .divides(Divisible.of(Divisible.By.TENSOR, flag, inner));
+  }
+
+  /** Channels kept for each of a block's hidden ones: its activation's inputs and output. */
+  public static int kept(Activation activation) {
+    return switch (activation) {
+      case GELU, SQUARED_RELU -> 2;
+      case SWIGLU -> 3;
+      case RELU -> 1;
+    };
+  }
+}

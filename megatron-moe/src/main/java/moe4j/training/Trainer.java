@@ -102,7 +102,7 @@ public final class Trainer implements AutoCloseable {
    * @param saver saves checkpoints, or null where none are kept
    * @param best keeps the best model, or null
    */
-  public Trainer(
+  Trainer(
       World world,
       RunConfig config,
       LanguageModel model,

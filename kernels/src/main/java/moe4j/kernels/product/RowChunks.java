@@ -18,6 +18,7 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  * @param groups G, or 1 where the rows are in no groups
  * @param chunkRows the rows of a block
  */
+@SuppressWarnings("exports") // Tiles are our own kernels' matter.
 public record RowChunks(Tiles tiles, long rows, int columns, int groups, int chunkRows) {
   /** Warps of a block, each on a row of its own, as in {@code tile.cuh}. */
   private static final int WARPS = 8;

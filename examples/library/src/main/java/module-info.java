@@ -1,0 +1,6 @@
+/** Layers, gates and experts of one's own, on what the library exports and nothing else. */
+module moe4j.examples.library {
+  requires transitive moe4j.megatron;
+
+  exports moe4j.examples.library;
+}

@@ -40,12 +40,14 @@ module moe4j.megatron {
       moe4j.examples.gpt;
 
   uses moe4j.cli.Command;
+  uses moe4j.model.ModelFamily;
   uses moe4j.console.Terminal;
   uses moe4j.training.LogBackend;
 
   provides moe4j.cli.Command with
       moe4j.cli.BenchCommCommand,
       moe4j.cli.BenchCommand,
+      moe4j.cli.BenchMoeCommand,
       moe4j.cli.BenchTxlCommand,
       moe4j.cli.CheckCommand,
       moe4j.cli.CompareCommand,
@@ -63,4 +65,7 @@ module moe4j.megatron {
       moe4j.cli.RunsCommand,
       moe4j.cli.SelftestCommand,
       moe4j.cli.UpcycleCommand;
+  provides moe4j.model.ModelFamily with
+      moe4j.model.gpt.GptFamily,
+      moe4j.model.txl.TransformerXlFamily;
 }

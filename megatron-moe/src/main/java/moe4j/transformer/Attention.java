@@ -156,7 +156,10 @@ public final class Attention implements SequenceMixer<SequenceContext> {
             .softmax(-1)
             .to(Tensors.dtype(query));
     return Bf16Products.matmul(
-        pass.dropout(dropout, layer + 1, Operation.ATTENTION_WEIGHTS, tensor).apply(weights),
+        pass.chance()
+            .part(tensor)
+            .dropout(dropout, layer + 1, Operation.ATTENTION_WEIGHTS)
+            .apply(weights),
         value);
   }
 }

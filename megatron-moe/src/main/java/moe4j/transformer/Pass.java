@@ -1,19 +1,16 @@
 package moe4j.transformer;
 
-import java.util.ArrayList;
 import java.util.List;
 import moe4j.kernels.dropout.Dropout;
 import moe4j.parallel.Group;
-import moe4j.parallel.Mappings;
 import moe4j.tensor.StepRandom;
-import org.bytedeco.javacpp.PointerScope;
-import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 
 /**
  * One way of a micro-batch through the model: what the layers need beside the hidden state, and
- * what they leave behind beside it. It belongs to the native-memory scope that is open when it is
- * made.
+ * what they leave behind beside it. It holds three things: the micro-batch's {@link Chance}, which
+ * tokens are routed together, and what is left behind. It belongs to the native-memory scope that
+ * is open when it is made.
  */
 public final class Pass {
 
@@ -53,60 +50,43 @@ public final class Pass {
    */
   public record Figure(String name, int layer, Tensor value) {}
 
-  /** What a pass leaves behind, and whose memory it is. */
-  private static final class Left {
-    final PointerScope home = PointerScope.getInnerScope();
-    final List<SideLoss> losses = new ArrayList<>();
-    final List<Double> shares = new ArrayList<>();
-    final List<ExpertLoad> loads = new ArrayList<>();
-    final List<Figure> figures = new ArrayList<>();
+  private final Chance chance;
+  private final RoutedTokens tokens;
+  private final SideOutputs outputs;
+
+  private Pass(Chance chance, RoutedTokens tokens, SideOutputs outputs) {
+    this.chance = chance;
+    this.tokens = tokens;
+    this.outputs = outputs;
   }
 
-  private final StepRandom random;
-  private final Left left;
-
-  /** The ranks that leave the same losses, each of which counts a part. */
-  private final Group copies;
-
-  /** The ranks among which the tokens are that a gate is given. */
-  private final Group slices;
-
-  /** Which tokens are nobody's: bool [T], or null. */
-  private final Tensor padding;
-
-  private Pass(StepRandom random) {
-    this(random, new Left(), Group.alone(), Group.alone(), null);
-  }
-
-  private Pass(StepRandom random, Left left, Group copies, Group slices, Tensor padding) {
-    this.random = random;
-    this.left = left;
-    this.copies = copies;
-    this.slices = slices;
-    this.padding = padding;
+  private static Pass of(Chance chance) {
+    return new Pass(chance, RoutedTokens.own(), new SideOutputs());
   }
 
   /** A training pass: dropout and balance losses are on. */
   public static Pass training(StepRandom random) {
-    return new Pass(random);
+    return of(Chance.of(random));
   }
 
   /** An evaluation pass: no dropout, no balance losses. */
   public static Pass evaluation() {
-    return new Pass(null);
+    return of(Chance.none());
   }
 
   /** Whether dropout and balance losses are on. */
   public boolean isTraining() {
-    return random != null;
+    return chance.isOn();
+  }
+
+  /** The random numbers of this micro-batch, and dropout; none in an evaluation. */
+  public Chance chance() {
+    return chance;
   }
 
   /** The random numbers of this micro-batch; of a training pass only. */
   public StepRandom random() {
-    if (random == null) {
-      throw new IllegalStateException("an evaluation pass draws no random numbers");
-    }
-    return random;
+    return chance.random();
   }
 
   /** Dropout where training. */
@@ -116,44 +96,7 @@ public final class Pass {
 
   /** The dropout of a training pass, none else, for a kernel that drops in passing. */
   public Dropout dropout(double p, int layer, Operation operation) {
-    return random == null ? Dropout.NONE : new Dropout(random, p, layer, operation.id());
-  }
-
-  /** The dropout of something that all of a step's samples share: one draw, on every rank. */
-  public Dropout sharedDropout(double p, int layer, Operation operation) {
-    return random == null ? Dropout.NONE : new Dropout(random.common(), p, layer, operation.id());
-  }
-
-  /**
-   * The same for one of several pieces whose places in a whole are not known: each draws for
-   * itself.
-   *
-   * @param piece its number, from 0
-   */
-  public Dropout sharedDropout(double p, int layer, Operation operation, int piece) {
-    return random == null
-        ? Dropout.NONE
-        : new Dropout(random.shared().branch(piece), p, layer, operation.id());
-  }
-
-  /**
-   * {@link #dropout(double, int, Operation)} of a tensor of which each rank of a group has an n-th
-   * of the tokens, in the ranks' order.
-   */
-  public Dropout slicedDropout(double p, int layer, Operation operation, Group slices) {
-    return random == null
-        ? Dropout.NONE
-        : new Dropout(random.slice(slices.rank(), slices.size()), p, layer, operation.id());
-  }
-
-  /**
-   * {@link #dropout(double, int, Operation)} of a tensor of which each rank of a group has an n-th:
-   * of each sample one contiguous part, in the ranks' order.
-   */
-  public Dropout dropout(double p, int layer, Operation operation, Group parts) {
-    return random == null
-        ? Dropout.NONE
-        : new Dropout(random.part(parts.rank(), parts.size()), p, layer, operation.id());
+    return chance.dropout(p, layer, operation);
   }
 
   /**
@@ -164,12 +107,12 @@ public final class Pass {
    * @param ranks have each an n-th of the tokens, in their order
    */
   public Pass ofSlices(Group ranks) {
-    return new Pass(random, left, ranks, ranks, padding);
+    return new Pass(chance, tokens.ofSlices(ranks), outputs);
   }
 
   /** The same for a gate that is given all tokens on every rank of a group. */
   public Pass ofCopies(Group ranks) {
-    return new Pass(random, left, ranks, Group.alone(), padding);
+    return new Pass(chance, tokens.ofCopies(ranks), outputs);
   }
 
   /**
@@ -181,12 +124,12 @@ public final class Pass {
    *     routed together, in their order, on every rank that has a part of them
    */
   public Pass padded(Tensor nobodys) {
-    return new Pass(random, left, copies, slices, nobodys.flatten());
+    return new Pass(chance, tokens.padded(nobodys), outputs);
   }
 
   /** Which of the tokens that are routed together are padding: bool [T], or null for none. */
   public Tensor padding() {
-    return padding;
+    return tokens.padding();
   }
 
   /**
@@ -197,42 +140,32 @@ public final class Pass {
    * @return [T, d]
    */
   public Tensor gathered(Tensor rows) {
-    if (slices.isAlone()) {
-      return rows;
-    }
-    return Mappings.gather(rows.unsqueeze(0), slices).squeeze(0);
+    return tokens.gathered(rows);
   }
 
   /** The random numbers for the tokens that a gate is given, be they a part of all. */
   public StepRandom sliceRandom() {
-    return random().slice(slices.rank(), slices.size());
+    return chance.slice(tokens.slices()).random();
   }
 
   /** Leaves a loss behind; it joins the gradient with its coefficient. */
   public void addLoss(SideLoss loss) {
-    left.shares.add(1.0 / copies.size());
-    left.losses.add(
-        new SideLoss(loss.name(), loss.layer(), keep(loss.value()), loss.coefficient()));
+    outputs.add(loss, tokens.share());
   }
 
   /** Leaves behind what a layer's experts got. */
   public void addLoad(ExpertLoad load) {
-    left.loads.add(
-        new ExpertLoad(
-            load.layer(),
-            keep(load.tokens()),
-            load.routed(),
-            load.unasked() == null ? null : keep(load.unasked())));
+    outputs.add(load);
   }
 
   /** Leaves behind a figure for the log. */
   public void addFigure(Figure figure) {
-    left.figures.add(new Figure(figure.name(), figure.layer(), keep(figure.value().detach())));
+    outputs.add(figure);
   }
 
   /** The losses left behind, in the layers' order. */
   public List<SideLoss> losses() {
-    return left.losses;
+    return outputs.losses();
   }
 
   /**
@@ -243,32 +176,16 @@ public final class Pass {
    * @param loss a scalar
    */
   public Tensor total(Tensor loss) {
-    Tensor total = loss;
-    for (int i = 0; i < left.losses.size(); i++) {
-      SideLoss side = left.losses.get(i);
-      double weight = side.coefficient() * left.shares.get(i);
-      total = total.add(side.value().mul(new Scalar(weight)));
-    }
-    return total;
+    return outputs.total(loss);
   }
 
   /** The loads left behind, in the layers' order. */
   public List<ExpertLoad> loads() {
-    return left.loads;
+    return outputs.loads();
   }
 
   /** The figures left behind, in the layers' order. */
   public List<Figure> figures() {
-    return left.figures;
-  }
-
-  /** Lets a tensor outlive the layer's scope in which it was made. */
-  private Tensor keep(Tensor t) {
-    if (left.home != null) {
-      left.home.attach(t);
-    } else {
-      t.retainReference();
-    }
-    return t;
+    return outputs.figures();
   }
 }

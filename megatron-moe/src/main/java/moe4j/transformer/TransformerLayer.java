@@ -68,6 +68,6 @@ public final class TransformerLayer<C> {
   }
 
   private Dropout drop(Operation operation, Pass pass) {
-    return pass.slicedDropout(dropout, layer + 1, operation, slices);
+    return pass.chance().slice(slices).dropout(dropout, layer + 1, operation);
   }
 }

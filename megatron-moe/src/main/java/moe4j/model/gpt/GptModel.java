@@ -194,7 +194,10 @@ public final class GptModel implements LanguageModel, FeedForwardPlaces, AutoClo
     if (positionEmbeddings != null) {
       words = words.add(places(batch));
     }
-    return pass.slicedDropout(config.hiddenDropout(), 0, Operation.EMBEDDING, slices).apply(words);
+    return pass.chance()
+        .slice(slices)
+        .dropout(config.hiddenDropout(), 0, Operation.EMBEDDING)
+        .apply(words);
   }
 
   /** What is learned of the places of this rank's tokens. */

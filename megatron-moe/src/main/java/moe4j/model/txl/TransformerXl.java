@@ -173,7 +173,10 @@ public final class TransformerXl implements LanguageModel, FeedForwardPlaces {
     Segment segment =
         new Segment(
             lengths,
-            pass.sharedDropout(config.dropout(), 0, Operation.POSITIONS).apply(sinusoids),
+            pass.chance()
+                .common()
+                .dropout(config.dropout(), 0, Operation.POSITIONS)
+                .apply(sinusoids),
             first(batch.positions()),
             pass);
     Tensor hidden =

@@ -190,8 +190,9 @@ public final class GroupedMlp implements Experts {
     int piece = rank * dispatched.parts() + dispatched.part();
     return dropout.p() == 0
         ? Dropout.NONE
-        : pass.sharedDropout(
-            dropout.p(), dropout.layer() + 1, Operation.FEED_FORWARD_HIDDEN, piece);
+        : pass.chance()
+            .piece(piece)
+            .dropout(dropout.p(), dropout.layer() + 1, Operation.FEED_FORWARD_HIDDEN);
   }
 
   /** What the activations are multiplied by, [R, f], or null. */

@@ -144,7 +144,7 @@ public final class GroupedMlpTest {
             rows.rows(),
             rows.weight(),
             rows.offsets(),
-            pass.sharedDropout(P, LAYER + 1, Operation.FEED_FORWARD_HIDDEN, 0));
+            pass.chance().piece(0).dropout(P, LAYER + 1, Operation.FEED_FORWARD_HIDDEN));
   }
 
   /** The parameters, the input and the weights. */
@@ -300,13 +300,15 @@ public final class GroupedMlpTest {
     Tensor like = torch.empty(6, 100);
     float[][] factors = new float[4][];
     for (int piece = 0; piece < factors.length; piece++) {
-      Dropout drop = Pass.training(draws).sharedDropout(P, 1, Operation.FEED_FORWARD_HIDDEN, piece);
+      Dropout drop =
+          Pass.training(draws).chance().piece(piece).dropout(P, 1, Operation.FEED_FORWARD_HIDDEN);
       factors[piece] = Tensors.floats(drop.factors(like));
       for (int other = 0; other < piece; other++) {
         assertNotEquals(factors[piece], factors[other]);
       }
     }
-    Dropout shared = Pass.training(draws).sharedDropout(P, 1, Operation.FEED_FORWARD_HIDDEN);
+    Dropout shared =
+        Pass.training(draws).chance().common().dropout(P, 1, Operation.FEED_FORWARD_HIDDEN);
     assertEquals(factors[0], Tensors.floats(shared.factors(like)));
   }
 }

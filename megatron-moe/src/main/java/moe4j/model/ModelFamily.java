@@ -1,11 +1,17 @@
 package moe4j.model;
 
 import java.io.IOException;
+import java.util.List;
 import java.util.Set;
 import java.util.function.Consumer;
+import java.util.stream.Stream;
+import moe4j.config.CheckpointConfig;
 import moe4j.config.Flags;
+import moe4j.config.LoggingConfig;
 import moe4j.config.TrainingConfig;
 import moe4j.cost.Costs;
+import moe4j.moe.MoeConfig;
+import moe4j.optimizer.OptimizerConfig;
 import moe4j.parallel.ParallelConfig;
 import moe4j.parallel.WorldEnvironment;
 import moe4j.transformer.LayerShape;
@@ -33,8 +39,31 @@ public interface ModelFamily {
   /** The record of the flags that say what its data are. */
   Class<? extends Record> dataFlags();
 
+  /**
+   * The records of all flags of a pretraining command: the model's, the experts' and the data's,
+   * and those that all runs have.
+   */
+  default List<Class<? extends Record>> flagRecords() {
+    return List.of(
+        modelFlags(),
+        MoeConfig.class,
+        OptimizerConfig.class,
+        TrainingConfig.class,
+        dataFlags(),
+        CheckpointConfig.class,
+        LoggingConfig.class,
+        ParallelConfig.class);
+  }
+
   /** All flags of a pretraining command. */
-  Flags flags();
+  default Flags flags() {
+    return flags(List.of());
+  }
+
+  /** The same behind some of a command's own. */
+  default Flags flags(List<Class<? extends Record>> own) {
+    return Flags.of(Stream.of(own, flagRecords()).flatMap(List::stream).toList());
+  }
 
   /**
    * A command line in full: with the flags that one of its words stands for, such as the name of an
@@ -52,7 +81,23 @@ public interface ModelFamily {
    * @param parsed what {@link #flags} gave of a command line
    * @throws IllegalArgumentException where it cannot be, in one sentence
    */
-  RunConfig run(Flags.Parsed parsed, int processes);
+  default RunConfig run(Flags.Parsed parsed, int processes) {
+    ParallelConfig parallel = parsed.get(ParallelConfig.class);
+    TrainingConfig training = parsed.get(TrainingConfig.class);
+    int data = parallel.layout(processes).data();
+    if (!parsed.isTyped("global-batch-size")) {
+      training = training.withGlobalBatch(training.microBatchSize() * data);
+    }
+    Divisions.checkBatch(training, data);
+    return new RunConfig(
+        new ModelSpec(this, parsed.get(modelFlags()), parsed.get(MoeConfig.class)),
+        parsed.get(OptimizerConfig.class),
+        training,
+        parsed.get(dataFlags()),
+        parsed.get(CheckpointConfig.class),
+        parsed.get(LoggingConfig.class),
+        parallel);
+  }
 
   /**
    * Checks a run against what lies on this machine, before its processes join: such as whether
@@ -73,7 +118,9 @@ public interface ModelFamily {
    * Arguments of the model's flags in which a checkpoint may differ from the model that loads it,
    * by Megatron's way of writing them ({@code hidden_dropout}).
    */
-  Set<String> mayDiffer(Record flags);
+  default Set<String> mayDiffer(Record flags) {
+    return Set.of();
+  }
 
   /** What layers and experts need to know of the model. */
   LayerShape layerShape(Record flags);
@@ -87,10 +134,14 @@ public interface ModelFamily {
   }
 
   /** Whether the model reads the tokens' positions in a batch, and not 0, 1, 2 ... of each row. */
-  boolean readsPositions(Record data);
+  default boolean readsPositions(Record data) {
+    return false;
+  }
 
   /** Whether the model reads which document a token is of. */
-  boolean readsDocuments(Record data);
+  default boolean readsDocuments(Record data) {
+    return false;
+  }
 
   /**
    * The parameter whose first dimension is the padded vocabulary, by which a checkpoint of another
@@ -105,7 +156,11 @@ public interface ModelFamily {
    *
    * @throws IllegalArgumentException in one sentence
    */
-  void check(ModelSpec model);
+  default void check(ModelSpec model) {
+    if (model.moeLayers() > 0) {
+      model.moe().expertHiddenSize(model.layerShape());
+    }
+  }
 
   /**
    * Checks whether the model and its batches can be divided as the flags ask, as far as that does
@@ -113,7 +168,10 @@ public interface ModelFamily {
    *
    * @throws IllegalArgumentException with the arithmetic, in one sentence
    */
-  void checkDivision(ModelSpec model, TrainingConfig training, ParallelConfig parallel);
+  default void checkDivision(ModelSpec model, TrainingConfig training, ParallelConfig parallel) {
+    int experts = model.moeLayers() > 0 ? model.moe().expertHiddenSize(model.layerShape()) : 0;
+    Divisions.checkExperts(model, experts, parallel);
+  }
 
   /** The same of the padded vocabulary, which the tokenizer decides. */
   default void checkVocabulary(ModelSpec model, int padded, ParallelConfig parallel) {}

@@ -1,13 +1,10 @@
 package moe4j.model.gpt;
 
 import java.io.IOException;
-import java.util.ArrayList;
 import java.util.List;
 import java.util.Set;
-import moe4j.config.CheckpointConfig;
 import moe4j.config.DataFlags;
 import moe4j.config.Flags;
-import moe4j.config.LoggingConfig;
 import moe4j.config.TrainingConfig;
 import moe4j.cost.Costs;
 import moe4j.model.Divisions;
@@ -17,7 +14,6 @@ import moe4j.model.RunConfig;
 import moe4j.model.Task;
 import moe4j.moe.Moe;
 import moe4j.moe.MoeConfig;
-import moe4j.optimizer.OptimizerConfig;
 import moe4j.parallel.ParallelConfig;
 import moe4j.parallel.WorldEnvironment;
 import moe4j.transformer.LayerShape;
@@ -25,17 +21,6 @@ import moe4j.transformer.ParameterSet;
 
 /** GPT, dense or with experts, by Megatron's flags. */
 public final class GptFamily implements ModelFamily {
-  private static final List<Class<? extends Record>> PARTS =
-      List.of(
-          GptConfig.class,
-          MoeConfig.class,
-          OptimizerConfig.class,
-          TrainingConfig.class,
-          DataFlags.class,
-          CheckpointConfig.class,
-          LoggingConfig.class,
-          ParallelConfig.class);
-
   /** The family; {@link moe4j.model.ModelFamilies} makes it, too. */
   public GptFamily() {}
 
@@ -60,15 +45,13 @@ public final class GptFamily implements ModelFamily {
   }
 
   @Override
-  public Flags flags() {
-    return Flags.of(PARTS).withMegatrons();
+  public Flags flags(List<Class<? extends Record>> own) {
+    return ModelFamily.super.flags(own).withMegatrons();
   }
 
-  /** The same behind some of a command's own. */
+  /** The same behind a command's own. */
   public static Flags flags(Class<? extends Record> own) {
-    List<Class<? extends Record>> types = new ArrayList<>(PARTS);
-    types.add(0, own);
-    return Flags.of(types).withMegatrons();
+    return new GptFamily().flags(List.of(own));
   }
 
   /** A run of one process from its command line. */
@@ -80,25 +63,6 @@ public final class GptFamily implements ModelFamily {
   public static RunConfig parse(int processes, String... args) {
     GptFamily family = new GptFamily();
     return family.run(family.flags().parse(args).withoutPositional(), processes);
-  }
-
-  @Override
-  public RunConfig run(Flags.Parsed parsed, int processes) {
-    ParallelConfig parallel = parsed.get(ParallelConfig.class);
-    TrainingConfig training = parsed.get(TrainingConfig.class);
-    int data = parallel.layout(processes).data();
-    if (!parsed.isTyped("global-batch-size")) {
-      training = training.withGlobalBatch(training.microBatchSize() * data);
-    }
-    Divisions.checkBatch(training, data);
-    return new RunConfig(
-        spec(parsed.get(GptConfig.class), parsed.get(MoeConfig.class)),
-        parsed.get(OptimizerConfig.class),
-        training,
-        parsed.get(DataFlags.class),
-        parsed.get(CheckpointConfig.class),
-        parsed.get(LoggingConfig.class),
-        parallel);
   }
 
   /** A GPT by its flags. */
@@ -157,13 +121,6 @@ public final class GptFamily implements ModelFamily {
   @Override
   public String vocabularyParameter() {
     return GptModel.WORD_EMBEDDINGS;
-  }
-
-  @Override
-  public void check(ModelSpec model) {
-    if (model.moeLayers() > 0) {
-      model.moe().expertHiddenSize(model.layerShape());
-    }
   }
 
   @Override

@@ -1,6 +1,7 @@
 package moe4j.model.txl;
 
 import java.io.IOException;
+import java.util.List;
 import java.util.Set;
 import java.util.function.Consumer;
 import moe4j.config.Flags;
@@ -45,8 +46,8 @@ public final class TransformerXlFamily implements ModelFamily {
   }
 
   @Override
-  public Flags flags() {
-    return TransformerXlRun.flags();
+  public List<Class<? extends Record>> flagRecords() {
+    return TransformerXlRun.PARTS;
   }
 
   @Override
@@ -93,11 +94,6 @@ public final class TransformerXlFamily implements ModelFamily {
   public boolean readsPositions(Record data) {
     // By them it knows how much of its memory there is.
     return true;
-  }
-
-  @Override
-  public boolean readsDocuments(Record data) {
-    return false;
   }
 
   @Override

@@ -8,9 +8,12 @@ import java.util.List;
 import java.util.Map;
 import moe4j.checkpoint.CheckpointStore;
 import moe4j.config.CheckpointConfig;
+import moe4j.config.CheckpointConfigBuilder;
 import moe4j.config.Flags;
 import moe4j.config.LoggingConfig;
+import moe4j.config.LoggingConfigBuilder;
 import moe4j.config.TrainingConfig;
+import moe4j.config.TrainingConfigBuilder;
 import moe4j.model.ModelSpec;
 import moe4j.model.RunConfig;
 import moe4j.moe.MoeConfig;
@@ -29,7 +32,7 @@ public record TransformerXlRun(
     CorpusFlags corpus,
     DeviceFlags device) {
 
-  private static final List<Class<? extends Record>> PARTS =
+  static final List<Class<? extends Record>> PARTS =
       List.of(
           Presets.Options.class,
           TransformerXlConfig.class,
@@ -78,18 +81,14 @@ public record TransformerXlRun(
     divides("--eval-batch-size", training.evalBatchSize(), ranks);
     model.lengths().evaluation(training.evalTgtLen());
     moe.moeLayers(model.nLayer(), "--n-layer");
-    List<String> line = training(training, device, training.batchSize() / ranks);
-    line.addAll(logging(training, device));
-    Flags.Parsed common =
-        Flags.of(TrainingConfig.class, LoggingConfig.class).parse(line.toArray(new String[0]));
     return of(
         new RunConfig(
             new ModelSpec(new TransformerXlFamily(), model, moe),
             optimizer(training),
-            common.get(TrainingConfig.class),
+            training(training, device, training.batchSize() / ranks),
             parsed.get(CorpusFlags.class),
             checkpoint(training),
-            common.get(LoggingConfig.class),
+            logging(training, device),
             parallel,
             new Upstream(training, device)));
   }
@@ -116,83 +115,73 @@ public record TransformerXlRun(
   }
 
   private static OptimizerConfig optimizer(TrainingFlags training) {
-    List<String> line = new ArrayList<>();
-    add(line, "--lr", training.lr());
-    add(line, "--min-lr", training.scheduler().equals("cosine") ? training.etaMin() : 0);
-    add(line, "--lr-decay-style", training.scheduler());
-    add(line, "--lr-warmup-iters", training.warmupStep());
-    add(line, "--weight-decay", 0);
-    add(line, "--clip-grad", training.clip());
-    return Flags.parse(OptimizerConfig.class, line.toArray(new String[0]));
+    return OptimizerConfig.builder()
+        .lr(training.lr())
+        .minLr(training.scheduler().equals("cosine") ? training.etaMin() : 0)
+        .lrDecayStyle(training.scheduler())
+        .lrWarmupIters(training.warmupStep())
+        .weightDecay(0)
+        .clipGrad(training.clip())
+        .build();
   }
 
-  private static List<String> training(TrainingFlags training, DeviceFlags device, int rows) {
-    List<String> line = new ArrayList<>();
-    add(line, "--micro-batch-size", rows);
-    add(line, "--global-batch-size", training.batchSize());
-    add(line, "--train-iters", training.maxStep());
-    add(line, "--seed", training.seed());
-    add(line, "--eval-interval", training.evalInterval());
-    add(line, "--device", device.device());
-    add(line, "--num-threads", device.numThreads());
-    add(line, "--exit-interval", device.exitInterval());
-    add(line, "--exit-duration-in-mins", device.exitDurationInMins());
-    add(line, "--bf16", device.bf16());
-    add(line, "--deterministic-mode", device.deterministicMode());
-    add(line, "--no-fused-kernels", device.noFusedKernels());
-    add(line, "--no-check-for-nan-in-loss-and-grad", device.noCheckForNanInLossAndGrad());
-    if (device.device().equals("cuda")) {
-      add(line, "--cuda-graph", device.cudaGraph());
-    }
-    return line;
+  private static TrainingConfig training(TrainingFlags training, DeviceFlags device, int rows) {
+    TrainingConfigBuilder builder =
+        TrainingConfig.builder()
+            .microBatchSize(rows)
+            .globalBatchSize(training.batchSize())
+            .trainIters(training.maxStep())
+            .seed(training.seed())
+            .evalInterval(training.evalInterval())
+            .device(device.device())
+            .numThreads(device.numThreads())
+            .exitInterval(device.exitInterval())
+            .exitDurationInMins(device.exitDurationInMins())
+            .bf16(device.bf16())
+            .deterministicMode(device.deterministicMode())
+            .noFusedKernels(device.noFusedKernels())
+            .noCheckForNanInLossAndGrad(device.noCheckForNanInLossAndGrad());
+    return device.device().equals("cuda")
+        ? builder.cudaGraph(device.cudaGraph()).build()
+        : builder.build();
   }
 
   private static CheckpointConfig checkpoint(TrainingFlags training) {
-    List<String> line = new ArrayList<>();
+    CheckpointConfigBuilder builder =
+        CheckpointConfig.builder().overrideData(training.overrideData());
     if (training.workDir() != null) {
-      add(line, "--save", training.workDir());
       Integer interval = training.saveInterval();
-      add(line, "--save-interval", interval == null ? training.evalInterval() : interval);
-      add(line, "--most-recent-k", 1);
-      line.add("--keep-best");
-      add(line, "--auto-resume", training.autoResume());
-      add(line, "--overwrite", training.overwrite());
+      builder
+          .save(training.workDir())
+          .saveInterval(interval == null ? (Integer) training.evalInterval() : interval)
+          .mostRecentK(1)
+          .keepBest(true)
+          .autoResume(training.autoResume())
+          .overwrite(training.overwrite());
     }
     if (training.restart()) {
       String from = training.restartDir();
-      add(line, "--load", from == null ? training.workDir() : from);
-      if (!training.autoResume()) {
-        line.add("--exit-on-missing-checkpoint");
-      }
+      builder
+          .load(from == null ? training.workDir() : from)
+          .exitOnMissingCheckpoint(!training.autoResume());
     }
-    add(line, "--override-data", training.overrideData());
-    return Flags.parse(CheckpointConfig.class, line.toArray(new String[0]));
+    return builder.build();
   }
 
-  private static List<String> logging(TrainingFlags training, DeviceFlags device) {
-    List<String> line = new ArrayList<>();
-    add(line, "--log-interval", training.logInterval());
-    add(line, "--log-params-norm", device.logParamsNorm());
-    add(line, "--tensorboard-dir", device.tensorboardDir());
-    add(line, "--run-name", device.runName());
+  private static LoggingConfig logging(TrainingFlags training, DeviceFlags device) {
+    LoggingConfigBuilder builder =
+        LoggingConfig.builder()
+            .logInterval(training.logInterval())
+            .logParamsNorm(device.logParamsNorm())
+            .tensorboardDir(device.tensorboardDir())
+            .runName(device.runName());
     if (device.profile()) {
-      line.add("--profile");
-      add(line, "--profile-step-start", device.profileStepStart());
-      add(line, "--profile-step-end", device.profileStepEnd());
+      builder
+          .profile(true)
+          .profileStepStart(device.profileStepStart())
+          .profileStepEnd(device.profileStepEnd());
     }
-    return line;
-  }
-
-  /** A flag and its value, which begins with no dash; nothing for none. */
-  private static void add(List<String> line, String flag, Object value) {
-    if (value instanceof Boolean on) {
-      if (on) {
-        line.add(flag);
-      }
-    } else if (value != null) {
-      line.add(flag);
-      line.add(value.toString());
-    }
+    return builder.build();
   }
 
   /** Every argument by upstream's name or, where it has none, by Megatron's; defaults filled in. */
@@ -218,7 +207,7 @@ public record TransformerXlRun(
 
   /** The same, with nothing kept. */
   public TransformerXlRun withoutWorkDir() {
-    return with(config.withCheckpoint(Flags.parse(CheckpointConfig.class)));
+    return with(config.withCheckpoint(CheckpointConfig.builder().build()));
   }
 
   /** The same model and data in another run. */

@@ -18,6 +18,7 @@ module moe4j.megatron {
   exports moe4j.checkpoint;
   exports moe4j.cli;
   exports moe4j.config;
+  exports moe4j.cost;
   exports moe4j.model;
   exports moe4j.model.gpt;
   exports moe4j.model.txl;

@@ -169,8 +169,16 @@ public interface ModelFamily {
    * @throws IllegalArgumentException with the arithmetic, in one sentence
    */
   default void checkDivision(ModelSpec model, TrainingConfig training, ParallelConfig parallel) {
-    int experts = model.moeLayers() > 0 ? model.moe().expertHiddenSize(model.layerShape()) : 0;
-    Divisions.checkExperts(model, experts, parallel);
+    // Whatever the vocabulary is: that is checked where it is known.
+    Costs costs = costs(model, 1);
+    String whole = costs.limits().wholeMatrices();
+    if (whole != null && parallel.tensorModelParallelSize() > 1) {
+      throw new IllegalArgumentException(
+          "--tensor-model-parallel-size %d: %s"
+              .formatted(parallel.tensorModelParallelSize(), whole));
+    }
+    Divisions.check(costs.divisible(), parallel);
+    Divisions.checkExperts(model, parallel);
   }
 
   /** The same of the padded vocabulary, which the tokenizer decides. */

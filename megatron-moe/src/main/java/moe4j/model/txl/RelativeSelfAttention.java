@@ -2,8 +2,11 @@ package moe4j.model.txl;
 
 import moe4j.kernels.attention.RelativeAttention;
 import moe4j.kernels.product.Gemm;
+import moe4j.transformer.Delta;
 import moe4j.transformer.Operation;
 import moe4j.transformer.ParameterScope;
+import moe4j.transformer.Pass;
+import moe4j.transformer.SequenceMixer;
 import org.bytedeco.pytorch.Tensor;
 
 /**
@@ -11,7 +14,7 @@ import org.bytedeco.pytorch.Tensor;
  * RelPartialLearnableMultiHeadAttn} without norm and residual): {@code W_q, W_kv, W_r, W_o} are the
  * layer's own, the biases {@code u, v} all layers'.
  */
-final class RelativeSelfAttention {
+final class RelativeSelfAttention implements SequenceMixer<SegmentContext> {
   private final int layer;
   private final long heads;
   private final long channels;
@@ -52,13 +55,21 @@ final class RelativeSelfAttention {
   }
 
   /**
-   * What the block adds, dropout not yet applied.
+   * What makes a model's attentions, which share the biases.
    *
-   * @param x [B, Q, h]
-   * @param context [B, K, h], the memory before x and x; without a gradient where only x has one
-   * @return [B, Q, h]
+   * @param decoder the scope of what layers share
    */
-  Tensor forward(Tensor x, Tensor context, Segment segment) {
+  static SequenceMixer.Factory<SegmentContext> factory(
+      TransformerXlConfig config, ParameterScope decoder) {
+    double std = config.initStd();
+    Tensor u = decoder.drawn("r_w_bias", 0, std, config.nHead(), config.dHead());
+    Tensor v = decoder.drawn("r_r_bias", 0, std, config.nHead(), config.dHead());
+    return (layer, scope) -> new RelativeSelfAttention(config, layer, u, v, scope);
+  }
+
+  @Override
+  public Delta delta(Tensor x, SegmentContext segment, Pass pass) {
+    Tensor context = segment.seen();
     long batch = x.size(0);
     long queries = x.size(1);
     long keys = context.size(1);
@@ -78,8 +89,9 @@ final class RelativeSelfAttention {
             contentBias,
             positionBias,
             segment.first(),
-            segment.lengths().same(),
-            segment.pass().dropout(dropout, layer + 1, Operation.ATTENTION_WEIGHTS));
-    return Gemm.linear(mixed.view(batch, queries, heads * channels), output, null);
+            segment.same(),
+            pass.dropout(dropout, layer + 1, Operation.ATTENTION_WEIGHTS));
+    Tensor rows = mixed.view(batch, queries, heads * channels);
+    return new Delta(Gemm.linear(rows, output, null), null);
   }
 }

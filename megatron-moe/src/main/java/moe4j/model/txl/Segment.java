@@ -11,4 +11,13 @@ import org.bytedeco.pytorch.Tensor;
  * @param first int32 [1], the first key there is: before an epoch's start there is nothing
  * @param pass the micro-batch's
  */
-record Segment(TransformerXlConfig.Lengths lengths, Tensor positions, Tensor first, Pass pass) {}
+record Segment(TransformerXlConfig.Lengths lengths, Tensor positions, Tensor first, Pass pass) {
+  /**
+   * The context of a layer's mixer.
+   *
+   * @param seen [B, K, h], the memory before the segment and the segment
+   */
+  SegmentContext of(Tensor seen) {
+    return new SegmentContext(seen, positions, first, lengths.same());
+  }
+}

@@ -2,6 +2,7 @@ package moe4j.model.txl;
 
 import java.util.ArrayList;
 import java.util.List;
+import java.util.function.Function;
 import moe4j.model.LanguageModel;
 import moe4j.tensor.Scopes;
 import moe4j.transformer.Batch;
@@ -12,6 +13,7 @@ import moe4j.transformer.Operation;
 import moe4j.transformer.ParameterScope;
 import moe4j.transformer.ParameterSet;
 import moe4j.transformer.Pass;
+import moe4j.transformer.SequenceMixer;
 import org.bytedeco.pytorch.DoubleOptional;
 import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Scalar;
@@ -67,18 +69,37 @@ public final class TransformerXl implements LanguageModel, FeedForwardPlaces {
       int rows,
       FeedForward.Factory feedForward,
       ParameterSet parameters) {
+    return create(
+        config,
+        vocabulary,
+        rows,
+        decoder -> RelativeSelfAttention.factory(config, decoder),
+        feedForward,
+        parameters);
+  }
+
+  /**
+   * The same with another mixer in the attention's place, which sees the memory.
+   *
+   * @param mixer makes what makes each layer's mixer, given the scope of what layers share
+   */
+  public static TransformerXl create(
+      TransformerXlConfig config,
+      int vocabulary,
+      int rows,
+      Function<ParameterScope, SequenceMixer.Factory<SegmentContext>> mixer,
+      FeedForward.Factory feedForward,
+      ParameterSet parameters) {
     ParameterScope root = parameters.root();
     SymbolEmbedding embedding = new SymbolEmbedding(config, vocabulary, root.child("embedding"));
     SymbolSoftmax softmax =
         new SymbolSoftmax(config, vocabulary, embedding, root.child("output_layer"));
     ParameterScope decoder = root.child("decoder");
-    double std = config.initStd();
-    Tensor u = decoder.drawn("r_w_bias", 0, std, config.nHead(), config.dHead());
-    Tensor v = decoder.drawn("r_r_bias", 0, std, config.nHead(), config.dHead());
+    SequenceMixer.Factory<SegmentContext> mixers = mixer.apply(decoder);
     List<TransformerXlLayer> layers = new ArrayList<>();
     for (int i = 0; i < config.nLayer(); i++) {
       layers.add(
-          new TransformerXlLayer(config, i, u, v, feedForward, decoder.child("layers." + i)));
+          new TransformerXlLayer(config, i, mixers, feedForward, decoder.child("layers." + i)));
     }
     List<Tensor> memories = new ArrayList<>();
     for (int i = 0; config.memLen() > 0 && i < config.nLayer(); i++) {

@@ -6,14 +6,16 @@ import moe4j.transformer.Delta;
 import moe4j.transformer.FeedForward;
 import moe4j.transformer.Operation;
 import moe4j.transformer.ParameterScope;
+import moe4j.transformer.SequenceMixer;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorVector;
 import org.bytedeco.pytorch.global.torch;
 
 /**
- * A layer: {@code y = norm(x + attention(x)), z = norm(y + feedForward(y))}, or with {@code
- * --pre-lnorm} {@code y = x + attention(norm(x)), z = y + feedForward(norm(y))}. Norms come with
- * upstream's N(1, 0.02) and an epsilon of 1e-5.
+ * A layer: {@code y = norm(x + mixer(x)), z = norm(y + feedForward(y))}, or with {@code
+ * --pre-lnorm} {@code y = x + mixer(norm(x)), z = y + feedForward(norm(y))}, the mixer being
+ * attention with a memory or what stands in its place. Norms come with upstream's N(1, 0.02) and an
+ * epsilon of 1e-5.
  */
 final class TransformerXlLayer {
   private static final double EPSILON = 1e-5;
@@ -21,7 +23,7 @@ final class TransformerXlLayer {
   private final int layer;
   private final boolean before;
   private final double dropout;
-  private final RelativeSelfAttention attention;
+  private final SequenceMixer<SegmentContext> mixer;
   private FeedForward feedForward;
   private final Norm attentionNorm;
   private final Norm feedForwardNorm;
@@ -37,8 +39,8 @@ final class TransformerXlLayer {
       return AddNorm.norm(x, weight, bias, EPSILON);
     }
 
-    AddNorm.Result forward(Tensor residual, Tensor delta, Tensor deltaBias, Dropout drop) {
-      return AddNorm.apply(residual, delta, deltaBias, drop, weight, bias, EPSILON);
+    AddNorm.Result forward(Tensor residual, Delta delta, Dropout drop) {
+      return AddNorm.apply(residual, delta.value(), delta.bias(), drop, weight, bias, EPSILON);
     }
   }
 
@@ -46,16 +48,13 @@ final class TransformerXlLayer {
   TransformerXlLayer(
       TransformerXlConfig config,
       int layer,
-      Tensor contentBias,
-      Tensor positionBias,
+      SequenceMixer.Factory<SegmentContext> mixer,
       FeedForward.Factory feedForward,
       ParameterScope parameters) {
     this.layer = layer;
     this.before = config.preLnorm();
     this.dropout = config.dropout();
-    this.attention =
-        new RelativeSelfAttention(
-            config, layer, contentBias, positionBias, parameters.child("self_attention"));
+    this.mixer = mixer.create(layer, parameters.child("self_attention"));
     this.attentionNorm = Norm.of(parameters.child("attention_layernorm"), config);
     this.feedForward = feedForward.create(layer, parameters.child("mlp"));
     this.feedForwardNorm = Norm.of(parameters.child("mlp_layernorm"), config);
@@ -74,7 +73,7 @@ final class TransformerXlLayer {
    * @return [B, Q, h]
    */
   Tensor forward(Tensor x, Tensor memory, Segment segment) {
-    Dropout attentionDrop = segment.pass().dropout(dropout, layer + 1, Operation.ATTENTION_OUTPUT);
+    Dropout mixerDrop = segment.pass().dropout(dropout, layer + 1, Operation.ATTENTION_OUTPUT);
     Dropout feedForwardDrop =
         segment.pass().dropout(dropout, layer + 1, Operation.FEED_FORWARD_OUTPUT);
     if (before) {
@@ -82,16 +81,16 @@ final class TransformerXlLayer {
       Tensor normed = attentionNorm.forward(behind(memory, x));
       long queries = x.size(1);
       Tensor own = normed.narrow(1, normed.size(1) - queries, queries).contiguous();
-      Tensor attended = attention.forward(own, normed, segment);
-      AddNorm.Result middle = feedForwardNorm.forward(x, attended, null, attentionDrop);
+      Delta mixed = mixer.delta(own, segment.of(normed), segment.pass());
+      AddNorm.Result middle = feedForwardNorm.forward(x, mixed, mixerDrop);
       Delta fed = feedForward.delta(middle.normed(), segment.pass());
       Tensor added = fed.bias() == null ? fed.value() : fed.value().add(fed.bias());
       return middle.sum().add(feedForwardDrop.apply(added));
     }
-    Tensor attended = attention.forward(x, behind(memory, x.detach()), segment);
-    Tensor middle = attentionNorm.forward(x, attended, null, attentionDrop).normed();
+    Delta mixed = mixer.delta(x, segment.of(behind(memory, x.detach())), segment.pass());
+    Tensor middle = attentionNorm.forward(x, mixed, mixerDrop).normed();
     Delta fed = feedForward.delta(middle, segment.pass());
-    return feedForwardNorm.forward(middle, fed.value(), fed.bias(), feedForwardDrop).normed();
+    return feedForwardNorm.forward(middle, fed, feedForwardDrop).normed();
   }
 
   private static Tensor behind(Tensor memory, Tensor x) {

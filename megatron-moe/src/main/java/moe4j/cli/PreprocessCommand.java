@@ -9,9 +9,9 @@ import moe4j.config.Flags;
 import moe4j.console.ProgressLine;
 import moe4j.console.Screen;
 import moe4j.data.preprocess.PreprocessConfig;
+import moe4j.data.preprocess.PreprocessListener;
 import moe4j.data.preprocess.Preprocessor;
 import moe4j.data.preprocess.Progress;
-import moe4j.data.preprocess.ProgressListener;
 import moe4j.data.preprocess.TextDocuments;
 import moe4j.tokenizer.Tokenizer;
 import moe4j.tokenizer.TokenizerConfig;
@@ -108,7 +108,7 @@ public final class PreprocessCommand implements Command {
   }
 
   /** On a terminal a line that moves; elsewhere lines on standard error. */
-  private static final class Reports implements ProgressListener, AutoCloseable {
+  private static final class Reports implements PreprocessListener, AutoCloseable {
     private final ProgressLine line =
         ProgressLine.of("", new ProgressLine.Count("document", 0, "doc", 1));
 

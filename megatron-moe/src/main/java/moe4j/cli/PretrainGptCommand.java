@@ -7,9 +7,9 @@ import moe4j.model.RunConfig;
 import moe4j.model.gpt.GptFamily;
 import moe4j.parallel.World;
 import moe4j.parallel.WorldEnvironment;
+import moe4j.record.RunEnd;
 import moe4j.training.Pretraining;
 import moe4j.training.ShutdownSignal;
-import moe4j.training.Trainer;
 import org.apache.logging.log4j.LogManager;
 import org.apache.logging.log4j.Logger;
 
@@ -55,7 +55,7 @@ public final class PretrainGptCommand implements Command {
     try (World world = Pretraining.join(config, environment)) {
       outcome = Pretraining.run(world, config, FAMILY.task(config, environment), signal, null);
     }
-    if (outcome.end() == Trainer.End.STOPPED
+    if (outcome.end() == RunEnd.STOPPED
         && config.checkpoint().save() == null
         && environment.rank() == 0) {
       LOG.warn(

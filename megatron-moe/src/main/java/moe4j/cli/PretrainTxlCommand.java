@@ -7,9 +7,9 @@ import moe4j.model.txl.TransformerXlRun;
 import moe4j.model.txl.TransformerXlTask;
 import moe4j.parallel.World;
 import moe4j.parallel.WorldEnvironment;
+import moe4j.record.RunEnd;
 import moe4j.training.Pretraining;
 import moe4j.training.ShutdownSignal;
-import moe4j.training.Trainer;
 import org.apache.logging.log4j.LogManager;
 import org.apache.logging.log4j.Logger;
 
@@ -62,7 +62,7 @@ public final class PretrainTxlCommand implements Command {
       TransformerXlTask task = new TransformerXlTask(run, environment);
       outcome = Pretraining.run(world, run.config(), task, signal, null);
     }
-    if (outcome.end() == Trainer.End.STOPPED && run.workDir() == null && environment.rank() == 0) {
+    if (outcome.end() == RunEnd.STOPPED && run.workDir() == null && environment.rank() == 0) {
       LOG.warn(
           "stopped at step {} without --work-dir: nothing of what was learnt is kept",
           outcome.state().iteration());

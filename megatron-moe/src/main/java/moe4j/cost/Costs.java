@@ -16,7 +16,11 @@ import java.util.Map;
  * @param limits what of a layout is not for this kind of model
  */
 public record Costs(
-    int tokens, List<Part> before, List<List<Part>> layers, List<Part> behind, Limits limits) {
+    int tokens,
+    List<ModelPart> before,
+    List<List<ModelPart>> layers,
+    List<ModelPart> behind,
+    Limits limits) {
 
   /**
    * What of a layout is not for some kinds of models.
@@ -43,9 +47,9 @@ public record Costs(
   }
 
   /** The parts in their order, and how often there is each. */
-  public Map<Part, Integer> parts() {
-    Map<Part, Integer> times = new LinkedHashMap<>();
-    List<List<Part>> all = new ArrayList<>(layers);
+  public Map<ModelPart, Integer> parts() {
+    Map<ModelPart, Integer> times = new LinkedHashMap<>();
+    List<List<ModelPart>> all = new ArrayList<>(layers);
     all.add(0, before);
     all.add(behind);
     all.forEach(layer -> layer.forEach(part -> times.merge(part, 1, Integer::sum)));
@@ -55,7 +59,7 @@ public record Costs(
   /** The model's parameters. */
   public Parameters parameters() {
     Parameters sum = Parameters.NONE;
-    for (Map.Entry<Part, Integer> part : parts().entrySet()) {
+    for (Map.Entry<ModelPart, Integer> part : parts().entrySet()) {
       sum = sum.plus(part.getKey().parameters(), part.getValue());
     }
     return sum;
@@ -84,7 +88,7 @@ public record Costs(
   public double flops(double samples, int microBatch) {
     Placement once = Placement.counted(samples, samples / microBatch);
     double sum = 0;
-    for (Map.Entry<Part, Integer> part : parts().entrySet()) {
+    for (Map.Entry<ModelPart, Integer> part : parts().entrySet()) {
       sum += part.getValue() * part.getKey().flops(once);
     }
     return sum;

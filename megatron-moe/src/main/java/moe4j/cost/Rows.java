@@ -8,7 +8,7 @@ package moe4j.cost;
  * @param ofBatch rows of each micro-batch, however many sequences it has
  * @param routing how they are spread over experts; null where experts have nothing to do with them
  */
-public record Rows(Kind kind, double ofSample, double ofBatch, Routing routing) {
+public record Rows(Kind kind, double ofSample, double ofBatch, TokenSpread routing) {
 
   /** Which rows a rank has. */
   public enum Kind {
@@ -46,7 +46,7 @@ public record Rows(Kind kind, double ofSample, double ofBatch, Routing routing) 
   }
 
   /** Tokens on their way through experts. */
-  public static Rows routed(Kind kind, double ofSample, Routing routing) {
+  public static Rows routed(Kind kind, double ofSample, TokenSpread routing) {
     return new Rows(kind, ofSample, 0, routing);
   }
 

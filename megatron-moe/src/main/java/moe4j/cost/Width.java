@@ -6,21 +6,21 @@ package moe4j.cost;
  * @param channels all of them, on whatever ranks
  * @param split among whom they are divided
  */
-public record Width(double channels, Split split) {
+public record Width(double channels, DividedAmong split) {
 
   /** Channels that every rank has. */
   public static Width whole(double channels) {
-    return new Width(channels, Split.WHOLE);
+    return new Width(channels, DividedAmong.WHOLE);
   }
 
   /** Channels of which each tensor-parallel rank has a part. */
   public static Width tensor(double channels) {
-    return new Width(channels, Split.TENSOR);
+    return new Width(channels, DividedAmong.TENSOR);
   }
 
   /** Channels within an expert, of which each of the ranks that share it has a part. */
   public static Width expert(double channels) {
-    return new Width(channels, Split.EXPERT_TENSOR);
+    return new Width(channels, DividedAmong.EXPERT_TENSOR);
   }
 
   /** Channels of one rank. */

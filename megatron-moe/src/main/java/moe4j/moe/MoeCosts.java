@@ -8,11 +8,11 @@ import java.util.List;
 import moe4j.cost.Amount;
 import moe4j.cost.Crossing;
 import moe4j.cost.Divisible;
+import moe4j.cost.ModelPart;
 import moe4j.cost.Parameters;
-import moe4j.cost.Part;
 import moe4j.cost.Product;
-import moe4j.cost.Routing;
 import moe4j.cost.Rows;
+import moe4j.cost.TokenSpread;
 import moe4j.moe.dispatch.TokenDispatcher;
 import moe4j.moe.gate.Capacity;
 import moe4j.moe.gate.GateSpec;
@@ -28,7 +28,7 @@ public final class MoeCosts {
   private final int hidden;
   private final int inner;
   private final Activation activation;
-  private final Routing routing;
+  private final TokenSpread routing;
 
   /**
    * The costs in a model.
@@ -46,11 +46,11 @@ public final class MoeCosts {
     this.routing = routing(moe);
   }
 
-  private static Routing routing(MoeConfig moe) {
+  private static TokenSpread routing(MoeConfig moe) {
     Capacity capacity = moe.capacity();
     boolean filled = moe.gate().limit() == GateSpec.Limit.FILLED;
     double unlimited = filled ? 1 : Double.POSITIVE_INFINITY;
-    return new Routing(
+    return new TokenSpread(
         moe.numExperts(),
         moe.moeRouterTopk(),
         moe.tokenDispatcher() == TokenDispatcher.Kind.ALL_GATHER,
@@ -59,8 +59,8 @@ public final class MoeCosts {
   }
 
   /** The parts of a layer: gate, experts and, where there is one, the shared expert. */
-  public List<Part> parts() {
-    List<Part> parts = new ArrayList<>(List.of(gate(), experts()));
+  public List<ModelPart> parts() {
+    List<ModelPart> parts = new ArrayList<>(List.of(gate(), experts()));
     if (moe.moeSharedExpertIntermediateSize() != null) {
       parts.add(shared());
     }
@@ -75,10 +75,10 @@ public final class MoeCosts {
    * The gate: some dozen passes over scores in fp32; kept are logits and what losses keep of the
    * scores, places and weights of the routes.
    */
-  private Part gate() {
+  private ModelPart gate() {
     Rows routed = rows(Rows.Kind.ROUTED);
     double experts = moe.numExperts();
-    return Part.named("gate")
+    return ModelPart.named("gate")
         .parameters(0, moe.gate().parameters().count(hidden, moe.numExperts()))
         .product(Product.Kind.GATE, routed, whole(hidden), whole(experts))
         .moves(Amount.floats(routed, whole(12 * experts)))
@@ -92,7 +92,7 @@ public final class MoeCosts {
    * The experts. Kept are their input and what lies before and behind the activation, which is
    * weighted, so that it stays; rows go there and back and are added up.
    */
-  private Part experts() {
+  private ModelPart experts() {
     double f = inner;
     int i = activation.inputs();
     long bias = moe.addExpertBias() ? 1 : 0;
@@ -101,7 +101,7 @@ public final class MoeCosts {
     Rows held = rows(Rows.Kind.HELD);
     Rows routed = rows(Rows.Kind.ROUTED);
     double h = hidden;
-    return Part.named("experts")
+    return ModelPart.named("experts")
         .parameters(new Parameters(0, 0, moe.numExperts() * each, moe.numExperts() * bias * hidden))
         .product(Product.Kind.GROUPED, computed, whole(h), expert(i * f))
         .product(Product.Kind.GROUPED, computed, expert(f), whole(h))
@@ -136,9 +136,9 @@ public final class MoeCosts {
   }
 
   /** The expert that all tokens go to; what its gate multiplies stays. */
-  private Part shared() {
+  private ModelPart shared() {
     int width = moe.moeSharedExpertIntermediateSize();
-    Part.Builder part =
+    ModelPart.Builder part =
         LayerCosts.feedForward(
             "shared expert", sequence, shape, width, "moe-shared-expert-intermediate-size");
     if (moe.moeSharedExpertGate()) {

@@ -3,7 +3,7 @@ package moe4j.plan;
 import moe4j.cost.Amount;
 import moe4j.cost.Crossing;
 import moe4j.cost.Placement;
-import moe4j.cost.Routing;
+import moe4j.cost.TokenSpread;
 
 /** Seconds that a rank's collectives take, by what they are for. */
 final class CollectiveTime {
@@ -67,7 +67,7 @@ final class CollectiveTime {
    */
   private double exchange(Amount tokens) {
     double bytes = tokens.on(placement, model.bytes());
-    Routing routing = tokens.rows().routing();
+    TokenSpread routing = tokens.rows().routing();
     if (routing.gathers()) {
       return 4 * cluster.gather(layout.expertBlock(), bytes * layout.ep() * layout.etp());
     }

@@ -6,15 +6,15 @@ import java.util.function.Function;
 import java.util.function.ToDoubleFunction;
 import moe4j.cost.Amount;
 import moe4j.cost.Costs;
+import moe4j.cost.ModelPart;
 import moe4j.cost.Parameters;
-import moe4j.cost.Part;
 import moe4j.cost.Placement;
 
 /** What a plan needs to know of a model: what its parts cost, and in which precision. */
 public final class PlannedModel {
   private final Costs costs;
   private final boolean bf16;
-  private final Map<Part, Integer> parts;
+  private final Map<ModelPart, Integer> parts;
   private final Parameters parameters;
   private final boolean experts;
 
@@ -57,16 +57,16 @@ public final class PlannedModel {
   }
 
   /** A sum over all parts. */
-  double sum(ToDoubleFunction<Part> of) {
+  double sum(ToDoubleFunction<ModelPart> of) {
     double sum = 0;
-    for (Map.Entry<Part, Integer> part : parts.entrySet()) {
+    for (Map.Entry<ModelPart, Integer> part : parts.entrySet()) {
       sum += part.getValue() * of.applyAsDouble(part.getKey());
     }
     return sum;
   }
 
   /** The same of each of a part's items. */
-  <T> double sum(Function<Part, List<T>> items, ToDoubleFunction<T> of) {
+  <T> double sum(Function<ModelPart, List<T>> items, ToDoubleFunction<T> of) {
     return sum(part -> items.apply(part).stream().mapToDouble(of).sum());
   }
 
@@ -78,7 +78,7 @@ public final class PlannedModel {
   /** The most that the backward of a part needs beside that. */
   double working(Placement placement) {
     double most = 0;
-    for (Part part : parts.keySet()) {
+    for (ModelPart part : parts.keySet()) {
       double needed = 0;
       for (Amount amount : part.memory().working()) {
         needed += amount.on(placement, bytes());

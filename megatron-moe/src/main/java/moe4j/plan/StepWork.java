@@ -1,7 +1,7 @@
 package moe4j.plan;
 
 import moe4j.cost.AttentionCore;
-import moe4j.cost.Part;
+import moe4j.cost.ModelPart;
 import moe4j.cost.Placement;
 import moe4j.cost.Product;
 
@@ -67,7 +67,7 @@ public record StepWork(
           model.sum(part -> part.work().attention(), this::attention),
           memory,
           model.costs().depth() * Calibration.GAPS,
-          model.sum((Part part) -> part.flops(placement)));
+          model.sum((ModelPart part) -> part.flops(placement)));
     }
 
     private double products(Product.Kind kind) {

@@ -32,6 +32,7 @@ import moe4j.parallel.RankLostException;
 import moe4j.parallel.World;
 import moe4j.parallel.WorldEnvironment;
 import moe4j.record.DeviceMemory;
+import moe4j.record.RunEnd;
 import moe4j.record.ValidationRecord;
 import moe4j.training.run.Agreement;
 import moe4j.training.run.BestModel;
@@ -65,8 +66,7 @@ public final class Pretraining {
    * @param status the process's: 0, or where a signal stopped a run of which nothing is kept, the
    *     signal's
    */
-  public record Outcome(
-      TrainState state, Trainer.End end, ValidationRecord validation, int status) {}
+  public record Outcome(TrainState state, RunEnd end, ValidationRecord validation, int status) {}
 
   /**
    * Joins the processes of a run; only rank 0 tells the console what is no error.
@@ -277,7 +277,7 @@ public final class Pretraining {
               saver,
               best,
               signal)) {
-        Trainer.End end = trainer.train();
+        RunEnd end = trainer.train();
         return new Outcome(trainer.state(), end, null, trainer.status(end));
       }
     }
@@ -312,7 +312,7 @@ public final class Pretraining {
                 saver,
                 best,
                 signal)) {
-      Trainer.End end = trainer.train();
+      RunEnd end = trainer.train();
       recorder.end(trainer.state(), end.word());
       return new Outcome(trainer.state(), end, recorder.lastValidation(), trainer.status(end));
     }

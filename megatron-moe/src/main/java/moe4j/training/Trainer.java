@@ -21,6 +21,7 @@ import moe4j.optimizer.LearningRate;
 import moe4j.parallel.Group;
 import moe4j.parallel.Groups;
 import moe4j.parallel.World;
+import moe4j.record.RunEnd;
 import moe4j.tensor.Tensors;
 import moe4j.training.run.BestModel;
 import moe4j.training.step.BatchBuffers;
@@ -51,19 +52,6 @@ public final class Trainer implements AutoCloseable {
      * @return the checkpoint's directory
      */
     String save(TrainState state) throws IOException;
-  }
-
-  /** How a run ended. */
-  public enum End {
-    /** All steps were taken. */
-    COMPLETE,
-    /** A signal, an exit interval or an exit duration. */
-    STOPPED;
-
-    /** What the record of a run says of its end. */
-    public String word() {
-      return name().toLowerCase(java.util.Locale.ROOT);
-    }
   }
 
   private final World world;
@@ -201,12 +189,12 @@ public final class Trainer implements AutoCloseable {
    * @throws IllegalArgumentException where the data do not last
    * @throws TrainingDivergedException where a loss or gradient is not finite, unless told to go on
    */
-  public End train() throws IOException {
+  public RunEnd train() throws IOException {
     datasets.check(config, wholeSets, state);
     // Until now nothing was there that is not in a checkpoint.
     signal.begin(saver != null);
     int steps = training.steps();
-    End end = End.COMPLETE;
+    RunEnd end = RunEnd.COMPLETE;
     if (state.iteration() > 0 && state.iteration() >= steps) {
       listener.say(
           "this run is to end at iteration %d and stands at %d: nothing is left to train, and a run with more steps trains on"
@@ -240,7 +228,7 @@ public final class Trainer implements AutoCloseable {
       save();
     }
     try {
-      return end == End.COMPLETE && !evaluateAtEnd() ? stopped() : end;
+      return end == RunEnd.COMPLETE && !evaluateAtEnd() ? stopped() : end;
     } catch (DataFailure failure) {
       throw failure.reason;
     }
@@ -298,17 +286,17 @@ public final class Trainer implements AutoCloseable {
   }
 
   /** The status of a process that has come to this end: a signal's, where nothing is kept. */
-  int status(End end) {
+  int status(RunEnd end) {
     boolean kept = state.equals(saved) && state.iteration() > 0;
-    return end == End.COMPLETE || kept || stop == null ? 0 : stop.status();
+    return end == RunEnd.COMPLETE || kept || stop == null ? 0 : stop.status();
   }
 
-  private End stopped() {
+  private RunEnd stopped() {
     listener.say("stopping at iteration %d: %s".formatted(state.iteration(), stop.reason()));
-    return End.STOPPED;
+    return RunEnd.STOPPED;
   }
 
-  private End loop(BatchLoader loader, int steps) throws IOException {
+  private RunEnd loop(BatchLoader loader, int steps) throws IOException {
     boolean first = true;
     while (state.iteration() < steps) {
       long begin = System.nanoTime();
@@ -339,7 +327,7 @@ public final class Trainer implements AutoCloseable {
         return stopped();
       }
     }
-    return End.COMPLETE;
+    return RunEnd.COMPLETE;
   }
 
   private boolean divides(Integer interval) {

@@ -8,7 +8,7 @@ import moe4j.cost.Amount;
 import moe4j.cost.AttentionCore;
 import moe4j.cost.Crossing;
 import moe4j.cost.Divisible;
-import moe4j.cost.Part;
+import moe4j.cost.ModelPart;
 import moe4j.cost.Product;
 import moe4j.cost.Rows;
 
@@ -28,7 +28,7 @@ public final class AttentionCosts {
    * @param sequence tokens of a sequence
    * @param rotates whether queries and keys are rotated
    */
-  public static Part of(LayerShape shape, Attention.Form form, int sequence, boolean rotates) {
+  public static ModelPart of(LayerShape shape, Attention.Form form, int sequence, boolean rotates) {
     return new AttentionCosts(form, rotates).part(shape, sequence);
   }
 
@@ -41,7 +41,7 @@ public final class AttentionCosts {
     return form.norm() == null ? 0 : LayerCosts.vectors(form.norm().kind());
   }
 
-  private Part part(LayerShape shape, int sequence) {
+  private ModelPart part(LayerShape shape, int sequence) {
     int hidden = shape.hiddenSize();
     long queryChannels = (long) form.heads() * form.channels();
     long qkv = queryChannels + 2L * form.groups() * form.channels();
@@ -51,8 +51,8 @@ public final class AttentionCosts {
     Amount stream = Amount.elements(tokens, whole(hidden));
     // Attention's weights, S of each head and token: with dropout they pass through memory.
     Amount weights = Amount.floats(tokens, tensor((double) sequence * form.heads()));
-    Part.Builder part =
-        Part.named("attention")
+    ModelPart.Builder part =
+        ModelPart.named("attention")
             .parameters(
                 qkv * (hidden + (form.qkvBias() ? 1 : 0)) + hidden * queryChannels,
                 2L * normVectors() * form.channels() + (shape.bias() ? hidden : 0))
@@ -104,7 +104,7 @@ public final class AttentionCosts {
    * their projection, all of that stays; what norms, rotations and copies for grouped heads make
    * comes in addition.
    */
-  private void keep(Part.Builder part, Rows tokens, double q, double c) {
+  private void keep(ModelPart.Builder part, Rows tokens, double q, double c) {
     boolean views = !groupsHeads() || !(form.norm() != null || rotates);
     double kept = q + (views ? q + 2 * c : 0);
     double floats = form.heads();

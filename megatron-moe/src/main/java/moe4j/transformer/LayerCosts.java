@@ -6,7 +6,7 @@ import static moe4j.cost.Width.whole;
 import moe4j.cost.Amount;
 import moe4j.cost.Crossing;
 import moe4j.cost.Divisible;
-import moe4j.cost.Part;
+import moe4j.cost.ModelPart;
 import moe4j.cost.Product;
 import moe4j.cost.Rows;
 
@@ -22,9 +22,9 @@ public final class LayerCosts {
    * @param rows that are normalised
    * @param hidden h
    */
-  public static Part norm(Rows rows, int hidden, Norm.Kind kind) {
+  public static ModelPart norm(Rows rows, int hidden, Norm.Kind kind) {
     int vectors = vectors(kind);
-    return Part.named("norm")
+    return ModelPart.named("norm")
         .parameters(0, (long) vectors * hidden)
         .moves(rows, whole(8.0 * hidden))
         .keeps(rows, whole(2.0 * hidden))
@@ -48,14 +48,14 @@ public final class LayerCosts {
    * @param inner f
    * @param flag that gives f
    */
-  public static Part.Builder feedForward(
+  public static ModelPart.Builder feedForward(
       String name, int sequence, LayerShape shape, int inner, String flag) {
     Rows tokens = Rows.tokens(sequence);
     int hidden = shape.hiddenSize();
     double f = inner;
     int i = shape.activation().inputs();
     long fc1 = (long) i * inner * (hidden + (shape.bias() ? 1 : 0));
-    return Part.named(name)
+    return ModelPart.named(name)
         .parameters(fc1 + (long) hidden * inner, shape.bias() ? hidden : 0)
         .product(Product.Kind.DENSE, tokens, whole(hidden), tensor(i * f))
         .product(Product.Kind.DENSE, tokens, tensor(f), whole(hidden))

@@ -30,7 +30,8 @@ import javax.tools.ToolProvider;
 /** The production sources of every Maven module, parsed by the compiler of the running JDK. */
 final class Sources {
   private static final Path ROOT = Path.of(System.getProperty("moe4j.root"));
-  private static final Pattern OUR_TYPE = Pattern.compile("(moe4j(?:\\.[a-z][a-z0-9]*)*)\\.[A-Z].*");
+  private static final Pattern OUR_TYPE =
+      Pattern.compile("(moe4j(?:\\.[a-z][a-z0-9]*)*)\\.[A-Z].*");
 
   private static List<Source> all;
 
@@ -228,8 +229,7 @@ final class Sources {
           components.stream()
               .flatMap(component -> component.getModifiers().getAnnotations().stream())
               .anyMatch(annotation -> annotation.getAnnotationType().toString().equals("Flag"));
-      constructors.add(
-          new Parameters(tree.getSimpleName().toString(), components.size(), flags));
+      constructors.add(new Parameters(tree.getSimpleName().toString(), components.size(), flags));
     }
   }
 }

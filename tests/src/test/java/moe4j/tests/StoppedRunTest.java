@@ -13,9 +13,9 @@ import java.util.List;
 import java.util.stream.IntStream;
 import moe4j.model.RunConfig;
 import moe4j.model.gpt.GptFamily;
+import moe4j.record.RunEnd;
 import moe4j.training.Pretraining;
 import moe4j.training.ShutdownSignal;
-import moe4j.training.Trainer;
 import moe4j.training.UnsavedException;
 import moe4j.training.step.TrainingListener;
 import org.testng.annotations.AfterMethod;
@@ -79,7 +79,7 @@ public class StoppedRunTest {
           outcomes.add(run(Cli.with(saving(run), "--load", run), 0, () -> {}));
           return outcomes.add(run(saving(undisturbed), 0, () -> {}));
         });
-    assertEquals(outcomes.get(0).end(), Trainer.End.STOPPED);
+    assertEquals(outcomes.get(0).end(), RunEnd.STOPPED);
     assertEquals(outcomes.get(0).status(), 0);
     assertEquals(outcomes.get(0).state().iteration(), 4);
     assertTrue(outcomes.get(0).state().evaluationDue());
@@ -100,9 +100,9 @@ public class StoppedRunTest {
           outcomes.add(run(Cli.with(saving(run), "--load", run), 0, () -> {}));
           return outcomes.add(run(saving(undisturbed), 0, () -> {}));
         });
-    assertEquals(outcomes.get(0).end(), Trainer.End.STOPPED);
+    assertEquals(outcomes.get(0).end(), RunEnd.STOPPED);
     assertEquals(outcomes.get(0).status(), 0);
-    assertEquals(outcomes.get(1).end(), Trainer.End.COMPLETE);
+    assertEquals(outcomes.get(1).end(), RunEnd.COMPLETE);
     assertEquals(RunRecord.of(run).measured(), RunRecord.of(undisturbed).measured());
   }
 
@@ -110,7 +110,7 @@ public class StoppedRunTest {
   public void nothingKeptIsTold() throws IOException {
     List<Pretraining.Outcome> outcomes = new ArrayList<>();
     Cli.quietly(() -> outcomes.add(run(BASE, 3, () -> {})));
-    assertEquals(outcomes.get(0).end(), Trainer.End.STOPPED);
+    assertEquals(outcomes.get(0).end(), RunEnd.STOPPED);
     assertEquals(outcomes.get(0).status(), 130);
   }
 

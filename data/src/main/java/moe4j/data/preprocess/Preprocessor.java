@@ -41,14 +41,14 @@ public final class Preprocessor {
   private record Pending(Batch batch, Future<List<EncodedDocuments>> encoded) {}
 
   private final PreprocessConfig config;
-  private final ProgressListener listener;
+  private final PreprocessListener listener;
   private final long quietNanos;
   private final long start = System.nanoTime();
   private long reported = start;
   private long documents;
   private long bytes;
 
-  private Preprocessor(PreprocessConfig config, ProgressListener listener, long quietNanos) {
+  private Preprocessor(PreprocessConfig config, PreprocessListener listener, long quietNanos) {
     this.config = config;
     this.listener = listener;
     this.quietNanos = quietNanos;
@@ -64,14 +64,14 @@ public final class Preprocessor {
    * @throws IllegalArgumentException if flags contradict each other or the inputs
    */
   public static Progress run(
-      PreprocessConfig config, Tokenizer tokenizer, ProgressListener listener)
+      PreprocessConfig config, Tokenizer tokenizer, PreprocessListener listener)
       throws IOException, InterruptedException {
     return run(config, tokenizer, listener, QUIET_NANOS);
   }
 
   /** With another longest time between reports. */
   static Progress run(
-      PreprocessConfig config, Tokenizer tokenizer, ProgressListener listener, long quietNanos)
+      PreprocessConfig config, Tokenizer tokenizer, PreprocessListener listener, long quietNanos)
       throws IOException, InterruptedException {
     return new Preprocessor(config, listener, quietNanos).run(tokenizer);
   }

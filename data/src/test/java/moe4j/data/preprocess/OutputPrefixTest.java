@@ -115,7 +115,7 @@ public class OutputPrefixTest {
     }
   }
 
-  private record Noting(List<String> notes) implements ProgressListener {
+  private record Noting(List<String> notes) implements PreprocessListener {
     @Override
     public void progress(Progress progress) {}
 

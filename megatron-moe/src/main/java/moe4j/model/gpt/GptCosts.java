@@ -10,7 +10,7 @@ import moe4j.cost.Amount;
 import moe4j.cost.Costs;
 import moe4j.cost.Crossing;
 import moe4j.cost.Divisible;
-import moe4j.cost.Part;
+import moe4j.cost.ModelPart;
 import moe4j.cost.Product;
 import moe4j.cost.Rows;
 import moe4j.moe.MoeConfig;
@@ -46,17 +46,17 @@ public final class GptCosts {
 
   /** What of the layers has to be a multiple of what: all but the vocabulary, whatever it is. */
   public static List<Divisible> divisible(GptConfig config, MoeConfig moe) {
-    List<List<Part>> layers = new GptCosts(config, moe).layers();
+    List<List<ModelPart>> layers = new GptCosts(config, moe).layers();
     return new Costs(config.seqLength(), List.of(), layers, List.of(), Costs.Limits.NONE)
         .divisible();
   }
 
-  private List<List<Part>> layers() {
+  private List<List<ModelPart>> layers() {
     int layers = config.numLayers();
     boolean[] experts = moe.moeLayers(layers);
-    List<Part> mixing = List.of(norm(), attention(), norm());
-    List<Part> dense = join(mixing, List.of(feedForward()));
-    List<List<Part>> all = new ArrayList<>(Collections.nCopies(layers, dense));
+    List<ModelPart> mixing = List.of(norm(), attention(), norm());
+    List<ModelPart> dense = join(mixing, List.of(feedForward()));
+    List<List<ModelPart>> all = new ArrayList<>(Collections.nCopies(layers, dense));
     for (int i = 0; i < layers; i++) {
       if (experts[i]) {
         all.set(i, join(mixing, experts()));
@@ -65,8 +65,8 @@ public final class GptCosts {
     return all;
   }
 
-  private static List<Part> join(List<Part> first, List<Part> second) {
-    List<Part> parts = new ArrayList<>(first);
+  private static List<ModelPart> join(List<ModelPart> first, List<ModelPart> second) {
+    List<ModelPart> parts = new ArrayList<>(first);
     parts.addAll(second);
     return parts;
   }
@@ -76,27 +76,27 @@ public final class GptCosts {
   }
 
   /** The word embeddings and the learned positions; rows are read, summed, and their way back. */
-  private Part embedding(int vocabulary) {
+  private ModelPart embedding(int vocabulary) {
     long h = config.hiddenSize();
     boolean positions = config.positionEmbeddingType().equals("learned_absolute");
-    return Part.named("embedding")
+    return ModelPart.named("embedding")
         .parameters(vocabulary * h, positions ? config.maxPositionEmbeddings() * h : 0)
         .moves(Rows.stream(config.seqLength()), whole(8.0 * h))
         .crosses(Crossing.Kind.OUT_OF_BLOCK, stream())
         .build();
   }
 
-  private Part norm() {
+  private ModelPart norm() {
     return LayerCosts.norm(
         Rows.stream(config.seqLength()), config.hiddenSize(), config.norm().kind());
   }
 
-  private Part attention() {
+  private ModelPart attention() {
     boolean rotates = config.positionEmbeddingType().equals("rope");
     return AttentionCosts.of(config.layerShape(), config.attention(), config.seqLength(), rotates);
   }
 
-  private Part feedForward() {
+  private ModelPart feedForward() {
     return LayerCosts.feedForward(
             "feed-forward",
             config.seqLength(),
@@ -106,7 +106,7 @@ public final class GptCosts {
         .build();
   }
 
-  private List<Part> experts() {
+  private List<ModelPart> experts() {
     LayerShape shape = config.layerShape();
     return new MoeCosts(moe, config.seqLength(), shape, moe.expertHiddenSize(shape)).parts();
   }
@@ -115,10 +115,10 @@ public final class GptCosts {
    * The output layer and the loss. The logits are read and written once in each direction; kept is
    * one of them, whose memory takes its gradient. Each rank tells the others two numbers a token.
    */
-  private Part output(int vocabulary) {
+  private ModelPart output(int vocabulary) {
     Rows tokens = Rows.tokens(config.seqLength());
     long own = config.untieEmbeddingsAndOutputWeights() ? 1 : 0;
-    return Part.named("output")
+    return ModelPart.named("output")
         .parameters(own * vocabulary * config.hiddenSize(), 0)
         .product(Product.Kind.OUTPUT, tokens, whole(config.hiddenSize()), tensor(vocabulary))
         .moves(tokens, tensor(2.0 * vocabulary))

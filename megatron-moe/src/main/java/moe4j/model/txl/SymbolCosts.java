@@ -2,7 +2,7 @@ package moe4j.model.txl;
 
 import static moe4j.cost.Width.whole;
 
-import moe4j.cost.Part;
+import moe4j.cost.ModelPart;
 import moe4j.cost.Product;
 import moe4j.cost.Rows;
 
@@ -42,11 +42,11 @@ final class SymbolCosts {
   }
 
   /** Rows are looked up, projected, scaled and dropped out. */
-  Part embedding() {
+  ModelPart embedding() {
     Rows tokens = Rows.tokens(config.lengths().queries());
     long h = config.dModel();
-    Part.Builder part =
-        Part.named("embedding").parameters(0, weights()).moves(tokens, whole(8.0 * h));
+    ModelPart.Builder part =
+        ModelPart.named("embedding").parameters(0, weights()).moves(tokens, whole(8.0 * h));
     for (int i = 0; isProjected() && i < tables(); i++) {
       int channels = config.embeddingChannels(i);
       part.parameters(0, h * channels)
@@ -57,13 +57,13 @@ final class SymbolCosts {
   }
 
   /** The logits of what has a loss, whose memory takes their gradient, and the loss. */
-  Part output() {
+  ModelPart output() {
     Rows predicting = Rows.tokens(config.lengths().target());
     long h = config.dModel();
     long others = ends.length - 1L;
     long vocabulary = ends[ends.length - 1];
-    Part.Builder part =
-        Part.named("output")
+    ModelPart.Builder part =
+        ModelPart.named("output")
             .parameters(0, (config.notTied() ? weights() : 0) + vocabulary)
             .parameters(0, others * (config.dEmbed() + 1))
             .parameters(0, isProjected() ? h * config.dEmbed() : 0)

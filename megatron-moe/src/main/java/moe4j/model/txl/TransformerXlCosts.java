@@ -8,7 +8,7 @@ import moe4j.cost.Amount;
 import moe4j.cost.AttentionCore;
 import moe4j.cost.Costs;
 import moe4j.cost.Divisible;
-import moe4j.cost.Part;
+import moe4j.cost.ModelPart;
 import moe4j.cost.Product;
 import moe4j.cost.Rows;
 import moe4j.moe.MoeConfig;
@@ -63,15 +63,15 @@ final class TransformerXlCosts {
 
   /** What of the layers has to be a multiple of what. */
   static List<Divisible> divisible(TransformerXlConfig config, MoeConfig moe) {
-    List<List<Part>> layers = new TransformerXlCosts(config, moe).layers();
+    List<List<ModelPart>> layers = new TransformerXlCosts(config, moe).layers();
     return new Costs(lengths(config), List.of(), layers, List.of(), LIMITS).divisible();
   }
 
-  private List<List<Part>> layers() {
+  private List<List<ModelPart>> layers() {
     boolean[] experts = moe.moeLayers(config.nLayer(), "--n-layer");
-    List<List<Part>> all = new ArrayList<>();
+    List<List<ModelPart>> all = new ArrayList<>();
     for (boolean with : experts) {
-      List<Part> layer = new ArrayList<>(List.of(norm(normed()), attention(), norm(tokens())));
+      List<ModelPart> layer = new ArrayList<>(List.of(norm(normed()), attention(), norm(tokens())));
       layer.addAll(with ? experts() : List.of(feedForward()));
       all.add(layer);
     }
@@ -87,13 +87,13 @@ final class TransformerXlCosts {
     return config.preLnorm() ? Rows.tokens(lengths.keys()) : tokens();
   }
 
-  private Part norm(Rows rows) {
+  private ModelPart norm(Rows rows) {
     return LayerCosts.norm(rows, h, Norm.Kind.LAYER_NORM);
   }
 
   /** The sinusoids that all layers' keys of positions are made of, and both biases of queries. */
-  private Part positions() {
-    return Part.named("positions")
+  private ModelPart positions() {
+    return ModelPart.named("positions")
         .parameters(0, 2L * inner)
         .keeps(Rows.once(lengths.keys()), whole(h))
         .build();
@@ -103,13 +103,13 @@ final class TransformerXlCosts {
    * Attention and its memory. Kept are the memory, what it and the segment come to, one behind the
    * other, queries, keys, values, positions' keys, the output and the rows' log-sums in fp32.
    */
-  private Part attention() {
+  private ModelPart attention() {
     double q = lengths.queries();
     double m = lengths.memory();
     Rows keys = Rows.tokens(lengths.keys());
     Rows positions = Rows.once(lengths.keys());
-    Part.Builder part =
-        Part.named("attention")
+    ModelPart.Builder part =
+        ModelPart.named("attention")
             .parameters(0, 5L * h * inner)
             .product(Product.Kind.DENSE, tokens(), whole(h), whole(inner))
             .product(Product.Kind.DENSE, tokens(), whole(h), whole(2.0 * inner))
@@ -145,13 +145,13 @@ final class TransformerXlCosts {
     return new Product(Product.Kind.DENSE, rows, whole(in), whole(out), passes);
   }
 
-  private Part feedForward() {
+  private ModelPart feedForward() {
     return LayerCosts.feedForward(
             "feed-forward", lengths.queries(), config.layerShape(), config.dInner(), "d-inner")
         .build();
   }
 
-  private List<Part> experts() {
+  private List<ModelPart> experts() {
     LayerShape shape = config.layerShape();
     int size = moe.expertHiddenSize(shape, "--d-inner");
     return new MoeCosts(moe, lengths.queries(), shape, size).parts();

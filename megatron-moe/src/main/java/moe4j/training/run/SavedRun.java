@@ -13,8 +13,8 @@ import moe4j.checkpoint.CheckpointStore;
 import moe4j.checkpoint.CheckpointSummary;
 import moe4j.checkpoint.LockOwner;
 import moe4j.record.MetricsReader;
+import moe4j.record.RunEnd;
 import moe4j.record.RunHistory;
-import moe4j.training.Trainer;
 
 /**
  * What lies in a run's directory: told by the manifests of its checkpoints and by its {@code
@@ -105,7 +105,7 @@ public record SavedRun(
       return State.RUNNING;
     }
     boolean complete =
-        history.flatMap(RunHistory::end).filter(Trainer.End.COMPLETE.word()::equals).isPresent();
+        history.flatMap(RunHistory::end).filter(RunEnd.COMPLETE.word()::equals).isPresent();
     return complete && newest.isPresent() ? State.DONE : State.STOPPED;
   }
 

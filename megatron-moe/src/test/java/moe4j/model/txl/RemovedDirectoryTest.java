@@ -13,8 +13,8 @@ import java.util.List;
 import java.util.Random;
 import java.util.stream.Stream;
 import moe4j.record.MetricsReader;
+import moe4j.record.RunEnd;
 import moe4j.testing.Seeds;
-import moe4j.training.Trainer;
 import moe4j.training.run.SavedRun;
 import org.testng.annotations.Test;
 
@@ -50,7 +50,7 @@ public class RemovedDirectoryTest {
                   delete(work);
                 }
               });
-      assertEquals(small.end, Trainer.End.COMPLETE);
+      assertEquals(small.end, RunEnd.COMPLETE);
       List<Integer> steps =
           MetricsReader.read(work).train().stream().map(point -> point.at().step()).toList();
       assertEquals(steps, Stream.iterate(1, step -> step + 1).limit(20).toList());

@@ -14,8 +14,8 @@ import java.util.List;
 import java.util.Map;
 import java.util.Random;
 import java.util.TreeMap;
+import moe4j.record.RunEnd;
 import moe4j.testing.Seeds;
-import moe4j.training.Trainer;
 import org.testng.annotations.AfterClass;
 import org.testng.annotations.BeforeClass;
 import org.testng.annotations.DataProvider;
@@ -89,10 +89,10 @@ public class ResumedRunTest {
     SmallRun whole = SmallRun.of(SmallRun.parse(flags, data("--work-dir", folder.path(name + 1))));
     SmallRun first =
         SmallRun.of(SmallRun.parse(flags + " --exit-interval 14", data("--work-dir", work)));
-    assertEquals(first.end, Trainer.End.STOPPED);
+    assertEquals(first.end, RunEnd.STOPPED);
     assertEquals(first.losses, new TreeMap<>(whole.losses).headMap(14, true));
     SmallRun second = SmallRun.of(SmallRun.parse(flags + " --restart", data("--work-dir", work)));
-    assertEquals(second.end, Trainer.End.COMPLETE);
+    assertEquals(second.end, RunEnd.COMPLETE);
     assertEquals(second.last(), STEPS);
     assertEquals(second.losses.size(), STEPS - 14);
     assertSame(second, whole, 14);

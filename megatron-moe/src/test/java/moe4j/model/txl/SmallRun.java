@@ -15,10 +15,10 @@ import moe4j.model.TrainState;
 import moe4j.model.WholeSets;
 import moe4j.parallel.WorldEnvironment;
 import moe4j.record.IterationRecord;
+import moe4j.record.RunEnd;
 import moe4j.tensor.Tensors;
 import moe4j.training.Pretraining;
 import moe4j.training.ShutdownSignal;
-import moe4j.training.Trainer;
 import moe4j.training.step.TrainingListener;
 import moe4j.transformer.ParameterSet;
 
@@ -50,7 +50,7 @@ public final class SmallRun implements TrainingListener {
   final Map<String, float[]> memories = new TreeMap<>();
   final List<String> said = new ArrayList<>();
   Double test;
-  Trainer.End end;
+  RunEnd end;
 
   private final Consumer<SmallRun> eachStep;
   private TransformerXl model;

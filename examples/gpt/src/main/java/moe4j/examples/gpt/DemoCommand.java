@@ -23,12 +23,12 @@ import moe4j.model.gpt.GptFamily;
 import moe4j.model.gpt.GptTask;
 import moe4j.moe.MoeConfig;
 import moe4j.optimizer.OptimizerConfig;
+import moe4j.record.RunEnd;
 import moe4j.report.CompareReport;
 import moe4j.tokenizer.TokenizerConfig;
 import moe4j.tokenizer.Tokenizers;
 import moe4j.training.Pretraining;
 import moe4j.training.ShutdownSignal;
-import moe4j.training.Trainer;
 import moe4j.training.run.SavedRun;
 import moe4j.training.step.ComputeDevice;
 import org.apache.logging.log4j.LogManager;
@@ -176,7 +176,7 @@ public final class DemoCommand implements Command {
       }
       RunConfig config = config(options, corpus.prefix(), run, experts);
       Pretraining.Outcome outcome = train(config, signal);
-      if (outcome.end() == Trainer.End.STOPPED) {
+      if (outcome.end() == RunEnd.STOPPED) {
         return outcome;
       }
     }

@@ -7,14 +7,14 @@ import java.io.IOException;
 import moe4j.config.LoggingConfig;
 import moe4j.model.RunConfig;
 import moe4j.model.gpt.GptFamily;
-import moe4j.training.Trainer;
+import moe4j.record.RunEnd;
 import org.testng.annotations.Test;
 
 public class OwnRunTest {
 
   @Test
   public void trains() throws IOException {
-    assertEquals(OwnRun.train(OwnRun.config(3)).end(), Trainer.End.COMPLETE);
+    assertEquals(OwnRun.train(OwnRun.config(3)).end(), RunEnd.COMPLETE);
   }
 
   @Test

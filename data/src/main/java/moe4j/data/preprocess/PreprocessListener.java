@@ -5,7 +5,7 @@ package moe4j.data.preprocess;
  * the thread that called the preprocessor.
  */
 @FunctionalInterface
-public interface ProgressListener {
+public interface PreprocessListener {
   /** What has been written so far. */
   void progress(Progress progress);
 

@@ -1,7 +1,7 @@
 package moe4j.cost;
 
 /** Among whom channels are divided. */
-public enum Split {
+public enum DividedAmong {
   /** Every rank has all of them. */
   WHOLE,
   /** Each tensor-parallel rank has a part. */

@@ -10,7 +10,7 @@ package moe4j.cost;
  * @param capacity rows an expert takes at most, over the mean; infinite where it takes all
  * @param padded whether each expert is given as many rows as that
  */
-public record Routing(int experts, int topk, boolean gathers, double capacity, boolean padded) {
+public record TokenSpread(int experts, int topk, boolean gathers, double capacity, boolean padded) {
 
   /**
    * Rows of the fullest rank's experts over the mean: the capacity where all are padded to it, else

@@ -14,7 +14,7 @@ import java.util.List;
  * @param traffic what it sends
  * @param divisible what of it has to be a multiple of what
  */
-public record Part(
+public record ModelPart(
     String name,
     Parameters parameters,
     Work work,
@@ -68,7 +68,7 @@ public record Part(
   }
 
   /** Copies the list. */
-  public Part {
+  public ModelPart {
     divisible = List.copyOf(divisible);
   }
 
@@ -189,8 +189,8 @@ public record Part(
     }
 
     /** The part. */
-    public Part build() {
-      return new Part(
+    public ModelPart build() {
+      return new ModelPart(
           name,
           parameters,
           new Work(products, attention, moved),

@@ -4,7 +4,8 @@
 #   tests/gpu.sh checks DATA OUT     kernels, graphs against none, kill and resume, memory: minutes
 #   tests/gpu.sh routes DATA OUT     every gate and router: the CPU's losses, graphs against none: minutes
 #   tests/gpu.sh ranks DATA OUT      several processes: on one GPU over Gloo, on two over NCCL: minutes
-#   tests/gpu.sh speed DATA OUT      step times of the models in docs/performance.md, with and without graphs
+#   tests/gpu.sh speed DATA OUT      step times of the models in docs/performance.md, with and without graphs;
+#                                    times of the kernels and of their references
 #   tests/gpu.sh txl FILE OUT        Transformer-XL: the CPU's losses, graphs against none, kill and resume; step
 #                                    times and memory of both enwik8 presets; FILE is of 20 MB or more
 #   tests/gpu.sh sanitize DATA OUT   the kernels' checks under compute-sanitizer, which has to be on the path
@@ -12,7 +13,7 @@
 # DATA is a prefix of a .bin/.idx pair in GPT-2's tokens with several documents. OUT gets the logs; the
 # last lines printed say what failed. MOE4J names the command to run, ./moe4j otherwise.
 set -uo pipefail
-[ $# = 3 ] || { sed -n '2,13s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# = 3 ] || { sed -n '2,14s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 home=$(cd "$(dirname "$0")/.." && pwd)
 moe4j=${MOE4J:-$home/moe4j}
 part=$1 data=$2 out=$3
@@ -304,6 +305,9 @@ speed() {
   bench dense64 $gpt2 --micro-batch-size 64
   bench dense350m $gpt2_350m --micro-batch-size 32
   bench experts32 $gpt2 $experts --micro-batch-size 32
+  run bench_kernels bench kernels --device cuda --bf16
+  succeeded bench_kernels && say "bench kernels" ok || say "bench kernels" FAILED
+  grep -v '^status' "$out/bench_kernels.log"
 }
 
 # What the sanitizer finds in our kernels. It also finds fault with libraries' kernels, and with the

@@ -22,8 +22,10 @@ module moe4j.kernels {
   exports moe4j.kernels.product;
   // What a kernel is compared with its reference by.
   exports moe4j.kernels.check;
-  // Compiled code, graphs and the checks' list are for the program alone.
+  // Compiled code, graphs and the lists of checks and of what is timed are for the program alone.
   exports moe4j.kernels to
+      moe4j.megatron;
+  exports moe4j.kernels.bench to
       moe4j.megatron;
   exports moe4j.kernels.cuda to
       moe4j.megatron;

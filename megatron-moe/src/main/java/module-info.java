@@ -48,6 +48,7 @@ module moe4j.megatron {
   provides moe4j.cli.Command with
       moe4j.cli.BenchCommCommand,
       moe4j.cli.BenchCommand,
+      moe4j.cli.BenchKernelsCommand,
       moe4j.cli.BenchMoeCommand,
       moe4j.cli.BenchTxlCommand,
       moe4j.cli.CheckCommand,

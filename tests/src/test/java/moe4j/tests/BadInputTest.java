@@ -132,7 +132,7 @@ public class BadInputTest {
   public Object[][] benches() {
     return new Object[][] {
       {"", "--warmup-steps 1", "gpt"},
-      {"bert", "--warmup-steps 1", "comm, gpt or txl, not 'bert'"},
+      {"bert", "--warmup-steps 1", "comm, gpt, kernels, moe or txl, not 'bert'"},
       {"gpt gpt", "--warmup-steps 1", "'gpt' is neither a flag nor a flag's value"},
       {"gpt", "--seed 1", "--train-iters 4", "--log-interval 1", "--warmup-steps 10"},
       {"gpt", "--warmup-steps 4", "--train-iters 4", "--log-interval 1", "--warmup-steps 4"},
@@ -187,8 +187,10 @@ public class BadInputTest {
       {"preprocess --output-prefix x --tokenizer-type ByteTokenizer", "--input is required"},
       {"pretrain-gpt --lr 1", "is required"},
       {"pretrain-gpt", "is required"},
-      {"bench", "comm, gpt or txl"},
+      {"bench", "comm, gpt, kernels, moe or txl"},
       {"bench gpt", "is required"},
+      {"bench kernels --only norms", "--only", "norm, activation, dropout, attention"},
+      {"bench kernels --rounds 0", "--warmup-rounds 5, --rounds 0"},
       {"data", "the word after it is enwik8"},
       {"data enwik9 --out x", "enwik8, not 'enwik9'"},
       {"data enwik8", "--out is required"},
@@ -458,7 +460,8 @@ public class BadInputTest {
                     .skip(1)
                     .allMatch(fault -> fault.startsWith("  --") || fault.startsWith("  one of "))),
         what);
-    boolean two = line.size() > 1 && List.of("comm", "gpt", "enwik8").contains(line.get(1));
+    boolean two =
+        line.size() > 1 && List.of("comm", "gpt", "kernels", "enwik8").contains(line.get(1));
     String command = two ? line.get(0) + " " + line.get(1) : line.get(0);
     assertTrue(result.err().startsWith("moe4j " + command + ": "), what);
     for (String name : named) {

@@ -1,0 +1,53 @@
+package moe4j.kernels.bench;
+
+import java.util.Locale;
+import moe4j.kernels.check.BenchCase;
+
+/**
+ * How long an operation takes, as a model calls it and as its reference.
+ *
+ * @param of what was timed
+ * @param ours seconds of a round in the middle
+ * @param reference likewise
+ * @param launched whether a GPU's rounds were launched from Java and not replayed as a graph, which
+ *     the operation cannot be captured as: small ones then take as long as their launches
+ */
+public record KernelTimes(BenchCase of, double ours, double reference, boolean launched) {
+  private static final String LAYOUT = "%-58s %-34s %11s %13s %15s %8s";
+
+  /** What the columns are. */
+  public static String header() {
+    return format(LAYOUT, "operation", "shape", "ours ms", "reference ms", "ours reach", "ratio");
+  }
+
+  /** How many times as fast as the reference. */
+  public double ratio() {
+    return reference / ours;
+  }
+
+  /** What is reached of the device: FLOP/s of products, bytes a second of all else. */
+  public double rate() {
+    return (of.cost().flops() > 0 ? of.cost().flops() : of.cost().bytes()) / ours;
+  }
+
+  @Override
+  public String toString() {
+    String rate =
+        of.cost().flops() > 0
+            ? format("%.3g TFLOP/s", rate() / 1e12)
+            : format("%.1f GB/s", rate() / 1e9);
+    return format(
+            LAYOUT,
+            of.name(),
+            of.shape(),
+            format("%.4f", ours * 1e3),
+            format("%.4f", reference * 1e3),
+            rate,
+            format("%.2f", ratio()))
+        + (launched ? "  launched" : "");
+  }
+
+  private static String format(String layout, Object... values) {
+    return String.format(Locale.ROOT, layout, values);
+  }
+}

@@ -1,7 +1,5 @@
 package moe4j.parallel;
 
-import java.util.List;
-import moe4j.kernels.product.Gemm;
 import moe4j.parallel.Group.Reduction;
 import moe4j.tensor.CustomFunction;
 import moe4j.tensor.Tensors;
@@ -39,20 +37,6 @@ public final class Mappings {
     return group.isAlone() ? x : new Gather(group, true).apply(x)[0];
   }
 
-  /**
-   * A linear layer behind {@link #gather}: all tokens are kept by nobody, but gathered once more
-   * for the weight's gradient, while that of x is computed; and while that is summed and scattered
-   * the weight's is.
-   *
-   * @param x [B, S/n, in]
-   * @param weight [out, in], this rank's outputs
-   * @param bias [out], or null
-   * @return [B, S, out]
-   */
-  public static Tensor gatherLinear(Tensor x, Tensor weight, Tensor bias, Group group) {
-    return new GatherLinear(group).apply(x, weight, bias)[0];
-  }
-
   /** {@link #reduce} where ranks get parts of the tokens: [B, S, ...] to [B, S/n, ...]. */
   public static Tensor reduceScatter(Tensor x, Group group) {
     return group.isAlone() ? x : new ReduceScatter(group).apply(x)[0];
@@ -69,18 +53,18 @@ public final class Mappings {
   }
 
   /** Something that is on its way. */
-  interface Later {
+  public interface Later {
     /** Waits for it. */
     Tensor get();
   }
 
-  /** All tokens of the ranks' parts, without a gradient. */
-  static Tensor gathered(Tensor x, Group group) {
+  /** All tokens of the ranks' parts, without a gradient: [B, S/n, ...] to [B, S, ...]. */
+  public static Tensor gathered(Tensor x, Group group) {
     return gatheredLater(x, group).get();
   }
 
-  /** Begins to gather. */
-  static Later gatheredLater(Tensor x, Group group) {
+  /** Begins with {@link #gathered}. */
+  public static Later gatheredLater(Tensor x, Group group) {
     int n = group.size();
     long[] shape = x.shape();
     Tensor parts = Tensors.empty(Tensors.dtype(x), x.device(), with(shape, 0, n * shape[0]));
@@ -96,8 +80,11 @@ public final class Mappings {
     return scatteredLater(x, group).get();
   }
 
-  /** Begins to sum and scatter. */
-  static Later scatteredLater(Tensor x, Group group) {
+  /**
+   * Begins to sum the ranks' tokens, of which each gets its part: [B, S, ...] to [B, S/n, ...];
+   * without a gradient.
+   */
+  public static Later scatteredLater(Tensor x, Group group) {
     int n = group.size();
     long[] shape = x.shape();
     long[] part = with(shape, 1, shape[1] / n);
@@ -196,44 +183,6 @@ public final class Mappings {
     @Override
     protected Tensor[] backward(Tensor[] gradients) {
       return new Tensor[] {partial ? scattered(gradients[0], group) : own(gradients[0], group)};
-    }
-  }
-
-  private static final class GatherLinear extends CustomFunction {
-    private final Group group;
-    private Tensor x;
-    private Tensor weight;
-
-    GatherLinear(Group group) {
-      this.group = group;
-    }
-
-    @Override
-    protected Tensor[] forward(Tensor[] inputs) {
-      x = save(inputs[0]);
-      weight = save(inputs[1]);
-      Tensor whole = gathered(inputs[0], group);
-      Tensor y = Gemm.product(whole.flatten(0, 1), inputs[1], inputs[2]);
-      return new Tensor[] {y.view(with(whole.shape(), 2, y.size(1)))};
-    }
-
-    @Override
-    protected Tensor[] backward(Tensor[] gradients) {
-      Tensor g = gradients[0].flatten(0, 1);
-      Later whole = gatheredLater(x, group);
-      Later dx = null;
-      if (needsGradient(0)) {
-        Tensor partial = Gemm.inputGradient(g, weight);
-        long[] shape = gradients[0].shape();
-        dx = scatteredLater(partial.view(with(shape, 2, weight.size(1))), group);
-      }
-      List<Tensor> parameters =
-          Gemm.weightGradients(g, whole.get().flatten(0, 1), weight, needsGradient(2));
-      return new Tensor[] {
-        dx == null ? null : dx.get(),
-        needsGradient(1) ? parameters.get(0) : null,
-        needsGradient(2) ? parameters.get(1) : null
-      };
     }
   }
 

@@ -112,7 +112,7 @@ public final class Linear {
       return Gemm.linear(x, weight, added);
     }
     return slices
-        ? Mappings.gatherLinear(x, weight, added, group)
+        ? GatheredLinear.apply(x, weight, added, group)
         : Gemm.linear(Mappings.copy(x, group), weight, added);
   }
 

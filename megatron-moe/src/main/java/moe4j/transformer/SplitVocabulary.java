@@ -61,7 +61,7 @@ public final class SplitVocabulary {
     }
     Tensor logits =
         sliced
-            ? Mappings.gatherLinear(hidden, weight, null, group)
+            ? GatheredLinear.apply(hidden, weight, null, group)
             : Gemm.linear(Mappings.copy(hidden, group), weight, null);
     return new Loss(group).apply(logits.flatten(0, 1), flat)[0].view(labels.shape());
   }

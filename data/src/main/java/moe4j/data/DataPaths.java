@@ -79,7 +79,7 @@ public record DataPaths(
       return shared(DATA_ARGS_PATH, words(read(DATA_ARGS_PATH, dataArgsPath)));
     }
     if (mockData) {
-      // As with Megatron, its shares are equal whatever --split says.
+      // As in Megatron, the shares are equal whatever --split says.
       return new DataSource.Mock();
     }
     if (split != null) {

@@ -190,7 +190,8 @@ final class DatasetBuilder {
     List<Double> weights = new ArrayList<>();
     for (int i = 0; i < blend.prefixes().size(); i++) {
       String prefix = blend.prefixes().get(i);
-      if (!lacks(prefix, split, part, "The %s data are blended without".formatted(part.label()))) {
+      if (!lacks(
+          prefix, split, part, "A dataset is left out of the %s data".formatted(part.label()))) {
         prefixes.add(prefix);
         if (blend.weights() != null) {
           weights.add(blend.weights().get(i));
@@ -298,7 +299,7 @@ final class DatasetBuilder {
             Math.min(wanted.getAsLong(), sum));
   }
 
-  /** Takes out of an unweighted blend what is shorter than one sample: each is taken once. */
+  /** Removes datasets shorter than one sample from an unweighted blend, which takes each once. */
   private Blend withSamples(Blend blend, Part part, List<Built> built) {
     List<String> prefixes = new ArrayList<>();
     List<Built> rest = new ArrayList<>();
@@ -309,7 +310,7 @@ final class DatasetBuilder {
         rest.add(built.get(i));
       } else {
         log.accept(
-            "The %s data are blended without: %s has not one %s sample of %d tokens"
+            "A dataset is left out of the %s data: %s has not one %s sample of %d tokens"
                 .formatted(part.label(), prefix, part.label(), config.seqLength()));
       }
     }
@@ -365,7 +366,7 @@ final class DatasetBuilder {
     identifiers.put("split", part.label());
     identifiers.put("weights", weights);
     identifiers.put("size", namedSize);
-    // As Megatron, blends are cached only in a directory that is given.
+    // As in Megatron, blends are cached only in a directory that is given.
     IndexCache cache = new IndexCache(config.cachePath(), identifiers, part, log);
     return new BlendedDataset(
         built.stream().map(Built::dataset).toList(),

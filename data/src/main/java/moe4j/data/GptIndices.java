@@ -63,7 +63,7 @@ public final class GptIndices {
     return new GptIndices(plan, documents, samples, plan.shuffle(random));
   }
 
-  /** As {@link #build}, or from the cache's files. */
+  /** Reads the indices from the cache's files, or builds them as {@link #build} does. */
   static GptIndices cached(IntUnaryOperator lengths, Request request, IndexCache cache) {
     return cache.get(
         () -> load(lengths, Plan.of(lengths, request), cache),

@@ -96,7 +96,7 @@ public final class GzipInput extends InputStream {
     }
     if (next >= 0) {
       throw new DamagedException(
-          "its member %d ends at byte %d, and byte %d behind it begins no other"
+          "its member %d ends at byte %d, and byte %d after it does not begin another"
               .formatted(members, end, packed.position - 1),
           null);
     }

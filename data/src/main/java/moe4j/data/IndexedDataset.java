@@ -75,12 +75,14 @@ public final class IndexedDataset implements TokenSource {
     return new IndexedDataset(prefix, MappedFile.CHUNK_BITS);
   }
 
-  /** As {@link #open(Path)}, mapped in chunks of {@code 1 << chunkBits} bytes. */
+  /**
+   * Opens a dataset as {@link #open(Path)} does, mapped in chunks of {@code 1 << chunkBits} bytes.
+   */
   static IndexedDataset open(Path prefix, int chunkBits) throws IOException {
     return new IndexedDataset(prefix, chunkBits);
   }
 
-  /** What is in it, as far as two datasets can be told apart by sizes and how they begin. */
+  /** Words for the contents, by which two datasets can be told apart: sizes and a checksum. */
   String identity() {
     CRC32C checksum = new CRC32C();
     for (MappedFile file : List.of(idx, bin)) {

@@ -24,7 +24,7 @@ public final class MegatronSampler {
       String what, long total, long consumed, int microBatch, int dpRank, int dpSize) {
     if (microBatch < 1 || dpSize < 1 || dpRank < 0 || dpRank >= dpSize || consumed < 0) {
       throw new IllegalArgumentException(
-          "micro-batch %d, data-parallel rank %d of %d, %d samples consumed: no sampler can be so"
+          "micro-batch %d, data-parallel rank %d of %d, %d samples consumed: these do not fit together"
               .formatted(microBatch, dpRank, dpSize, consumed));
     }
     if (consumed >= total) {

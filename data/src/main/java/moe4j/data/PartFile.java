@@ -81,7 +81,7 @@ public final class PartFile implements Closeable {
         PartFiles.named(part);
         channel.close();
       } catch (IOException e) {
-        // Not to be deleted by this process: it may be another's.
+        // This process must not delete the file: it may be another's.
         PartFiles.named(part);
         channel.close();
         throw e;
@@ -180,7 +180,7 @@ public final class PartFile implements Closeable {
   public void close() throws IOException {
     if (open) {
       open = false;
-      // In this order: once the lock is gone, the name may be another's.
+      // The order matters: once the lock is gone, the name may be another process's.
       PartFiles.delete(part);
       channel.close();
     }

@@ -117,12 +117,12 @@ public class GzipInputTest {
       for (byte[] garbage : new byte[][] {{'x'}, {(byte) 0xff, 0, 0}, text(5000)}) {
         assertEquals(
             refusal(join(join(file, new byte[zeros]), garbage)),
-            "its member 2 ends at byte %d, and byte %d behind it begins no other"
+            "its member 2 ends at byte %d, and byte %d after it does not begin another"
                 .formatted(file.length, file.length + zeros));
       }
     }
     // Zeros between two members are none of a file's forms.
-    assertTrue(refusal(join(join(file, new byte[3]), file)).contains("begins no other"));
+    assertTrue(refusal(join(join(file, new byte[3]), file)).contains("does not begin another"));
     assertTrue(refusal(join(file, new byte[] {0x1f})).startsWith("it ends at byte "));
     assertTrue(refusal(join(file, new byte[] {0x1f, 0x1f})).startsWith("its member 3, "));
     assertTrue(refusal(new byte[] {'n', 'o'}).startsWith("its member 1, which begins at byte 0, "));

@@ -73,7 +73,7 @@ public class SmallPartsTest {
         assertEquals(datasets.test().size(), 4);
         assertTrue(
             log.contains(
-                "The valid data are blended without: "
+                "A dataset is left out of the valid data: "
                     + small
                     + " has 2 sequences, of which --split 90,5,5 leaves it none"),
             log.toString());
@@ -111,7 +111,7 @@ public class SmallPartsTest {
       assertEquals(of(datasets.train(), 1), datasets.train().size());
       assertTrue(
           log.contains(
-              "The train data are blended without: "
+              "A dataset is left out of the train data: "
                   + tiny
                   + " has not one train sample of 16 tokens"),
           log.toString());

@@ -100,7 +100,7 @@ public final class Checkpoint implements Closeable {
     return Manifest.parseHead(directory.resolve(Manifest.FILE_NAME), readText(directory));
   }
 
-  /** What a checkpoint is of, without what is in it. */
+  /** A checkpoint's run and place, without its tensors. */
   static Manifest.Outline readOutline(Path directory) throws IOException {
     return Manifest.parseOutline(directory.resolve(Manifest.FILE_NAME), readText(directory));
   }

@@ -14,7 +14,7 @@ import java.util.TreeMap;
  * @param seed the run's seed: what is drawn by counter needs no other state
  * @param randomState the state of each generator that does, as text of its own choosing
  * @param configuration the run's whole configuration
- * @param commit the source's commit, or what stands for it where there is none
+ * @param commit the source's commit, or a word in its place if it is not known
  * @param version moe4j's version
  * @param extra whatever else the loop wants back; empty where there is nothing
  */

@@ -54,7 +54,7 @@ public final class CheckpointStore {
     this(root, mostRecentK, ranks, UnaryOperator.identity());
   }
 
-  /** With something between the writers and their files: a test's disk that runs full. */
+  /** A store whose writers use another disk, such as a test's disk that runs full. */
   CheckpointStore(
       Path root, int mostRecentK, Ranks ranks, UnaryOperator<WritableByteChannel> wrapper) {
     if (mostRecentK == 0 || mostRecentK < -1) {

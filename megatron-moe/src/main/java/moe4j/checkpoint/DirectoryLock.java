@@ -39,7 +39,7 @@ public final class DirectoryLock implements AutoCloseable {
    * How long things take.
    *
    * @param beat between two signs of life
-   * @param dead how long there is none from the dead
+   * @param dead how long an owner may give no sign of life before it counts as dead
    * @param patience how long a lock is asked for whose owner shows no sign of life: a file server
    *     may keep a dead machine's for a while
    */

@@ -17,7 +17,7 @@ import java.nio.file.StandardOpenOption;
 import java.nio.file.attribute.BasicFileAttributes;
 import java.util.Locale;
 
-/** What a checkpoint asks of a file system. */
+/** The operations of a file system that checkpoints use. */
 final class Disk {
   private static final boolean WINDOWS =
       System.getProperty("os.name").toLowerCase(Locale.ROOT).startsWith("windows");
@@ -25,8 +25,8 @@ final class Disk {
   private Disk() {}
 
   /**
-   * Opens a file; a failure is a sentence that names it. A pipe or a device, which could be read
-   * without an end or not at all, is none.
+   * Opens a file; a failure is a sentence that names it. Pipes and devices, which could be read
+   * without an end or not at all, are refused.
    */
   static FileChannel openForReading(Path path) throws IOException {
     try {

@@ -98,10 +98,10 @@ public record Manifest(
    */
   public record Piece(String file, String key, Slice slice) {}
 
-  /** What is read first of a manifest: whether the rest of it can be read. */
+  /** The part that is read first; it says whether the rest can be read. */
   private record Version(int formatVersion) {}
 
-  /** What a listing reads of a manifest: all but the run and the pieces, of which are millions. */
+  /** The part that a listing reads: all but the run and the pieces, which may be millions. */
   record Head(String created, List<FileEntry> files) {
     Head {
       files = List.copyOf(files);

@@ -69,7 +69,7 @@ final class NewestCheckpoint {
     }
   }
 
-  /** What there was to see: a save changes it, be it the list or the tracker file. */
+  /** The list of checkpoints and the tracker file; every save changes one of them. */
   private record Look(Set<Path> directories, OptionalLong tracked) {
     static Look of(List<CheckpointFolder.Found> found, OptionalLong tracked) {
       return new Look(

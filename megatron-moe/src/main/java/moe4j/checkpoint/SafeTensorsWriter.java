@@ -39,7 +39,7 @@ public final class SafeTensorsWriter implements Closeable {
     this(file, tensors, metadata, UnaryOperator.identity());
   }
 
-  /** With something between the writer and the file: a test's disk that runs full. */
+  /** A writer that uses another disk, such as a test's disk that runs full. */
   SafeTensorsWriter(
       Path file,
       List<StoredTensor> tensors,

@@ -47,7 +47,7 @@ public record TensorSource(
     void writeTo(Sink sink) throws IOException;
   }
 
-  /** Where they go. */
+  /** Takes the bytes of the tensor. */
   @FunctionalInterface
   public interface Sink {
     /** Writes what remains of a buffer, direct ones without a copy; leaves its position alone. */

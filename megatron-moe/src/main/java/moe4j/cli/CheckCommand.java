@@ -69,8 +69,7 @@ public final class CheckCommand implements Command {
     Options options = parsed.get(Options.class);
     List<String> words = parsed.positional();
     if (options.stdin() == !words.isEmpty()) {
-      throw new IllegalArgumentException(
-          "a command line stands behind --, or lines come from --stdin: one of the two");
+      throw new IllegalArgumentException("give either a command line after -- or --stdin");
     }
     if (options.stdin()) {
       // Not closed: it is the process's.

@@ -57,7 +57,7 @@ final class ConfigFiles {
         break;
       } else if (args[i].equals(FLAG)) {
         if (i + 1 == args.length) {
-          throw new IllegalArgumentException("--config needs a file behind it");
+          throw new IllegalArgumentException("--config needs a file after it");
         }
         files.addAll(config(args[++i]));
       } else if (args[i].startsWith(FLAG + "=")) {

@@ -107,7 +107,7 @@ public final class EvaluateTxlCommand implements Command {
 
   @Override
   public String summary() {
-    return "print a Transformer-XL checkpoint's bits per character, with lengths of one's own";
+    return "print a Transformer-XL checkpoint's bits per character, with lengths of your own";
   }
 
   @Override

@@ -59,7 +59,7 @@ public final class LaunchCommand implements Command {
         throw new IllegalArgumentException("--max-restarts %d is negative".formatted(maxRestarts));
       } else if (masterPort != null && (masterPort < 1 || masterPort > LAST_PORT)) {
         throw new IllegalArgumentException(
-            "--master-port %d is none: ports are 1 to %d".formatted(masterPort, LAST_PORT));
+            "--master-port %d is not a port: ports are 1 to %d".formatted(masterPort, LAST_PORT));
       } else if (stopTimeout < 0) {
         throw new IllegalArgumentException("--stop-timeout %d is negative".formatted(stopTimeout));
       }

@@ -34,8 +34,8 @@ public final class Builders {
   }
 
   /**
-   * Refuses what cannot be seen in one record: values that have no effect for what stands, or does
-   * not, in another one.
+   * Refuses what cannot be seen in one record: values that have no effect because of another
+   * record's values.
    *
    * @throws RefusedLine with a sentence for each fault
    */

@@ -1,6 +1,6 @@
 package moe4j.config;
 
-/** What is saved and loaded, by Megatron's flags. */
+/** Where checkpoints are saved and loaded, by Megatron's flags. */
 public record CheckpointConfig(
     @Flag(help = "directory to save checkpoints to") String save,
     @Flag(help = "directory to load the latest checkpoint from") String load,

@@ -88,8 +88,7 @@ public final class ConfigYaml {
       return;
     }
     if (!(value instanceof ScalarNode scalar)) {
-      throw refusal(
-          name, value, "%s holds other keys; flags stand one beside the other".formatted(flag));
+      throw refusal(name, value, "%s holds other keys; flags are not nested".formatted(flag));
     }
     boolean plain = scalar.getScalarStyle() == ScalarStyle.PLAIN;
     String text = scalar.getValue();

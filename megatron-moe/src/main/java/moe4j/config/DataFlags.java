@@ -2,7 +2,7 @@ package moe4j.config;
 
 import java.util.List;
 
-/** What a model is trained on, by Megatron's flags. */
+/** The data that a model is trained on, by Megatron's flags. */
 public record DataFlags(
     @Flag(help = "prefix of .bin/.idx files, or several, or weights and prefixes in turn")
         List<String> dataPath,

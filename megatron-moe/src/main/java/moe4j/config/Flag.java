@@ -18,13 +18,13 @@ public @interface Flag {
   /** One sentence for {@code --help}. */
   String help();
 
-  /** What more there is to say for {@code --help}, where others keep the list of values. */
+  /** A text that {@code --help} adds, such as a list of values that is kept elsewhere. */
   Class<? extends Supplier<String>> moreHelp() default NothingMore.class;
 
   /** The default, as it would be typed; empty for none. */
   String value() default "";
 
-  /** What the default is where it depends on other flags, for {@code --help}. */
+  /** Words for a default that depends on other flags, for {@code --help}. */
   String otherwise() default "";
 
   /** The values it takes, where they are few. */

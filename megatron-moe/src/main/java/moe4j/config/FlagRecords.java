@@ -38,8 +38,8 @@ final class FlagRecords {
   }
 
   /**
-   * Refuses values that have no effect for what stands, or does not, beside them in these records,
-   * as a command line's are refused.
+   * Refuses values that have no effect because of other values in these records, as those of a
+   * command line are refused.
    *
    * @throws RefusedLine with a sentence for each fault
    */

@@ -44,7 +44,7 @@ record FlagSpec(String name, RecordComponent component, Flag flag) {
     return flag.needs().replaceFirst(" .*", "");
   }
 
-  /** What stands behind the flag in the help text. */
+  /** The words that follow the flag in the help text, such as {@code N}. */
   String argument() {
     if (isSwitch()) {
       return "";
@@ -105,14 +105,12 @@ record FlagSpec(String name, RecordComponent component, Flag flag) {
     }
   }
 
-  /** Whether a flag that would have no effect is taken all the same, and told. */
+  /** Whether a flag that has no effect is taken all the same, with a line in the log. */
   boolean isTolerated() {
     return flag.tolerated() || !flag.idleBeside().isEmpty();
   }
 
-  /**
-   * Whether a value that is not the default has no effect for what stands, or is not, beside it.
-   */
+  /** Whether a value that is not the default has no effect, because of another flag's value. */
   boolean isWithoutEffect(Map<String, Object> values) {
     boolean depends = !flag.needs().isEmpty() || !flag.idleBeside().isEmpty();
     if (!depends || Objects.equals(values.get(name), parse(null))) {

@@ -39,7 +39,7 @@ public final class Flags {
       for (String other : List.of(spec.needed(), spec.flag().idleBeside())) {
         if (!other.isEmpty() && !specs.containsKey(other)) {
           throw new IllegalStateException(
-              "--%s depends on --%s, which is none".formatted(spec.name(), other));
+              "--%s depends on --%s, which is not a flag".formatted(spec.name(), other));
         }
       }
     }
@@ -51,8 +51,8 @@ public final class Flags {
   }
 
   /**
-   * The same flags where another program's command line stands behind them: from {@code --} on, or
-   * from the first word that is neither a flag nor a flag's value, all words are {@linkplain
+   * The same flags, followed by another program's command line: from {@code --} on, or from the
+   * first word that is neither a flag nor a flag's value, all words are {@linkplain
    * Parsed#positional() positional}, with dashes or without.
    */
   public Flags beforeCommand() {
@@ -107,7 +107,7 @@ public final class Flags {
     return record;
   }
 
-  /** What a command line gave. */
+  /** The flags and words of a parsed command line. */
   public static final class Parsed {
     private final Map<Class<?>, Record> records = new LinkedHashMap<>();
     private final Set<String> typed;
@@ -199,7 +199,7 @@ public final class Flags {
           }
         });
     for (Class<? extends Record> type : types) {
-      // What a refused record would need beside it is not asked: one sentence a record will do.
+      // A refused record is not checked against others: one sentence for each record is enough.
       if (!faults.none(() -> parsed.add(type, values, faulty))) {
         FlagSpec.of(type).forEach(spec -> faulty.add(spec.name()));
       }
@@ -257,12 +257,12 @@ public final class Flags {
         .anyMatch(arg -> arg.equals("--help") || arg.equals("-h"));
   }
 
-  /** Whether another program's command line stands behind these flags. */
+  /** Whether another program's command line follows these flags. */
   public boolean takesCommand() {
     return beforeCommand;
   }
 
-  /** Whether a word is a flag that takes what stands behind it for its value. */
+  /** Whether a word is a flag that takes the next word as its value. */
   public boolean wantsValue(String word) {
     FlagSpec spec = word.startsWith("--") ? specs.get(word.substring(2)) : null;
     return spec != null && !spec.isSwitch();

@@ -12,9 +12,9 @@ import java.util.Map;
 import java.util.function.Predicate;
 
 /**
- * The flags of Megatron-LM that are none of ours, each with what becomes of it: so that a command
- * line carried over from there is taken where nothing of it is bent, and refused by name where
- * something would be.
+ * The flags of Megatron-LM that moe4j does not have, each with what becomes of it. A command line
+ * of Megatron's is taken if moe4j does what each of its flags asks for; otherwise the flag is
+ * refused by name.
  *
  * <p>The table is made of blocks of names under a heading: {@code # REASON} for flags that are
  * refused, {@code + REASON} for flags that are taken without effect, {@code ~ WORDS} for other
@@ -29,7 +29,7 @@ final class MegatronFlags {
 
   private MegatronFlags() {}
 
-  /** How many words may stand behind a flag that is taken. */
+  /** How many words may follow a flag that is taken. */
   enum Arity {
     SWITCH,
     VALUE,
@@ -40,7 +40,7 @@ final class MegatronFlags {
    * What becomes of a flag.
    *
    * @param reason why it is refused, or why it has no effect
-   * @param arity what stands behind it, where it is taken
+   * @param arity how many words follow it, if it is taken
    * @param values the values with which it is taken; null for any
    * @param beside {@code FLAG=VALUE} that it is taken beside alone, or null
    * @param words what it is another name of; empty for nothing
@@ -74,12 +74,12 @@ final class MegatronFlags {
     }
   }
 
-  /** What becomes of a flag, or null where it is none of Megatron's. */
+  /** What becomes of a flag, or null if Megatron has no such flag. */
   static Row row(String name) {
     return ROWS.get(name);
   }
 
-  /** Why this flag is refused or has no effect, or null where it is none of Megatron's. */
+  /** Why this flag is refused or has no effect, or null if Megatron has no such flag. */
   static String reason(String name) {
     Row row = ROWS.get(name);
     return row == null ? null : row.reason();

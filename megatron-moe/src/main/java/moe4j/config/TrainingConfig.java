@@ -1,6 +1,6 @@
 package moe4j.config;
 
-/** How long, in what pieces and on what a model is trained, by Megatron's flags. */
+/** The length, the batches and the device of a training, by Megatron's flags. */
 public record TrainingConfig(
     @Flag(help = "sequences a micro-batch", required = true) int microBatchSize,
     @Flag(

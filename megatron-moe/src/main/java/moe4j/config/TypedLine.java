@@ -16,7 +16,7 @@ import java.util.regex.Pattern;
  * and what is wrong with them is kept, so that the parser meets no flag that would end it.
  */
 final class TypedLine {
-  /** A flag as typed: its dashes, its name, perhaps a value. Negative numbers are none. */
+  /** A flag as typed: its dashes, its name, perhaps a value. Negative numbers are not flags. */
   static final Pattern FLAG = Pattern.compile("(--?)(\\p{Alpha}[^\\s=]*)(?:=(.*))?", DOTALL);
 
   private final Map<String, FlagSpec> specs;
@@ -67,7 +67,7 @@ final class TypedLine {
     return words.toArray(new String[0]);
   }
 
-  /** The flags that are taken and have no effect, with what stands behind them. */
+  /** The flags that are taken and have no effect, each with the words after it. */
   List<String> idle() {
     return idle;
   }

@@ -87,7 +87,7 @@ public final class ProgressLine implements AutoCloseable {
     figure = text;
   }
 
-  /** What took time since the last call was something else, which the rate is not to have. */
+  /** Leaves the time since the last call out of the rate: it was spent on something else. */
   public void goOn() {
     if (!window.isEmpty()) {
       window.clear();

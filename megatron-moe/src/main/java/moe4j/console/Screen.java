@@ -151,7 +151,7 @@ public final class Screen {
     }
   }
 
-  /** The same at an abrupt end, where another thread may be held in the midst of printing. */
+  /** Closes the screen at an abrupt end, when another thread may be held while it prints. */
   public void leave() {
     try {
       if (isTerminal() && lock.tryLock(200, TimeUnit.MILLISECONDS)) {
@@ -212,7 +212,7 @@ public final class Screen {
     return new PrintStream(bytes, true, charset());
   }
 
-  /** What standard output is written in, which Java 17 does not tell otherwise. */
+  /** The charset of standard output, which Java 17 offers in no other way. */
   private static Charset charset() {
     for (String property : new String[] {"stdout.encoding", "sun.stdout.encoding"}) {
       String name = System.getProperty(property);

@@ -43,7 +43,7 @@ public record Datasets(SampleDataset train, SampleDataset valid, SampleDataset t
       String what, String flag, SampleDataset dataset, long consumed, long more) {
     if (dataset != null && consumed + more > dataset.size()) {
       throw new IllegalArgumentException(
-          "%s takes %d %s samples behind the %d already consumed, but the data give %d"
+          "%s takes %d %s samples after the %d already consumed, but the data give %d"
               .formatted(flag, more, what, consumed, dataset.size()));
     }
   }

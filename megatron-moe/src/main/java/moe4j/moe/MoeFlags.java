@@ -92,7 +92,7 @@ final class MoeFlags {
         types.size() > 1
             && (types.contains("none") || types.stream().distinct().count() < types.size()),
         () ->
-            "--moe-router-load-balancing-type %s: several are different losses, and none is none"
+            "--moe-router-load-balancing-type %s: several types must differ, and none cannot be one of them"
                 .formatted(String.join(" ", types)));
   }
 

@@ -104,7 +104,7 @@ public final class MoeLayerBuilder {
           refuse(
               !groups.expertTensor().isAlone(),
               () ->
-                  "experts of one's own cannot be cut: they need --expert-tensor-parallel-size 1, not %d"
+                  "experts of your own cannot be cut: they need --expert-tensor-parallel-size 1, not %d"
                       .formatted(groups.expertTensor().size()));
           return ModuleExperts.of(ExpertRange.of(numExperts, groups.expert()), expert, parameters);
         });
@@ -183,10 +183,10 @@ public final class MoeLayerBuilder {
   public MoeLayer build(ParameterScope parameters) {
     refuse(
         experts != null && (expertHiddenSize != null || activation != null || expertBias),
-        () -> "expertHiddenSize, activation and expertBias have no effect on experts of one's own");
+        () -> "expertHiddenSize, activation and expertBias have no effect on experts of your own");
     refuse(
         experts != null && expertDropout > 0,
-        () -> "expertDropout has no effect on experts of one's own");
+        () -> "expertDropout has no effect on experts of your own");
     int k = topk == null ? Math.min(2, numExperts) : topk;
     Gate.Shape shape = new Gate.Shape(layer, hiddenSize, numExperts, k, initMethodStd, lossWeight);
     Experts.Factory made = experts != null ? experts : mlps(k);

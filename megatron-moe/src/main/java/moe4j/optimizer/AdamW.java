@@ -68,7 +68,7 @@ public final class AdamW implements AutoCloseable {
   private final boolean distributed;
   private final List<State> states = new ArrayList<>();
 
-  /** What the model computes with, by state. */
+  /** The parameters that the model computes with, in the order of the states. */
   private final List<Tensor> values = new ArrayList<>();
 
   private final List<Tensor> owned = new ArrayList<>();

@@ -24,7 +24,7 @@ record FlatLayout(List<Bucket> buckets, long size) {
    */
   record Place(int parameter, long start, long size) {
 
-    /** What of the parameter lies in a range of the memory: from, to among its elements. */
+    /** The parameter's elements that lie in a range of the memory, as from and to. */
     long[] within(long from, long to) {
       long first = Math.max(0, Math.min(size, from - start));
       return new long[] {first, Math.max(first, Math.min(size, to - start))};

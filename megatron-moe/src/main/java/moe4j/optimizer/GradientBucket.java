@@ -59,7 +59,7 @@ final class GradientBucket implements AutoCloseable {
     return distributed ? layout.size() / group.size() : layout.size();
   }
 
-  /** What is in it. */
+  /** The places of its gradients in the memory. */
   FlatLayout.Bucket layout() {
     return layout;
   }

@@ -207,7 +207,7 @@ final class GradientReducer implements StepGradients {
 
   @Override
   public boolean kept() {
-    // Of parts that others update, the update knows nothing: all memory is set to zero then.
+    // The update does not touch parts that other ranks update, so all memory is set to zero.
     return !distributed;
   }
 

@@ -11,7 +11,7 @@ package moe4j.optimizer;
 public final class LearningRate {
   private final OptimizerConfig config;
 
-  /** Not rounded where it is a share of the decay, as with Megatron. */
+  /** The warm-up's length; a share of the decay is not rounded, as in Megatron. */
   private final double warmup;
 
   private final long decay;

@@ -25,10 +25,10 @@ interface StepGradients extends AutoCloseable {
   /** The step's gradients, in the parameters' order; null where a parameter got none. */
   List<Tensor> orNull();
 
-  /** The same, zeros for none. */
+  /** The step's gradients, with zeros where a parameter got none. */
   List<Tensor> all();
 
-  /** Lets go of what is not kept, after the update. */
+  /** Frees the gradients that are not kept, after the update. */
   void forget();
 
   /** Lets go of a backward's gradients that were not computed; sums so far stay. */

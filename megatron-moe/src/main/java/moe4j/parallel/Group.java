@@ -24,7 +24,7 @@ public interface Group {
     void await();
   }
 
-  /** How elements of all ranks become one. */
+  /** The operation that makes one element of all ranks' elements. */
   enum Reduction {
     SUM,
     MAX
@@ -36,12 +36,12 @@ public interface Group {
   /** Ranks of the group. */
   int size();
 
-  /** Whether it is this rank alone: nothing is communicated. */
+  /** Whether the group is this rank alone, so that nothing is communicated. */
   default boolean isAlone() {
     return size() == 1;
   }
 
-  /** Whether what it does can be a part of a captured CUDA graph. */
+  /** Whether the group's calls can be captured in a CUDA graph. */
   boolean isCapturable();
 
   /** Reduces in place: every rank has the same bits then. */

@@ -48,7 +48,7 @@ public record Groups(
     return slicesTokens() ? tensor : Group.alone();
   }
 
-  /** Whether all that the groups do can be a part of a captured CUDA graph. */
+  /** Whether all calls of the groups can be captured in a CUDA graph. */
   public boolean isCapturable() {
     return world.isCapturable();
   }

@@ -8,7 +8,7 @@ import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
-/** Where a NaN or an infinity is. */
+/** Finds the ranks on which there is a NaN or an infinity. */
 public final class NonFinite {
   private NonFinite() {}
 

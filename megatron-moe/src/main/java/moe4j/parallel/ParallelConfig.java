@@ -93,7 +93,7 @@ public record ParallelConfig(
         processes, tensorModelParallelSize, expertModelParallelSize, expertTensorParallelSize);
   }
 
-  /** What can be said of the flags together with a layout: a sentence each. */
+  /** Remarks on the flags together with a layout, a sentence each. */
   public List<String> warnings(Layout layout) {
     List<String> warnings = new ArrayList<>();
     if (overlapGradReduce && layout.world() == 1) {

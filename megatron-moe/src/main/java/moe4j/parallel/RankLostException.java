@@ -2,7 +2,7 @@ package moe4j.parallel;
 
 /** Another rank is gone, or did not answer in time: one sentence that names it and the cause. */
 public final class RankLostException extends RuntimeException {
-  /** With the sentence, and what c10d said. */
+  /** An exception with a sentence for users, and c10d's own as the cause. */
   public RankLostException(String sentence, Throwable cause) {
     super(sentence, cause);
   }

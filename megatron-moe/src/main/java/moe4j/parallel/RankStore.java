@@ -30,7 +30,7 @@ import org.bytedeco.pytorch.TCPStoreOptions;
 final class RankStore {
   private static final Logger LOG = LogManager.getLogger(RankStore.class);
 
-  /** What the native side gets beyond its own time. */
+  /** The time that the native side gets beyond its own timeout. */
   private static final long GRACE_MS = 1000;
 
   private final TCPStore tcp;
@@ -39,7 +39,7 @@ final class RankStore {
 
   private RankStore(TCPStore tcp, String prefix) {
     this.tcp = Forever.hold(tcp);
-    // What Java makes can be handed to native code once; its native copy as often as one likes.
+    // A store made by Java can be handed to native code once, its native copy any number of times.
     this.shared = Forever.hold(Scopes.keep(tcp::clone));
     this.prefix = prefix;
   }
@@ -105,7 +105,7 @@ final class RankStore {
         : environment.masterAddress();
   }
 
-  /** Whether the store can be kept from other hosts. */
+  /** Whether the store can listen at one address only. */
   private static boolean listensHere(WorldEnvironment environment) {
     if (!environment.isOneHost()) {
       return false;

@@ -135,12 +135,12 @@ public final class World implements AutoCloseable {
     return environment.size();
   }
 
-  /** Whether there is but this one. */
+  /** Whether this process is the only one. */
   public boolean isAlone() {
     return environment.isAlone();
   }
 
-  /** What the launcher said. */
+  /** The variables that the launcher set. */
   public WorldEnvironment environment() {
     return environment;
   }

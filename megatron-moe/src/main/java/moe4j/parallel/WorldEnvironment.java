@@ -63,7 +63,7 @@ public record WorldEnvironment(
   private static final int FIRST_PORT = 20_000;
   private static final int PORTS = 10_000;
 
-  /** From here up are Slurm's own steps: a batch script's, an allocation's shell. */
+  /** Step numbers from this one on are Slurm's own: a batch script, an allocation's shell. */
   private static final long RESERVED_STEPS = 0xffff_fff0L;
 
   /** Checks that the numbers can be. */

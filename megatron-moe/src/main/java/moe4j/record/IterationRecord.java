@@ -70,7 +70,7 @@ public record IterationRecord(
       throw new IllegalArgumentException("MFU and the peak it is a share of come together");
     }
     if (mfu != null && mfu > 100) {
-      throw new IllegalArgumentException("an MFU of %s%% is none".formatted(mfu));
+      throw new IllegalArgumentException("an MFU of %s%% is not possible".formatted(mfu));
     }
   }
 

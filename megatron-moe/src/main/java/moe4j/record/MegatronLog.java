@@ -13,7 +13,7 @@ import java.util.Map;
 
 /**
  * Lines in the words and the columns of Megatron-LM's own log, so that what parses its output
- * parses ours. What Megatron does not print stands behind what it does.
+ * parses ours. Figures that Megatron does not print follow those that it does.
  */
 public final class MegatronLog {
   private static final DateTimeFormatter STAMP =
@@ -124,7 +124,7 @@ public final class MegatronLog {
     return lines;
   }
 
-  /** How many samples each split is asked for; null for as many as there are. */
+  /** The lines with the samples that each split needs; null means as many as there are. */
   public static List<String> targetSizes(Long train, Long validation, Long test) {
     return List.of(
         " > datasets target sizes (minimum size):",
@@ -133,7 +133,7 @@ public final class MegatronLog {
         "    test:       " + PythonFormat.str(test));
   }
 
-  /** How far the vocabulary was padded. */
+  /** The line that says how far the vocabulary was padded. */
   public static String paddedVocabulary(int vocabulary, int padded) {
     return " > padded vocab (size: %s) with %s dummy tokens (new size: %s)"
         .formatted(vocabulary, padded - vocabulary, padded);

@@ -53,7 +53,7 @@ public final class MetricsFile {
     String text = new String(Files.readAllBytes(file), StandardCharsets.UTF_8);
     String[] texts = text.split("\n", -1);
     List<Line> lines = new ArrayList<>();
-    // What stands behind the last newline is torn, or nothing.
+    // Text after the last newline is a torn line, or empty.
     for (int i = 0; i < texts.length - 1; i++) {
       JsonNode json = parse(texts[i]);
       if (json == null) {

@@ -15,7 +15,7 @@ public record Peak(String name, double flops) {
     }
   }
 
-  /** Whether a rate is no higher: of one that is, this is not the peak. */
+  /** Whether a rate is at most this peak; a higher rate shows that this is not the peak. */
   public boolean covers(double flopsPerSecond) {
     return flopsPerSecond <= flops;
   }

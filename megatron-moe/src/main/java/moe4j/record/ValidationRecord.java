@@ -32,7 +32,7 @@ public record ValidationRecord(
     /** The name in {@code metrics.jsonl}. */
     final String key;
 
-    /** What stands behind the iteration in the log line. */
+    /** The words after the iteration in the log line. */
     final String suffix;
 
     Set(String key, String suffix) {

@@ -183,7 +183,7 @@ record LineChart(
     return PythonFormat.fixed(value, 1).replaceFirst("\\.0$", "");
   }
 
-  /** What the tooltip needs: the frame, the horizontal axis, and the curves it names. */
+  /** The data of the tooltip: the frame, the horizontal axis, and the curves that it names. */
   String json() {
     List<Map<String, Object>> shown = new ArrayList<>();
     for (Curve curve : curves) {

@@ -38,7 +38,7 @@ final class LoadFindings {
   /** A router above this share of the greatest entropy hardly chooses. */
   private static final double MOST_ENTROPY = 0.98;
 
-  /** As many experts or layers a sentence names. */
+  /** How many experts or layers a sentence names at most. */
   private static final int MOST_NAMED = 8;
 
   private LoadFindings() {}
@@ -151,7 +151,7 @@ final class LoadFindings {
     return layer.tokens().size() == 1 ? Double.NaN : entropy / Math.log(layer.tokens().size());
   }
 
-  /** Which routers choose as good as evenly: no harm to the load, but no experts to speak of. */
+  /** Names routers that choose almost evenly: the load is fine, but experts hardly differ. */
   private static Optional<String> undecided(List<ExpertLoad.Layer> layers) {
     List<Integer> undecided =
         layers.stream()

@@ -1,8 +1,8 @@
 package moe4j.report;
 
 /**
- * Escapes for what stands in the report. Whole numbers are put into it, and into log lines, by
- * {@code %s}: {@code %d} would write them in the digits of the machine's language.
+ * Escapes for the report's text. Whole numbers are put into it, and into log lines, by {@code %s}:
+ * {@code %d} would write them in the digits of the machine's language.
  */
 final class Markup {
   private Markup() {}

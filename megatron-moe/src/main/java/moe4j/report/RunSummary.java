@@ -84,7 +84,7 @@ record RunSummary(String label, int colour, RunHistory history) {
 
   /**
    * The median MFU in percent, NaN where it is not known. Records of earlier versions may hold
-   * shares above 100, of a peak that was measured on a busy machine: those are none.
+   * shares above 100, of a peak that was measured on a busy machine: those count as not known.
    */
   double mfu() {
     double median = median("MFU (%)");

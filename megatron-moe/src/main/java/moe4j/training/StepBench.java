@@ -69,7 +69,7 @@ public final class StepBench {
     int interval = config.logging().logInterval();
     if (config.training().steps() / interval <= (warmup + interval - 1) / interval) {
       throw new IllegalArgumentException(
-          "%s %d leaves no whole --log-interval %d behind --warmup-steps %d"
+          "%s %d leaves no whole --log-interval %d after --warmup-steps %d"
               .formatted(steps, config.training().steps(), interval, warmup));
     }
     StepBench bench = new StepBench(config, tasks, warmup, ShutdownSignal.none());

@@ -119,11 +119,11 @@ public class MoeFlagsTest {
       },
       {
         "--moe-router-load-balancing-type aux_loss aux_loss --moe-aux-loss-coeff 0.1 0.1",
-        "--moe-router-load-balancing-type aux_loss aux_loss: several are different losses, and none is none"
+        "--moe-router-load-balancing-type aux_loss aux_loss: several types must differ, and none cannot be one of them"
       },
       {
         "--moe-router-load-balancing-type none aux_loss --moe-aux-loss-coeff 0.1 0.1",
-        "--moe-router-load-balancing-type none aux_loss: several are different losses, and none is none"
+        "--moe-router-load-balancing-type none aux_loss: several types must differ, and none cannot be one of them"
       },
       {
         "--moe-router-load-balancing-type none --moe-aux-loss-coeff 0.1",

@@ -370,7 +370,7 @@ public final class MoeRanksEdgeTest {
                 MoeLayer.builder(8, 4).experts((number, p) -> expert(number, p));
             assertEquals(
                 refusal(() -> builder.build(parameters.root().child("a"))),
-                "experts of one's own cannot be cut: they need --expert-tensor-parallel-size 1,"
+                "experts of your own cannot be cut: they need --expert-tensor-parallel-size 1,"
                     + " not 2");
             Expert one = Expert.of(x -> x);
             MoeLayerBuilder list = MoeLayer.builder(8, 2).experts(List.of(one, one));

@@ -139,12 +139,12 @@ public class BadInputTest {
       {
         "gpt",
         "--train-iters 7 --log-interval 4 --warmup-steps 1",
-        "--train-iters 7 leaves no whole --log-interval 4 behind --warmup-steps 1"
+        "--train-iters 7 leaves no whole --log-interval 4 after --warmup-steps 1"
       },
       {
         "gpt",
         "--train-iters 11 --log-interval 4 --warmup-steps 5",
-        "--train-iters 11 leaves no whole --log-interval 4 behind --warmup-steps 5"
+        "--train-iters 11 leaves no whole --log-interval 4 after --warmup-steps 5"
       },
       {"gpt", "--warmup-steps 0", "--warmup-steps 0"},
       {"gpt", "--compare-cuda-graph", "--compare-cuda-graph needs --device cuda"},

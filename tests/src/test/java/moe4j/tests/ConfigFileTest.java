@@ -160,7 +160,7 @@ public class ConfigFileTest {
     assertRefused("is not UTF-8", "--config", file);
     Files.writeString(file, "--run-name 'never closed");
     assertRefused("a quote is not closed", "@" + file);
-    assertRefused("--config needs a file behind it", "--config");
+    assertRefused("--config needs a file after it", "--config");
     Files.write(file, new byte[(1 << 20) + 1]);
     assertRefused("has more than 1048576 bytes", "--config", file);
   }

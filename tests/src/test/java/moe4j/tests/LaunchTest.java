@@ -302,7 +302,7 @@ public class LaunchTest {
           {"launch --nproc-per-node 1 --max-restarts -1 -- true", "--max-restarts -1 is negative"},
           {
             "launch --nproc-per-node 1 --master-port 65536 -- true",
-            "--master-port 65536 is none: ports are 1 to 65535"
+            "--master-port 65536 is not a port: ports are 1 to 65535"
           },
           {
             "launch --nproc-per-node 2",

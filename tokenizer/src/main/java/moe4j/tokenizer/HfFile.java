@@ -74,7 +74,7 @@ final class HfFile {
         JsonNode root = JSON.readTree(parser);
         if (parser.nextToken() != null) {
           throw new IOException(
-              "--tokenizer-model: %s goes on behind its JSON, at line %d"
+              "--tokenizer-model: %s goes on after its JSON, at line %d"
                   .formatted(file, parser.currentTokenLocation().getLineNr()));
         }
         return root == null ? MissingNode.getInstance() : root;
@@ -90,7 +90,7 @@ final class HfFile {
   /**
    * Reads a {@code tokenizer.json}.
    *
-   * @throws IOException if it is none, or would end the process: one sentence naming file and field
+   * @throws IOException if it is not one or would end the process: one sentence with file and field
    */
   static JsonNode read(Path file) throws IOException {
     JsonNode root = json(file);

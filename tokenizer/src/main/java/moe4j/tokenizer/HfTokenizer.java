@@ -113,7 +113,7 @@ final class HfTokenizer implements Tokenizer {
         while (end > 0 && added[end - 1] != 0) {
           end--;
         }
-        // Of a text without tokens, what stands before it cannot be told from what stands behind.
+        // In an empty text, tokens put before it cannot be told from tokens put after it.
         return end == 0
             ? new int[0]
             : Arrays.stream(library.getTokenIds(encoding), 0, end)

@@ -8,7 +8,7 @@ import java.util.regex.Pattern;
 
 /** Words for what is wrong with JSON: the parser's own name its classes, or no place. */
 public final class JsonFaults {
-  /** Which of the parser's settings a limit comes from is of no use to whoever has the file. */
+  /** The end of the parser's message, which names a setting of its own that users cannot change. */
   private static final Pattern SETTING = Pattern.compile(",? from `[^`]*`");
 
   private JsonFaults() {}

@@ -117,7 +117,7 @@ public class HfFileTest {
         with("\"decoders\": [", "\"decoders\": [" + "[".repeat(500) + "]".repeat(500) + ", "),
         " is no JSON: at line 14, column"
       },
-      {GOOD + "{}", " goes on behind its JSON, at line 19"},
+      {GOOD + "{}", " goes on after its JSON, at line 19"},
       {GOOD.substring(0, GOOD.length() - 4), " is no JSON: at line "},
       {"[]", ": a tokenizer is a JSON object, and this is a list"},
       {"", ": a tokenizer is a JSON object, and this is not there"},

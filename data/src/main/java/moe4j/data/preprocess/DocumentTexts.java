@@ -19,7 +19,8 @@ import moe4j.tokenizer.JsonFaults;
  * The texts of documents: for each key its sentences, one where the document does not divide it.
  */
 final class DocumentTexts {
-  // As lenient as Python's json: NaN and infinities, texts of any length, the last of equal keys.
+  // The parser is as lenient as Python's json: NaN, infinities, texts of any length, the last of
+  // equal keys.
   private static final JsonFactory JSON =
       JsonFactory.builder()
           .enable(JsonReadFeature.ALLOW_NON_NUMERIC_NUMBERS)
@@ -36,7 +37,7 @@ final class DocumentTexts {
   /**
    * The sentences of each key, in the order of the keys.
    *
-   * @throws IOException naming file and line if the document is none
+   * @throws IOException naming file and line if it is not a document
    */
   static List<List<String>> of(RawDocument document, List<String> keys) throws IOException {
     return document.json ? json(document, keys) : List.of(List.of(plain(document)));

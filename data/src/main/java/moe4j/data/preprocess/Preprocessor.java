@@ -30,7 +30,7 @@ public final class Preprocessor {
   private static final int BATCH_BYTES = 1 << 18;
   private static final int BATCH_DOCUMENTS = 1 << 12;
 
-  /** What may wait for workers or the writer, a batch of any size always being let through. */
+  /** How much may wait for workers or the writer; one batch may always wait, whatever its size. */
   private static final long PENDING_BYTES = 1 << 26;
 
   /** The longest time without a report. */
@@ -69,7 +69,7 @@ public final class Preprocessor {
     return run(config, tokenizer, listener, QUIET_NANOS);
   }
 
-  /** With another longest time between reports. */
+  /** A preprocessor with another longest time between reports. */
   static Progress run(
       PreprocessConfig config, Tokenizer tokenizer, PreprocessListener listener, long quietNanos)
       throws IOException, InterruptedException {

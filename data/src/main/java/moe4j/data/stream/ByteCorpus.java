@@ -42,7 +42,7 @@ public final class ByteCorpus {
   /**
    * Reads a directory that {@code moe4j data enwik8} has made, and checks it against its manifest.
    *
-   * @throws IOException if it is none, or a file is missing or not what it was: one sentence naming
+   * @throws IOException if it is not one, or a file is missing or has changed: one sentence naming
    *     the file
    */
   public static ByteCorpus open(Path directory, ByteVocabulary.Kind kind) throws IOException {
@@ -72,8 +72,8 @@ public final class ByteCorpus {
    * Reads any file.
    *
    * @throws IOException if it cannot be read: one sentence naming it
-   * @throws IllegalArgumentException if the split asks for more than it has: one sentence naming
-   *     the flag and the numbers
+   * @throws IllegalArgumentException if the split asks for more bytes than the file has: one
+   *     sentence naming the flag and the numbers
    */
   public static ByteCorpus open(Path file, SplitBytes split, ByteVocabulary.Kind kind)
       throws IOException {

@@ -44,7 +44,7 @@ public record CorpusManifest(
   /** Bytes of each part. */
   public record Sizes(long train, long valid, long test) {}
 
-  /** What is read first: whether the rest can be read. */
+  /** The part that is read first; it says whether the rest can be read. */
   @JsonIgnoreProperties(ignoreUnknown = true)
   private record Version(int formatVersion) {}
 

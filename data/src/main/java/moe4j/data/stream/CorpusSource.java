@@ -184,7 +184,7 @@ final class CorpusSource implements Closeable {
     if (remote && (packed.failed || (packed.ended && packed.count < packedSize))) {
       String why = e instanceof SocketTimeoutException ? ", as nothing more came" : "";
       return new IOException(
-          "the connection to %s broke behind %d%s bytes%s"
+          "the connection to %s broke after %d%s bytes%s"
               .formatted(name, packed.count, packedSize < 0 ? "" : " of " + packedSize, why),
           e);
     }

@@ -60,7 +60,7 @@ final class CorpusWriter implements AutoCloseable {
   /**
    * Makes the directory and begins the files.
    *
-   * @param disk what stands between this and the files: a test's disk that runs full
+   * @param disk writes the files; a test gives a disk that runs full
    * @param notes takes a sentence for each file that a killed run has left there
    * @throws IOException if that cannot be: one sentence naming the file
    */

@@ -35,7 +35,7 @@ public final class Enwik8 {
   /** How long to wait for a connection and each of its bytes; how long between two reports. */
   private static final Timing TIMING = new Timing(Duration.ofSeconds(60), Duration.ofSeconds(5));
 
-  /** What is to come: the corpus of a test is a smaller one. */
+  /** The corpus that is expected; a test's is smaller. */
   record Expected(String name, String md5, SplitBytes split) {
     long bytes() {
       return split.sum();
@@ -96,13 +96,13 @@ public final class Enwik8 {
     this.log = log;
   }
 
-  /** From here on it tells somebody how far it is. */
+  /** Reports its progress from here on. */
   public Enwik8 telling(Moved who) {
     moved = who;
     return this;
   }
 
-  /** As {@link #prepare(Path, Path, boolean)}, which replaces nothing. */
+  /** Prepares a directory as {@link #prepare(Path, Path, boolean)} does, and replaces nothing. */
   public Prepared prepare(Path directory, Path file) throws IOException {
     return prepare(directory, file, false);
   }

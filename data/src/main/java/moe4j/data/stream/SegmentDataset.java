@@ -49,7 +49,7 @@ public final class SegmentDataset implements SampleDataset {
       String name, byte[] stream, int columns, int tgtLen, int extLen, long epochs) {
     if (columns < 1 || tgtLen < 1 || extLen < 0 || epochs < 1) {
       throw new IllegalArgumentException(
-          "%s: %d columns, segments of %d targets behind %d positions, %d epochs: no data can be so"
+          "%s: %d columns, segments of %d targets after %d positions, %d epochs: these do not fit together"
               .formatted(name, columns, tgtLen, extLen, epochs));
     }
     this.stream = stream;

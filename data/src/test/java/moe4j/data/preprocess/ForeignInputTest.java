@@ -102,7 +102,7 @@ public class ForeignInputTest {
       Files.write(input, join(one, "x".getBytes(UTF_8), two));
       assertEquals(
           refusal(space.config(input)),
-          "%s is cut off or no gzip file: its member 1 ends at byte %d, and byte %d behind it begins no other"
+          "%s is cut off or no gzip file: its member 1 ends at byte %d, and byte %d after it does not begin another"
               .formatted(input, one.length, one.length));
       Files.write(input, join(one, two));
       Workspace.truncate(input, one.length + 5);

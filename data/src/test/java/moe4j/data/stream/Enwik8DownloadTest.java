@@ -209,7 +209,7 @@ public class Enwik8DownloadTest {
   }
 
   private String broke(String path, int bytes, int of) {
-    return "the connection to %s broke behind %d of %d bytes".formatted(uri(path), bytes, of);
+    return "the connection to %s broke after %d of %d bytes".formatted(uri(path), bytes, of);
   }
 
   private static void broken(HttpExchange exchange, byte[] bytes, long length) throws IOException {

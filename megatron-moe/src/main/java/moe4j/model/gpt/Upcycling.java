@@ -66,7 +66,7 @@ public record Upcycling(MoeConfig moe, int granularity) {
     refuse(
         unknown,
         () ->
-            "--balance-strategy %s: of a gate of one's own it is not known whether its weights add up to 1"
+            "--balance-strategy %s: whether the weights of a gate of your own add up to 1 is not known"
                 .formatted(strategy));
     refuse(
         moe.moeSharedExpertIntermediateSize() != null,

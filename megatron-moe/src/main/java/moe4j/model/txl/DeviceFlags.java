@@ -37,5 +37,5 @@ public record DeviceFlags(
         boolean profile,
     @Flag(help = "the first of these steps, from 0", value = "10", needs = "profile")
         int profileStepStart,
-    @Flag(help = "the step behind the last of them", value = "12", needs = "profile")
+    @Flag(help = "the step after the last of them", value = "12", needs = "profile")
         int profileStepEnd) {}

@@ -72,7 +72,7 @@ public record TrainingFlags(
               + " says from which");
     }
     if (!optim.equals("adam")) {
-      throw new IllegalArgumentException("--optim %s: moe4j has adam alone".formatted(optim));
+      throw new IllegalArgumentException("--optim %s: moe4j has only adam".formatted(optim));
     }
     if (!scheduler.equals("cosine") && !scheduler.equals("constant")) {
       throw new IllegalArgumentException(

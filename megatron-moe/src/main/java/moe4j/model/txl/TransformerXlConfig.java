@@ -83,12 +83,12 @@ public record TransformerXlConfig(
     }
     if (!attnType.equals("0")) {
       throw new IllegalArgumentException(
-          "--attn-type %s: moe4j has the paper's attention alone, --attn-type 0"
+          "--attn-type %s: moe4j has only the paper's attention, --attn-type 0"
               .formatted(attnType));
     }
     if (!init.equals("normal")) {
       throw new IllegalArgumentException(
-          "--init %s: moe4j draws initial weights from --init normal alone".formatted(init));
+          "--init %s: moe4j draws initial weights only from --init normal".formatted(init));
     }
     cutoffs = List.copyOf(cutoffs);
     if (!cutoffs.isEmpty() && !adaptive) {

@@ -23,7 +23,7 @@ import org.apache.logging.log4j.Logger;
 
 /**
  * The lines of upstream's train.py, on the console and in {@code log.txt}: what parses its logs
- * parses ours. What upstream does not print stands behind what it does.
+ * parses ours. Figures that upstream does not print follow those that it does.
  */
 public final class UpstreamLog implements LogLines {
   private static final Logger LOG = LogManager.getLogger(UpstreamLog.class);

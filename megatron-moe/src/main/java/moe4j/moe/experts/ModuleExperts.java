@@ -98,7 +98,7 @@ public final class ModuleExperts implements Experts {
     }
     if (CudaGraph.isCapturing()) {
       throw new IllegalStateException(
-          "experts that are modules of one's own ask the GPU for the numbers of their rows, unless"
+          "experts that are modules of your own ask the GPU for the numbers of their rows, unless"
               + " they are padded (--moe-expert-capacity-factor and"
               + " --moe-pad-expert-input-to-capacity)");
     }

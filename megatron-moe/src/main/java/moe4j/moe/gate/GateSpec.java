@@ -148,7 +148,7 @@ public record GateSpec(
   public static GateSpec named(String name) {
     return new GateSpec(
         name,
-        "A gate of one's own decides.",
+        "A gate of your own decides.",
         new Choice(null, false, Weights.UNKNOWN),
         Balanced.UNKNOWN,
         Limit.UNKNOWN,

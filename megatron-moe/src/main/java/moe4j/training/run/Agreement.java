@@ -9,7 +9,7 @@ import java.util.TreeMap;
 import java.util.TreeSet;
 import moe4j.parallel.World;
 
-/** Whether all processes were started with the same flags: a run of several models is none. */
+/** Checks that all processes were started with the same flags, and so train one model. */
 public final class Agreement {
   /** What each process may decide for itself. */
   private static final Set<String> OWN = Set.of("num_threads");

@@ -42,7 +42,7 @@ final class CheckpointSchedule {
 
   private CheckpointSchedule() {}
 
-  /** What is told where there is no checkpoint to go on from. */
+  /** The line that is logged if there is no checkpoint to go on from. */
   static String nothingToTake() {
     return FLAG + ": this run goes on from no checkpoint, and has the schedule of its own flags";
   }
@@ -74,7 +74,7 @@ final class CheckpointSchedule {
                 : (Long) samples(trained, before.lrWsdDecayIters(), 0);
     boolean iterations = trains.trainIters() != null;
     long run = iterations ? samples(trains, trains.trainIters(), 0) : trains.trainSamples();
-    // Where the schedule is as long as the run, no flag has to say so.
+    // A schedule as long as the run needs no flag.
     boolean whole = decay == run && !decays(config.optimizer());
     return config.withOptimizer(
         config.optimizer().toBuilder()

@@ -13,13 +13,13 @@ import java.util.StringJoiner;
 import java.util.function.UnaryOperator;
 import moe4j.model.RunConfig;
 
-/** What a run that goes on from a checkpoint has otherwise than the run that saved it. */
+/** The flags in which a resumed run differs from the run that saved its checkpoint. */
 final class Differences {
   /** The parts of {@link RunConfig} that say what comes out; the others keep records. */
   private static final List<String> PARTS =
       List.of("model", "moe", "optimizer", "training", "data");
 
-  /** What does not change what comes out. */
+  /** Flags that do not change the results. */
   private static final Set<String> FREE =
       Set.of("exitInterval", "exitDurationInMins", "numThreads", "cudaGraph", "dataCachePath");
 

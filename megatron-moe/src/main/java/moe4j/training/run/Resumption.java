@@ -45,7 +45,7 @@ public final class Resumption implements AutoCloseable {
    * @param directory {@code --load}, or {@code --save} where the run is taken up again; or null
    * @param again whether it is taken up again, whatever else the flags say of {@code --load}
    * @param task says what has to be as it was
-   * @param say told what is broken and passed over, and what is otherwise than it was
+   * @param say takes a line for each broken checkpoint and for each flag that has changed
    * @throws IOException where there are checkpoints and none can be used, or one is asked for and
    *     there is none
    * @throws IllegalArgumentException where the checkpoint is of another model, or its place in the

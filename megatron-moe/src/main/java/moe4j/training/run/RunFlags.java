@@ -14,7 +14,7 @@ import moe4j.config.ConfigYaml;
 public final class RunFlags {
   public static final String FILE = "config.yaml";
 
-  /** How a run was begun or taken up, not what it is. */
+  /** Flags that say how a run was started or resumed, not what it computes. */
   private static final Set<String> BEGIN = Set.of("overwrite", "auto_resume", "override_data");
 
   private RunFlags() {}
@@ -47,7 +47,7 @@ public final class RunFlags {
     }
     return ConfigYaml.text(
         List.of(
-            "Every flag of this run. --config with this file repeats it; what is typed behind wins,",
+            "Every flag of this run. --config with this file repeats it; a flag typed after it wins,",
             "such as another directory for its checkpoints."),
         flags);
   }

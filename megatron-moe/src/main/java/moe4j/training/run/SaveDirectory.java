@@ -74,7 +74,7 @@ public final class SaveDirectory implements AutoCloseable {
     return SaveRules.decide(flags, words, own);
   }
 
-  /** What the processes of a job have in common, started again or not, and other jobs have not. */
+  /** A name that all processes of a job share, restarted or not, and no other job has. */
   private static String launch(WorldEnvironment environment) {
     if (environment.masterPort() == 0) {
       // Nobody launched it.
@@ -87,7 +87,7 @@ public final class SaveDirectory implements AutoCloseable {
         : id;
   }
 
-  /** What lies in the way makes room, and what is saved from now on is this run's own. */
+  /** Moves an older run out of the way and makes the directory this run's. */
   private SaveRules.Decision begin(SaveRules.Decision decided) throws IOException {
     String load = decided.load();
     if (decided.moveAside()) {

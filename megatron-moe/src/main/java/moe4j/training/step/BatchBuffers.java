@@ -51,7 +51,7 @@ public final class BatchBuffers implements AutoCloseable {
     return tensor;
   }
 
-  /** What the batch consists of. */
+  /** The tensors of the batch. */
   public Form form() {
     return form;
   }

@@ -14,7 +14,7 @@ import moe4j.data.SampleDataset;
 public final class BatchLoader implements AutoCloseable {
   private static final int AHEAD = 4;
 
-  /** What the reader hands over: a micro-batch, or why there will be none. */
+  /** A micro-batch that the reader hands over, or the reason why there is none. */
   private record Item(HostBatch batch, Throwable failure) {}
 
   private final BlockingQueue<Item> ready = new ArrayBlockingQueue<>(AHEAD);

@@ -91,7 +91,7 @@ public final class DeviceStep implements AutoCloseable {
   public void microBatch(HostBatch host, int step, int index) {
     buffers.load(host);
     long rows = training.microBatchSize();
-    // As the sampler deals them out: a micro-batch to each data-parallel rank in turn.
+    // The sampler gives a micro-batch to each data-parallel rank in turn.
     long first = (index * (long) groups.data().size() + groups.data().rank()) * rows;
     if (place == null) {
       random = new StepRandom(training.seed(), step, first, rows);

@@ -106,7 +106,7 @@ public final class RepeatedWork implements AutoCloseable {
         capturing = false;
         undo.run();
         if (pieces.stream().noneMatch(Piece::captured)) {
-          // What is done as it is now needs the memory at once.
+          // Work that is not captured needs the memory at once.
           settle();
         }
       }

@@ -29,7 +29,7 @@ public final class StepTimes implements TrainingListener {
     }
   }
 
-  /** How many there are. */
+  /** The number of times. */
   public int figures() {
     return seconds.size();
   }

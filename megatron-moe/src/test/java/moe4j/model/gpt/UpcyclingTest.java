@@ -398,7 +398,7 @@ public class UpcyclingTest {
         1,
         "--balance-strategy "
             + own
-            + ": of a gate of one's own it is not known whether its weights add up to 1"
+            + ": whether the weights of a gate of your own add up to 1 is not known"
       },
       {
         "--num-experts 4 --moe-shared-expert-intermediate-size 8",

@@ -120,7 +120,7 @@ public class RecordedRunTest {
     assertTrue(Files.notExists(work), "a bench keeps nothing");
     assertEquals(
         Console.command("bench txl " + flags + " --warmup-steps 12").refusal(2),
-        "moe4j bench txl: --max-step 12 leaves no whole --log-interval 1 behind --warmup-steps"
+        "moe4j bench txl: --max-step 12 leaves no whole --log-interval 1 after --warmup-steps"
             + " 12");
   }
 }

@@ -184,10 +184,10 @@ public class SegmentDatasetTest {
             + " column needs 2, one to see and one to predict");
     assertEquals(new SegmentDataset("valid", new byte[20], 10, 4, 0, 1).segments(), 1);
     assertTrue(refusal(new byte[0], 1, 4, 0, 1).startsWith("the valid data is too short: 0 symbo"));
-    String numbers = "valid: 0 columns, segments of 4 targets behind 0 positions, 1 epochs";
+    String numbers = "valid: 0 columns, segments of 4 targets after 0 positions, 1 epochs";
     assertTrue(refusal(new byte[9], 0, 4, 0, 1).startsWith(numbers));
     assertTrue(refusal(new byte[9], 1, 0, 0, 1).contains("segments of 0 targets"));
-    assertTrue(refusal(new byte[9], 1, 4, -1, 1).contains("behind -1 positions"));
+    assertTrue(refusal(new byte[9], 1, 4, -1, 1).contains("after -1 positions"));
     assertTrue(refusal(new byte[9], 1, 4, 0, 0).contains("0 epochs"));
   }
 

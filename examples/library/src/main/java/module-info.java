@@ -3,4 +3,7 @@ module moe4j.examples.library {
   requires transitive moe4j.megatron;
 
   exports moe4j.examples.library;
+
+  provides moe4j.model.ModelFamily with
+      moe4j.examples.library.RnnFamily;
 }

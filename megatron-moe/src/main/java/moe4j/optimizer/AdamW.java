@@ -34,6 +34,9 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  * ({@link Sharing}), and norm, clip factor and found-inf are the same bits on all ranks: all clip
  * and skip alike. With {@code --use-distributed-optimizer} a rank holds the state of segments of
  * its parameters only, and updates these.
+ *
+ * <p>The file is over 400 lines because the kernel's update and its reference, which have to stay
+ * the same arithmetic on the same state, are read side by side.
  */
 public final class AdamW implements AutoCloseable {
 

@@ -24,7 +24,6 @@ import moe4j.model.LogLines;
 import moe4j.model.RunConfig;
 import moe4j.model.Task;
 import moe4j.model.TrainState;
-import moe4j.model.WholeSets;
 import moe4j.optimizer.AdamW;
 import moe4j.parallel.Groups;
 import moe4j.parallel.Layout;
@@ -32,6 +31,7 @@ import moe4j.parallel.RankLostException;
 import moe4j.parallel.World;
 import moe4j.parallel.WorldEnvironment;
 import moe4j.record.DeviceMemory;
+import moe4j.record.RunDescription;
 import moe4j.record.RunEnd;
 import moe4j.record.ValidationRecord;
 import moe4j.training.run.Agreement;
@@ -261,56 +261,43 @@ public final class Pretraining {
             ? new BestModel(
                 config, new WorldRanks(world), parameters, from, directory::check, LOG::info)
             : null;
-    WholeSets wholeSets = task.wholeSets(model);
+    Trainer.Training trained =
+        new Trainer.Training(model, optimizer, datasets, task.wholeSets(model));
+    Trainer.Kept kept = new Trainer.Kept(saver, best);
     if (world.rank() > 0) {
       // One rank's record is enough: all have the same losses.
-      try (Trainer trainer =
-          new Trainer(
-              world,
-              config,
-              model,
-              optimizer,
-              datasets,
-              wholeSets,
-              from,
-              TrainingListener.all(List.of()),
-              saver,
-              best,
-              signal)) {
+      TrainingListener nobody = TrainingListener.all(List.of());
+      try (Trainer trainer = new Trainer(world, config, trained, from, nobody, kept, signal)) {
         RunEnd end = trainer.train();
         return new Outcome(trainer.state(), end, null, trainer.status(end));
       }
     }
     writeFlags(config, task.arguments(config));
     Costs costs = config.model().costs(paddedVocabulary);
+    RunDescription about = about(world, config, task.arguments(config), parameters, costs);
     try (ProgressListener progress =
             new ProgressListener(config, Screen.current(), System::nanoTime);
         RunRecorder recorder =
             new RunRecorder(
                 config,
-                about(world, config, task.arguments(config), parameters, costs),
                 task.logLines(),
                 samples -> costs.flops(samples, config.training().microBatchSize()),
                 world.size(),
                 DevicePeak.of(parameters.dtype(), parameters.device())::above,
                 () -> memory(parameters.device()),
                 progress::rates,
-                from);
+                RunRecorder.open(config, about, from));
         Trainer trainer =
             new Trainer(
                 world,
                 config,
-                model,
-                optimizer,
-                datasets,
-                wholeSets,
+                trained,
                 from,
                 TrainingListener.all(
                     Stream.of(directory.guard(), progress, recorder, watcher)
                         .filter(Objects::nonNull)
                         .toList()),
-                saver,
-                best,
+                kept,
                 signal)) {
       RunEnd end = trainer.train();
       recorder.end(trainer.state(), end.word());
@@ -362,7 +349,7 @@ public final class Pretraining {
     return each * parameter.pieceNames().size() * layout.expert();
   }
 
-  private static moe4j.record.RunDescription about(
+  private static RunDescription about(
       World world,
       RunConfig config,
       Map<String, Object> arguments,
@@ -375,7 +362,7 @@ public final class Pretraining {
       Path directory = RunRecorder.metricsDirectory(config);
       name = directory == null ? "run" : directory.toAbsolutePath().getFileName().toString();
     }
-    return new moe4j.record.RunDescription(
+    return new RunDescription(
         name,
         arguments,
         total,

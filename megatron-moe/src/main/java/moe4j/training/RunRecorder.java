@@ -21,6 +21,7 @@ import moe4j.record.MegatronLog;
 import moe4j.record.MetricsWriter;
 import moe4j.record.Peak;
 import moe4j.record.PythonFormat;
+import moe4j.record.RunDescription;
 import moe4j.record.RunRecord;
 import moe4j.record.TensorBoardWriter;
 import moe4j.record.ValidationRecord;
@@ -49,31 +50,14 @@ public final class RunRecorder implements TrainingListener, Closeable {
   /**
    * Begins or continues a record.
    *
-   * @param about what the run is
    * @param lines what the log looks like
    * @param flops of the model for so many sequences
    * @param processes among which the model's operations are divided
    * @param peak what MFU is a share of, by the rate; nothing where that is not known
    * @param memory tells the GPU's memory, or null on a CPU
    * @param pace what a terminal's line of an interval ends with: the rate and the time left
-   * @param from where the run stands: later records of an earlier session are dropped
-   * @throws IOException where the files cannot be written
+   * @param records the files, open; see {@link #open}
    */
-  public RunRecorder(
-      RunConfig config,
-      moe4j.record.RunDescription about,
-      LogLines lines,
-      LongToDoubleFunction flops,
-      int processes,
-      DoubleFunction<Optional<Peak>> peak,
-      Supplier<DeviceMemory> memory,
-      Supplier<List<String>> pace,
-      TrainState from)
-      throws IOException {
-    this(config, lines, flops, processes, peak, memory, pace, open(config, about, from));
-  }
-
-  /** The same in files that are open. */
   RunRecorder(
       RunConfig config,
       LogLines lines,
@@ -93,8 +77,15 @@ public final class RunRecorder implements TrainingListener, Closeable {
     this.records = List.copyOf(records);
   }
 
-  private static List<RunRecord> open(
-      RunConfig config, moe4j.record.RunDescription about, TrainState from) throws IOException {
+  /**
+   * Opens a run's files.
+   *
+   * @param about what the run is
+   * @param from where the run stands: later records of an earlier session are dropped
+   * @throws IOException where the files cannot be written
+   */
+  static List<RunRecord> open(RunConfig config, RunDescription about, TrainState from)
+      throws IOException {
     List<RunRecord> records = new ArrayList<>();
     Path metricsDir = metricsDirectory(config);
     if (metricsDir != null) {

@@ -2,11 +2,7 @@ package moe4j.training;
 
 import java.io.IOException;
 import java.io.UncheckedIOException;
-import java.util.List;
-import java.util.Optional;
 import java.util.OptionalDouble;
-import java.util.function.Consumer;
-import java.util.stream.Collectors;
 import moe4j.config.TrainingConfig;
 import moe4j.data.MegatronSampler;
 import moe4j.data.SampleDataset;
@@ -15,31 +11,21 @@ import moe4j.model.LanguageModel;
 import moe4j.model.RunConfig;
 import moe4j.model.TrainState;
 import moe4j.model.WholeSets;
-import moe4j.moe.Moe;
 import moe4j.optimizer.AdamW;
-import moe4j.optimizer.LearningRate;
 import moe4j.parallel.Group;
-import moe4j.parallel.Groups;
 import moe4j.parallel.World;
 import moe4j.record.RunEnd;
-import moe4j.tensor.Tensors;
 import moe4j.training.run.BestModel;
 import moe4j.training.step.BatchBuffers;
 import moe4j.training.step.BatchLoader;
-import moe4j.training.step.DeviceStep;
 import moe4j.training.step.Evaluator;
 import moe4j.training.step.HostBatch;
-import moe4j.training.step.RepeatedWork;
-import moe4j.training.step.SkippedSteps;
-import moe4j.training.step.StepMetrics;
-import moe4j.training.step.StepProfile;
 import moe4j.training.step.TrainingListener;
 import moe4j.training.step.TrainingListener.EvaluationPart;
 
 /**
- * The training loop: micro-batches in, steps, log lines, evaluations and checkpoints out. A step
- * itself asks the device nothing ({@link DeviceStep}); whether it was skipped the loop learns from
- * {@link SkippedSteps}, on a GPU while the next one is under way.
+ * The training loop: micro-batches in, steps, log lines, evaluations and checkpoints out. The steps
+ * themselves are {@link StepRunner}'s.
  */
 public final class Trainer implements AutoCloseable {
 
@@ -54,13 +40,25 @@ public final class Trainer implements AutoCloseable {
     String save(TrainState state) throws IOException;
   }
 
+  /**
+   * What is trained, and on what.
+   *
+   * @param wholeSets how it is evaluated, or null for {@code --eval-iters} batches
+   */
+  record Training(LanguageModel model, AdamW optimizer, Datasets datasets, WholeSets wholeSets) {}
+
+  /**
+   * What a run keeps.
+   *
+   * @param saver saves checkpoints, or null where none are kept
+   * @param best keeps the best model, or null
+   */
+  record Kept(Saver saver, BestModel best) {}
+
   private final World world;
-  private final Group ranks;
   private final Group data;
   private final RunConfig config;
   private final TrainingConfig training;
-  private final AdamW optimizer;
-  private final LearningRate schedule;
   private final Datasets datasets;
   private final WholeSets wholeSets;
   private final TrainingListener listener;
@@ -70,52 +68,35 @@ public final class Trainer implements AutoCloseable {
   private final ExitConditions exit;
   private final BatchBuffers buffers;
   private final BatchBuffers evaluationBuffers;
-  private final StepMetrics metrics;
-  private final DeviceStep deviceStep;
-  private final SkippedSteps skips;
+  private final StepRunner steps;
   private final Evaluator evaluator;
-  private final StepProfile profile;
 
   private TrainState state;
   private TrainState saved;
   private TrainState evaluated;
   private ExitConditions.Stop stop;
-  private int timedSteps;
-  private long timedNanos;
 
-  /**
-   * A run that is about to go on from {@code state}; of several processes each has one.
-   *
-   * @param wholeSets how it is evaluated, or null for {@code --eval-iters} batches
-   * @param saver saves checkpoints, or null where none are kept
-   * @param best keeps the best model, or null
-   */
+  /** A run that is about to go on from {@code state}; of several processes each has one. */
   Trainer(
       World world,
       RunConfig config,
-      LanguageModel model,
-      AdamW optimizer,
-      Datasets datasets,
-      WholeSets wholeSets,
+      Training trained,
       TrainState state,
       TrainingListener listener,
-      Saver saver,
-      BestModel best,
+      Kept kept,
       ShutdownSignal signal) {
+    LanguageModel model = trained.model();
     this.world = world;
-    this.ranks = model.parameters().groups().world();
     this.data = model.parameters().groups().data();
     this.config = config;
     this.training = config.training();
-    this.optimizer = optimizer;
-    this.schedule = config.schedule();
-    this.datasets = datasets;
-    this.wholeSets = wholeSets;
+    this.datasets = trained.datasets();
+    this.wholeSets = trained.wholeSets();
     this.state = state;
     this.saved = state;
     this.listener = listener;
-    this.saver = saver;
-    this.best = best;
+    this.saver = kept.saver();
+    this.best = kept.best();
     this.signal = signal;
     this.exit = new ExitConditions(training, signal::received, System::nanoTime);
     var device = model.parameters().device();
@@ -137,44 +118,10 @@ public final class Trainer implements AutoCloseable {
                     wholeSets.sequence(),
                     form.positions(),
                     form.documents()));
-    if (config.logging().logNumZerosInGrad()) {
-      optimizer.countZeros();
-    }
-    this.metrics = new StepMetrics(device, training.microBatches(), data);
-    // Before the step is captured: CUPTI has to know of the graphs' kernels.
-    this.profile = StepProfile.of(config.logging(), listener::say);
-    this.deviceStep =
-        new DeviceStep(
-            work(config, model.parameters().groups(), listener::say),
-            training,
-            model,
-            optimizer,
-            metrics,
-            buffers,
-            listener::say);
-    this.skips = new SkippedSteps(optimizer.foundInf());
+    this.steps = new StepRunner(world, config, model, trained.optimizer(), buffers, listener::say);
     this.evaluator =
         new Evaluator(
-            wholeSets == null ? model : wholeSets.model(),
-            evaluationBuffers,
-            deviceStep.work(),
-            data);
-  }
-
-  /** Captured where that is asked for and can be; where it cannot be, it is said why. */
-  private static RepeatedWork work(RunConfig config, Groups groups, Consumer<String> say) {
-    if (!config.training().capturesGraphs()) {
-      return RepeatedWork.eager();
-    }
-    Optional<String> whyNot =
-        groups.isCapturable()
-            ? Moe.whyNotCaptured(config.moe(), groups)
-            : Optional.of("Gloo takes what it communicates through the host's memory");
-    if (whyNot.isEmpty()) {
-      return RepeatedWork.captured(say);
-    }
-    say.accept("--cuda-graph on: going on without CUDA graphs: " + whyNot.get());
-    return RepeatedWork.eager();
+            wholeSets == null ? model : wholeSets.model(), evaluationBuffers, steps.work(), data);
   }
 
   /** Where the run stands. */
@@ -193,12 +140,12 @@ public final class Trainer implements AutoCloseable {
     datasets.check(config, wholeSets, state);
     // Until now nothing was there that is not in a checkpoint.
     signal.begin(saver != null);
-    int steps = training.steps();
+    int last = training.steps();
     RunEnd end = RunEnd.COMPLETE;
-    if (state.iteration() > 0 && state.iteration() >= steps) {
+    if (state.iteration() > 0 && state.iteration() >= last) {
       listener.say(
           "this run is to end at iteration %d and stands at %d: nothing is left to train, and a run with more steps trains on"
-              .formatted(steps, state.iteration()));
+              .formatted(last, state.iteration()));
     }
     listener.begin(state);
     try {
@@ -208,7 +155,7 @@ public final class Trainer implements AutoCloseable {
     } catch (DataFailure failure) {
       throw failure.reason;
     }
-    if (state.iteration() < steps) {
+    if (state.iteration() < last) {
       MegatronSampler sampler =
           new MegatronSampler(
               "training",
@@ -218,7 +165,7 @@ public final class Trainer implements AutoCloseable {
               data.rank(),
               data.size());
       try (BatchLoader loader = new BatchLoader(datasets.train(), sampler, buffers.form())) {
-        end = loop(loader, steps);
+        end = loop(loader, last);
       } catch (DataFailure failure) {
         throw afterSaving(failure.reason);
       }
@@ -296,22 +243,21 @@ public final class Trainer implements AutoCloseable {
     return RunEnd.STOPPED;
   }
 
-  private RunEnd loop(BatchLoader loader, int steps) throws IOException {
+  private RunEnd loop(BatchLoader loader, int last) throws IOException {
     boolean first = true;
-    while (state.iteration() < steps) {
+    while (state.iteration() < last) {
       long begin = System.nanoTime();
-      step(loader);
+      state = steps.take(() -> read(loader), state);
       boolean interval =
-          state.iteration() % config.logging().logInterval() == 0 || state.iteration() == steps;
+          state.iteration() % config.logging().logInterval() == 0 || state.iteration() == last;
       if (interval || first) {
         // The log reads the device, and so does the clock: the time is that of whole steps.
-        learnOfSkips(0);
+        state = steps.settled(state);
       }
-      timedNanos += System.nanoTime() - begin;
-      timedSteps++;
+      steps.timed(1, System.nanoTime() - begin);
       listener.step(state.iteration());
       if (interval || first) {
-        report(interval);
+        listener.interval(steps.interval(state, interval));
       }
       first = false;
       boolean left =
@@ -323,7 +269,7 @@ public final class Trainer implements AutoCloseable {
       if (!left) {
         stop = exit.reason(state.iteration(), world);
       }
-      if (stop != null && (left || state.iteration() < steps)) {
+      if (stop != null && (left || state.iteration() < last)) {
         return stopped();
       }
     }
@@ -334,86 +280,13 @@ public final class Trainer implements AutoCloseable {
     return interval != null && state.iteration() % interval == 0;
   }
 
-  private void step(BatchLoader loader) {
-    profile.beforeStep(state.iteration());
-    int microBatches = training.microBatches() / data.size();
-    for (int i = 0; i < microBatches; i++) {
-      deviceStep.microBatch(read(loader), state.iteration(), i);
-    }
-    long scheduled = state.scheduledSamples();
-    long unlessTaken = scheduled - (long) skips.pending() * training.globalBatchSize();
-    deviceStep.update(schedule.at(scheduled), schedule.at(unlessTaken));
-    skips.ask();
-    state = state.step(training.globalBatchSize());
-    profile.afterStep(state.iteration());
-    learnOfSkips(skips.lag());
-  }
-
-  /** Brings the state up to date but for the last {@code pending} steps. */
-  private void learnOfSkips(int pending) {
-    while (skips.pending() > pending) {
-      int iteration = state.iteration() - skips.pending() + 1;
-      if (!skips.take()) {
-        continue;
-      }
-      state = state.skipped(training.globalBatchSize());
-      if (!training.noCheckForNanInLossAndGrad()) {
-        throw new TrainingDivergedException(
-            ("iteration %d: %s; its update was not made"
-                    + " (--no-check-for-nan-in-loss-and-grad passes over such iterations)")
-                .formatted(iteration, whatIsNotFinite()));
-      }
-    }
-  }
-
-  /**
-   * What was not finite in the last step that was skipped, and on which of several ranks. A loss
-   * comes first: its NaN is in the gradients of other ranks' experts, too.
-   */
-  private String whatIsNotFinite() {
-    List<Integer> losses = metrics.nonFiniteLossRanks(ranks);
-    return losses.isEmpty()
-        ? "a gradient is not finite" + on(optimizer.nonFiniteRanks())
-        : "the loss is not finite" + on(losses);
-  }
-
-  private String on(List<Integer> those) {
-    if (world.isAlone() || those.isEmpty()) {
-      return "";
-    }
-    return (those.size() == 1 ? " on rank " : " on ranks ")
-        + those.stream().map(String::valueOf).collect(Collectors.joining(", "));
-  }
-
-  private void report(boolean reset) {
-    StepMetrics.Reading reading = metrics.read();
-    boolean skipped = Tensors.item(optimizer.foundInf()) != 0;
-    listener.interval(
-        new TrainingListener.Interval(
-            state,
-            reading,
-            timedSteps,
-            timedNanos / 1e9,
-            schedule.at(state.scheduledSamples()),
-            skipped ? null : Tensors.item(optimizer.gradientNorm()),
-            config.logging().logParamsNorm() ? optimizer.parametersNorm() : null,
-            config.logging().logNumZerosInGrad()
-                ? (long) Tensors.item(optimizer.gradientZeros())
-                : null));
-    timedSteps = 0;
-    timedNanos = 0;
-    if (reset) {
-      metrics.reset();
-    }
-  }
-
   /** A run that stops within a log interval records what there is of it. */
   private void reportRest() {
     long begin = System.nanoTime();
-    learnOfSkips(0);
-    timedNanos += System.nanoTime() - begin;
-    if (timedSteps > 0) {
-      report(true);
+    state = steps.settled(state);
+    steps.timed(0, System.nanoTime() - begin);
+    if (steps.hasUnreported()) {
+      listener.interval(steps.interval(state, true));
     }
   }
 
@@ -438,7 +311,7 @@ public final class Trainer implements AutoCloseable {
     }
     boolean validation = part == EvaluationPart.VALIDATION;
     boolean goesOn = wholeSets == null && validation;
-    learnOfSkips(0);
+    state = steps.settled(state);
     if (wholeSets != null && validation && last && state.equals(evaluated)) {
       // A whole set has one loss as long as the model is the same.
       return true;
@@ -492,7 +365,7 @@ public final class Trainer implements AutoCloseable {
   }
 
   private void save() throws IOException {
-    learnOfSkips(0);
+    state = steps.settled(state);
     if (saver == null) {
       return;
     }
@@ -507,16 +380,14 @@ public final class Trainer implements AutoCloseable {
 
   @Override
   public void close() {
-    // The profile has a table to give, which may fail.
-    try (profile) {
-      deviceStep.close();
+    try {
+      steps.close();
+    } finally {
       evaluator.close();
-      skips.close();
       buffers.close();
       if (evaluationBuffers != buffers) {
         evaluationBuffers.close();
       }
-      metrics.close();
     }
   }
 }

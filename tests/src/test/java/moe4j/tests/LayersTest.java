@@ -191,7 +191,7 @@ public class LayersTest {
   }
 
   /** Fails on a fault that is no exception, and on an exception that is no fault any more. */
-  private static void assertExcepted(Map<String, String> faults, Set<String> exceptions) {
+  static void assertExcepted(Map<String, String> faults, Set<String> exceptions) {
     List<String> sentences = new ArrayList<>();
     faults.forEach(
         (arrow, sentence) -> {

@@ -144,6 +144,7 @@ routes() {
     [gshard_padded]="--balance-strategy gshard --moe-pad-expert-input-to-capacity"
     [switch]="--balance-strategy switch --top-k 1"
     [swipe]="--balance-strategy swipe --top-k 3"
+    [quantile]="--balance-strategy quantile"
     [expert_choice]="--balance-strategy expert_choice"
     [losses]="--moe-router-load-balancing-type aux_loss seq_aux_loss global_aux_loss
       --moe-aux-loss-coeff 1e-2 1e-2 1e-2 --moe-z-loss-coeff 1e-3 --global-batch-size 12"

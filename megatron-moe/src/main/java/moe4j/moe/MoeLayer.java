@@ -112,7 +112,8 @@ public final class MoeLayer implements FeedForward {
             parameters.child("shared_experts"));
   }
 
-  private static Gate gate(LayerShape model, MoeConfig moe, int layer, ParameterScope parameters) {
+  /** The gate that flags ask for. */
+  static Gate gate(LayerShape model, MoeConfig moe, int layer, ParameterScope parameters) {
     Gate.Shape shape =
         new Gate.Shape(
             layer,

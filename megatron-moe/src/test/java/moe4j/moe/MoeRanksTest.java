@@ -6,6 +6,8 @@ import java.util.Random;
 import moe4j.config.Flags;
 import moe4j.config.Refusals;
 import moe4j.model.gpt.GptConfig;
+import moe4j.moe.gate.GateSpec;
+import moe4j.moe.gate.Gates;
 import moe4j.parallel.Layout;
 import moe4j.testing.Seeds;
 import moe4j.transformer.ParameterScope;
@@ -18,7 +20,7 @@ public final class MoeRanksTest {
   private static final int HIDDEN = 8;
   private static final int EXPERTS = 8;
 
-  private static final List<String> GATES =
+  private static final List<String> ROUTERS =
       List.of(
           "--moe-aux-loss-coeff 0.3 --moe-z-loss-coeff 0.05 --swiglu",
           "--moe-router-load-balancing-type seq_aux_loss --moe-aux-loss-coeff 0.3"
@@ -37,14 +39,8 @@ public final class MoeRanksTest {
               + " --moe-aux-loss-coeff 0.1 --relu",
           "--moe-shared-expert-intermediate-size 12 --moe-shared-expert-gate"
               + " --moe-aux-loss-coeff 0.1",
-          "--balance-strategy naive",
-          "--balance-strategy noisy",
-          "--balance-strategy gshard",
           "--balance-strategy gshard --moe-pad-expert-input-to-capacity"
               + " --moe-expert-capacity-factor 0.6",
-          "--balance-strategy switch --moe-router-topk 1",
-          "--balance-strategy swipe --moe-router-topk 3",
-          "--balance-strategy expert_choice --moe-expert-capacity-factor 1.5",
           "--balance-strategy moe4j.moe.UserGate");
 
   /** Ranks, TP, EP, ETP, and whether tokens are sliced between blocks. */
@@ -76,6 +72,18 @@ public final class MoeRanksTest {
     return dispatchers;
   }
 
+  private static List<String> gates() {
+    List<String> gates = new ArrayList<>(ROUTERS);
+    for (GateSpec gate : Gates.all()) {
+      Integer only = gate.choice().only();
+      int k = only != null ? only : gate.limit() == GateSpec.Limit.SHARE ? 3 : 2;
+      String filled =
+          gate.limit() == GateSpec.Limit.FILLED ? " --moe-expert-capacity-factor 1.5" : "";
+      gates.add("--balance-strategy " + gate.name() + " --moe-router-topk " + k + filled);
+    }
+    return gates;
+  }
+
   @DataProvider
   Object[][] layers() {
     List<Object[]> cases = new ArrayList<>();
@@ -84,7 +92,7 @@ public final class MoeRanksTest {
     for (Object[] layout : LAYOUTS) {
       int etp = (int) layout[3];
       List<String> dispatchers = dispatchers((int) layout[2], etp);
-      for (String gate : GATES) {
+      for (String gate : gates()) {
         if (etp > 1 && gate.contains("--add-expert-bias")) {
           continue;
         }

@@ -94,6 +94,7 @@ public class PaddingTest {
       {"--balance-strategy gshard --moe-pad-expert-input-to-capacity"},
       {"--balance-strategy switch --top-k 1"},
       {"--balance-strategy switch --top-k 1 --moe-expert-capacity-factor 0.5"},
+      {"--balance-strategy quantile --top-k 3"},
       {"--balance-strategy swipe --top-k 3"},
       {"--balance-strategy swipe --top-k 1"},
       {"--balance-strategy expert_choice"},
@@ -123,6 +124,7 @@ public class PaddingTest {
       {"--moe-expert-capacity-factor 0.8 --moe-pad-expert-input-to-capacity"},
       {"--balance-strategy naive"},
       {"--balance-strategy swipe --top-k 2"},
+      {"--balance-strategy quantile"},
       {"--balance-strategy expert_choice"},
     };
   }

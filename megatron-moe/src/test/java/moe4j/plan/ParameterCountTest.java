@@ -30,10 +30,6 @@ public class ParameterCountTest {
       {LLAMA, "--num-experts 8 --moe-layer-freq [0]*1+[1]*2"},
       {GROUPED, "--num-experts 4 --fmoefy --add-expert-bias --balance-strategy noisy"},
       {GROUPED, "--num-experts 4 --balance-strategy naive"},
-      {GROUPED, "--num-experts 4 --balance-strategy gshard"},
-      {GROUPED, "--num-experts 4 --balance-strategy swipe"},
-      {GROUPED, "--num-experts 4 --balance-strategy switch --top-k 1"},
-      {GROUPED, "--num-experts 4 --balance-strategy expert_choice"},
       {
         SMALL,
         "--num-experts 4 --moe-shared-expert-intermediate-size 48 --moe-shared-expert-gate"

@@ -220,11 +220,11 @@ public record GateSpec(
   }
 
   /**
-   * Whether in training, as far as is known, experts of equal parameters may be treated unlike each
-   * other: one is chosen and the other is not, though there are places for both.
+   * Whether in training, as far as is known, a token may go to one of two experts of equal
+   * parameters and, though it has places for both, not to the other.
    */
   public boolean partsEquals() {
-    return draws == Draws.SCORES || draws == Draws.CHOICES || limit == Limit.SHARE;
+    return draws == Draws.SCORES || limit == Limit.SHARE;
   }
 
   /**

@@ -25,6 +25,7 @@ public final class Gates {
           new BuiltIn(
               SwitchGate.SPEC, (shape, room, scope) -> new SwitchGate(shape, room.quota(), scope)),
           new BuiltIn(SwipeGate.SPEC, (shape, room, scope) -> new SwipeGate(shape, scope)),
+          new BuiltIn(QuantileGate.SPEC, (shape, room, scope) -> new QuantileGate(shape, scope)),
           new BuiltIn(
               ExpertChoiceGate.SPEC,
               (shape, room, scope) -> new ExpertChoiceGate(shape, room.factorOrOne(), scope)));

@@ -2,9 +2,10 @@ package moe4j.moe.gate;
 
 import static moe4j.testing.Close.assertClose;
 import static org.testng.Assert.assertEquals;
-import static org.testng.Assert.assertNotEquals;
 
+import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.List;
 import java.util.Random;
 import moe4j.moe.TestLayer;
 import moe4j.tensor.Tensors;
@@ -38,33 +39,25 @@ public class GateRandomTest {
   /** Gates that draw, with room for all, so that tokens do not depend on each other. */
   @DataProvider
   public Object[][] gates() {
-    String room = " --moe-expert-capacity-factor 20";
-    return new Object[][] {
-      {"--moe-input-jitter-eps 0.3"},
-      {"--moe-router-force-load-balancing"},
-      {"--balance-strategy noisy"},
-      {"--balance-strategy gshard" + room},
-      {"--balance-strategy switch --top-k 1" + room},
-    };
+    List<String> lines = new ArrayList<>();
+    lines.add("--moe-input-jitter-eps 0.3");
+    lines.add("--moe-router-force-load-balancing");
+    for (GateSpec gate : Gates.all()) {
+      if (gate.draws() != GateSpec.Draws.NOTHING) {
+        Integer only = gate.choice().only();
+        lines.add(
+            "--balance-strategy "
+                + gate.name()
+                + (only == null ? "" : " --top-k " + only)
+                + (gate.limit().takesFactor() ? " --moe-expert-capacity-factor 20" : ""));
+      }
+    }
+    return lines.stream().map(line -> new Object[] {line}).toArray(Object[][]::new);
   }
 
   private static float[] forward(TestLayer layer, Tensor x, long step, long first) {
     try (NoGradGuard guard = new NoGradGuard()) {
       return Tensors.floats(layer.layer.forward(x, TestLayer.training(step, first, x.size(0))));
-    }
-  }
-
-  @Test(dataProvider = "gates")
-  public void routesAreKeyedByStep(String flags) {
-    try (TestLayer layer = TestLayer.of(random, "--num-experts 8 " + flags)) {
-      Tensor x = Models.normals(random, 6, 5, 8);
-      float[] first = forward(layer, x, 3, 0);
-      assertEquals(forward(layer, x, 3, 0), first);
-      assertNotEquals(forward(layer, x, 4, 0), first);
-      assertNotEquals(forward(layer, x, 3, 6), first);
-      float[] evaluation = Tensors.floats(layer.layer.forward(x, Pass.evaluation()));
-      assertNotEquals(evaluation, first);
-      assertEquals(Tensors.floats(layer.layer.forward(x, Pass.evaluation())), evaluation);
     }
   }
 

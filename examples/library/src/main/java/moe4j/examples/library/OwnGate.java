@@ -5,6 +5,7 @@ import moe4j.kernels.experts.TopK;
 import moe4j.kernels.product.Gemm;
 import moe4j.moe.gate.Balance;
 import moe4j.moe.gate.Gate;
+import moe4j.moe.gate.GateSpec;
 import moe4j.moe.gate.Routing;
 import moe4j.transformer.Operation;
 import moe4j.transformer.ParameterScope;
@@ -82,6 +83,18 @@ public final class OwnGate implements Gate {
     @Override
     public Gate create(Shape shape, ParameterScope parameters) {
       return new OwnGate(shape, parameters);
+    }
+
+    /** What flags, plan and the report ask; without it nothing is known of the gate. */
+    @Override
+    public GateSpec spec() {
+      return GateSpec.named("cosine")
+          .described("A token goes to the experts whose embeddings lie in its direction.")
+          .weights(GateSpec.Weights.VARY)
+          .balanced(GateSpec.Balanced.BY_LOSS)
+          .limit(GateSpec.Limit.NONE)
+          .draws(GateSpec.Draws.SCORES)
+          .parameters((h, experts) -> Math.max(2, experts / 2) * (long) (h + experts) + 1);
     }
   }
 }

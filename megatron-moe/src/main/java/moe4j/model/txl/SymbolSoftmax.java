@@ -10,6 +10,7 @@ import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorVector;
 import org.bytedeco.pytorch.global.torch;
+import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
  * The loss of each symbol (upstream's {@code ProjectedAdaptiveLogSoftmax}): a softmax over all
@@ -110,6 +111,33 @@ final class SymbolSoftmax {
       loss = loss.add(tail.masked_fill(inside(labels, i).logical_not(), new Scalar(0)));
     }
     return loss;
+  }
+
+  /**
+   * The logarithms of all symbols' probabilities.
+   *
+   * @param hidden [T, h]
+   * @return fp32 [T, V]
+   */
+  Tensor logProbabilities(Tensor hidden) {
+    Tensor first = projected(hidden, projection);
+    if (ends.length == 1) {
+      return logSoftmax(Gemm.linear(first, weights.get(0), biases.get(0)));
+    }
+    Tensor headWeight = torch.cat(new TensorVector(weight(0), clusterWeight), 0);
+    Tensor headBias = torch.cat(new TensorVector(bias(0), clusterBias), 0);
+    Tensor head = logSoftmax(Gemm.linear(first, headWeight, headBias));
+    TensorVector all = new TensorVector(head.narrow(1, 0, ends[0]));
+    for (int i = 1; i < ends.length; i++) {
+      Tensor rows = projected(hidden, embedding.projection(divided ? i : 0));
+      Tensor own = logSoftmax(Gemm.linear(rows, weight(i), bias(i)));
+      all.push_back(own.add(head.narrow(1, (long) ends[0] + ends.length - 1 - i, 1)));
+    }
+    return torch.cat(all, 1);
+  }
+
+  private static Tensor logSoftmax(Tensor logits) {
+    return logits.to(ScalarType.Float).log_softmax(1);
   }
 
   private Tensor inside(Tensor labels, int cluster) {

@@ -45,13 +45,25 @@ public final class TransformerXl implements LanguageModel, FeedForwardPlaces {
 
   private TransformerXl(
       Weights weights, TransformerXlConfig.Lengths lengths, List<Tensor> memories) {
+    this(weights, lengths, memories, sinusoids(weights, lengths));
+  }
+
+  private TransformerXl(
+      Weights weights,
+      TransformerXlConfig.Lengths lengths,
+      List<Tensor> memories,
+      Tensor sinusoids) {
     this.weights = weights;
     this.lengths = lengths;
     this.memories = memories;
-    ParameterSet parameters = weights.parameters();
-    this.sinusoids =
-        parameters.root().child("positions").passing(lengths.keys(), weights.config().dModel());
+    this.sinusoids = sinusoids;
+  }
+
+  private static Tensor sinusoids(Weights weights, TransformerXlConfig.Lengths lengths) {
+    ParameterScope scope = weights.parameters().root().child("positions");
+    Tensor sinusoids = scope.passing(lengths.keys(), weights.config().dModel());
     SinusoidPositions.fill(sinusoids, lengths.clamp());
+    return sinusoids;
   }
 
   /**
@@ -127,6 +139,28 @@ public final class TransformerXl implements LanguageModel, FeedForwardPlaces {
               .passing(rows, other.memory(), weights.config().dModel()));
     }
     return new TransformerXl(weights, other, own);
+  }
+
+  /**
+   * The same for a segment of fewer positions, behind the same memories: for a text whose end is
+   * not known. It lives as long as the scope that it is made in.
+   */
+  TransformerXl shorter(int target) {
+    TransformerXlConfig.Lengths fewer =
+        new TransformerXlConfig.Lengths(
+            target, lengths.extended(), lengths.memory(), lengths.same(), lengths.clamp());
+    return new TransformerXl(weights, fewer, memories, sinusoids.narrow(0, 0, fewer.keys()));
+  }
+
+  /**
+   * What may come behind a segment, which becomes the memory of the next.
+   *
+   * @param batch with positions and a loss mask
+   * @return the logarithms of the symbols' probabilities, fp32 [B, V]
+   */
+  Tensor next(Batch batch, Pass pass) {
+    Tensor hidden = hidden(batch, pass);
+    return weights.softmax().logProbabilities(hidden.select(1, hidden.size(1) - 1));
   }
 
   /** The model's shape. */

@@ -79,12 +79,10 @@ public final class CheckCommand implements Command {
     }
     List<Command> commands = Main.commands();
     String[] args = words.toArray(new String[0]);
-    Command command = command(commands, args);
-    Flags.Parsed line =
-        CommandLines.parse(
-            command,
-            Arrays.copyOfRange(args, CommandLines.words(commands, args), args.length),
-            options.processes());
+    Command named = command(commands, args);
+    String[] rest = Arrays.copyOfRange(args, CommandLines.words(commands, args), args.length);
+    Command command = named.of(rest);
+    Flags.Parsed line = CommandLines.parse(command, rest, options.processes());
     if (!line.withoutEffect().isEmpty()) {
       System.out.println(CommandLines.withoutEffect(line));
     }
@@ -130,8 +128,8 @@ public final class CheckCommand implements Command {
     List<String> refused = List.of();
     List<String> withoutEffect = List.of();
     try {
-      Command command = command(commands, args);
       String[] rest = Arrays.copyOfRange(args, CommandLines.words(commands, args), args.length);
+      Command command = command(commands, args).of(rest);
       withoutEffect =
           CommandLines.parse(command, rest, asked.path("processes").asInt(1)).withoutEffect();
     } catch (RefusedLine e) {

@@ -1,5 +1,7 @@
 package moe4j.cli;
 
+import java.io.IOException;
+import java.util.List;
 import moe4j.config.Flags;
 
 /**
@@ -16,6 +18,23 @@ public interface Command {
   /** What is typed behind its name beside flags, such as {@code RUN RUN...}; empty for nothing. */
   default String positional() {
     return "";
+  }
+
+  /**
+   * The command that a line means, which is this one unless kinds of models have flags of their own
+   * for it: then it is the command of the kind that the line names.
+   *
+   * @param args what is typed behind the name
+   * @throws IllegalArgumentException where the line names no kind that there is: one sentence
+   * @throws IOException where a file of flags cannot be read
+   */
+  default Command of(String[] args) throws IOException {
+    return this;
+  }
+
+  /** Commands that are this one for one kind of model each, whose name is part of theirs. */
+  default List<Command> byKind() {
+    return List.of();
   }
 
   /** Its flags. */
@@ -40,7 +59,7 @@ public interface Command {
    *
    * @return the exit status
    * @throws IllegalArgumentException for bad input: one sentence for the user
-   * @throws java.io.IOException for files that cannot be read or written: likewise
+   * @throws IOException for files that cannot be read or written: likewise
    */
   int run(Flags.Parsed parsed) throws Exception;
 }

@@ -27,6 +27,31 @@ final class CommandLines {
   }
 
   /**
+   * What a line gives a flag, of which the last counts; what is typed wins over what stands in
+   * files.
+   *
+   * @param flags that take a value, behind which no file is named
+   * @return null where it gives none
+   * @throws IOException where a file of flags cannot be read
+   */
+  static String valueOf(String flag, Flags flags, String[] args) throws IOException {
+    String typed = last(flag, args);
+    return typed != null ? typed : last(flag, ConfigFiles.expand(flags, args));
+  }
+
+  private static String last(String flag, String[] words) {
+    String value = null;
+    for (int i = 0; i < words.length && !words[i].equals("--"); i++) {
+      if (words[i].startsWith(flag + "=")) {
+        value = words[i].substring(flag.length() + 1);
+      } else if (words[i].equals(flag) && i + 1 < words.length && !words[i + 1].startsWith("--")) {
+        value = words[i + 1];
+      }
+    }
+    return value;
+  }
+
+  /**
    * A command's flags, checked as far as can be before anything is allocated.
    *
    * @throws moe4j.config.RefusedLine with all faults

@@ -2,85 +2,99 @@ package moe4j.cli;
 
 import java.io.IOException;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
-import java.util.Locale;
-import java.util.OptionalLong;
-import moe4j.config.DataFlags;
+import moe4j.checkpoint.Checkpoint;
 import moe4j.config.Flag;
 import moe4j.config.Flags;
 import moe4j.console.ProgressLine;
-import moe4j.data.Blend;
-import moe4j.data.DataConfig;
-import moe4j.data.DataSource;
-import moe4j.data.GptDatasets;
-import moe4j.data.Part;
-import moe4j.data.SampleCounts;
-import moe4j.data.SampleDataset;
-import moe4j.model.gpt.GptCheckpoint;
-import moe4j.model.gpt.GptModel;
-import moe4j.model.gpt.GptTask;
-import moe4j.tokenizer.Tokenizer;
+import moe4j.model.Evaluation;
+import moe4j.model.ModelFamilies;
+import moe4j.model.ModelFamily;
+import moe4j.model.SavedConfig;
 import moe4j.training.step.BatchBuffers;
 import moe4j.training.step.ComputeDevice;
 import moe4j.training.step.Evaluator;
 import org.apache.logging.log4j.LogManager;
 import org.apache.logging.log4j.Logger;
+import org.bytedeco.pytorch.Device;
 
 /**
- * {@code moe4j evaluate}: a checkpoint's loss on data.
+ * {@code moe4j evaluate}: a checkpoint's loss on data, with the flags of its kind of model. {@code
+ * evaluate-gpt} and {@code evaluate-txl} are names of it for one kind.
  *
- * <pre>moe4j evaluate --load runs/demo/experts --part valid</pre>
+ * <pre>
+ * moe4j evaluate --load runs/demo/experts --part valid
+ * moe4j evaluate --load runs/enwik8-base --device cuda --tgt-len 80 --mem-len 2100 \
+ *   --clamp-len 820 --same-length --split test
+ * </pre>
  */
 public final class EvaluateCommand implements Command {
   private static final Logger LOG = LogManager.getLogger(EvaluateCommand.class);
+  private static final String VERB = "evaluate";
 
-  /** Its flags. */
+  /** Its flags beside those of the kind of model. */
   public record Options(
-      @Flag(help = "directory of checkpoints, the latest of which is used", required = true)
-          String load,
-      @Flag(help = "prefixes of other data than the checkpoint's, or weights and prefixes in turn")
-          List<String> dataPath,
-      @Flag(help = "shares of the three parts of that data", otherwise = "the checkpoint's")
-          String split,
-      @Flag(help = "directory for index files", otherwise = "cache beside the data")
-          String dataCachePath,
       @Flag(
-              help = "part of the data",
-              value = "valid",
-              choices = {"train", "valid", "test"})
-          String part,
-      @Flag(help = "sequences to evaluate on", otherwise = "all of the part") Long samples,
-      @Flag(help = "sequences at a time", value = "8") int microBatchSize,
+              help =
+                  "directory of checkpoints: the latest is used, of a Transformer-XL's run the"
+                      + " best",
+              required = true)
+          String load,
       @Flag(
               help = "where to compute",
               value = "cpu",
               choices = {"cpu", "cuda"})
-          String device,
-      @Flag(help = "seed of the data order", value = "1234") int seed) {
+          String device) {}
 
-    /** Checks ranges. */
-    public Options {
-      if (microBatchSize < 1 || (samples != null && samples < 1)) {
-        throw new IllegalArgumentException(
-            "--micro-batch-size %d and --samples %s: both are to be positive"
-                .formatted(microBatchSize, samples));
-      }
-    }
+  private final ModelFamily family;
+  private final String name;
+
+  /** The verb; without a checkpoint that says otherwise its flags are a GPT's. */
+  public EvaluateCommand() {
+    this(ModelFamilies.named("gpt"), VERB);
+  }
+
+  private EvaluateCommand(ModelFamily family, String name) {
+    this.family = family;
+    this.name = name;
   }
 
   @Override
   public String name() {
-    return "evaluate";
+    return name;
   }
 
   @Override
   public String summary() {
-    return "print a checkpoint's loss and perplexity on data";
+    return name.equals(VERB)
+        ? "print a checkpoint's loss on data"
+        : "print a %s checkpoint's loss on data".formatted(family.title());
+  }
+
+  @Override
+  public List<Command> byKind() {
+    return ModelFamilies.all().stream()
+        .map(kind -> (Command) new EvaluateCommand(kind, VERB + "-" + kind.name()))
+        .toList();
+  }
+
+  @Override
+  public Command of(String[] args) throws IOException {
+    String load = name.equals(VERB) ? CommandLines.valueOf("--load", flags(), args) : null;
+    return load == null
+        ? this
+        : SavedModels.family(Path.of(load))
+            .map(kind -> new EvaluateCommand(kind, VERB))
+            .orElse(this);
   }
 
   @Override
   public Flags flags() {
-    return Flags.of(Options.class, SavedGateFlags.class);
+    List<Class<? extends Record>> flags = new ArrayList<>(List.of(Options.class));
+    flags.addAll(family.evaluationFlags());
+    flags.add(SavedGateFlags.class);
+    return Flags.of(flags);
   }
 
   @Override
@@ -88,110 +102,40 @@ public final class EvaluateCommand implements Command {
     Options options = parsed.get(Options.class);
     String gate = parsed.get(SavedGateFlags.class).balanceStrategy();
     try (ComputeDevice device = ComputeDevice.open(options.device());
-        GptCheckpoint checkpoint =
-            GptCheckpoint.load(Path.of(options.load()), gate, device.device(), LOG::warn)) {
-      GptModel model = checkpoint.model();
-      int sequence = model.config().seqLength();
-      DataFlags flags =
-          checkpoint.data().elsewhere(options.dataPath(), options.split(), options.dataCachePath());
-      SampleDataset dataset = dataset(options, flags, sequence, checkpoint.tokenizer());
-      long samples = dataset.size();
-      if (options.samples() != null && options.samples() > samples) {
-        LOG.warn(
-            "--samples {}: the {} part has {} sequences of {} tokens; all of them are evaluated",
-            options.samples(),
-            options.part(),
-            samples,
-            sequence);
-      } else if (options.samples() != null) {
-        samples = options.samples();
-      }
-      int rows = (int) Math.min(options.microBatchSize(), samples);
-      BatchBuffers.Form form =
-          new BatchBuffers.Form(
-              model.parameters().device(),
-              rows,
-              sequence,
-              flags.resetPositionIds(),
-              flags.resetAttentionMask());
-      try (BatchBuffers buffers = new BatchBuffers(form);
-          Evaluator evaluator = new Evaluator(model, buffers)) {
-        double loss = loss(evaluator, dataset, samples, sequence);
-        System.out.printf(
-            Locale.ROOT,
-            "%s, iteration %d, %s part: %d sequences of %d tokens | lm loss value: %.6E | lm loss"
-                + " PPL: %.6E | bits a token: %.4f%n",
-            options.load(),
-            checkpoint.iteration(),
-            options.part(),
-            samples,
-            sequence,
-            loss,
-            Math.exp(Math.min(20, loss)),
-            loss / Math.log(2));
+        Checkpoint checkpoint = SavedModels.open(Path.of(options.load()), family, LOG::warn)) {
+      // Refuses another kind's in a sentence.
+      SavedConfig.of(checkpoint, gate).model(family.name());
+      try (Evaluation evaluation =
+          family.evaluation(options.load(), checkpoint, gate, parsed, device.device())) {
+        evaluate(evaluation, device.device());
       }
     }
     return 0;
   }
 
-  private static double loss(
-      Evaluator evaluator, SampleDataset dataset, long samples, int sequence) {
-    ProgressLine.Count count = new ProgressLine.Count("sequence", samples, "tok", sequence);
-    try (ProgressLine line = ProgressLine.of("", count)) {
+  private static void evaluate(Evaluation evaluation, Device device) {
+    evaluation.begin().forEach(System.out::println);
+    List<Double> losses = new ArrayList<>();
+    for (Evaluation.Samples part : evaluation.parts()) {
+      BatchBuffers.Form form =
+          new BatchBuffers.Form(
+              device, part.rows(), part.sequence(), part.positions(), part.documents());
+      long start = System.nanoTime();
+      try (BatchBuffers buffers = new BatchBuffers(form);
+          Evaluator evaluator = new Evaluator(evaluation.model(), buffers)) {
+        losses.add(loss(evaluator, part));
+      }
+      evaluation.done(part, (System.nanoTime() - start) * 1e-9).forEach(System.out::println);
+    }
+    evaluation.end(losses).forEach(System.out::println);
+  }
+
+  private static double loss(Evaluator evaluator, Evaluation.Samples part) {
+    ProgressLine.Count count =
+        new ProgressLine.Count("sequence", part.samples(), "tok", part.targets());
+    try (ProgressLine line = ProgressLine.of(part.name(), count)) {
       line.done(0);
-      return evaluator.loss(dataset, 0, samples, line::done);
+      return evaluator.loss(part.data(), 0, part.samples(), line::done);
     }
-  }
-
-  private static SampleDataset dataset(
-      Options options, DataFlags flags, int sequence, Tokenizer tokenizer) throws IOException {
-    Part part = Part.valueOf(options.part().toUpperCase(Locale.ROOT));
-    OptionalLong all = OptionalLong.empty();
-    DataConfig config = config(options, flags, part, all, sequence, tokenizer);
-    if (options.samples() != null && sharesOut(config.source(), part)) {
-      OptionalLong wanted = OptionalLong.of(options.samples());
-      config = config(options, flags, part, wanted, sequence, tokenizer);
-    }
-    SampleDataset dataset = GptDatasets.build(config, sentence -> {}).of(part);
-    if (dataset == null) {
-      throw new IllegalArgumentException("the data have no %s part".formatted(options.part()));
-    }
-    if (dataset.size() == 0) {
-      throw new IllegalArgumentException(
-          "the %s part of the data has not one sample of %d tokens"
-              .formatted(options.part(), sequence));
-    }
-    return dataset;
-  }
-
-  /** Whether a number of samples is what the data are made of: of others, each counts once. */
-  private static boolean sharesOut(DataSource source, Part part) {
-    if (source instanceof DataSource.Shared shared) {
-      return shared.blend().weights() != null;
-    } else if (source instanceof DataSource.PerPart perPart) {
-      Blend blend = perPart.blends().get(part);
-      return blend != null && blend.weights() != null;
-    }
-    return true;
-  }
-
-  private static DataConfig config(
-      Options options,
-      DataFlags flags,
-      Part part,
-      OptionalLong samples,
-      int sequence,
-      Tokenizer tokenizer)
-      throws IOException {
-    OptionalLong nothing = OptionalLong.of(0);
-    return GptTask.dataConfig(
-        flags,
-        new SampleCounts(
-            part == Part.TRAIN ? samples : nothing,
-            part == Part.VALID ? samples : nothing,
-            part == Part.TEST ? samples : nothing),
-        sequence,
-        options.seed(),
-        tokenizer);
   }
 }

@@ -3,13 +3,15 @@ package moe4j.cli;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.Random;
+import moe4j.checkpoint.Checkpoint;
 import moe4j.config.Flag;
 import moe4j.config.Flags;
 import moe4j.model.Continuation;
+import moe4j.model.ModelFamilies;
+import moe4j.model.ModelFamily;
 import moe4j.model.Sampler;
+import moe4j.model.SavedConfig;
 import moe4j.model.TextModel;
-import moe4j.model.gpt.GptCheckpoint;
-import moe4j.model.gpt.GptText;
 import moe4j.training.step.ComputeDevice;
 import org.apache.logging.log4j.LogManager;
 import org.apache.logging.log4j.Logger;
@@ -71,10 +73,12 @@ public final class GenerateCommand implements Command {
     Options options = parsed.get(Options.class);
     String gate = parsed.get(SavedGateFlags.class).balanceStrategy();
     Sampler sampler = new Sampler(options.temperature(), options.topK(), options.topP());
+    Path load = Path.of(options.load());
+    ModelFamily family = SavedModels.family(load).orElseGet(() -> ModelFamilies.named("gpt"));
     try (ComputeDevice device = ComputeDevice.open(options.device());
+        Checkpoint checkpoint = SavedModels.open(load, family, LOG::warn);
         TextModel model =
-            new GptText(
-                GptCheckpoint.load(Path.of(options.load()), gate, device.device(), LOG::warn))) {
+            SavedConfig.of(checkpoint, gate).family().text(checkpoint, gate, device.device())) {
       Continuation continuation = new Continuation(model, sampler);
       Random random = new Random(options.seed());
       int[] prompt = continuation.prompt(options.prompt());

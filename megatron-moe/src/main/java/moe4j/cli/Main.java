@@ -12,6 +12,8 @@ import java.util.Arrays;
 import java.util.Comparator;
 import java.util.List;
 import java.util.ServiceLoader;
+import java.util.Set;
+import java.util.stream.Collectors;
 import moe4j.config.BuildInfo;
 import moe4j.config.Flags;
 import moe4j.config.Nearest;
@@ -102,17 +104,16 @@ public final class Main {
       err.print(list(commands));
       return 2;
     }
-    String[] rest = Arrays.copyOfRange(args, words, args.length);
-    if (command.flags().askForHelp(rest)) {
-      out.printf(
-          "moe4j %s [flags]%s%n%s%n%n%s",
-          command.name(),
-          command.positional().isEmpty() ? "" : " " + command.positional(),
-          command.summary(),
-          command.flags().help() + (command.flags().takesCommand() ? "" : ConfigFiles.HELP));
-      return 0;
-    }
-    return run(command, rest, err);
+    return run(command, Arrays.copyOfRange(args, words, args.length), out, err);
+  }
+
+  private static String help(Command command) {
+    return "moe4j %s [flags]%s%n%s%n%n%s"
+        .formatted(
+            command.name(),
+            command.positional().isEmpty() ? "" : " " + command.positional(),
+            command.summary(),
+            command.flags().help() + (command.flags().takesCommand() ? "" : ConfigFiles.HELP));
   }
 
   /** Such as {@code a, b or c}. */
@@ -123,9 +124,15 @@ public final class Main {
         : String.join(", ", words.subList(0, last)) + " or " + words.get(last);
   }
 
-  private static int run(Command command, String[] args, PrintStream err) {
-    AddressSpace.shortage().ifPresent(said -> err.printf("moe4j: %s%n", said));
+  private static int run(Command named, String[] args, PrintStream out, PrintStream err) {
+    Command command = named;
     try {
+      command = named.of(args);
+      if (command.flags().askForHelp(args)) {
+        out.print(help(command));
+        return 0;
+      }
+      AddressSpace.shortage().ifPresent(said -> err.printf("moe4j: %s%n", said));
       WorldEnvironment environment = WorldEnvironment.of(System.getenv());
       Flags.Parsed parsed = CommandLines.parse(command, args, environment.size());
       if (!parsed.withoutEffect().isEmpty() && environment.rank() == 0) {
@@ -190,19 +197,35 @@ public final class Main {
     return message == null ? "" : message.lines().findFirst().orElse("");
   }
 
-  /** The commands of all modules, by name. */
-  static List<Command> commands() {
+  /** The commands of all modules, by name, and those for one kind of model. */
+  public static List<Command> commands() {
     List<Command> commands = new ArrayList<>();
-    ServiceLoader.load(Command.class).forEach(commands::add);
+    for (Command command : ServiceLoader.load(Command.class)) {
+      commands.add(command);
+      commands.addAll(command.byKind());
+    }
     commands.sort(Comparator.comparing(Command::name));
     return commands;
   }
 
   private static String list(List<Command> commands) {
+    Set<String> byKind =
+        commands.stream()
+            .flatMap(command -> command.byKind().stream())
+            .map(Command::name)
+            .collect(Collectors.toSet());
     StringBuilder text = new StringBuilder("moe4j COMMAND [flags]; moe4j COMMAND --help\n\n");
-    for (Command command : commands) {
-      text.append("  %-14s %s%n".formatted(command.name(), command.summary()));
-    }
+    commands.stream()
+        .filter(command -> !byKind.contains(command.name()))
+        .forEach(command -> text.append(line(command)));
+    text.append("\nthe same for one kind of model:\n");
+    commands.stream()
+        .filter(command -> byKind.contains(command.name()))
+        .forEach(command -> text.append(line(command)));
     return text.toString();
+  }
+
+  private static String line(Command command) {
+    return "  %-14s %s%n".formatted(command.name(), command.summary());
   }
 }

@@ -5,6 +5,7 @@ import java.util.List;
 import java.util.Set;
 import java.util.function.Consumer;
 import java.util.stream.Stream;
+import moe4j.checkpoint.Checkpoint;
 import moe4j.config.CheckpointConfig;
 import moe4j.config.Flags;
 import moe4j.config.LoggingConfig;
@@ -16,6 +17,7 @@ import moe4j.parallel.ParallelConfig;
 import moe4j.parallel.WorldEnvironment;
 import moe4j.transformer.LayerShape;
 import moe4j.transformer.ParameterSet;
+import org.bytedeco.pytorch.Device;
 
 /**
  * A kind of model, and all that the rest of moe4j asks of one: its flags, what they allow, what the
@@ -206,4 +208,56 @@ public interface ModelFamily {
    * @throws IOException where the tokenizer or the corpus cannot be read
    */
   Task task(RunConfig run, WorldEnvironment environment) throws IOException;
+
+  /** The run that is timed where {@code bench model} is asked for a run. */
+  default RunConfig benchRun(RunConfig run) {
+    return run;
+  }
+
+  /** What one of its processes trains then: the same without what takes longer than the steps. */
+  default Task benchTask(RunConfig run, WorldEnvironment environment) throws IOException {
+    return task(run, environment);
+  }
+
+  /** Whether a trained model is the best that its run kept, and not the latest. */
+  default boolean usesBest() {
+    return false;
+  }
+
+  /** The records of the flags by which {@code evaluate} takes the family's checkpoints. */
+  default List<Class<? extends Record>> evaluationFlags() {
+    return List.of();
+  }
+
+  /**
+   * A checkpoint's model on held-out data.
+   *
+   * @param directory what the checkpoint is called in what is said
+   * @param gate the command line's {@code --balance-strategy}, or null: a class of one's own that
+   *     the checkpoint may name
+   * @param parsed what {@link #evaluationFlags} were given
+   * @param device where to compute
+   * @throws IllegalArgumentException where it cannot be, in one sentence
+   * @throws IOException where checkpoint or data cannot be read
+   */
+  default Evaluation evaluation(
+      String directory, Checkpoint checkpoint, String gate, Flags.Parsed parsed, Device device)
+      throws IOException {
+    throw new IllegalArgumentException(
+        "checkpoint %s is a %s's, and that kind of model has no evaluation of its own"
+            .formatted(checkpoint.directory(), title()));
+  }
+
+  /**
+   * A checkpoint's model as one that writes text.
+   *
+   * @param gate as for an evaluation
+   * @throws IllegalArgumentException where it cannot be, in one sentence
+   * @throws IOException where checkpoint or tokenizer cannot be read
+   */
+  default TextModel text(Checkpoint checkpoint, String gate, Device device) throws IOException {
+    throw new IllegalArgumentException(
+        "checkpoint %s is a %s's, and that kind of model writes no text"
+            .formatted(checkpoint.directory(), title()));
+  }
 }

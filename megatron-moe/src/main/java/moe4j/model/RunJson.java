@@ -93,6 +93,11 @@ public final class RunJson {
     return part(current(configuration), DATA, familyOf(configuration).dataFlags());
   }
 
+  /** Whether it has flags of the data: a Transformer-XL's of moe4j 0.1 has none. */
+  public static boolean hasData(JsonNode configuration) {
+    return current(configuration).has(DATA);
+  }
+
   /** The optimizer and its schedule. */
   public static OptimizerConfig optimizerOf(JsonNode configuration) {
     return part(configuration, "optimizer", OptimizerConfig.class);
@@ -124,7 +129,7 @@ public final class RunJson {
     Map<String, String> arguments = new TreeMap<>();
     put(arguments, modelOf(configuration));
     arguments.put("seed", String.valueOf(trainingOf(configuration).seed()));
-    if (current(configuration).has(DATA)) {
+    if (hasData(configuration)) {
       put(arguments, dataOf(configuration));
     }
     return arguments;

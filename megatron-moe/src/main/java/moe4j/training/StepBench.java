@@ -23,7 +23,7 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  */
 public final class StepBench {
   private final RunConfig config;
-  private final Tasks tasks;
+  private final WorldEnvironment environment;
   private final int warmup;
   private final ShutdownSignal signal;
 
@@ -42,16 +42,10 @@ public final class StepBench {
     }
   }
 
-  /** What is trained in a run. */
-  @FunctionalInterface
-  public interface Tasks {
-    /** A task for one run from nothing. */
-    Task of(RunConfig config) throws IOException;
-  }
-
-  private StepBench(RunConfig config, Tasks tasks, int warmup, ShutdownSignal signal) {
+  private StepBench(
+      RunConfig config, WorldEnvironment environment, int warmup, ShutdownSignal signal) {
     this.config = config;
-    this.tasks = tasks;
+    this.environment = environment;
     this.warmup = warmup;
     this.signal = signal;
   }
@@ -59,29 +53,32 @@ public final class StepBench {
   /**
    * Times a run, as one of a world's processes; rank 0 says what came of it.
    *
-   * @param steps the flag that says how many steps there are
    * @throws IllegalArgumentException where no interval is left behind the warm-up: one sentence
    */
-  public static void run(
-      WorldEnvironment environment, RunConfig config, String steps, Options options, Tasks tasks)
+  public static void run(WorldEnvironment environment, RunConfig config, Options options)
       throws IOException {
     int warmup = options.warmupSteps();
     int interval = config.logging().logInterval();
     if (config.training().steps() / interval <= (warmup + interval - 1) / interval) {
       throw new IllegalArgumentException(
           "%s %d leaves no whole --log-interval %d after --warmup-steps %d"
-              .formatted(steps, config.training().steps(), interval, warmup));
+              .formatted(
+                  config.family().words().steps(), config.training().steps(), interval, warmup));
     }
-    StepBench bench = new StepBench(config, tasks, warmup, ShutdownSignal.none());
+    StepBench bench = new StepBench(config, environment, warmup, ShutdownSignal.none());
     try (World world = Pretraining.join(config, environment)) {
       bench.run(world, options.compareCudaGraph());
     }
   }
 
+  private Task task(RunConfig run) throws IOException {
+    return run.family().benchTask(run, environment);
+  }
+
   private void run(World world, boolean compare) throws IOException {
     if (!config.training().device().equals("cuda")) {
       StepTimes times = new StepTimes(warmup, config.logging().logInterval());
-      Pretraining.run(world, config, tasks.of(config), signal, times);
+      Pretraining.run(world, config, task(config), signal, times);
       if (world.rank() == 0) {
         System.out.println(times.summary(tokens()));
       }
@@ -108,7 +105,7 @@ public final class StepBench {
   private BenchResult onGpu(World world, String name, RunConfig run) throws IOException {
     Cuda.emptyCache();
     Cuda.resetPeaks();
-    Task task = tasks.of(run);
+    Task task = task(run);
     StepTimes times = new StepTimes(warmup, config.logging().logInterval());
     Pretraining.run(world, run, task, signal, times);
     Cuda.Memory memory = Cuda.memory();

@@ -132,7 +132,7 @@ public class BadInputTest {
   public Object[][] benches() {
     return new Object[][] {
       {"", "--warmup-steps 1", "gpt"},
-      {"bert", "--warmup-steps 1", "comm, gpt, kernels, moe or txl, not 'bert'"},
+      {"bert", "--warmup-steps 1", "comm, gpt, kernels, model, moe or txl, not 'bert'"},
       {"gpt gpt", "--warmup-steps 1", "'gpt' is neither a flag nor a flag's value"},
       {"gpt", "--seed 1", "--train-iters 4", "--log-interval 1", "--warmup-steps 10"},
       {"gpt", "--warmup-steps 4", "--train-iters 4", "--log-interval 1", "--warmup-steps 4"},
@@ -187,7 +187,7 @@ public class BadInputTest {
       {"preprocess --output-prefix x --tokenizer-type ByteTokenizer", "--input is required"},
       {"pretrain-gpt --lr 1", "is required"},
       {"pretrain-gpt", "is required"},
-      {"bench", "comm, gpt, kernels, moe or txl"},
+      {"bench", "comm, gpt, kernels, model, moe or txl"},
       {"bench gpt", "is required"},
       {"bench kernels --only norms", "--only", "norm, activation, dropout, attention"},
       {"bench kernels --rounds 0", "--warmup-rounds 5, --rounds 0"},

@@ -62,7 +62,6 @@ public class BuiltNotTypedTest {
       return all.filter(file -> file.toString().endsWith(".java"))
           .filter(file -> file.toString().contains("/src/main/java/"))
           .filter(file -> !file.toString().contains("/moe4j/config/"))
-          .filter(file -> !file.endsWith("TransformerXlRun.java"))
           .sorted()
           .toList();
     }

@@ -17,7 +17,6 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Random;
-import java.util.ServiceLoader;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import moe4j.cli.Command;
@@ -28,11 +27,13 @@ import moe4j.config.DataFlags;
 import moe4j.config.LoggingConfig;
 import moe4j.config.TrainingConfig;
 import moe4j.model.gpt.GptConfig;
+import moe4j.model.gpt.GptFamily;
 import moe4j.model.txl.CorpusFlags;
 import moe4j.model.txl.DeviceFlags;
 import moe4j.model.txl.Presets;
 import moe4j.model.txl.TrainingFlags;
 import moe4j.model.txl.TransformerXlConfig;
+import moe4j.model.txl.TransformerXlFamily;
 import moe4j.model.txl.UpstreamFlags;
 import moe4j.moe.MoeConfig;
 import moe4j.optimizer.OptimizerConfig;
@@ -179,8 +180,8 @@ public class CommandTest {
 
   @DataProvider
   public Object[][] commands() {
-    return ServiceLoader.load(Command.class).stream()
-        .map(provider -> new Object[] {provider.get().name(), provider.get()})
+    return Main.commands().stream()
+        .map(command -> new Object[] {command.name(), command})
         .toArray(Object[][]::new);
   }
 
@@ -220,9 +221,22 @@ public class CommandTest {
       }
     }
     if (name.equals("evaluate-txl")) {
-      flags.addAll(List.of(CorpusFlags.class.getRecordComponents()));
+      assertEquals(new TransformerXlFamily().evaluationFlags().size(), 2);
+      new TransformerXlFamily()
+          .evaluationFlags()
+          .forEach(type -> flags.addAll(List.of(type.getRecordComponents())));
     }
-    if (List.of("evaluate", "generate", "evaluate-txl").contains(name)) {
+    if (List.of("evaluate", "evaluate-gpt").contains(name)) {
+      assertEquals(new GptFamily().evaluationFlags().size(), 1);
+      new GptFamily()
+          .evaluationFlags()
+          .forEach(type -> flags.addAll(List.of(type.getRecordComponents())));
+    }
+    if (List.of("pretrain", "bench model").contains(name)) {
+      assertTrue(help(name + " --help").contains("\n  --model TEXT "));
+      return;
+    }
+    if (name.matches("evaluate.*|generate")) {
       flags.addAll(List.of(SavedGateFlags.class.getRecordComponents()));
     }
     if (name.equals("plan")) {

@@ -41,17 +41,22 @@ public record GptCheckpoint(GptModel model, Tokenizer tokenizer, DataFlags data,
   public static GptCheckpoint load(
       Path directory, String gate, Device device, Consumer<String> warnings) throws IOException {
     try (Checkpoint checkpoint = open(directory, warnings)) {
-      DataFlags data = SavedConfig.of(checkpoint, gate).data(DataFlags.class);
-      long rows = embedding(checkpoint).shape().get(0);
-      Tokenizer tokenizer = GptTask.tokenizer(data);
-      if (tokenizer.vocabSize() > rows) {
-        throw new IllegalArgumentException(
-            "the tokenizer has %d ids, but checkpoint %s has embeddings for %d: it was trained with another tokenizer"
-                .formatted(tokenizer.vocabSize(), checkpoint.directory(), rows));
-      }
-      GptModel model = model(checkpoint, gate, device);
-      return new GptCheckpoint(model, tokenizer, data, checkpoint.info().iteration());
+      return of(checkpoint, gate, device);
     }
+  }
+
+  /** The same of an open checkpoint. */
+  static GptCheckpoint of(Checkpoint checkpoint, String gate, Device device) throws IOException {
+    DataFlags data = SavedConfig.of(checkpoint, gate).data(DataFlags.class);
+    long rows = embedding(checkpoint).shape().get(0);
+    Tokenizer tokenizer = GptTask.tokenizer(data);
+    if (tokenizer.vocabSize() > rows) {
+      throw new IllegalArgumentException(
+          "the tokenizer has %d ids, but checkpoint %s has embeddings for %d: it was trained with another tokenizer"
+              .formatted(tokenizer.vocabSize(), checkpoint.directory(), rows));
+    }
+    GptModel model = model(checkpoint, gate, device);
+    return new GptCheckpoint(model, tokenizer, data, checkpoint.info().iteration());
   }
 
   /**

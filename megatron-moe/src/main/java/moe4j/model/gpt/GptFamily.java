@@ -3,21 +3,25 @@ package moe4j.model.gpt;
 import java.io.IOException;
 import java.util.List;
 import java.util.Set;
+import moe4j.checkpoint.Checkpoint;
 import moe4j.config.DataFlags;
 import moe4j.config.Flags;
 import moe4j.config.TrainingConfig;
 import moe4j.cost.Costs;
 import moe4j.model.Divisions;
+import moe4j.model.Evaluation;
 import moe4j.model.ModelFamily;
 import moe4j.model.ModelSpec;
 import moe4j.model.RunConfig;
 import moe4j.model.Task;
+import moe4j.model.TextModel;
 import moe4j.moe.Moe;
 import moe4j.moe.MoeConfig;
 import moe4j.parallel.ParallelConfig;
 import moe4j.parallel.WorldEnvironment;
 import moe4j.transformer.LayerShape;
 import moe4j.transformer.ParameterSet;
+import org.bytedeco.pytorch.Device;
 
 /** GPT, dense or with experts, by Megatron's flags. */
 public final class GptFamily implements ModelFamily {
@@ -157,5 +161,28 @@ public final class GptFamily implements ModelFamily {
   @Override
   public Task task(RunConfig run, WorldEnvironment environment) throws IOException {
     return new GptTask(run);
+  }
+
+  @Override
+  public List<Class<? extends Record>> evaluationFlags() {
+    return List.of(GptEvaluation.Options.class);
+  }
+
+  @Override
+  public Evaluation evaluation(
+      String directory, Checkpoint checkpoint, String gate, Flags.Parsed parsed, Device device)
+      throws IOException {
+    GptCheckpoint trained = GptCheckpoint.of(checkpoint, gate, device);
+    try {
+      return new GptEvaluation(directory, parsed.get(GptEvaluation.Options.class), trained);
+    } catch (IOException | RuntimeException e) {
+      trained.close();
+      throw e;
+    }
+  }
+
+  @Override
+  public TextModel text(Checkpoint checkpoint, String gate, Device device) throws IOException {
+    return new GptText(GptCheckpoint.of(checkpoint, gate, device));
   }
 }

@@ -4,10 +4,13 @@ import java.io.IOException;
 import java.util.List;
 import java.util.Set;
 import java.util.function.Consumer;
+import moe4j.checkpoint.Checkpoint;
+import moe4j.config.CheckpointConfig;
 import moe4j.config.Flags;
 import moe4j.config.TrainingConfig;
 import moe4j.cost.Costs;
 import moe4j.model.Divisions;
+import moe4j.model.Evaluation;
 import moe4j.model.ModelFamily;
 import moe4j.model.ModelSpec;
 import moe4j.model.RunConfig;
@@ -19,6 +22,7 @@ import moe4j.parallel.ParallelConfig;
 import moe4j.parallel.WorldEnvironment;
 import moe4j.transformer.LayerShape;
 import moe4j.transformer.ParameterSet;
+import org.bytedeco.pytorch.Device;
 
 /** Transformer-XL on bytes, dense or with experts, by the flags of its authors' program. */
 public final class TransformerXlFamily implements ModelFamily {
@@ -128,5 +132,39 @@ public final class TransformerXlFamily implements ModelFamily {
   @Override
   public Task task(RunConfig run, WorldEnvironment environment) throws IOException {
     return new TransformerXlTask(TransformerXlRun.of(run), environment);
+  }
+
+  /** Nothing is kept of a bench. */
+  @Override
+  public RunConfig benchRun(RunConfig run) {
+    return run.withCheckpoint(CheckpointConfig.builder().build());
+  }
+
+  /** Whole sets take longer than the steps of a bench. */
+  @Override
+  public Task benchTask(RunConfig run, WorldEnvironment environment) throws IOException {
+    return new TransformerXlTask(TransformerXlRun.of(run), environment, false);
+  }
+
+  @Override
+  public boolean usesBest() {
+    return true;
+  }
+
+  @Override
+  public List<Class<? extends Record>> evaluationFlags() {
+    return List.of(TransformerXlEvaluation.Options.class, SavedCorpus.class);
+  }
+
+  @Override
+  public Evaluation evaluation(
+      String directory, Checkpoint checkpoint, String gate, Flags.Parsed parsed, Device device)
+      throws IOException {
+    return new TransformerXlEvaluation(
+        parsed.get(TransformerXlEvaluation.Options.class),
+        parsed.get(SavedCorpus.class).open(checkpoint),
+        checkpoint,
+        gate,
+        device);
   }
 }

@@ -1,0 +1,61 @@
+package moe4j.cli;
+
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.EnumSet;
+import java.util.Optional;
+import java.util.function.Consumer;
+import moe4j.checkpoint.Checkpoint;
+import moe4j.checkpoint.CheckpointStore;
+import moe4j.checkpoint.Section;
+import moe4j.model.ModelFamily;
+import moe4j.model.RunJson;
+import moe4j.training.run.BestModel;
+
+/** The checkpoints that {@code --load} names, for commands that use a trained model. */
+final class SavedModels {
+  private SavedModels() {}
+
+  /**
+   * The kind of model that a directory's checkpoints are of, by the manifest of the newest.
+   *
+   * @return empty where there is none, or none that says so in a way that can be read: whoever then
+   *     opens the directory is told why
+   */
+  static Optional<ModelFamily> family(Path directory) {
+    try {
+      return new CheckpointStore(directory, -1)
+          .newest()
+          .or(() -> best(directory))
+          .filter(newest -> newest.run() != null)
+          .map(newest -> RunJson.familyOf(newest.run().configuration()));
+    } catch (IOException | IllegalArgumentException e) {
+      return Optional.empty();
+    }
+  }
+
+  private static Optional<moe4j.checkpoint.CheckpointSummary> best(Path directory) {
+    try {
+      return new CheckpointStore(directory.resolve(BestModel.DIRECTORY), -1).newest();
+    } catch (IOException e) {
+      return Optional.empty();
+    }
+  }
+
+  /**
+   * Opens a directory's latest whole checkpoint, its model alone, or the best model of a run, where
+   * that is what the kind of model is used by.
+   *
+   * @param warnings told what is broken and passed over
+   * @throws IOException where there is none: one sentence
+   */
+  static Checkpoint open(Path directory, ModelFamily family, Consumer<String> warnings)
+      throws IOException {
+    Path best = directory.resolve(BestModel.DIRECTORY);
+    boolean usesBest = family.usesBest() && Files.isDirectory(best);
+    return new CheckpointStore(usesBest ? best : directory, -1)
+        .loadLatest(EnumSet.of(Section.MODEL), warnings)
+        .orElseThrow(() -> new IOException("--load %s holds no checkpoint".formatted(directory)));
+  }
+}

@@ -32,7 +32,7 @@ public record MoeConfig(
         String moeLayerFreq,
     @Flag(
             help = "hidden size of each expert",
-            otherwise = "ffn-hidden-size; with --fmoefy a k-th of it",
+            otherwise = "the dense feed-forward layer's; with --fmoefy a k-th of it",
             needs = "num-experts")
         Integer moeFfnHiddenSize,
     @Flag(help = "experts a token goes to", value = "2", needs = "num-experts") int moeRouterTopk,

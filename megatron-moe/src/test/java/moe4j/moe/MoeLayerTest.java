@@ -409,7 +409,7 @@ public class MoeLayerTest {
               .getMessage();
       assertEquals(
           message,
-          "--hidden-size %d and --moe-ffn-hidden-size %d: experts in %s".formatted(h, f, need));
+          "a hidden size of %d and --moe-ffn-hidden-size %d: experts in %s".formatted(h, f, need));
     }
   }
 

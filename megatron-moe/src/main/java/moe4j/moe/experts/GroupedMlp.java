@@ -147,7 +147,7 @@ public final class GroupedMlp implements Experts {
     if (h % multiple != 0 || local % multiple != 0) {
       String part = peers.isAlone() ? "" : ", %d on each rank,".formatted(local);
       throw new IllegalArgumentException(
-          "--hidden-size %d and --moe-ffn-hidden-size %d%s: experts in %s need multiples of %d"
+          "a hidden size of %d and --moe-ffn-hidden-size %d%s: experts in %s need multiples of %d"
               .formatted(
                   h, f, part, parameters.dtype() == ScalarType.Float ? "fp32" : "bf16", multiple));
     }

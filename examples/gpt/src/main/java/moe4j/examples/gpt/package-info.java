@@ -1,5 +1,4 @@
 /**
- * The GPT commands: {@code pretrain-gpt}, {@code generate}, {@code evaluate}, {@code bench gpt} and
- * the {@code demo}.
+ * The {@code demo}: a dense GPT and its twin with experts, trained on Java sources and compared.
  */
 package moe4j.examples.gpt;

@@ -64,7 +64,7 @@ public final class BoxedOp {
   }
 
   /** Calls an operator whose result is a list of tensors; arguments as for {@link #call}. */
-  public List<Tensor> callForList(Object... arguments) {
+  List<Tensor> callForList(Object... arguments) {
     TensorVector results = invoke(arguments).get(0).toTensorVector();
     List<Tensor> list = new ArrayList<>();
     for (long i = 0; i < results.size(); i++) {

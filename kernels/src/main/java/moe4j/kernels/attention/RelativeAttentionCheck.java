@@ -31,38 +31,31 @@ public final class RelativeAttentionCheck implements KernelCheck {
     return "relative attention";
   }
 
+  private record Shape(int samples, int queries, int memory, int heads, int channels) {}
+
   /**
    * A case.
    *
    * @param first the first key that is there, or a negative number for none given
    */
-  private record Case(
-      Type type,
-      int samples,
-      int queries,
-      int memory,
-      int heads,
-      int channels,
-      int first,
-      boolean sameLength,
-      double p) {
+  private record Case(Type type, Shape shape, int first, boolean sameLength, double p) {
     @Override
     public String toString() {
       return "relative %s %dx%d+%d %dx%d%s%s%s"
           .formatted(
               type,
-              samples,
-              memory,
-              queries,
-              heads,
-              channels,
+              shape.samples,
+              shape.memory,
+              shape.queries,
+              shape.heads,
+              shape.channels,
               first < 0 ? "" : " from " + first,
               sameLength ? " same length" : "",
               p > 0 ? " drop" : "");
     }
 
     int keys() {
-      return memory + queries;
+      return shape.memory + shape.queries;
     }
   }
 
@@ -71,18 +64,18 @@ public final class RelativeAttentionCheck implements KernelCheck {
     for (Type type : Type.values()) {
       // Few numbers of channels: each is compiled anew, in three kernels.
       Case[] cases = {
-        new Case(type, 2, 128, 128, 2, 64, -1, false, 0),
-        new Case(type, 3, 37, 53, 3, 24, -1, false, 0),
-        new Case(type, 2, 150, 70, 3, 24, 90, false, 0),
-        new Case(type, 2, 70, 150, 2, 64, 100, true, 0),
-        new Case(type, 1, 150, 40, 2, 56, 0, true, 0),
-        new Case(type, 2, 1, 63, 2, 64, -1, false, 0),
-        new Case(type, 2, 1, 0, 1, 24, -1, false, 0),
-        new Case(type, 2, 77, 0, 2, 5, 30, false, 0),
-        new Case(type, 1, 70, 30, 2, 128, 40, false, 0),
-        new Case(type, 2, 30, 30, 2, 24, 60, false, 0),
-        new Case(type, 3, 40, 33, 2, 24, 3, false, 0.3),
-        new Case(type, 2, 33, 40, 3, 64, 3, true, 0.1)
+        new Case(type, new Shape(2, 128, 128, 2, 64), -1, false, 0),
+        new Case(type, new Shape(3, 37, 53, 3, 24), -1, false, 0),
+        new Case(type, new Shape(2, 150, 70, 3, 24), 90, false, 0),
+        new Case(type, new Shape(2, 70, 150, 2, 64), 100, true, 0),
+        new Case(type, new Shape(1, 150, 40, 2, 56), 0, true, 0),
+        new Case(type, new Shape(2, 1, 63, 2, 64), -1, false, 0),
+        new Case(type, new Shape(2, 1, 0, 1, 24), -1, false, 0),
+        new Case(type, new Shape(2, 77, 0, 2, 5), 30, false, 0),
+        new Case(type, new Shape(1, 70, 30, 2, 128), 40, false, 0),
+        new Case(type, new Shape(2, 30, 30, 2, 24), 60, false, 0),
+        new Case(type, new Shape(3, 40, 33, 2, 24), 3, false, 0.3),
+        new Case(type, new Shape(2, 33, 40, 3, 64), 3, true, 0.1)
       };
       for (Case c : cases) {
         Scopes.run(() -> check(on, c));
@@ -93,7 +86,9 @@ public final class RelativeAttentionCheck implements KernelCheck {
 
   private static void check(Comparison on, Case c) {
     Tensor[] inputs = inputs(on, c);
-    Tensor upstream = on.normal(c.type.dtype(), c.samples, c.queries, c.heads, c.channels);
+    Tensor upstream =
+        on.normal(
+            c.type.dtype(), c.shape.samples, c.shape.queries, c.shape.heads, c.shape.channels);
     Leaves actual = Leaves.on(on, c.type.dtype(), inputs);
     Leaves expected = Leaves.reference(inputs);
     Dropout drop = drop(on, c);
@@ -107,7 +102,9 @@ public final class RelativeAttentionCheck implements KernelCheck {
   private static void twice(Comparison on, Case c) {
     boolean before = torch.globalContext().deterministicAlgorithms();
     Tensor[] inputs = inputs(on, c);
-    Tensor upstream = on.normal(c.type.dtype(), c.samples, c.queries, c.heads, c.channels);
+    Tensor upstream =
+        on.normal(
+            c.type.dtype(), c.shape.samples, c.shape.queries, c.shape.heads, c.shape.channels);
     Leaves expected = Leaves.reference(inputs);
     expected.backward(upstream, t -> formula(t, c, keep(on, c)));
     Leaves[] actual = new Leaves[2];
@@ -132,11 +129,11 @@ public final class RelativeAttentionCheck implements KernelCheck {
   private static Tensor[] inputs(Comparison on, Case c) {
     ScalarType type = c.type.dtype();
     return new Tensor[] {
-      on.normal(type, c.samples, c.queries, c.heads, c.channels),
-      on.normal(type, c.samples, c.keys(), 2, c.heads, c.channels),
-      on.normal(type, c.keys(), c.heads, c.channels),
-      on.normal(type, c.heads, c.channels),
-      on.normal(type, c.heads, c.channels)
+      on.normal(type, c.shape.samples, c.shape.queries, c.shape.heads, c.shape.channels),
+      on.normal(type, c.shape.samples, c.keys(), 2, c.shape.heads, c.shape.channels),
+      on.normal(type, c.keys(), c.shape.heads, c.shape.channels),
+      on.normal(type, c.shape.heads, c.shape.channels),
+      on.normal(type, c.shape.heads, c.shape.channels)
     };
   }
 
@@ -149,7 +146,7 @@ public final class RelativeAttentionCheck implements KernelCheck {
   }
 
   private static StepRandom random(Comparison on, Case c) {
-    return new StepRandom(on.seed() * 0x9E3779B97F4A7C15L, 7, 5, c.samples);
+    return new StepRandom(on.seed() * 0x9E3779B97F4A7C15L, 7, 5, c.shape.samples);
   }
 
   private static Dropout drop(Comparison on, Case c) {
@@ -161,7 +158,8 @@ public final class RelativeAttentionCheck implements KernelCheck {
     if (c.p == 0) {
       return null;
     }
-    Tensor like = torch.empty(new long[] {c.samples, c.heads, c.queries, c.keys()});
+    Tensor like =
+        torch.empty(new long[] {c.shape.samples, c.shape.heads, c.shape.queries, c.keys()});
     return Draw.uniform(random(on, c), like, LAYER, OPERATION)
         .ge(new Scalar(c.p))
         .to(ScalarType.Double)
@@ -170,21 +168,21 @@ public final class RelativeAttentionCheck implements KernelCheck {
 
   /** The definition: distances gathered, what is not seen multiplied by zero. */
   private static Tensor formula(Tensor[] t, Case c, Tensor keep) {
-    Tensor i = torch.arange(new Scalar(c.queries)).unsqueeze(1);
+    Tensor i = torch.arange(new Scalar(c.shape.queries)).unsqueeze(1);
     Tensor j = torch.arange(new Scalar(c.keys()));
-    Tensor distance = i.add(new Scalar(c.memory)).sub(j);
+    Tensor distance = i.add(new Scalar(c.shape.memory)).sub(j);
     Tensor seen = distance.ge(new Scalar(0)).logical_and(j.ge(new Scalar(Math.max(c.first, 0))));
     if (c.sameLength) {
       seen = seen.logical_and(j.gt(i));
     }
-    long[] shape = {c.samples, c.heads, c.queries, c.keys()};
+    long[] shape = {c.shape.samples, c.shape.heads, c.shape.queries, c.keys()};
     Tensor content = t[0].add(t[3]).transpose(1, 2).matmul(t[1].select(2, 0).permute(0, 2, 3, 1));
     Tensor positions =
         t[0].add(t[4])
             .transpose(1, 2)
             .matmul(t[2].permute(1, 2, 0))
             .gather(3, distance.clamp_min(new Scalar(0)).to(ScalarType.Long).expand(shape));
-    Tensor scores = content.add(positions).mul(new Scalar(1 / Math.sqrt(c.channels)));
+    Tensor scores = content.add(positions).mul(new Scalar(1 / Math.sqrt(c.shape.channels)));
     Tensor weights = scores.masked_fill(seen.logical_not(), new Scalar(-1e9)).softmax(-1);
     weights = weights.mul(seen);
     Tensor kept = keep == null ? weights : weights.mul(keep);

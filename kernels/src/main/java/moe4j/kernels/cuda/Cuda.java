@@ -95,7 +95,7 @@ public final class Cuda {
   }
 
   /** What kernels are compiled for, such as {@code sm_90a}. */
-  public static String architecture() {
+  static String architecture() {
     return architecture(properties().major, properties().minor);
   }
 

@@ -27,7 +27,7 @@ public final class CudaStream implements AutoCloseable {
   }
 
   /** The current stream's handle; 0 is the default stream. */
-  public static long currentAddress() {
+  static long currentAddress() {
     CUstream_st stream = current();
     return stream == null ? 0 : stream.address();
   }

@@ -26,7 +26,7 @@ public record KernelTable(List<Row> rows, double spanMicros, double busyMicros) 
    * @param start in nanoseconds of the GPU's clock
    * @param end likewise
    */
-  public record Event(String name, long start, long end) {}
+  record Event(String name, long start, long end) {}
 
   /**
    * All runs of a kernel.
@@ -54,7 +54,7 @@ public record KernelTable(List<Row> rows, double spanMicros, double busyMicros) 
   }
 
   /** The table of some events, in any order. */
-  public static KernelTable of(List<Event> events) {
+  static KernelTable of(List<Event> events) {
     Map<String, Sum> sums = new HashMap<>();
     long total = 0;
     for (Event event : events) {
@@ -165,7 +165,7 @@ public record KernelTable(List<Row> rows, double spanMicros, double busyMicros) 
    * A demangled name without what says little: the return type, the parameters, the namespaces of
    * libtorch. Names without parameters, such as cuBLAS's, stay as they are.
    */
-  public static String shorten(String demangled) {
+  static String shorten(String demangled) {
     String anonymous = demangled.replace("(anonymous namespace)::", "");
     String name = anonymous.substring(0, parameters(anonymous)).strip();
     name = name.substring(returnType(name));

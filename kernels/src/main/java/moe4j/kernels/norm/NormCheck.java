@@ -26,6 +26,13 @@ public final class NormCheck implements KernelCheck {
     return "norm";
   }
 
+  /** Which of the results. */
+  private enum Used {
+    SUM,
+    NORM,
+    BOTH
+  }
+
   /**
    * A case.
    *
@@ -33,8 +40,7 @@ public final class NormCheck implements KernelCheck {
    * @param delta whether there is an addition, with its bias or without
    * @param layer LayerNorm, else RMSNorm
    * @param p of the addition's dropout
-   * @param sumUsed whether the sum has a gradient
-   * @param normUsed whether the norm has one
+   * @param used what has a gradient
    */
   private record Case(
       Type type,
@@ -44,8 +50,7 @@ public final class NormCheck implements KernelCheck {
       boolean bias,
       boolean layer,
       double p,
-      boolean sumUsed,
-      boolean normUsed) {
+      Used used) {
     @Override
     public String toString() {
       return "%snorm %s %d x %d%s%s%s"
@@ -78,18 +83,18 @@ public final class NormCheck implements KernelCheck {
         int h = size[0];
         int rows = size[1];
         for (boolean layer : new boolean[] {true, false}) {
-          check(on, new Case(type, h, rows, false, false, layer, 0, false, true));
-          check(on, new Case(type, h, rows, true, layer, layer, 0, true, true));
-          check(on, new Case(type, h, rows, true, layer, layer, 0.2, true, true));
+          check(on, new Case(type, h, rows, false, false, layer, 0, Used.NORM));
+          check(on, new Case(type, h, rows, true, layer, layer, 0, Used.BOTH));
+          check(on, new Case(type, h, rows, true, layer, layer, 0.2, Used.BOTH));
         }
       }
       for (int h : new int[] {768, 7}) {
-        check(on, new Case(type, h, 9, true, true, true, 0.2, false, true));
-        check(on, new Case(type, h, 9, true, true, true, 0.2, true, false));
+        check(on, new Case(type, h, 9, true, true, true, 0.2, Used.NORM));
+        check(on, new Case(type, h, 9, true, true, true, 0.2, Used.SUM));
       }
       // Of rows that are kept in registers, and of others.
       for (int[] size : new int[][] {{768, 6}, {8192, 2}, {776, 8}, {100, 4}, {7, 12}}) {
-        Case c = new Case(type, size[0], size[1], true, true, true, 0.2, true, true);
+        Case c = new Case(type, size[0], size[1], true, true, true, 0.2, Used.BOTH);
         Scopes.run(() -> parts(on, c, 2));
       }
     }
@@ -112,7 +117,7 @@ public final class NormCheck implements KernelCheck {
     Tensor ofNorm = on.normal(dtype, shape);
     Tensor[] upstream =
         c.delta
-            ? new Tensor[] {c.sumUsed ? ofSum : null, c.normUsed ? ofNorm : null}
+            ? new Tensor[] {c.used != Used.NORM ? ofSum : null, c.used != Used.SUM ? ofNorm : null}
             : new Tensor[] {ofNorm};
     StepRandom random = new StepRandom(on.seed(), 11, 5, 3);
     Dropout drop = c.p == 0 ? Dropout.NONE : new Dropout(random, c.p, 2, 3);
@@ -209,7 +214,7 @@ public final class NormCheck implements KernelCheck {
 
   /** A leaf that has no part in what is used has no gradient, or zeros. */
   private static void gradient(Comparison on, Case c, int input, Tensor actual, Tensor expected) {
-    boolean unused = !c.normUsed && input >= 3;
+    boolean unused = c.used == Used.SUM && input >= 3;
     if (!unused || actual.defined()) {
       on.close(
           c + ": gradient of " + NAMES[input],

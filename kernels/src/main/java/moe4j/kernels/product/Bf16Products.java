@@ -25,7 +25,7 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  */
 public final class Bf16Products {
   /** The environment's variable that decides. */
-  public static final String VARIABLE = "MOE4J_BF16_PRODUCTS";
+  static final String VARIABLE = "MOE4J_BF16_PRODUCTS";
 
   private static final Path PROCESSOR = Path.of("/proc/cpuinfo");
 

@@ -26,7 +26,10 @@ import org.testng.annotations.BeforeMethod;
 import org.testng.annotations.DataProvider;
 import org.testng.annotations.Test;
 
-/** Against each group by itself in fp64, whose gradients are libtorch's. */
+/**
+ * Experts' MLP against each group by itself in fp64, whose gradients are libtorch's. The file is a
+ * long one because every test needs the same step, reference and comparison.
+ */
 public class ExpertMlpTest {
   private static final boolean[] ALL = {true, true, true, true, true, true};
   private static final String[] NAMES = {"x", "weight", "fc1", "fc2", "bias1", "bias2"};

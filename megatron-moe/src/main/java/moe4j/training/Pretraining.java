@@ -281,7 +281,7 @@ public final class Pretraining {
             new RunRecorder(
                 config,
                 task.logLines(),
-                samples -> costs.flops(samples, config.training().microBatchSize()),
+                samples -> costs.flops((double) samples, config.training().microBatchSize()),
                 world.size(),
                 DevicePeak.of(parameters.dtype(), parameters.device())::above,
                 () -> memory(parameters.device()),

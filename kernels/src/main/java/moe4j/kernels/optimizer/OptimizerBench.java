@@ -128,7 +128,8 @@ public final class OptimizerBench implements KernelBench {
           EPSILON,
           divisor,
           foundInf);
-      if (parameters.get(0) != masters.get(0)) {
+      // In fp32 a parameter is its own master.
+      if (!parameters.get(0).equals(masters.get(0))) {
         TensorLists.copy(parameters, masters);
       }
       return norm;

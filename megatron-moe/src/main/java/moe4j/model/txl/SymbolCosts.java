@@ -50,7 +50,7 @@ final class SymbolCosts {
     for (int i = 0; isProjected() && i < tables(); i++) {
       int channels = config.embeddingChannels(i);
       part.parameters(0, h * channels)
-          .product(Product.Kind.DENSE, tokens, whole(channels), whole(h))
+          .product(Product.Kind.DENSE, tokens, whole(channels), whole((double) h))
           .keeps(tokens, whole(channels));
     }
     return part.build();
@@ -68,13 +68,13 @@ final class SymbolCosts {
             .parameters(0, others * (config.dEmbed() + 1))
             .parameters(0, isProjected() ? h * config.dEmbed() : 0)
             .moves(predicting, whole(2.0 * (vocabulary + others)))
-            .keeps(predicting, whole(vocabulary + others));
+            .keeps(predicting, whole((double) (vocabulary + others)));
     for (int i = 0; i < ends.length; i++) {
       int channels = config.embeddingChannels(i);
       double symbols = SymbolEmbedding.size(ends, i) + (i == 0 ? others : 0);
       part.product(Product.Kind.OUTPUT, predicting, whole(channels), whole(symbols));
       if (isProjected()) {
-        part.product(Product.Kind.DENSE, predicting, whole(h), whole(channels))
+        part.product(Product.Kind.DENSE, predicting, whole((double) h), whole(channels))
             .keeps(predicting, whole(channels));
       }
     }

@@ -41,7 +41,7 @@ public class LayersTest {
           Set.of("optimizer"),
           Set.of("transformer"),
           Set.of("parallel", "data.preprocess", "data.stream"),
-          Set.of("data", "checkpoint", "console", "kernels", "kernels.selftest"),
+          Set.of("data", "checkpoint", "console", "kernels", "kernels.bench", "kernels.selftest"),
           Set.of(
               "kernels.activation",
               "kernels.attention",
@@ -82,9 +82,6 @@ public class LayersTest {
   /** Who uses a family's classes all the same. */
   private static final Set<String> FAMILY_EXCEPTIONS =
       Set.of(
-          "moe4j.cli.BenchCommand -> moe4j.model.gpt",
-          "moe4j.cli.EvaluateCommand -> moe4j.model.gpt",
-          "moe4j.cli.GenerateCommand -> moe4j.model.gpt",
           "moe4j.cli.PlanCommand -> moe4j.model.gpt",
           "moe4j.cli.UpcycleCommand -> moe4j.model.gpt");
 

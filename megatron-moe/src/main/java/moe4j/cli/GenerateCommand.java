@@ -2,6 +2,8 @@ package moe4j.cli;
 
 import java.io.IOException;
 import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Random;
 import moe4j.checkpoint.Checkpoint;
 import moe4j.config.Flag;
@@ -10,7 +12,6 @@ import moe4j.model.Continuation;
 import moe4j.model.ModelFamilies;
 import moe4j.model.ModelFamily;
 import moe4j.model.Sampler;
-import moe4j.model.SavedConfig;
 import moe4j.model.TextModel;
 import moe4j.training.step.ComputeDevice;
 import org.apache.logging.log4j.LogManager;
@@ -53,9 +54,28 @@ public final class GenerateCommand implements Command {
     }
   }
 
+  private final ModelFamily family;
+
+  /** The command; without a checkpoint that says otherwise its flags are a GPT's. */
+  public GenerateCommand() {
+    this(ModelFamilies.named("gpt"));
+  }
+
+  private GenerateCommand(ModelFamily family) {
+    this.family = family;
+  }
+
   @Override
   public String name() {
     return "generate";
+  }
+
+  @Override
+  public Command of(String[] args) throws IOException {
+    String load = CommandLines.valueOf("--load", flags(), args);
+    return load == null
+        ? this
+        : SavedModels.family(Path.of(load)).map(GenerateCommand::new).orElse(this);
   }
 
   @Override
@@ -65,7 +85,10 @@ public final class GenerateCommand implements Command {
 
   @Override
   public Flags flags() {
-    return Flags.of(Options.class, SavedGateFlags.class);
+    List<Class<? extends Record>> flags = new ArrayList<>(List.of(Options.class));
+    flags.addAll(family.textFlags());
+    flags.add(SavedGateFlags.class);
+    return Flags.of(flags);
   }
 
   @Override
@@ -73,12 +96,9 @@ public final class GenerateCommand implements Command {
     Options options = parsed.get(Options.class);
     String gate = parsed.get(SavedGateFlags.class).balanceStrategy();
     Sampler sampler = new Sampler(options.temperature(), options.topK(), options.topP());
-    Path load = Path.of(options.load());
-    ModelFamily family = SavedModels.family(load).orElseGet(() -> ModelFamilies.named("gpt"));
     try (ComputeDevice device = ComputeDevice.open(options.device());
-        Checkpoint checkpoint = SavedModels.open(load, family, LOG::warn);
-        TextModel model =
-            SavedConfig.of(checkpoint, gate).family().text(checkpoint, gate, device.device())) {
+        Checkpoint checkpoint = SavedModels.open(Path.of(options.load()), family, LOG::warn);
+        TextModel model = family.text(checkpoint, gate, parsed, device.device())) {
       Continuation continuation = new Continuation(model, sampler);
       Random random = new Random(options.seed());
       int[] prompt = continuation.prompt(options.prompt());

@@ -248,14 +248,21 @@ public interface ModelFamily {
             .formatted(checkpoint.directory(), title()));
   }
 
+  /** The records of the flags by which {@code generate} takes the family's checkpoints. */
+  default List<Class<? extends Record>> textFlags() {
+    return List.of();
+  }
+
   /**
    * A checkpoint's model as one that writes text.
    *
    * @param gate as for an evaluation
+   * @param parsed what {@link #textFlags} were given
    * @throws IllegalArgumentException where it cannot be, in one sentence
    * @throws IOException where checkpoint or tokenizer cannot be read
    */
-  default TextModel text(Checkpoint checkpoint, String gate, Device device) throws IOException {
+  default TextModel text(Checkpoint checkpoint, String gate, Flags.Parsed parsed, Device device)
+      throws IOException {
     throw new IllegalArgumentException(
         "checkpoint %s is a %s's, and that kind of model writes no text"
             .formatted(checkpoint.directory(), title()));

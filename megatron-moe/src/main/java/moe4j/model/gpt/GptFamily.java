@@ -182,7 +182,8 @@ public final class GptFamily implements ModelFamily {
   }
 
   @Override
-  public TextModel text(Checkpoint checkpoint, String gate, Device device) throws IOException {
+  public TextModel text(Checkpoint checkpoint, String gate, Flags.Parsed parsed, Device device)
+      throws IOException {
     return new GptText(GptCheckpoint.of(checkpoint, gate, device));
   }
 }

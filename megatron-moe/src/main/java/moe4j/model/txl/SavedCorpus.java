@@ -4,6 +4,7 @@ import java.io.IOException;
 import moe4j.checkpoint.Checkpoint;
 import moe4j.config.Flag;
 import moe4j.data.stream.ByteCorpus;
+import moe4j.data.stream.ByteVocabulary;
 import moe4j.model.RunJson;
 import moe4j.model.SavedConfig;
 
@@ -38,24 +39,47 @@ public record SavedCorpus(
   }
 
   /**
+   * The symbols that the checkpoint's model knows. All 256 bytes are known without a corpus;
+   * upstream's are counted in it.
+   *
+   * @throws IllegalArgumentException where neither the flags nor the checkpoint name a corpus
+   * @throws IOException in one sentence, where it cannot be read
+   */
+  ByteVocabulary vocabulary(Checkpoint checkpoint) throws IOException {
+    return kind(saved(checkpoint)).equals(ByteVocabulary.Kind.BYTES.label())
+        ? ByteVocabulary.bytes()
+        : open(checkpoint).vocabulary();
+  }
+
+  private static CorpusFlags saved(Checkpoint checkpoint) {
+    return RunJson.hasData(checkpoint.info().configuration())
+        ? SavedConfig.of(checkpoint, null).data(CorpusFlags.class)
+        : null;
+  }
+
+  private String kind(CorpusFlags saved) {
+    if (vocabulary != null) {
+      return vocabulary;
+    }
+    return saved != null ? saved.vocabulary() : ByteVocabulary.Kind.UPSTREAM.label();
+  }
+
+  /**
    * Reads it.
    *
    * @throws IllegalArgumentException where neither the flags nor the checkpoint name a corpus
    * @throws IOException in one sentence, where it cannot be read
    */
   ByteCorpus open(Checkpoint checkpoint) throws IOException {
-    boolean told = RunJson.hasData(checkpoint.info().configuration());
-    CorpusFlags saved = told ? SavedConfig.of(checkpoint, null).data(CorpusFlags.class) : null;
-    if (saved == null && data == null && dataFile == null) {
-      throw new IllegalArgumentException(
-          "one of --data and --data-file is asked for, none is given, and checkpoint %s names no"
-                  .formatted(checkpoint.directory())
-              + " corpus");
+    CorpusFlags saved = saved(checkpoint);
+    if (data != null || dataFile != null) {
+      return new CorpusFlags(data, dataFile, splitBytes, kind(saved)).open();
     }
-    String kind = vocabulary != null ? vocabulary : saved != null ? saved.vocabulary() : "upstream";
-    boolean other = data != null || dataFile != null;
-    return other
-        ? new CorpusFlags(data, dataFile, splitBytes, kind).open()
-        : new CorpusFlags(saved.data(), saved.dataFile(), saved.splitBytes(), kind).open();
+    if (saved == null) {
+      throw new IllegalArgumentException(
+          "one of --data and --data-file is asked for, none is given, and checkpoint %s names no corpus"
+              .formatted(checkpoint.directory()));
+    }
+    return new CorpusFlags(saved.data(), saved.dataFile(), saved.splitBytes(), kind(saved)).open();
   }
 }

@@ -9,6 +9,7 @@ import moe4j.config.CheckpointConfig;
 import moe4j.config.Flags;
 import moe4j.config.TrainingConfig;
 import moe4j.cost.Costs;
+import moe4j.data.stream.ByteVocabulary;
 import moe4j.model.Divisions;
 import moe4j.model.Evaluation;
 import moe4j.model.ModelFamily;
@@ -17,6 +18,7 @@ import moe4j.model.RunConfig;
 import moe4j.model.RunWords;
 import moe4j.model.SaveWords;
 import moe4j.model.Task;
+import moe4j.model.TextModel;
 import moe4j.moe.Moe;
 import moe4j.parallel.ParallelConfig;
 import moe4j.parallel.WorldEnvironment;
@@ -166,5 +168,18 @@ public final class TransformerXlFamily implements ModelFamily {
         checkpoint,
         gate,
         device);
+  }
+
+  @Override
+  public List<Class<? extends Record>> textFlags() {
+    return List.of(SavedCorpus.class);
+  }
+
+  @Override
+  public TextModel text(Checkpoint checkpoint, String gate, Flags.Parsed parsed, Device device)
+      throws IOException {
+    ByteVocabulary vocabulary = parsed.get(SavedCorpus.class).vocabulary(checkpoint);
+    return new TransformerXlText(
+        TransformerXlCheckpoint.model(checkpoint, gate, vocabulary, device), vocabulary);
   }
 }

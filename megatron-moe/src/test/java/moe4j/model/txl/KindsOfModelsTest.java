@@ -21,8 +21,7 @@ public class KindsOfModelsTest {
   @Test
   public void aVerbAsksForTheKind() {
     for (String verb : new String[] {"pretrain", "bench model"}) {
-      assertTrue(
-          Console.command(verb + " --lr 1").refusal(2).contains("--model is required: "));
+      assertTrue(Console.command(verb + " --lr 1").refusal(2).contains("--model is required: "));
       assertTrue(
           Console.command(verb + " --model bert")
               .refusal(2)
@@ -70,6 +69,10 @@ public class KindsOfModelsTest {
               .out();
       assertEquals(untimed(own), untimed(named));
       assertTrue(own.contains("| test loss "), own);
+      String generate = "generate --max-new-tokens 20 --temperature 0 --prompt e --load";
+      String written = Console.command(generate, txl).ok().out();
+      assertTrue(written.startsWith("e") && written.length() == 22, written);
+      assertEquals(Console.command(generate, txl).ok().out(), written);
       Path gpt = folder.path("gpt");
       Console.command("pretrain-gpt" + GPT + " --save", gpt).ok();
       assertTrue(

@@ -129,7 +129,7 @@ public final class OptimizerBench implements KernelBench {
           divisor,
           foundInf);
       // In fp32 a parameter is its own master.
-      if (!parameters.get(0).equals(masters.get(0))) {
+      if (Tensors.dtype(parameters.get(0)) == ScalarType.BFloat16) {
         TensorLists.copy(parameters, masters);
       }
       return norm;

@@ -469,7 +469,7 @@ def ours(upstream, a):
 def check(a):
     from safetensors import safe_open
 
-    golden = pathlib.Path(__file__).parents[2] / "examples/transformer-xl/src/test/resources/golden"
+    golden = pathlib.Path(__file__).parents[2] / "megatron-moe/src/test/resources/golden"
     torch.set_default_dtype(torch.float64)
     worst_of_all = 0
     attentions = ["plain", "sdpa"] + ["flex"] * (a.variant == "eager")  # compiled for the CPU, flex has no fp64

@@ -4,7 +4,7 @@
     git clone https://github.com/kimiyoung/transformer-xl    # commit 44781ed
     python tests/golden/make_transformer_xl.py --upstream transformer-xl/pytorch
 
-Writes examples/transformer-xl/src/test/resources/golden/txl-NAME.safetensors. With --tables it
+Writes megatron-moe/src/test/resources/golden/txl-NAME.safetensors. With --tables it
 writes nothing, but prints the flags of upstream's train.py, what its weights_init does to each kind
 of parameter, and how many parameters some models have.
 
@@ -52,7 +52,7 @@ from torch.nn import functional as F
 
 RESOURCES = (
     pathlib.Path(__file__).resolve().parents[2]
-    / "examples" / "transformer-xl" / "src" / "test" / "resources" / "golden"
+    / "megatron-moe" / "src" / "test" / "resources" / "golden"
 )
 
 # File: (what to replace, by what, how often it is there).

@@ -1,5 +1,5 @@
 /**
- * The Transformer-XL commands, {@code pretrain-txl}, {@code evaluate-txl} and {@code bench txl},
- * and the model.
+ * The Transformer-XL experiment. Its model, presets and commands are in {@code moe4j.model.txl} and
+ * {@code moe4j.cli}.
  */
 package moe4j.examples.transformerxl;

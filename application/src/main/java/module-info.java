@@ -5,6 +5,8 @@ module moe4j.application {
   requires org.apache.logging.log4j.core;
   requires org.jline.terminal;
 
+  provides moe4j.cli.Command with
+      moe4j.application.demo.DemoCommand;
   provides moe4j.console.Terminal with
       moe4j.application.JlineTerminal;
   provides moe4j.training.LogBackend with

@@ -32,13 +32,13 @@ module moe4j.megatron {
   exports moe4j.training;
   exports moe4j.training.step;
   exports moe4j.transformer;
-  // What the program alone needs: the terminal, and what the demo is made of.
+  // What the program alone needs: the terminal, and what its demo is made of.
   exports moe4j.console to
       moe4j.application;
   exports moe4j.report to
-      moe4j.examples.gpt;
+      moe4j.application;
   exports moe4j.training.run to
-      moe4j.examples.gpt;
+      moe4j.application;
 
   uses moe4j.cli.Command;
   uses moe4j.model.ModelFamily;

@@ -9,6 +9,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Map;
+import moe4j.testing.TempDir;
 import org.testng.annotations.Test;
 
 public class DataPathsTest {

@@ -16,6 +16,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.OptionalLong;
 import java.util.stream.IntStream;
+import moe4j.testing.TempDir;
 import org.testng.annotations.Test;
 
 public class GptDatasetsTest {

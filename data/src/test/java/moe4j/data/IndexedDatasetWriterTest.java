@@ -9,6 +9,7 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.HexFormat;
+import moe4j.testing.TempDir;
 import org.testng.annotations.Test;
 
 public class IndexedDatasetWriterTest {

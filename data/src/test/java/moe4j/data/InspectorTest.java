@@ -10,6 +10,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.OptionalLong;
+import moe4j.testing.TempDir;
 import org.testng.annotations.Test;
 
 public class InspectorTest {

@@ -15,6 +15,7 @@ import java.util.Arrays;
 import java.util.HexFormat;
 import java.util.Random;
 import moe4j.testing.Seeds;
+import moe4j.testing.TempDir;
 import org.testng.annotations.Test;
 
 public class NpyTest {

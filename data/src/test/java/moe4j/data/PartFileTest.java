@@ -12,6 +12,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import moe4j.testing.TempDir;
 import org.testng.annotations.Test;
 
 /** Files of processes that are dead, and of one that is not. */

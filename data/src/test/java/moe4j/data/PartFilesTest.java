@@ -4,6 +4,7 @@ import static org.testng.Assert.assertEquals;
 
 import java.io.IOException;
 import java.util.List;
+import moe4j.testing.TempDir;
 import org.testng.annotations.Test;
 
 public class PartFilesTest {

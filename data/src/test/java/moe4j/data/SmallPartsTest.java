@@ -14,6 +14,7 @@ import java.util.Collections;
 import java.util.List;
 import java.util.Map;
 import java.util.OptionalLong;
+import moe4j.testing.TempDir;
 import org.testng.annotations.Test;
 
 /** Datasets that are too small for a part of a run: in a blend as alone. */

@@ -26,7 +26,12 @@ public class LayersTest {
   /** From the top down, the packages after {@code moe4j}. */
   private static final List<Set<String>> STAIRCASE =
       List.of(
-          Set.of("application", "examples.gpt", "examples.library"),
+          Set.of(
+              "application",
+              "application.demo",
+              "examples.gpt",
+              "examples.library",
+              "examples.transformerxl"),
           Set.of("cli"),
           Set.of("plan", "report"),
           Set.of("training"),
@@ -66,7 +71,8 @@ public class LayersTest {
   private static final Map<String, Pattern> FAMILIES =
       Map.of(
           "moe4j.model.gpt",
-          Pattern.compile("moe4j\\.(model\\.gpt\\..*|cli\\.\\w*Gpt\\w*|examples\\..*)"),
+          Pattern.compile(
+              "moe4j\\.(model\\.gpt\\..*|cli\\.\\w*Gpt\\w*|application\\.demo\\..*|examples\\..*)"),
           "moe4j.model.txl",
           Pattern.compile("moe4j\\.(model\\.txl\\..*|cli\\.\\w*Txl\\w*|examples\\..*)"));
 
@@ -151,7 +157,7 @@ public class LayersTest {
                   source.name() + " -> " + family,
                   "%s uses %s, but a family's classes are for the family, for commands that are"
                           .formatted(source.path(), source.uses(family))
-                      + " named after it and for examples");
+                      + " named after it, for the demo and for examples");
             }
           });
     }

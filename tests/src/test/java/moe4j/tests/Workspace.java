@@ -1,11 +1,8 @@
 package moe4j.tests;
 
 import java.io.IOException;
-import java.nio.file.FileVisitResult;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.nio.file.SimpleFileVisitor;
-import java.nio.file.attribute.BasicFileAttributes;
 import java.util.Comparator;
 import java.util.List;
 import java.util.Map;
@@ -16,21 +13,15 @@ import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import moe4j.data.DType;
 import moe4j.data.IndexedDatasetWriter;
+import moe4j.testing.TempDir;
 
 /** A test's directory, deleted with all its files on close. */
 final class Workspace implements AutoCloseable {
   /** ByteTokenizer's end of document. */
   private static final int EOD = 256;
 
-  private final Path root;
-
-  Workspace() {
-    try {
-      root = Files.createTempDirectory("moe4j-runs");
-    } catch (IOException e) {
-      throw new java.io.UncheckedIOException(e);
-    }
-  }
+  private final TempDir directory = new TempDir();
+  private final Path root = directory.root();
 
   Path path(String name) {
     return root.resolve(name);
@@ -104,27 +95,11 @@ final class Workspace implements AutoCloseable {
 
   /** Deletes a directory with all that is in it. */
   static void delete(Path directory) throws IOException {
-    Files.walkFileTree(
-        directory,
-        new SimpleFileVisitor<>() {
-          @Override
-          public FileVisitResult visitFile(Path file, BasicFileAttributes attributes)
-              throws IOException {
-            Files.delete(file);
-            return FileVisitResult.CONTINUE;
-          }
-
-          @Override
-          public FileVisitResult postVisitDirectory(Path visited, IOException failure)
-              throws IOException {
-            Files.delete(visited);
-            return FileVisitResult.CONTINUE;
-          }
-        });
+    TempDir.delete(directory);
   }
 
   @Override
   public void close() throws IOException {
-    delete(root);
+    directory.close();
   }
 }

@@ -7,21 +7,21 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
-import java.util.Comparator;
 import java.util.List;
 import java.util.stream.Stream;
 import java.util.zip.GZIPOutputStream;
 import moe4j.data.IndexedDataset;
+import moe4j.testing.TempDir;
 import moe4j.tokenizer.Tokenizer;
 import moe4j.tokenizer.TokenizerConfig;
 import moe4j.tokenizer.Tokenizers;
 
 /** A directory for one test, with inputs in {@code in} and outputs in {@code out}. */
 final class Workspace implements AutoCloseable {
-  final Path root;
+  private final TempDir directory = new TempDir();
+  final Path root = directory.root();
 
   Workspace() throws IOException {
-    root = Files.createTempDirectory("moe4j-preprocess");
     Files.createDirectory(root.resolve("in"));
   }
 
@@ -117,11 +117,7 @@ final class Workspace implements AutoCloseable {
 
   @Override
   public void close() throws IOException {
-    try (Stream<Path> files = Files.walk(root)) {
-      for (Path file : files.sorted(Comparator.reverseOrder()).toList()) {
-        Files.delete(file);
-      }
-    }
+    directory.close();
   }
 
   /** The first bytes of a file, as a torn copy has them. */

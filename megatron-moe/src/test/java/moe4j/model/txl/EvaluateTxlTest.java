@@ -9,6 +9,7 @@ import java.util.Random;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import moe4j.testing.Seeds;
+import moe4j.testing.TempDir;
 import org.testng.annotations.DataProvider;
 import org.testng.annotations.Test;
 
@@ -28,7 +29,7 @@ public class EvaluateTxlTest {
   /** With the lengths of the run's own evaluations the losses are those it said. */
   @Test(dataProvider = "kinds")
   public void asTheRunSaid(String more) throws IOException {
-    try (Folder folder = new Folder()) {
+    try (TempDir folder = new TempDir()) {
       Path work = folder.path("run");
       Path text = folder.text("text", random, 1200);
       String split = " --split-bytes 600,300,300";
@@ -62,7 +63,7 @@ public class EvaluateTxlTest {
   /** What cannot be evaluated is refused in one sentence. */
   @Test
   public void whatIsRefused() throws IOException {
-    try (Folder folder = new Folder()) {
+    try (TempDir folder = new TempDir()) {
       Path work = folder.path("run");
       Path text = folder.text("text", random, 1200);
       String split = " --split-bytes 600,300,300";

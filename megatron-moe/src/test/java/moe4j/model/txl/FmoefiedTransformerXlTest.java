@@ -17,6 +17,7 @@ import moe4j.moe.experts.GroupedMlp;
 import moe4j.tensor.StepRandom;
 import moe4j.tensor.Tensors;
 import moe4j.testing.Seeds;
+import moe4j.testing.TempDir;
 import moe4j.transformer.Activation;
 import moe4j.transformer.Batch;
 import moe4j.transformer.Models;
@@ -150,7 +151,7 @@ public class FmoefiedTransformerXlTest {
   /** {@code pretrain-txl --fmoefy} from the command line to a model that has learnt. */
   @Test
   public void theCommandTrainsIt() throws IOException {
-    try (Folder folder = new Folder()) {
+    try (TempDir folder = new TempDir()) {
       Path text = folder.text("text", Seeds.random(FmoefiedTransformerXlTest.class), 900);
       String line =
           SmallRun.SHAPE

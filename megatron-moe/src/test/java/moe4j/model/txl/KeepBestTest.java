@@ -23,6 +23,7 @@ import moe4j.model.ModelState;
 import moe4j.moe.Moe;
 import moe4j.tensor.Tensors;
 import moe4j.testing.Seeds;
+import moe4j.testing.TempDir;
 import moe4j.training.step.BatchBuffers;
 import moe4j.training.step.Evaluator;
 import moe4j.transformer.ParameterSet;
@@ -61,7 +62,7 @@ public class KeepBestTest {
 
   @Test(dataProvider = "kinds")
   public void theBestIsKept(String more) throws IOException {
-    try (Folder folder = new Folder();
+    try (TempDir folder = new TempDir();
         PointerScope scope = new PointerScope()) {
       Path work = folder.path("run");
       TransformerXlRun run =
@@ -107,7 +108,7 @@ public class KeepBestTest {
   /** A run that is taken up again when the best is behind it keeps that, and ends with it. */
   @Test
   public void aResumedRunKnowsTheBest() throws IOException {
-    try (Folder folder = new Folder()) {
+    try (TempDir folder = new TempDir()) {
       Object[] data = {
         "--data-file", folder.text("text", random, 1200), "--split-bytes", "600,300,300"
       };
@@ -132,7 +133,7 @@ public class KeepBestTest {
   /** Without a validation set nothing is the best, and the test set is for the last. */
   @Test
   public void withoutAValidationSet() throws IOException {
-    try (Folder folder = new Folder();
+    try (TempDir folder = new TempDir();
         PointerScope scope = new PointerScope()) {
       Path work = folder.path("run");
       TransformerXlRun run =

@@ -7,6 +7,7 @@ import java.io.IOException;
 import java.nio.file.Path;
 import java.util.Random;
 import moe4j.testing.Seeds;
+import moe4j.testing.TempDir;
 import org.testng.annotations.Test;
 
 /** One command a verb: the kind of model comes from --model or from the checkpoint. */
@@ -49,7 +50,7 @@ public class KindsOfModelsTest {
 
   @Test
   public void evaluateAsksTheCheckpoint() throws IOException {
-    try (Folder folder = new Folder()) {
+    try (TempDir folder = new TempDir()) {
       Path text = folder.text("text", random, 1200);
       Path txl = folder.path("txl");
       String split = " --split-bytes 600,300,300";

@@ -18,6 +18,7 @@ import moe4j.moe.MoeConfig;
 import moe4j.tensor.Tensors;
 import moe4j.testing.Close;
 import moe4j.testing.Seeds;
+import moe4j.testing.TempDir;
 import moe4j.transformer.Batch;
 import moe4j.transformer.Parameter;
 import moe4j.transformer.ParameterSet;
@@ -257,7 +258,7 @@ public class MemoryTest {
   /** The whole of a run: no step's loss depends on whether there are evaluations. */
   @Test
   public void evaluationsChangeNothing() throws IOException {
-    try (Folder folder = new Folder()) {
+    try (TempDir folder = new TempDir()) {
       Object[] data = {
         "--data-file", folder.text("text", random, 1400), "--split-bytes", "600,400,400"
       };
@@ -277,7 +278,7 @@ public class MemoryTest {
    */
   @Test
   public void aRunsEpochsBeginWithNothing() throws IOException {
-    try (Folder folder = new Folder();
+    try (TempDir folder = new TempDir();
         PointerScope scope = new PointerScope()) {
       TransformerXlRun run =
           SmallRun.parse(

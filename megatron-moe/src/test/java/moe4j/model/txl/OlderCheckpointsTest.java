@@ -16,6 +16,7 @@ import java.util.zip.ZipEntry;
 import java.util.zip.ZipInputStream;
 import moe4j.checkpoint.CheckpointStore;
 import moe4j.model.RunJson;
+import moe4j.testing.TempDir;
 import org.testng.annotations.DataProvider;
 import org.testng.annotations.Test;
 
@@ -43,7 +44,7 @@ public class OlderCheckpointsTest {
           + " --hidden-dropout 0.1 --init-method-std 0.3";
 
   /** Writes a saved run into a directory. */
-  private static Path saved(Folder folder, String name) throws IOException {
+  private static Path saved(TempDir folder, String name) throws IOException {
     Path directory = folder.path(name);
     try (InputStream file = resource(name + ".zip");
         ZipInputStream zip = new ZipInputStream(file)) {
@@ -60,7 +61,7 @@ public class OlderCheckpointsTest {
     return OlderCheckpointsTest.class.getResourceAsStream("/saved/" + name);
   }
 
-  private static Path text(Folder folder) throws IOException {
+  private static Path text(TempDir folder) throws IOException {
     try (InputStream text = resource("text.txt")) {
       return Files.write(folder.path("text"), text.readAllBytes());
     }
@@ -126,7 +127,7 @@ public class OlderCheckpointsTest {
   @Test(dataProvider = "transformerXls")
   public void aTransformerXl(String name, String experts, String evaluated, double[] trained)
       throws IOException {
-    try (Folder folder = new Folder()) {
+    try (TempDir folder = new TempDir()) {
       Path work = saved(folder, name);
       Path text = text(folder);
       assertEquals(family(work), "txl");
@@ -152,7 +153,7 @@ public class OlderCheckpointsTest {
 
   @Test
   public void aGpt() throws IOException {
-    try (Folder folder = new Folder()) {
+    try (TempDir folder = new TempDir()) {
       Path save = saved(folder, "gpt");
       assertEquals(family(save), "gpt");
       Console evaluation = Console.command("evaluate --samples 16 --load " + save).ok();

@@ -14,6 +14,7 @@ import java.util.List;
 import java.util.Random;
 import java.util.stream.Stream;
 import moe4j.testing.Seeds;
+import moe4j.testing.TempDir;
 import org.testng.annotations.AfterClass;
 import org.testng.annotations.BeforeClass;
 import org.testng.annotations.Test;
@@ -21,12 +22,12 @@ import org.testng.annotations.Test;
 /** What a run leaves beside its log, and what a bench says. */
 public class RecordedRunTest {
   private final Random random = Seeds.random(RecordedRunTest.class);
-  private Folder folder;
+  private TempDir folder;
   private String flags;
 
   @BeforeClass
   public void makeText() throws IOException {
-    folder = new Folder();
+    folder = new TempDir();
     flags =
         SmallRun.SHAPE
             + " --split-bytes 500,200,200 --max-step 12 --eval-interval 5 --data-file "

@@ -9,6 +9,7 @@ import java.io.IOException;
 import java.nio.file.Path;
 import java.util.Random;
 import moe4j.testing.Seeds;
+import moe4j.testing.TempDir;
 import org.testng.annotations.AfterClass;
 import org.testng.annotations.BeforeClass;
 import org.testng.annotations.DataProvider;
@@ -27,13 +28,13 @@ public class RefusedFlagsTest {
   private static final String PRESETS =
       "--preset takes enwik8-base, enwik8-base-moe64, cpu, cpu-moe16, not 'large'";
 
-  private Folder folder;
+  private TempDir folder;
   private Path text;
 
   @BeforeClass
   public void makeText() throws IOException {
     Random random = Seeds.random(RefusedFlagsTest.class);
-    folder = new Folder();
+    folder = new TempDir();
     text = folder.text("text", random, 500);
   }
 

@@ -15,6 +15,7 @@ import java.util.stream.Stream;
 import moe4j.record.MetricsReader;
 import moe4j.record.RunEnd;
 import moe4j.testing.Seeds;
+import moe4j.testing.TempDir;
 import moe4j.training.run.SavedRun;
 import org.testng.annotations.Test;
 
@@ -24,7 +25,7 @@ public class RemovedDirectoryTest {
 
   @Test
   public void theRunGoesOnAndItsRecordIsWhole() throws IOException {
-    try (Folder folder = new Folder()) {
+    try (TempDir folder = new TempDir()) {
       Path text = folder.text("text", random, 900);
       Path work = folder.path("work");
       TransformerXlRun run =

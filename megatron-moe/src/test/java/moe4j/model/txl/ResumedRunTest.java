@@ -16,6 +16,7 @@ import java.util.Random;
 import java.util.TreeMap;
 import moe4j.record.RunEnd;
 import moe4j.testing.Seeds;
+import moe4j.testing.TempDir;
 import org.testng.annotations.AfterClass;
 import org.testng.annotations.BeforeClass;
 import org.testng.annotations.DataProvider;
@@ -29,12 +30,12 @@ public class ResumedRunTest {
   private static final int STEPS = 25;
 
   private final Random random = Seeds.random(ResumedRunTest.class);
-  private Folder folder;
+  private TempDir folder;
   private Path text;
 
   @BeforeClass
   public void makeText() throws IOException {
-    folder = new Folder();
+    folder = new TempDir();
     text = folder.text("text", random, 900);
   }
 

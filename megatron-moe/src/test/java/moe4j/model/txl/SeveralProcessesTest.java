@@ -20,6 +20,7 @@ import java.util.TreeMap;
 import java.util.concurrent.TimeUnit;
 import moe4j.checkpoint.CheckpointStore;
 import moe4j.testing.Seeds;
+import moe4j.testing.TempDir;
 import org.testng.annotations.AfterClass;
 import org.testng.annotations.BeforeClass;
 import org.testng.annotations.DataProvider;
@@ -42,12 +43,12 @@ public class SeveralProcessesTest {
 
   private final Random random = Seeds.random(SeveralProcessesTest.class);
   private final Map<String, String> runs = new LinkedHashMap<>();
-  private Folder folder;
+  private TempDir folder;
   private Path text;
 
   @BeforeClass
   public void makeRuns() throws Exception {
-    folder = new Folder();
+    folder = new TempDir();
     text = folder.text("text", random, 900);
     // An epoch has five segments, the last one short: another begins within these steps.
     String flags = "--seed " + random.nextInt(1 << 20) + " --max-step 100 --eval-interval 3 ";

@@ -16,6 +16,7 @@ import moe4j.record.IterationRecord;
 import moe4j.record.Peak;
 import moe4j.record.ValidationRecord;
 import moe4j.testing.Seeds;
+import moe4j.testing.TempDir;
 import org.testng.annotations.DataProvider;
 import org.testng.annotations.Test;
 
@@ -270,7 +271,7 @@ public class UpstreamLogTest {
   @Test
   public void theFileIsWhatIsPrinted() throws IOException {
     Random random = Seeds.random(UpstreamLogTest.class);
-    try (Folder folder = new Folder()) {
+    try (TempDir folder = new TempDir()) {
       Object[] more = {
         "--data-file", folder.text("text", random, 900), "--work-dir", folder.path("run")
       };

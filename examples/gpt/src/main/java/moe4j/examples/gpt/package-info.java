@@ -1,4 +1,2 @@
-/**
- * The {@code demo}: a dense GPT and its twin with experts, trained on Java sources and compared.
- */
+/** A program that trains a small GPT through the library. */
 package moe4j.examples.gpt;

@@ -1,5 +1,2 @@
-/**
- * The Transformer-XL experiment. Its model, presets and commands are in {@code moe4j.model.txl} and
- * {@code moe4j.cli}.
- */
+/** A program that trains Transformer-XL's experiments through the library. */
 package moe4j.examples.transformerxl;

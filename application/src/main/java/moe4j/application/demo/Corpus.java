@@ -1,4 +1,4 @@
-package moe4j.examples.gpt;
+package moe4j.application.demo;
 
 import java.io.IOException;
 import java.io.UncheckedIOException;

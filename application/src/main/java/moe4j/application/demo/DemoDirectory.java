@@ -1,4 +1,4 @@
-package moe4j.examples.gpt;
+package moe4j.application.demo;
 
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.core.type.TypeReference;

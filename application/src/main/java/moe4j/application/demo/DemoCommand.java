@@ -1,4 +1,4 @@
-package moe4j.examples.gpt;
+package moe4j.application.demo;
 
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
@@ -43,7 +43,7 @@ public final class DemoCommand implements Command {
   private static final Logger LOG = LogManager.getLogger(DemoCommand.class);
 
   /** Where the build puts the {@code -sources} jars, below the project's directory. */
-  private static final String JARS = "examples/gpt/target/corpus";
+  private static final String JARS = "application/target/corpus";
 
   /** Its flags. */
   public record Options(

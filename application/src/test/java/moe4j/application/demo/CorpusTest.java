@@ -1,4 +1,4 @@
-package moe4j.examples.gpt;
+package moe4j.application.demo;
 
 import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.assertTrue;
@@ -97,7 +97,7 @@ public class CorpusTest {
   /** The build and the list of sums name the same jars. */
   @Test
   public void theSumsAreThoseOfTheBuild() throws IOException {
-    Path pom = Path.of(System.getProperty("moe4j.root")).resolve("examples/gpt/pom.xml");
+    Path pom = Path.of(System.getProperty("moe4j.root")).resolve("application/pom.xml");
     String text = Files.readString(pom);
     assertEquals(CorpusSums.expected().size(), text.split("<artifactItem>", -1).length - 1);
     for (String jar : CorpusSums.expected().keySet()) {

@@ -29,9 +29,7 @@ public class SizesTest {
           "moe4j.checkpoint.LockOwner", "its components are the keys of run.owner",
           "moe4j.record.IterationRecord", "its components are the keys of a line of metrics.jsonl",
           "moe4j.parallel.Groups", "each component is one of a rank's groups, all of one type",
-          "moe4j.parallel.WorldEnvironment", "each component is an environment variable's value",
-          "moe4j.kernels.attention.Case", "the check's shapes and switches, drawn at random",
-          "moe4j.kernels.norm.Case", "the check's shapes and switches, drawn at random");
+          "moe4j.parallel.WorldEnvironment", "each component is an environment variable's value");
 
   @Test
   public void aLongFileSaysWhyItIsLong() throws IOException {

@@ -134,6 +134,16 @@ public class OlderCheckpointsTest {
       String flags = " --tgt-len 3 --mem-len 5 --batch-size 2 --load ";
       Console evaluation = Console.command("evaluate-txl" + CORPUS + text + flags + work).ok();
       assertTrue(evaluation.out().contains(evaluated), evaluation.out());
+      // It does not tell where its corpus lies, only which it is.
+      String generate = "generate --max-new-tokens 5 --temperature 0 --prompt bad --load " + work;
+      assertTrue(Console.command(generate).refusal(2).contains("names no corpus"));
+      String written = Console.command(generate + CORPUS + text).ok().out().strip();
+      assertTrue(written.matches("bad[abcdefn ]{0,5}"), written);
+      Path other = Files.writeString(folder.path("other"), "a bad cafe fed cab\n".repeat(40));
+      assertTrue(
+          Console.command(generate + CORPUS + other)
+              .refusal(2)
+              .contains("knows 8 symbols, and the data with --vocabulary upstream have 7"));
       Console training =
           Console.command(
                   "pretrain-txl " + TXL + experts + CORPUS + text + " --restart --work-dir " + work)
@@ -148,6 +158,7 @@ public class OlderCheckpointsTest {
       assertEquals(now.path("model").path("dInner").asInt(), 4);
       assertEquals(now.path("data").path("dataFile").asText(), text.toString());
       assertFalse(now.has("own"));
+      assertEquals(Console.command(generate).ok().out().strip().substring(0, 3), "bad");
     }
   }
 

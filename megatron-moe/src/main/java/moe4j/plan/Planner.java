@@ -25,7 +25,7 @@ public final class Planner {
    * What is to be tried.
    *
    * @param globalBatch sequences of a step
-   * @param microBatches the sizes of micro-batches
+   * @param microBatches the sizes of micro-batches; none for all samples of a rank in one
    * @param sequenceParallel whether tensor parallelism comes with it
    * @param tp the only size to try, or null for all that divide the world
    * @param ep the same of experts
@@ -125,9 +125,10 @@ public final class Planner {
     for (int tp : sizes(space.tp(), world)) {
       for (int ep : experts ? sizes(space.ep(), world) : List.of(1)) {
         for (int etp : experts ? expertTensorSizes(space.etp(), tp) : List.of(1)) {
-          for (int microBatch : space.microBatches()) {
+          int batch = space.globalBatch();
+          List<Integer> one = List.of(Math.max(1, batch * tp / world));
+          for (int microBatch : space.microBatches().isEmpty() ? one : space.microBatches()) {
             boolean sequence = space.sequenceParallel() && tp > 1;
-            int batch = space.globalBatch();
             layouts.add(new PlannedLayout(world, tp, sequence, ep, etp, false, microBatch, batch));
             // Of one data parallel rank the optimizer has no parts.
             if (tp < world) {

@@ -84,6 +84,26 @@ public class CalibrationTest {
     assertEquals(made.memory().reserved() / Gpu.GIB, reserved, 0.06 * reserved);
   }
 
+  @DataProvider
+  public Object[][] transformerXls() {
+    return new Object[][] {
+      {"enwik8-base", 16.6, 3.3e9 / Gpu.GIB, 0.03, 0.06},
+      // Biases pass over the experts' rows again, and products of 512 channels are slower: neither
+      // is counted.
+      {"enwik8-base-moe64", 28.6, 16.7e9 / Gpu.GIB, 0.15, 0.03},
+    };
+  }
+
+  /** Of the profile of the first, only what its attention reaches of the peak was taken. */
+  @Test(dataProvider = "transformerXls")
+  public void transformerXl(
+      String preset, double milliseconds, double reserved, double time, double memory) {
+    Planner.Candidate made =
+        new Planner(Plans.transformerXl(preset), ONE, Plans.BALANCED).estimate(Plans.single(22));
+    assertEquals(1e3 * made.time().seconds(), milliseconds, time * milliseconds);
+    assertEquals(made.memory().reserved() / Gpu.GIB, reserved, memory * reserved);
+  }
+
   /** The parts that the profiles give, so that errors do not make up for each other. */
   @Test
   public void parts() {

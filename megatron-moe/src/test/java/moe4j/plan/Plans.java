@@ -4,6 +4,7 @@ import moe4j.config.Flags;
 import moe4j.config.Refusals;
 import moe4j.model.gpt.GptConfig;
 import moe4j.model.gpt.GptCosts;
+import moe4j.model.txl.TransformerXlRun;
 import moe4j.moe.MoeConfig;
 
 /** Models and clusters that plans are tried on. */
@@ -37,6 +38,12 @@ final class Plans {
 
   static PlannedModel model(String flags, String moe, int vocabulary) {
     return new PlannedModel(GptCosts.of(gpt(flags), experts(moe), vocabulary), true);
+  }
+
+  /** A preset of a Transformer-XL, with the symbols that enwik8 has as its authors read it. */
+  static PlannedModel transformerXl(String preset) {
+    TransformerXlRun run = TransformerXlRun.parse("--preset", preset);
+    return new PlannedModel(run.config().model().costs(204), true);
   }
 
   static GptConfig gpt(String flags) {

@@ -1,12 +1,15 @@
 package moe4j.cli;
 
+import java.io.IOException;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 import moe4j.config.Flag;
 import moe4j.config.Flags;
-import moe4j.model.gpt.GptConfig;
-import moe4j.model.gpt.GptCosts;
+import moe4j.cost.Costs;
+import moe4j.model.ModelFamilies;
+import moe4j.model.ModelFamily;
+import moe4j.model.ModelSpec;
 import moe4j.moe.MoeConfig;
 import moe4j.plan.Choices;
 import moe4j.plan.Cluster;
@@ -24,8 +27,28 @@ import moe4j.plan.Planner.Candidate;
  * </pre>
  */
 public final class PlanCommand implements Command {
+  private static final String GPT = "gpt";
+
   /** What is tried where no micro-batch is named. */
   private static final List<Integer> MICRO_BATCHES = List.of(1, 2, 4, 8, 16, 32, 64);
+
+  private final ModelFamily family;
+
+  /** The command for a GPT, where {@code --model} does not say otherwise. */
+  public PlanCommand() {
+    this(ModelFamilies.named(GPT));
+  }
+
+  private PlanCommand(ModelFamily family) {
+    this.family = family;
+  }
+
+  /** The flag that names the kind of model. */
+  public record ModelFlag(
+      @Flag(
+              help = "kind of model, which its flags depend on: gpt, txl, or one of your own",
+              value = GPT)
+          String model) {}
 
   /** Its flags beside those of the model. */
   public record Options(
@@ -47,9 +70,11 @@ public final class PlanCommand implements Command {
               otherwise = "80% of an adapter each of 400 Gbit/s, a100 of 200")
           Double interNodeGbs,
       @Flag(help = "microseconds from one rank to the next", value = "5") double linkLatencyUs,
-      @Flag(help = "sequences a micro-batch, several to try", otherwise = "1 2 4 8 16 32 64")
+      @Flag(
+              help = "sequences a micro-batch, several to try",
+              otherwise = "1 2 4 8 16 32 64; of a model with a memory all of a rank's")
           List<Integer> microBatchSize,
-      @Flag(help = "sequences a step", required = true) int globalBatchSize,
+      @Flag(help = "sequences a step, or columns", required = true) int globalBatchSize,
       @Flag(help = "tokens of the vocabulary, before padding", required = true) int vocabSize,
       @Flag(help = "bf16 parameters with fp32 masters") boolean bf16,
       @Flag(help = "the only tensor parallel size to try", otherwise = "all that divide the world")
@@ -89,10 +114,12 @@ public final class PlanCommand implements Command {
           linkLatencyUs * 1e-6);
     }
 
-    Planner.Space space() {
+    /** Where something is carried from a step to the next, a rank has one micro-batch a step. */
+    Planner.Space space(Costs.Limits limits) {
+      List<Integer> usual = limits.carries() ? List.of() : MICRO_BATCHES;
       return new Planner.Space(
           globalBatchSize,
-          microBatchSize.isEmpty() ? MICRO_BATCHES : microBatchSize,
+          microBatchSize.isEmpty() ? usual : microBatchSize,
           !noSequenceParallel,
           tensorModelParallelSize,
           expertModelParallelSize,
@@ -111,21 +138,28 @@ public final class PlanCommand implements Command {
   }
 
   @Override
+  public Command of(String[] args) throws IOException {
+    String model = CommandLines.valueOf("--model", flags(), args);
+    return model == null ? this : new PlanCommand(ModelFamilies.named(model));
+  }
+
+  @Override
   public Flags flags() {
-    return Flags.of(Options.class, GptConfig.class, MoeConfig.class);
+    return Flags.of(ModelFlag.class, Options.class, family.modelFlags(), MoeConfig.class);
   }
 
   @Override
   public int run(Flags.Parsed parsed) {
     parsed.withoutPositional();
     Options options = parsed.get(Options.class);
-    GptConfig config = parsed.get(GptConfig.class);
-    MoeConfig moe = parsed.get(MoeConfig.class);
-    int vocabulary = config.paddedVocabulary(options.vocabSize());
-    PlannedModel model = new PlannedModel(GptCosts.of(config, moe, vocabulary), options.bf16());
+    ModelSpec spec =
+        new ModelSpec(family, parsed.get(family.modelFlags()), parsed.get(MoeConfig.class));
+    family.check(spec);
+    Costs costs = spec.costs(spec.paddedVocabulary(options.vocabSize()));
+    PlannedModel model = new PlannedModel(costs, options.bf16());
     Cluster cluster = options.cluster();
     Choices choices = new Choices(options.overlapGradReduce(), options.loadImbalance());
-    Planner.Plan plan = new Planner(model, cluster, choices).plan(options.space());
+    Planner.Plan plan = new Planner(model, cluster, choices).plan(options.space(costs.limits()));
     if (plan.fitting().isEmpty()) {
       throw new IllegalArgumentException(nothing(plan, cluster));
     }
@@ -135,7 +169,7 @@ public final class PlanCommand implements Command {
       System.out.println(String.format("%4d", i + 1) + table.row(plan.fitting().get(i)));
     }
     System.out.println(rest(plan, cluster, options.top()));
-    System.out.println(next(plan.fitting().get(0), List.of(config, moe), model, choices));
+    System.out.println(next(plan.fitting().get(0), spec, model, choices));
     return 0;
   }
 
@@ -185,14 +219,19 @@ public final class PlanCommand implements Command {
     return String.join("; ", parts);
   }
 
-  private static String next(
-      Candidate best, List<Record> flags, PlannedModel model, Choices choices) {
-    List<String> line = new ArrayList<>();
-    flags.forEach(part -> line.addAll(Flags.shortCommandLine(part)));
+  private static String next(Candidate best, ModelSpec spec, PlannedModel model, Choices choices) {
+    List<String> line = new ArrayList<>(Flags.shortCommandLine(spec.flags()));
+    line.addAll(Flags.shortCommandLine(spec.moe()));
     if (model.bf16()) {
       line.add("--bf16");
     }
-    line.addAll(best.layout().flags(model.hasExperts(), choices.overlapGradReduce()));
+    boolean overlap = choices.overlapGradReduce();
+    if (spec.family().flags().names().contains("global-batch-size")) {
+      line.addAll(best.layout().flags(model.hasExperts(), overlap));
+    } else {
+      line.addAll(best.layout().ranks(model.hasExperts(), overlap));
+      line.addAll(List.of("--batch-size", String.valueOf(best.layout().globalBatch())));
+    }
     return "the first as flags, before those for data and learning rate:\n"
         + String.join(" ", line.stream().map(PlanCommand::quoted).toList());
   }

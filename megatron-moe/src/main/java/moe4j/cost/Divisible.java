@@ -18,6 +18,8 @@ public record Divisible(By by, String flag, String words, int value, String hint
   public enum By {
     /** Those that share each matrix. */
     TENSOR("--tensor-model-parallel-size"),
+    /** The same, of a size that the tokenizer decides. */
+    VOCABULARY("--tensor-model-parallel-size"),
     /** The same, where they share the tokens between the matrices: with sequence parallelism. */
     SEQUENCE("--tensor-model-parallel-size"),
     /** Those that share the experts. */
@@ -41,7 +43,7 @@ public record Divisible(By by, String flag, String words, int value, String hint
     /** How many they are. */
     public int ranks(Placement placement) {
       return switch (this) {
-        case TENSOR, ROUTING -> placement.tensor();
+        case TENSOR, VOCABULARY, ROUTING -> placement.tensor();
         case SEQUENCE -> placement.sequenceParallel() ? placement.tensor() : 1;
         case EXPERT -> placement.expert();
         case EXPERT_TENSOR -> placement.expertTensor();

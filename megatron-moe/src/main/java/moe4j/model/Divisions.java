@@ -11,7 +11,7 @@ public final class Divisions {
   private Divisions() {}
 
   /**
-   * Checks sizes of a model, as far as that does not depend on how many processes there are.
+   * Checks sizes of a model, as far as they do not depend on the tokenizer.
    *
    * @param sizes what has to be a multiple of what
    * @throws IllegalArgumentException with the arithmetic, in one sentence
@@ -27,6 +27,9 @@ public final class Divisions {
             parallel.expertTensorParallelSize(),
             1);
     for (Divisible size : sizes) {
+      if (size.by() == Divisible.By.VOCABULARY) {
+        continue;
+      }
       int parts = size.by().ranks(placement);
       int value = size.value();
       if (value % parts != 0) {

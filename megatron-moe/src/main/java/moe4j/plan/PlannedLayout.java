@@ -100,6 +100,7 @@ public record PlannedLayout(
             () -> refusedWorld(tp, "world-size", By.TENSOR.flag() + " " + tp),
             () -> refusedSplit(model),
             () -> refused(model, By.TENSOR),
+            () -> refused(model, By.VOCABULARY),
             () -> refused(model, By.SEQUENCE),
             () -> refused(model, By.EXPERT),
             () ->
@@ -140,7 +141,7 @@ public record PlannedLayout(
         : Optional.of(
             new Refusal(
                 "carries",
-                "--micro-batch-size %d: what a model carries from a step to the next is of all %d sequences of a rank"
+                "--micro-batch-size %d: what this model carries from a step to the next is of all sequences of a rank at once, and those are %d"
                     .formatted(microBatch, globalBatch / dp())));
   }
 
@@ -189,6 +190,14 @@ public record PlannedLayout(
 
   /** What is typed for it, Megatron's defaults left out. */
   public List<String> flags(boolean experts, boolean overlapGradReduce) {
+    List<String> line = new ArrayList<>(ranks(experts, overlapGradReduce));
+    line.addAll(List.of("--micro-batch-size", String.valueOf(microBatch)));
+    line.addAll(List.of("--global-batch-size", String.valueOf(globalBatch)));
+    return line;
+  }
+
+  /** The same without the batches. */
+  public List<String> ranks(boolean experts, boolean overlapGradReduce) {
     List<String> line = new ArrayList<>();
     if (tp > 1) {
       line.addAll(List.of("--tensor-model-parallel-size", String.valueOf(tp)));
@@ -208,8 +217,6 @@ public record PlannedLayout(
     if (overlapGradReduce && dp() > 1) {
       line.add("--overlap-grad-reduce");
     }
-    line.addAll(List.of("--micro-batch-size", String.valueOf(microBatch)));
-    line.addAll(List.of("--global-batch-size", String.valueOf(globalBatch)));
     return line;
   }
 }

@@ -12,6 +12,7 @@ import java.util.ArrayList;
 import java.util.List;
 import moe4j.model.RunConfig;
 import moe4j.model.gpt.GptFamily;
+import moe4j.model.txl.TransformerXlRun;
 import org.testng.annotations.DataProvider;
 import org.testng.annotations.Test;
 
@@ -22,9 +23,10 @@ public class PlanCommandTest {
   private static final String EXPERTS = GPT2 + " --num-experts 96 --fmoefy";
 
   /** What the command prints for some flags, line by line. */
-  private static List<String> plan(String flags) {
-    PlanCommand command = new PlanCommand();
-    var parsed = command.flags().parse(flags.split(" "));
+  private static List<String> plan(String flags) throws Exception {
+    String[] words = flags.split(" ");
+    Command command = new PlanCommand().of(words);
+    var parsed = command.flags().parse(words);
     PrintStream out = System.out;
     ByteArrayOutputStream bytes = new ByteArrayOutputStream();
     System.setOut(new PrintStream(bytes, true, StandardCharsets.UTF_8));
@@ -41,7 +43,7 @@ public class PlanCommandTest {
   }
 
   @Test
-  public void table() {
+  public void table() throws Exception {
     List<String> lines = plan(EXPERTS + " --world-size 16 --global-batch-size 512 --top 3");
     List<String> head = cells(lines.get(0));
     assertEquals(lines.size(), 1 + 3 + 1 + 2);
@@ -85,7 +87,7 @@ public class PlanCommandTest {
 
   /** On one GPU what is printed can be typed. */
   @Test
-  public void flagsToType() {
+  public void flagsToType() throws Exception {
     List<String> lines = plan(EXPERTS + " --world-size 1 --global-batch-size 64");
     List<String> line = new ArrayList<>(List.of(lines.get(lines.size() - 1).split(" ")));
     assertFalse(String.join(" ", line).contains("parallel"), line.toString());
@@ -96,6 +98,39 @@ public class PlanCommandTest {
     assertTrue(run.training().bf16());
     List<String> first = cells(lines.get(1));
     assertEquals("" + run.training().microBatchSize(), first.get(8), lines.get(1));
+  }
+
+  private static final String TXL =
+      "--model txl --n-layer 12 --d-model 512 --n-head 8 --d-head 64 --d-inner 2048 --tgt-len 512"
+          + " --mem-len 512 --vocab-size 204 --bf16";
+
+  /**
+   * What its columns remember is a rank's, so it has one micro-batch a step, and whole matrices.
+   */
+  @Test
+  public void transformerXl() throws Exception {
+    List<String> lines =
+        plan(TXL + " --num-experts 8 --fmoefy --world-size 4 --global-batch-size 88");
+    List<String> head = cells(lines.get(0));
+    // EP of 1, 2 and 4, the optimizer's parts apart or not.
+    for (int i = 1; i <= 6; i++) {
+      List<String> row = cells(lines.get(i));
+      assertEquals(number(head, row, "mbs"), 22.0);
+      assertEquals(number(head, row, "TP"), 1.0);
+    }
+    assertTrue(
+        lines
+            .get(7)
+            .endsWith(
+                "--tensor-model-parallel-size 2: a Transformer-XL's matrices are whole on every"
+                    + " process"),
+        lines.get(7));
+    String line = lines.get(lines.size() - 1);
+    assertTrue(line.contains(" --batch-size 88"), line);
+    String[] words = (line + " --data corpora/enwik8 --eval-batch-size 8").split(" ");
+    TransformerXlRun run = TransformerXlRun.of(TransformerXlRun.flags().parse(words), 4);
+    assertEquals(run.config().training().microBatchSize(), 22);
+    assertEquals(run.config().moe().numExperts(), Integer.valueOf(8));
   }
 
   @DataProvider
@@ -113,6 +148,13 @@ public class PlanCommandTest {
       },
       {GPT2 + " --world-size 8 --global-batch-size 8 --top 0", "--top 0 is not positive"},
       {GPT2 + " --world-size 8", "--global-batch-size is required"},
+      {
+        TXL + " --world-size 2 --global-batch-size 22 --micro-batch-size 1 --top 1",
+        "no layout is possible of the 3 tried, 2 for this reason: --micro-batch-size 1: what this"
+            + " model carries from a step to the next is of all sequences of a rank at once, and"
+            + " those are 11"
+      },
+      {TXL.replace("txl", "bertha"), "there is no kind of model 'bertha': there are .*gpt.*"},
     };
   }
 

@@ -8,7 +8,7 @@ import java.util.List;
 import java.util.Random;
 import moe4j.config.Flags;
 import moe4j.cost.Costs;
-import moe4j.cost.Part;
+import moe4j.cost.ModelPart;
 import moe4j.cost.Placement;
 import moe4j.model.gpt.GptConfig;
 import moe4j.moe.MoeConfig;
@@ -74,8 +74,7 @@ public class FamilyCostsTest {
     if (random.nextInt(4) > 0) {
       experts(experts);
     }
-    return new ModelSpec(
-        family, flags.parse(family.modelFlags()), experts.parse(MoeConfig.class));
+    return new ModelSpec(family, flags.parse(family.modelFlags()), experts.parse(MoeConfig.class));
   }
 
   private static Line gpt(Random random, boolean grouped) {
@@ -86,7 +85,9 @@ public class FamilyCostsTest {
     line.add("seq-length", line.of(8, 16));
     line.add("max-position-embeddings", line.of(16, 24));
     line.add("ffn-hidden-size", line.of(32, 96));
-    line.add("position-embedding-type", List.of("learned_absolute", "rope", "none").get(line.of(0, 1, 2)));
+    line.add(
+        "position-embedding-type",
+        List.of("learned_absolute", "rope", "none").get(line.of(0, 1, 2)));
     line.add("normalization", List.of("LayerNorm", "RMSNorm").get(line.of(0, 1)));
     if (grouped) {
       line.words().add("--group-query-attention");
@@ -189,10 +190,10 @@ public class FamilyCostsTest {
     double whole = costs.flops(6, 2);
     Placement placement = Placement.counted(6, 3);
     double sum = 0;
-    for (List<Part> layer : costs.layers()) {
+    for (List<ModelPart> layer : costs.layers()) {
       sum += layer.stream().mapToDouble(part -> part.flops(placement)).sum();
     }
-    for (Part part : join(costs.before(), costs.behind())) {
+    for (ModelPart part : join(costs.before(), costs.behind())) {
       sum += part.flops(placement);
     }
     assertEquals(sum, whole, 1e-9 * whole, said(model));
@@ -200,7 +201,9 @@ public class FamilyCostsTest {
     assertTrue(costs.flops(6, 6) <= whole, said(model));
   }
 
-  /** Each weight of a GPT's matrices that a token meets is two FLOPs, and twice as many backward. */
+  /**
+   * Each weight of a GPT's matrices that a token meets is two FLOPs, and twice as many backward.
+   */
   @Test(dataProvider = "models")
   public void flopsOfTheRealMatrices(ModelSpec model) {
     if (!(model.flags() instanceof GptConfig config)) {
@@ -225,8 +228,8 @@ public class FamilyCostsTest {
     assertEquals(model.costs(VOCABULARY).flops(3, 1), expected, 1e-9 * expected, said(model));
   }
 
-  private static List<Part> join(List<Part> first, List<Part> second) {
-    List<Part> parts = new ArrayList<>(first);
+  private static List<ModelPart> join(List<ModelPart> first, List<ModelPart> second) {
+    List<ModelPart> parts = new ArrayList<>(first);
     parts.addAll(second);
     return parts;
   }

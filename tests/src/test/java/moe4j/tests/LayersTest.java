@@ -87,9 +87,7 @@ public class LayersTest {
 
   /** Who uses a family's classes all the same. */
   private static final Set<String> FAMILY_EXCEPTIONS =
-      Set.of(
-          "moe4j.cli.PlanCommand -> moe4j.model.gpt",
-          "moe4j.cli.UpcycleCommand -> moe4j.model.gpt");
+      Set.of("moe4j.cli.UpcycleCommand -> moe4j.model.gpt");
 
   @Test
   public void everyPackageHasAStair() throws IOException {

@@ -44,13 +44,6 @@ public final class GptCosts {
         Costs.Limits.NONE);
   }
 
-  /** What of the layers has to be a multiple of what: all but the vocabulary, whatever it is. */
-  public static List<Divisible> divisible(GptConfig config, MoeConfig moe) {
-    List<List<ModelPart>> layers = new GptCosts(config, moe).layers();
-    return new Costs(config.seqLength(), List.of(), layers, List.of(), Costs.Limits.NONE)
-        .divisible();
-  }
-
   private List<List<ModelPart>> layers() {
     int layers = config.numLayers();
     boolean[] experts = moe.moeLayers(layers);
@@ -126,7 +119,7 @@ public final class GptCosts {
         .crosses(Crossing.Kind.INTO_BLOCK, stream())
         .crosses(Crossing.Kind.LOSS, Amount.floats(tokens, whole(2)))
         .divides(
-            Divisible.of(Divisible.By.TENSOR, "vocab-size", vocabulary)
+            Divisible.of(Divisible.By.VOCABULARY, "vocab-size", vocabulary)
                 .called("the padded vocabulary of")
                 .hinting(" (see --make-vocab-size-divisible-by)"))
         .build();

@@ -6,9 +6,7 @@ import java.util.Set;
 import moe4j.checkpoint.Checkpoint;
 import moe4j.config.DataFlags;
 import moe4j.config.Flags;
-import moe4j.config.TrainingConfig;
 import moe4j.cost.Costs;
-import moe4j.model.Divisions;
 import moe4j.model.Evaluation;
 import moe4j.model.ModelFamily;
 import moe4j.model.ModelSpec;
@@ -125,12 +123,6 @@ public final class GptFamily implements ModelFamily {
   @Override
   public String vocabularyParameter() {
     return GptModel.WORD_EMBEDDINGS;
-  }
-
-  @Override
-  public void checkDivision(ModelSpec model, TrainingConfig training, ParallelConfig parallel) {
-    Divisions.check(GptCosts.divisible(config(model), model.moe()), parallel);
-    Divisions.checkExperts(model, parallel);
   }
 
   @Override

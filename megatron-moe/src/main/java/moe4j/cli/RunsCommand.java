@@ -16,6 +16,8 @@ import java.util.Optional;
 import java.util.stream.Stream;
 import moe4j.checkpoint.CheckpointSummary;
 import moe4j.config.Flags;
+import moe4j.model.ModelFamily;
+import moe4j.record.RunDescription;
 import moe4j.record.RunHistory;
 import moe4j.training.run.SavedRun;
 
@@ -119,7 +121,7 @@ public final class RunsCommand implements Command {
     return List.of(
         run.name(),
         run.directory().toString(),
-        history.map(RunsCommand::model).orElse("-"),
+        model(run),
         steps(run),
         loss(history.map(RunsCommand::lastLoss).orElse(Double.NaN)),
         loss(history.map(RunsCommand::bestLoss).orElse(Double.NaN)),
@@ -127,8 +129,22 @@ public final class RunsCommand implements Command {
         run.newest().map(RunsCommand::checkpoint).orElse("none"));
   }
 
-  /** Such as {@code 2.79B, 96 experts}. */
-  private static String model(RunHistory history) {
+  /** Such as {@code GPT 2.79B, 96 experts}. */
+  private static String model(SavedRun run) {
+    List<String> words = new ArrayList<>();
+    kind(run).ifPresent(words::add);
+    run.history().map(RunsCommand::size).ifPresent(words::add);
+    return words.isEmpty() ? "-" : String.join(" ", words);
+  }
+
+  /** The kind of model, as the run's record or else its checkpoint says; older records do not. */
+  private static Optional<String> kind(SavedRun run) {
+    return run.history()
+        .map(history -> history.config().environment().get(RunDescription.MODEL))
+        .or(() -> SavedModels.family(run.directory()).map(ModelFamily::title));
+  }
+
+  private static String size(RunHistory history) {
     Object experts = history.config().arguments().get("num_experts");
     String size = size(history.config().totalParameters());
     return experts == null ? size : "%s, %s experts".formatted(size, experts);

@@ -23,6 +23,9 @@ public record RunDescription(
     int tokensPerSample,
     Map<String, String> environment) {
 
+  /** The environment's key of what kind of model it is, such as {@code GPT}. */
+  public static final String MODEL = "model";
+
   /** Copies the maps in their order. */
   public RunDescription {
     arguments = Collections.unmodifiableMap(new LinkedHashMap<>(arguments));

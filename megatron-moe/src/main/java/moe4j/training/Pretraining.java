@@ -369,6 +369,7 @@ public final class Pretraining {
         total - costs.idleParameters(),
         config.model().sequenceLength(),
         Map.of(
+            RunDescription.MODEL, config.family().title(),
             "device", config.training().device(),
             "threads", String.valueOf(NativeLibraries.threads()),
             "processes", String.valueOf(world.size()),

@@ -74,6 +74,8 @@ public class KindsOfModelsTest {
       String written = Console.command(generate, txl).ok().out();
       assertTrue(written.startsWith("e") && written.length() == 22, written);
       assertEquals(Console.command(generate, txl).ok().out(), written);
+      String runs = Console.command("runs " + txl.getParent()).ok().out();
+      assertTrue(runs.contains("  Transformer-XL "), runs);
       Path gpt = folder.path("gpt");
       Console.command("pretrain-gpt" + GPT + " --save", gpt).ok();
       assertTrue(

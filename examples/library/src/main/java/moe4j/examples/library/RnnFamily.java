@@ -5,8 +5,11 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Map;
 import java.util.zip.CRC32;
+import moe4j.checkpoint.Checkpoint;
+import moe4j.config.Flags;
 import moe4j.cost.Costs;
 import moe4j.model.Datasets;
+import moe4j.model.Evaluation;
 import moe4j.model.LanguageModel;
 import moe4j.model.ModelFamily;
 import moe4j.model.ModelSpec;
@@ -17,10 +20,11 @@ import moe4j.moe.Moe;
 import moe4j.parallel.WorldEnvironment;
 import moe4j.transformer.LayerShape;
 import moe4j.transformer.ParameterSet;
+import org.bytedeco.pytorch.Device;
 
 /** Character RNNs: {@code --model rnn}. */
 public final class RnnFamily implements ModelFamily {
-  private static final int BYTES = 256;
+  static final int BYTES = 256;
 
   /** The family; moe4j makes it, too. */
   public RnnFamily() {}
@@ -73,6 +77,13 @@ public final class RnnFamily implements ModelFamily {
   }
 
   // [/family]
+
+  @Override
+  public Evaluation evaluation(
+      String directory, Checkpoint checkpoint, String gate, Flags.Parsed parsed, Device device)
+      throws IOException {
+    return new RnnEvaluation(directory, checkpoint, gate, device);
+  }
 
   // [task]
   /** A run's data: nine tenths of the text to learn, the rest to be evaluated on. */

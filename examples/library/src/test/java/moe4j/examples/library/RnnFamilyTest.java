@@ -4,7 +4,10 @@ import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.assertTrue;
 import static org.testng.Assert.expectThrows;
 
+import java.io.ByteArrayOutputStream;
 import java.io.IOException;
+import java.io.PrintStream;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -12,10 +15,13 @@ import java.util.Comparator;
 import java.util.EnumSet;
 import java.util.List;
 import java.util.Map;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import java.util.stream.Stream;
 import moe4j.checkpoint.Checkpoint;
 import moe4j.checkpoint.CheckpointStore;
 import moe4j.checkpoint.Section;
+import moe4j.cli.Main;
 import moe4j.cost.Costs;
 import moe4j.model.ModelFamilies;
 import moe4j.model.ModelFamily;
@@ -136,6 +142,30 @@ public class RnnFamilyTest {
               .getMessage()
               .contains("is a character RNN's, and no GPT's"));
     }
+  }
+
+  /** The command evaluates it as the run did at its end: it knows the family by its name. */
+  @Test
+  public void itIsEvaluatedByTheCommand() throws IOException {
+    Path save = directory.resolve("saved");
+    RunConfig run = run(EXPERTS + " --save " + save);
+    Pretraining.Outcome outcome =
+        Pretraining.run(
+            run, family.task(run, WorldEnvironment.of(Map.of())), ShutdownSignal.install(), null);
+    double loss = outcome.validation().losses().get(IterationRecord.LM_LOSS);
+    PrintStream console = System.out;
+    ByteArrayOutputStream out = new ByteArrayOutputStream();
+    System.setOut(new PrintStream(out, true, StandardCharsets.UTF_8));
+    try {
+      String[] line = {"evaluate", "--load", save.toString()};
+      assertEquals(Main.run(line, System.out, System.err), 0);
+    } finally {
+      System.setOut(console);
+    }
+    String said = out.toString(StandardCharsets.UTF_8);
+    Matcher bits = Pattern.compile("bits a character: (\\d\\.\\d+)").matcher(said);
+    assertTrue(bits.find(), said);
+    assertEquals(Double.parseDouble(bits.group(1)), loss / Math.log(2), 1e-4);
   }
 
   /** The costs have the parameters that the model has, and its products' operations. */

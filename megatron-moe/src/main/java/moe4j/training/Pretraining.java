@@ -369,14 +369,22 @@ public final class Pretraining {
         total - costs.idleParameters(),
         config.model().sequenceLength(),
         Map.of(
-            RunDescription.MODEL, config.family().title(),
-            "device", config.training().device(),
-            "threads", String.valueOf(NativeLibraries.threads()),
-            "processes", String.valueOf(world.size()),
-            "layout", layout.toString(),
-            "java", Runtime.version().toString(),
-            "commit", BuildInfo.commit(),
-            "version", BuildInfo.version()));
+            RunDescription.MODEL,
+            config.family().title(),
+            "device",
+            config.training().device(),
+            "threads",
+            String.valueOf(NativeLibraries.threads()),
+            "processes",
+            String.valueOf(world.size()),
+            "layout",
+            layout.toString(),
+            "java",
+            Runtime.version().toString(),
+            "commit",
+            BuildInfo.commit(),
+            "version",
+            BuildInfo.version()));
   }
 
   /** The GPU's memory; null on a CPU. */

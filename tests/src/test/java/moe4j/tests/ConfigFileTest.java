@@ -183,7 +183,9 @@ public class ConfigFileTest {
     assertEquals(lines.size(), 3, lines.toString());
     assertTrue(lines.get(0).startsWith("name  directory"), lines.get(0));
     assertTrue(
-        lines.get(1).matches("007 .*/stopped +GPT \\d+K +2 of 3 +\\d\\.\\d{4} +- +stopped +2, 20.*"),
+        lines
+            .get(1)
+            .matches("007 .*/stopped +GPT \\d+K +2 of 3 +\\d\\.\\d{4} +- +stopped +2, 20.*"),
         lines.get(1));
     assertTrue(
         lines.get(2).matches("a .*/done +GPT \\d+K +3 of 3( +\\d\\.\\d{4}){2} +done +3, 20.*"),

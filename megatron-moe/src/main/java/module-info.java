@@ -40,6 +40,32 @@ module moe4j.megatron {
   exports moe4j.training.run to
       moe4j.application;
 
+  // Jackson reads and writes their records, in manifests, metrics and configurations.
+  opens moe4j.checkpoint to
+      com.fasterxml.jackson.databind;
+  opens moe4j.cli to
+      com.fasterxml.jackson.databind;
+  opens moe4j.config to
+      com.fasterxml.jackson.databind;
+  opens moe4j.model to
+      com.fasterxml.jackson.databind;
+  opens moe4j.model.gpt to
+      com.fasterxml.jackson.databind;
+  opens moe4j.model.txl to
+      com.fasterxml.jackson.databind;
+  opens moe4j.moe to
+      com.fasterxml.jackson.databind;
+  opens moe4j.optimizer to
+      com.fasterxml.jackson.databind;
+  opens moe4j.parallel to
+      com.fasterxml.jackson.databind;
+  opens moe4j.record to
+      com.fasterxml.jackson.databind;
+  opens moe4j.report to
+      com.fasterxml.jackson.databind;
+  opens moe4j.training.run to
+      com.fasterxml.jackson.databind;
+
   uses moe4j.cli.Command;
   uses moe4j.model.ModelFamily;
   uses moe4j.console.Terminal;

@@ -59,8 +59,6 @@ module moe4j.megatron {
       com.fasterxml.jackson.databind;
   opens moe4j.parallel to
       com.fasterxml.jackson.databind;
-  opens moe4j.record to
-      com.fasterxml.jackson.databind;
   opens moe4j.report to
       com.fasterxml.jackson.databind;
   opens moe4j.training.run to

@@ -302,7 +302,7 @@ public class GateContractTest {
             assertEquals(fullest(routing), rows, what);
             assertEquals(load(routing), rows * E, what);
           } else if (spec.draws() != Draws.CHOICES || drops) {
-            assertEquals(load(routing) < T * k, drops, what);
+            assertEquals(load(routing) < (long) T * k, drops, what);
           }
         }
         if (limit == Limit.SHARE) {

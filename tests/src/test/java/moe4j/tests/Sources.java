@@ -193,7 +193,7 @@ final class Sources {
       if (name.matches("[a-z]\\w*(\\.[a-z]\\w*)*\\.[A-Z]\\w*")) {
         uses.add(name);
       }
-      return super.visitMemberSelect(tree, nothing);
+      return super.visitMemberSelect(tree, null);
     }
 
     @Override
@@ -203,7 +203,7 @@ final class Sources {
       if (tree.getKind() == Tree.Kind.RECORD) {
         readRecord(tree);
       }
-      super.visitClass(tree, nothing);
+      super.visitClass(tree, null);
       type = outer;
       return null;
     }
@@ -214,7 +214,7 @@ final class Sources {
         constructors.add(
             new Parameters(type.getSimpleName().toString(), tree.getParameters().size(), false));
       }
-      return super.visitMethod(tree, nothing);
+      return super.visitMethod(tree, null);
     }
 
     private void readRecord(ClassTree tree) {

@@ -64,7 +64,7 @@ public class OwnLanguageModelTest {
     long[] tokens = random.longs(ROWS * LENGTH, 0, 8).toArray();
     long[] labels = new long[tokens.length];
     for (int row = 0; row < ROWS; row++) {
-      long key = 8 + random.nextInt(KEYS);
+      long key = 8L + random.nextInt(KEYS);
       tokens[row * LENGTH] = key;
       Arrays.fill(labels, row * LENGTH, (row + 1) * LENGTH, key);
     }

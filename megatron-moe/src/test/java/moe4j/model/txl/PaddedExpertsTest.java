@@ -102,14 +102,19 @@ public class PaddedExpertsTest {
   }
 
   /**
-   * Columns that begin with different symbols: what is equal in two of them would be computed
-   * alike, and which of the two an expert keeps be up to rounding.
+   * Columns that begin with different symbols, and none with the same symbol twice: what is equal
+   * in two columns would be computed alike, as is a symbol that has seen only its like, and which
+   * of the two an expert keeps would be up to rounding.
    */
   private byte[] stream(int columns, int length) {
     byte[] stream = new byte[columns * length];
     int first = random.nextInt(SYMBOLS);
     for (int i = 0; i < stream.length; i++) {
-      int symbol = i % length == 0 ? (first + i / length) % SYMBOLS : random.nextInt(SYMBOLS);
+      int place = i % length;
+      int symbol = place == 0 ? (first + i / length) % SYMBOLS : random.nextInt(SYMBOLS);
+      if (place == 1 && symbol == stream[i - 1]) {
+        symbol = (symbol + 1) % SYMBOLS;
+      }
       stream[i] = (byte) symbol;
     }
     return stream;

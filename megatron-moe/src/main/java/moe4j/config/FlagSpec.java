@@ -158,7 +158,7 @@ record FlagSpec(String name, RecordComponent component, Flag flag) {
     return (Class<?>) ((ParameterizedType) component.getGenericType()).getActualTypeArguments()[0];
   }
 
-  /** Refuses a value, or one of a list, that is none of the few that there are. */
+  /** Refuses a value, or one of a list, that is not one of the choices. */
   void refuseOtherChoices(Object value) {
     if (flag.choices().length == 0 || value == null) {
       return;

@@ -191,7 +191,8 @@ public final class MoeLayer implements FeedForward {
     Routing routing = slices.route(gate, own, nobodys == null ? pass : pass.padded(nobodys));
     Tensor unasked = null;
     if (nobodys != null) {
-      // A gate of one's own need not know of padding: its routes are none in any case.
+      // A gate of one's own need not know of padding: the routes of padding are taken out in any
+      // case.
       routing = routing.without(nobodys);
       unasked = routing.unasked(nobodys);
     }

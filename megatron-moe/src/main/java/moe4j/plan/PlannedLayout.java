@@ -155,7 +155,7 @@ public record PlannedLayout(
         .findFirst();
   }
 
-  /** Sizes of which a rank's part is none that kernels take. */
+  /** Sizes whose part on a rank is not one that kernels take. */
   private Optional<Refusal> misaligned(PlannedModel model) {
     Placement placement = placement(1);
     for (Divisible size : model.costs().divisible()) {

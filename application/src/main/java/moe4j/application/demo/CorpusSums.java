@@ -47,7 +47,7 @@ final class CorpusSums {
       String sum = expected.remove(jar.getFileName().toString());
       if (sum == null) {
         throw new IOException(
-            "%s is none of the jars of the demo's corpus: delete it, or name the directory with --corpus"
+            "%s is not one of the jars of the demo's corpus: delete it, or name the directory with --corpus"
                 .formatted(jar));
       }
       String found = sha256(jar);

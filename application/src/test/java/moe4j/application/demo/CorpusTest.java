@@ -80,7 +80,7 @@ public class CorpusTest {
   @Test
   public void foreignJarsAreNamed() throws IOException {
     Path foreign = jar("foreign-sources.jar", "package a;\n");
-    assertTrue(refusal(true).startsWith(foreign + " is none of the jars of the demo's corpus"));
+    assertTrue(refusal(true).startsWith(foreign + " is not one of the jars of the demo's corpus"));
     Files.delete(foreign);
     String known = CorpusSums.expected().keySet().iterator().next();
     Path bad = jar(known, "package a;\n");

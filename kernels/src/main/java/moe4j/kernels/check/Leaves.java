@@ -47,7 +47,9 @@ public final class Leaves {
     return backward(new Tensor[] {upstream}, t -> new Tensor[] {function.apply(t)})[0];
   }
 
-  /** The function's results, whose gradients are {@code upstream}; null is none. */
+  /**
+   * The function's results, whose gradients are {@code upstream}; a null stands for no gradient.
+   */
   public Tensor[] backward(Tensor[] upstream, Function<Tensor[], Tensor[]> function) {
     Tensor[] results = function.apply(tensors);
     TensorVector outputs = new TensorVector();

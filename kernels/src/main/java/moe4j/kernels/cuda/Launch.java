@@ -47,7 +47,7 @@ public final class Launch {
     };
   }
 
-  /** Refuses tensors of other types than the first one's; null is none. */
+  /** Refuses tensors of other types than the first one's; a null is passed over. */
   public static void sameType(Tensor first, Tensor... others) {
     for (Tensor other : others) {
       if (other != null && Tensors.dtype(other) != Tensors.dtype(first)) {
@@ -63,12 +63,12 @@ public final class Launch {
     return Tensors.empty(Tensors.dtype(like), like.device(), like.shape());
   }
 
-  /** A tensor as kernels read it; null is none. */
+  /** A tensor as kernels read it; a null pointer for null. */
   public static Tensor contiguous(Tensor t) {
     return t == null ? null : t.contiguous();
   }
 
-  /** Whether all begin at multiples of 16 bytes; null is none. */
+  /** Whether all begin at multiples of 16 bytes; a null is passed over. */
   public static boolean aligned(Tensor... tensors) {
     for (Tensor t : tensors) {
       Pointer data = t == null ? null : t.data_ptr();

@@ -11,8 +11,8 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
  * The routes of tokens that have each chosen k experts, sorted by expert, within an expert in their
- * own order. A choice that was dropped is none of them: behind the last expert's end there are as
- * many routes that are none.
+ * own order. A choice that was dropped is not among them: behind the last expert's end there are as
+ * many routes that are not used.
  *
  * @param order int64 [T k], the choice that each sorted route is: token times k and which of its
  *     choices; -1 for none

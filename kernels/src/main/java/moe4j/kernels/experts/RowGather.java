@@ -31,7 +31,8 @@ public final class RowGather {
    *
    * @param x [T, h]
    * @param token int64 [R]; a negative one gives a row of zeros
-   * @param slot int64 [T, k]; a negative one is none; null where a token has any number of routes
+   * @param slot int64 [T, k]; a negative one stands for no row; null where a token has any number
+   *     of routes
    * @return [R, h]
    */
   public static Tensor spread(Tensor x, Tensor token, Tensor slot) {
@@ -54,7 +55,7 @@ public final class RowGather {
    * {@code y[t] = sum x[r]} over the rows with token[r] = t.
    *
    * @param x [R, h]
-   * @param token int64 [R]; a row whose token is negative is none's
+   * @param token int64 [R]; a row whose token is negative belongs to no token
    * @param tokens T
    * @return [T, h], summed in fp32
    */

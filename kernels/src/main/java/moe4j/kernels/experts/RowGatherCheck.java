@@ -35,7 +35,7 @@ public final class RowGatherCheck implements KernelCheck {
     }
   }
 
-  /** Tokens with any number of routes, rows that are none's among them. */
+  /** Tokens with any number of routes, some rows that belong to no token. */
   private static void any(Comparison on, ScalarType dtype, int tokens, int rows, int h) {
     Random random = new Random(on.seed() + rows);
     long[] token = new long[rows];

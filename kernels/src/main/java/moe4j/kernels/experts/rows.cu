@@ -42,7 +42,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
   }
 }
 
-// y[t] = sum_j x[slot[t][j]] in fp32, rounded once; a negative slot is none.
+// y[t] = sum_j x[slot[t][j]] in fp32, rounded once; a negative slot adds nothing.
 extern "C" __global__ void __launch_bounds__(THREADS)
     gather(const TYPE* __restrict__ x, const long long* __restrict__ slot, TYPE* __restrict__ y,
            long long rows, int h) {

@@ -112,7 +112,7 @@ __device__ __forceinline__ Sum sum_of(const T* row, int size) {
   return block_join(s);
 }
 
-// Writes the loss of a row, a NaN where the label is none of the vocabulary's.
+// Writes the loss of a row, a NaN where the label is not in the vocabulary.
 __device__ __forceinline__ void write_loss(float* loss, Sum s, float at_label) {
   if (threadIdx.x == 0) loss[blockIdx.x] = logf(s.sum) + (s.max - at_label);
 }
@@ -135,7 +135,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
   write_loss(loss, sum_of(row, size), at_label);
 }
 
-// The same, and x[r] becomes softmax(x[r]) - onehot(label[r]), NaNs where the label is none: the
+// The same, and x[r] becomes softmax(x[r]) - onehot(label[r]), NaNs where the label is not in it: the
 // gradients' norm then tells of it.
 extern "C" __global__ void __launch_bounds__(THREADS)
     losses_and_gradients(T* logits, const long long* labels, float* loss, int size) {

@@ -96,8 +96,8 @@ public final class AdamWCheck implements KernelCheck {
     }
 
     /**
-     * Another gradient; a null is none. Its signs are the start's, so that neither moments nor
-     * changes cancel out.
+     * Another gradient; a null stands for no gradient. Its signs are the start's, so that neither
+     * moments nor changes cancel out.
      */
     void draw(Comparison on, boolean none, boolean infinite) {
       Tensor values = on.normal(kind.gradient, kind.size).abs().mul(start.sign());

@@ -11,7 +11,10 @@ import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
-/** Groups' rows for their members, some groups empty, and rows behind the last that are none's. */
+/**
+ * Groups' rows for their members, some groups empty, and rows behind the last group that belong to
+ * no group.
+ */
 public final class GroupRowsCheck implements KernelCheck {
   @Override
   public String name() {

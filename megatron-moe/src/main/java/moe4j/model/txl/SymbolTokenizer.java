@@ -39,7 +39,7 @@ record SymbolTokenizer(ByteVocabulary vocabulary) implements Tokenizer {
     for (int i = 0; i < tokens.length; i++) {
       if (tokens[i] < 0 || tokens[i] >= vocabulary.size()) {
         throw new IllegalArgumentException(
-            "symbol %d is none of the %d of the vocabulary %s"
+            "symbol %d is not one of the %d of the vocabulary %s"
                 .formatted(tokens[i], vocabulary.size(), vocabulary.name()));
       }
       ids[i] = (byte) tokens[i];

@@ -144,7 +144,7 @@ public final class ModuleExperts implements Experts {
     return y.mul(weight.to(Tensors.dtype(y)).view(shape));
   }
 
-  /** One expert's rows behind the other's, zeros for those that are none's. */
+  /** One expert's rows behind the other's, zeros for rows that belong to no token. */
   private static Tensor joined(List<Tensor> part, long behind) {
     if (behind > 0) {
       part.add(zeros(part.get(0), behind));

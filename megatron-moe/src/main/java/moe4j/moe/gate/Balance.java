@@ -122,7 +122,9 @@ public final class Balance {
     return variance.div(mean.square().add(new Scalar(1e-10)));
   }
 
-  /** How often each expert is chosen: int64 [E], of int64 indices of any shape; -1 is none. */
+  /**
+   * How often each expert is chosen: int64 [E], of int64 indices of any shape; -1 is not counted.
+   */
   public static Tensor counts(Tensor chosen, int experts) {
     Tensor flat = chosen.flatten();
     Tensor valid = flat.ge(new Scalar(0)).to(ScalarType.Long);

@@ -62,7 +62,7 @@ public final class ExpertChoiceGate implements Gate {
     Tensor scores = probabilities.t();
     Capacity capacity = new Capacity(factor, Capacity.Policy.PROBS, true);
     long rows = capacity.rows(tokens, shape.topk(), shape.experts());
-    // Padding stands behind all that have a probability.
+    // Padding is sorted behind all tokens that have a probability.
     Tensor searched = real.marked(probabilities.detach(), -1).t();
     Tensor token = torch.argsort(searched, true, 1, true).narrow(1, 0, rows).contiguous();
     Tensor weights = scores.gather(1, token);
@@ -74,7 +74,7 @@ public final class ExpertChoiceGate implements Gate {
     }
     if (pass.isTraining()) {
       Balance.leaveEntropy(probabilities, shape.layer(), pass);
-      // What is none takes a place behind all tokens.
+      // A route that names no token takes a place behind all tokens.
       Tensor taken = torch.zeros(new long[] {tokens + 1}, probabilities.detach().options());
       Tensor place = token.flatten().remainder(new Scalar(tokens + 1));
       taken = taken.index_fill(0, place, new Scalar(1)).narrow(0, 0, tokens);

@@ -13,8 +13,8 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
 /**
  * Which token goes to which expert: R routes, grouped by expert. R is known beforehand: T k where
  * tokens choose, E times the capacity where experts do or are padded to it. A route whose token is
- * -1 is none, and so is whatever stands behind the last offset; its row of the experts' input is
- * zero, its output is used by nobody.
+ * -1 is not used, nor is one behind the last offset: its row of the experts' input is zero, and
+ * nobody reads its output.
  *
  * @param token int64 [R], the row of the hidden state that a route takes, or -1
  * @param weight [R], what the expert's output counts in the token's; carries the gate's gradient
@@ -59,8 +59,8 @@ public record Routing(
   }
 
   /**
-   * The same with equally many rows for each expert: what they lack are routes that are none, and
-   * of what is too much the first tokens' choices are kept. So the host knows the size of each
+   * The same with equally many rows for each expert: what they lack is filled with unused routes,
+   * and of what is too much the first tokens' choices are kept. So the host knows the size of each
    * expert's input.
    *
    * @param capacity rows of each expert
@@ -90,7 +90,7 @@ public record Routing(
   /**
    * The routes of experts that have each chosen C tokens.
    *
-   * @param token int64 [E, C], each in [0, T), or -1 for a route that is none
+   * @param token int64 [E, C], each in [0, T), or -1 for a route that is not used
    * @param weight [E, C]
    * @param tokens T
    */
@@ -175,7 +175,7 @@ public record Routing(
         : left.sum().mul(new Scalar(slot.size(1)));
   }
 
-  /** Rows of each expert, routes that are none among them: int64 [E]. */
+  /** Rows of each expert, unused routes among them: int64 [E]. */
   public Tensor sizes() {
     return sizes(offsets);
   }
@@ -214,7 +214,7 @@ public record Routing(
   /**
    * The routes of a part of the tokens alone, which are then numbered by themselves: the index-th
    * of equal parts. Routes of tokens that have chosen go into fewer rows; where experts have
-   * chosen, the other tokens' routes are none.
+   * chosen, the other tokens' routes are not used.
    *
    * @param index which part
    * @param count of how many
@@ -223,7 +223,7 @@ public record Routing(
     long own = tokens / count;
     if (slot == null) {
       Tensor number = token.sub(new Scalar(index * own));
-      // What is none is below all of them.
+      // The token of an unused route, -1, is below all of them.
       Tensor gone = number.lt(ZERO).logical_or(number.ge(new Scalar(own)));
       Tensor kept = gone.logical_not().to(ScalarType.Long).cumsum(0);
       return new Routing(
@@ -252,7 +252,7 @@ public record Routing(
     return slot == null ? token.numel() : slot.numel();
   }
 
-  /** The weights of the choices in the routes' order, 0 for those that are none. */
+  /** The weights of the choices in the routes' order, 0 for dropped ones. */
   private static Tensor ordered(Tensor weight, Tensor order, Tensor slot) {
     return RowGather.spread(weight.reshape(-1, 1), order, slot.reshape(-1, 1)).view(-1);
   }

@@ -164,6 +164,6 @@ public class TransformerXlTextTest {
     assertTrue(
         expectThrows(IllegalArgumentException.class, () -> upstream.decode(new int[] {99}))
             .getMessage()
-            .startsWith("symbol 99 is none of the"));
+            .startsWith("symbol 99 is not one of the"));
   }
 }

@@ -2,38 +2,47 @@ package moe4j.examples.transformerxl;
 
 import java.io.IOException;
 import java.util.Map;
-import moe4j.model.txl.TransformerXlRun;
-import moe4j.model.txl.TransformerXlTask;
+import moe4j.model.ModelFamily;
+import moe4j.model.RunConfig;
+import moe4j.model.txl.TransformerXlFamily;
 import moe4j.parallel.WorldEnvironment;
 import moe4j.training.Pretraining;
 import moe4j.training.ShutdownSignal;
 
 /**
- * Trains one of the enwik8 experiments on the corpus that {@code moe4j data enwik8} makes, in this
- * process. {@code enwik8-base} and {@code enwik8-base-moe64} are upstream's and FastMoE's and take
- * a GPU; {@code cpu} and {@code cpu-moe16} are small and take minutes on two cores.
+ * Trains a Transformer-XL in this process, by the flags of {@code pretrain-txl}: such as {@code
+ * --preset enwik8-base --data corpora/enwik8 --work-dir runs/enwik8-base} on the corpus that {@code
+ * moe4j data enwik8} makes. {@code enwik8-base} and {@code enwik8-base-moe64} are upstream's and
+ * FastMoE's experiments and take a GPU; {@code cpu} and {@code cpu-moe16} are small and take
+ * minutes on two cores.
  */
 public final class TrainEnwik8 {
+  private static final ModelFamily FAMILY = new TransformerXlFamily();
+
   private TrainEnwik8() {}
 
-  /** Trains. The arguments are the experiment, the corpus's directory and the run's directory. */
+  /** Trains. The arguments are flags; what is wrong with them is said in a sentence. */
   public static void main(String[] args) throws IOException {
-    if (args.length != 3) {
-      System.err.println(
-          "TrainEnwik8 needs three arguments: PRESET CORPUS_DIRECTORY RUN_DIRECTORY");
+    RunConfig run;
+    try {
+      run = run(args);
+    } catch (IllegalArgumentException e) {
+      System.err.println(e.getMessage());
       System.exit(2);
+      return;
     }
-    train(run(args[0], args[1], args[2]));
+    train(run);
   }
 
-  /** An experiment's run: a preset stands for flags, and those that follow it come after. */
-  static TransformerXlRun run(String preset, String corpus, String directory) {
-    return TransformerXlRun.parse("--preset", preset, "--data", corpus, "--work-dir", directory);
+  /** The run of a command line, in which a preset stands for flags in front of the others. */
+  static RunConfig run(String... args) {
+    String[] line = FAMILY.expand(args, System.out::println);
+    return FAMILY.run(FAMILY.flags().parse(line).withoutPositional(), 1);
   }
 
   /** Trains it, with upstream's log. */
-  static Pretraining.Outcome train(TransformerXlRun run) throws IOException {
-    TransformerXlTask task = new TransformerXlTask(run, WorldEnvironment.of(Map.of()));
-    return Pretraining.run(run.config(), task, ShutdownSignal.none(), null);
+  static Pretraining.Outcome train(RunConfig run) throws IOException {
+    return Pretraining.run(
+        run, FAMILY.task(run, WorldEnvironment.of(Map.of())), ShutdownSignal.none(), null);
   }
 }

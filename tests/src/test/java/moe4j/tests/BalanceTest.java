@@ -60,7 +60,7 @@ public class BalanceTest {
   }
 
   private static Path jars() {
-    return Path.of(System.getProperty("moe4j.root"), "examples", "gpt", "target", "corpus");
+    return Path.of(System.getProperty("moe4j.root"), "application", "target", "corpus");
   }
 
   /** The demo's model with experts, for some steps, in a process and on a core of its own. */

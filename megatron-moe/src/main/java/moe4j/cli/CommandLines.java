@@ -27,8 +27,8 @@ final class CommandLines {
   }
 
   /**
-   * What a line gives a flag, of which the last counts; what is typed wins over what stands in
-   * files.
+   * The value that a line gives a flag. Of several the last counts, and a typed value wins over a
+   * file's.
    *
    * @param flags that take a value, behind which no file is named
    * @return null where it gives none

@@ -20,8 +20,8 @@ final class SavedModels {
   /**
    * The kind of model that a directory's checkpoints are of, by the manifest of the newest.
    *
-   * @return empty where there is none, or none that says so in a way that can be read: whoever then
-   *     opens the directory is told why
+   * @return empty where the directory holds no checkpoint, or none whose family can be read;
+   *     opening the directory then says why
    */
   static Optional<ModelFamily> family(Path directory) {
     try {
@@ -48,7 +48,7 @@ final class SavedModels {
    * that is what the kind of model is used by.
    *
    * @param warnings told what is broken and passed over
-   * @throws IOException where there is none: one sentence
+   * @throws IOException in one sentence, where the directory holds no checkpoint
    */
   static Checkpoint open(Path directory, ModelFamily family, Consumer<String> warnings)
       throws IOException {

@@ -20,7 +20,7 @@ public final class ModelFamilies {
   /**
    * The family of a name.
    *
-   * @throws IllegalArgumentException where there is none: a sentence that names those there are
+   * @throws IllegalArgumentException for an unknown name, in a sentence that lists the known ones
    */
   public static ModelFamily named(String name) {
     return all().stream()

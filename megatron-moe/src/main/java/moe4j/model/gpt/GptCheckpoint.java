@@ -35,7 +35,7 @@ public record GptCheckpoint(GptModel model, Tokenizer tokenizer, DataFlags data,
    *     the checkpoint may name
    * @param device where the model is to be
    * @param warnings told what is broken and passed over
-   * @throws IOException where there is none: one sentence
+   * @throws IOException in one sentence, where the directory holds no checkpoint
    * @throws IllegalArgumentException where the tokenizer has ids that the model has no rows for
    */
   public static GptCheckpoint load(
@@ -63,7 +63,7 @@ public record GptCheckpoint(GptModel model, Tokenizer tokenizer, DataFlags data,
    * Opens the latest whole checkpoint of a directory, its model alone.
    *
    * @param warnings told what is broken and passed over
-   * @throws IOException where there is none: one sentence
+   * @throws IOException in one sentence, where the directory holds no checkpoint
    */
   public static Checkpoint open(Path directory, Consumer<String> warnings) throws IOException {
     return new CheckpointStore(directory, -1)

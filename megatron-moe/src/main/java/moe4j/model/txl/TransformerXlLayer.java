@@ -14,8 +14,8 @@ import org.bytedeco.pytorch.global.torch;
 /**
  * A layer: {@code y = norm(x + mixer(x)), z = norm(y + feedForward(y))}, or with {@code
  * --pre-lnorm} {@code y = x + mixer(norm(x)), z = y + feedForward(norm(y))}, the mixer being
- * attention with a memory or what stands in its place. Norms come with upstream's N(1, 0.02) and an
- * epsilon of 1e-5.
+ * attention with a memory, or another mixer. Norms come with upstream's N(1, 0.02) and an epsilon
+ * of 1e-5.
  */
 final class TransformerXlLayer {
   private static final double EPSILON = 1e-5;

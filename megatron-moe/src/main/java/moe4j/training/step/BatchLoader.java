@@ -14,7 +14,7 @@ import moe4j.data.SampleDataset;
 public final class BatchLoader implements AutoCloseable {
   private static final int AHEAD = 4;
 
-  /** A micro-batch that the reader hands over, or the reason why there is none. */
+  /** A micro-batch that the reader hands over, or the reason why it could not be read. */
   private record Item(HostBatch batch, Throwable failure) {}
 
   private final BlockingQueue<Item> ready = new ArrayBlockingQueue<>(AHEAD);

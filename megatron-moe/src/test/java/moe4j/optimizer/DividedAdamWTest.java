@@ -197,7 +197,7 @@ public class DividedAdamWTest {
   /** Clipping is active in some steps, and decay throughout. */
   private static float[] varied(String name, int source, int microBatch, int size) {
     float[] values = DividedModel.normals(name, source, microBatch, size);
-    float factor = microBatch / DividedModel.MICRO_BATCHES == 1 ? 1e-3f : 1;
+    float factor = microBatch / DividedModel.MICRO_BATCHES == 1 ? 0x1p-10f : 1;
     for (int i = 0; i < size; i++) {
       values[i] *= factor;
     }

@@ -130,11 +130,18 @@ public final class DividedModel {
     float[] of(String name, int source, int microBatch, int size);
   }
 
-  /** N(0, 1) and some zeros, the same for the same names and numbers. */
+  /**
+   * N(0, 1) and some zeros, the same for the same names and numbers. All are multiples of 2^-10, so
+   * that fp32 sums of a few are exact in any order: a sum of next to nothing would be rounding's,
+   * and Adam makes a whole step of it.
+   */
   public static float[] normals(String name, int source, int microBatch, int size) {
     Random random =
         new Random(Seeds.seed() + 31L * name.hashCode() + 7919L * source + 104729L * microBatch);
     float[] values = Seeds.normals(random, size);
+    for (int i = 0; i < size; i++) {
+      values[i] = Math.round(values[i] * 1024) / 1024f;
+    }
     values[0] = 0;
     values[size / 2] = 0;
     return values;

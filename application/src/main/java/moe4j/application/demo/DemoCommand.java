@@ -223,7 +223,8 @@ public final class DemoCommand implements Command {
             .microBatchSize(8)
             .trainIters(steps)
             .evalInterval(eighth)
-            .evalIters(32)
+            // A demo of few steps does not spend its time on evaluations.
+            .evalIters(Math.min(32, eighth))
             .seed(options.seed())
             .device(options.device())
             .build();

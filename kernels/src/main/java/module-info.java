@@ -1,6 +1,7 @@
 /**
- * The tensor foundation and the kernels: native memory, random numbers keyed by place, and one
- * folder a topic with each operation's reference and kernel.
+ * The tensor foundation (native memory, gradients defined in Java, random numbers keyed by place)
+ * and the kernels: a package for each topic, in which each operation lies beside its reference and
+ * its kernel.
  */
 @SuppressWarnings("module") // moe4j.megatron is built after this module.
 module moe4j.kernels {
@@ -9,9 +10,9 @@ module moe4j.kernels {
   requires org.bytedeco.cuda;
   requires org.bytedeco.openblas;
 
-  // What everybody stands on.
+  // The foundation of everything else.
   exports moe4j.tensor;
-  // Operations that layers of one's own may call.
+  // Operations, which users' own layers may call.
   exports moe4j.kernels.activation;
   exports moe4j.kernels.attention;
   exports moe4j.kernels.dropout;
@@ -20,9 +21,9 @@ module moe4j.kernels {
   exports moe4j.kernels.norm;
   exports moe4j.kernels.optimizer;
   exports moe4j.kernels.product;
-  // What a kernel is compared with its reference by.
+  // What compares a kernel with its reference.
   exports moe4j.kernels.check;
-  // Compiled code, graphs and the lists of checks and of what is timed are for the program alone.
+  // The loader of kernels, graphs, and the lists of checks and benches are for the program alone.
   exports moe4j.kernels to
       moe4j.megatron;
   exports moe4j.kernels.bench to

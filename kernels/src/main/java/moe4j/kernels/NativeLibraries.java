@@ -72,7 +72,8 @@ public final class NativeLibraries {
     try {
       return Loader.getVersion("org.bytedeco", artifact);
     } catch (IOException e) {
-      throw new UncheckedIOException("the version of the presets " + artifact, e);
+      throw new UncheckedIOException(
+          "The version of the presets of " + artifact + " cannot be read.", e);
     }
   }
 }

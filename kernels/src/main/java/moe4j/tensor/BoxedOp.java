@@ -14,8 +14,8 @@ import org.bytedeco.pytorch.TensorVector;
 import org.bytedeco.pytorch.Type;
 
 /**
- * An ATen operator that the presets do not map, called through the dispatcher with autograd. The
- * look-up is done once, a call costs some microseconds.
+ * An ATen operator that the presets do not map, called through the dispatcher with autograd. It is
+ * looked up once; a call costs some microseconds.
  *
  * <p>Arguments are wrapped here and nowhere else: several of {@link IValue}'s constructors compile
  * for arguments with which they abort the process.
@@ -44,16 +44,18 @@ public final class BoxedOp {
    * Calls the operator.
    *
    * @param arguments in the schema's order: {@link Tensor}, a list of tensors, {@link Double},
-   *     {@link Long}, {@link Boolean}, a ready {@link IValue}, or null for none
+   *     {@link Long}, {@link Boolean}, a ready {@link IValue}, or null for an absent one
    * @return the first result, or null where the operator has none
    */
   public Tensor call(Object... arguments) {
     IValueVector stack = invoke(arguments);
-    // A handle of its own: toTensor() points into the stack, which goes with its scope.
+    // The copy is a handle of its own: toTensor() points into the stack, which its scope closes.
     return stack.size() == 0 ? null : new Tensor(stack.get(0).toTensor());
   }
 
-  /** Calls an operator that has several results, tensors all; arguments as for {@link #call}. */
+  /**
+   * Calls an operator with several results, all of them tensors; arguments as for {@link #call}.
+   */
   public List<Tensor> callForAll(Object... arguments) {
     IValueVector stack = invoke(arguments);
     List<Tensor> results = new ArrayList<>();
@@ -89,7 +91,11 @@ public final class BoxedOp {
     return stack;
   }
 
-  /** The type of the elements of an argument that is a list. */
+  /**
+   * The type of the elements of an argument that is a list.
+   *
+   * @param argument its number in the schema, from 0
+   */
   public Type.TypePtr elementType(int argument) {
     return Scopes.keep(
         () -> handle.schema().arguments().getPointer(argument).type().get().containedType(0));
@@ -115,6 +121,7 @@ public final class BoxedOp {
       }
       return new IValue(list);
     }
-    throw new IllegalArgumentException("no IValue for " + argument.getClass().getName());
+    throw new IllegalArgumentException(
+        "An operator takes no argument of the class " + argument.getClass().getName() + ".");
   }
 }

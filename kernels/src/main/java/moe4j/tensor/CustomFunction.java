@@ -34,19 +34,22 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  * of this is computed: the scalars share one element's memory.
  */
 public abstract class CustomFunction {
-  // Not of a DeviceOptional: that compiles, but is taken for a pointer to options, of the CPU's.
+  // A DeviceOptional would compile, too, but be taken for a pointer to options, those of the CPU.
   private static final TensorOptions META =
       Scopes.keep(() -> new TensorOptions(new Device("meta")));
 
-  /** A zero for each type and device: what stands for the scalars, whose values nobody reads. */
+  /** A zero for each type and device: the memory of all scalars, whose values nobody reads. */
   private static final Map<String, Tensor> ZEROS = new ConcurrentHashMap<>();
 
-  /** The hook called last, whose result libtorch takes over only after it has returned. */
+  /**
+   * The result of the hook called last: libtorch takes its own reference after the hook has
+   * returned.
+   */
   private static final ThreadLocal<Tensor> LAST_RESULT = new ThreadLocal<>();
 
   /**
-   * Hooks that no scope holds: libtorch's reference alone would let the collector take them before
-   * the backward.
+   * Hooks that no scope holds: with libtorch's reference alone the garbage collector would take
+   * them before the backward.
    */
   private static final Set<Hook> UNSCOPED =
       Collections.synchronizedSet(Collections.newSetFromMap(new IdentityHashMap<>()));
@@ -106,7 +109,12 @@ public abstract class CustomFunction {
     }
   }
 
-  /** Applies the function, with its gradient where that is recorded and asked for. */
+  /**
+   * Applies the function, and records its gradient if gradients are on and an input asks for one.
+   *
+   * @param inputs tensors; null for one that is absent, where the function allows that
+   * @return what {@link #forward} returns
+   */
   public final Tensor[] apply(Tensor... inputs) {
     needed = new boolean[inputs.length];
     for (int i = 0; i < inputs.length; i++) {
@@ -125,8 +133,8 @@ public abstract class CustomFunction {
   }
 
   /**
-   * After a backward on this thread: lets go of the gradient it has handed over last, which would
-   * otherwise keep its memory until the next one begins.
+   * Closes the gradient that the last backward on this thread handed over last. Otherwise its
+   * memory would stay until the next backward begins.
    */
   public static void settle() {
     Tensor last = LAST_RESULT.get();
@@ -160,7 +168,7 @@ public abstract class CustomFunction {
     return last;
   }
 
-  /** An input as a scalar, and the hook that puts the true gradient in. */
+  /** Makes a scalar of an input, and hangs a hook on the input that puts in the true gradient. */
   private Tensor link(Tensor input, int index) {
     Tensor alias = input.view_as(input);
     hook(alias, incoming -> inputGradient(index));
@@ -169,7 +177,7 @@ public abstract class CustomFunction {
     return scalar(node, input);
   }
 
-  /** The scalar of two: what it is asked for, both are. */
+  /** Adds two scalars: the gradient of the sum goes to both. */
   private static Tensor add(Tensor a, Tensor b) {
     Node node = meta().add(meta()).grad_fn();
     node.set_next_edge(0, new Edge(a.grad_fn(), 0));
@@ -200,7 +208,8 @@ public abstract class CustomFunction {
 
   /** Hangs an output on the sum, and the hook that takes its gradient. */
   private void attach(Tensor output, Tensor sum, int index) {
-    // No element of an output without any can be the scalar: its gradient is their sum.
+    // An empty output has no element that could be the scalar; as an expanded one its gradient is a
+    // sum.
     Tensor scattered =
         output.numel() == 0
             ? meta().expand(output.shape())
@@ -226,7 +235,7 @@ public abstract class CustomFunction {
         });
   }
 
-  /** What a hook does. */
+  /** The work of a hook. */
   interface Body {
     /** A gradient for a gradient; the result carries a reference of its own. */
     Tensor call(Tensor gradient);
@@ -266,7 +275,7 @@ public abstract class CustomFunction {
     tensor.register_hook(hook);
   }
 
-  /** A hook whose result is let go of when libtorch has its own reference. */
+  /** A hook whose result is closed once libtorch has its own reference. */
   static final class Hook extends TensorTensorHook {
     private final Body body;
 
@@ -276,7 +285,8 @@ public abstract class CustomFunction {
 
     @Override
     public TensorBase call(TensorBase gradient) {
-      // Temporaries go at once, the result when the next hook runs: by then libtorch has its own.
+      // Temporaries are closed at once, the result when the next hook runs: by then libtorch has a
+      // reference.
       Tensor before = LAST_RESULT.get();
       Tensor result;
       try (PointerScope scope = new PointerScope()) {

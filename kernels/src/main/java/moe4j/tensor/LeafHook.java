@@ -16,11 +16,12 @@ public final class LeafHook implements AutoCloseable {
   /**
    * Hangs a hook on a leaf, for all backwards until it is closed.
    *
-   * @param seen gets the gradient; libtorch's, it is only to be read, and not to be kept
+   * @param seen is given the gradient, which is libtorch's: it may read it, and must not change or
+   *     keep it
    */
   public LeafHook(Tensor leaf, Consumer<Tensor> seen) {
     this.leaf = leaf;
-    // libtorch's reference alone would let the collector take it.
+    // With libtorch's reference alone the garbage collector would take it.
     this.hook =
         Scopes.keep(
             () ->

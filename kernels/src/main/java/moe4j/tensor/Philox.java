@@ -78,9 +78,11 @@ public final class Philox {
    * Fills a contiguous fp32 host tensor with uniform draws in [0, 1) for runs of neighbours that
    * lie apart: element i has the global index {@code first + i / run * stride + i % run}.
    *
+   * @param key such as the seed
+   * @param stream what the numbers are for
    * @param first the global index of its first element
-   * @param run neighbours
-   * @param stride from a run's first element to the next run's
+   * @param run how many elements are neighbours
+   * @param stride the distance from a run's first element to the next run's
    */
   public static void uniform(Tensor t, long key, long stream, long first, long run, long stride) {
     // Runs that touch are one: a block of four across two of them is then drawn once.

@@ -8,7 +8,7 @@ import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Tensor;
 
 /**
- * Who owns native memory. A tensor made in Java holds native memory until it is closed, and Java's
+ * Owners of native memory. A tensor made in Java holds native memory until it is closed, and Java's
  * collector sees eight bytes of it; so every piece of work runs inside a {@link PointerScope},
  * which closes what was made in it. The training loop opens one a micro-step, the layer container
  * one a layer; what autograd needs it keeps itself.

@@ -12,7 +12,7 @@ import org.bytedeco.pytorch.global.torch;
 
 /**
  * Pieces of work that run side by side on a CPU, on as many threads as libtorch's kernels have, the
- * kernels in each on one thread. For products too small to be shared by several threads.
+ * kernels in each on one thread. It is for products too small to be shared by several threads.
  */
 public final class SideBySide {
   private static final ExecutorService HELPERS =
@@ -27,7 +27,7 @@ public final class SideBySide {
 
   /**
    * Runs all tasks, the first ones first, each in a native-memory scope of its own and without
-   * recording. What a task hands out it has to retain.
+   * recording. A task has to retain what it hands out.
    *
    * @throws RuntimeException or Error: what a task threw first, after all threads are done
    */
@@ -42,7 +42,7 @@ public final class SideBySide {
     AtomicReference<Throwable> failure = new AtomicReference<>();
     Runnable share =
         () -> {
-          // Each thread has a number of its own; the last one set is what new threads begin with.
+          // libtorch keeps this number for each thread; new threads begin with the number set last.
           torch.set_num_threads(1);
           try {
             for (int i = next.getAndIncrement(); i < tasks.size(); i = next.getAndIncrement()) {
@@ -62,7 +62,7 @@ public final class SideBySide {
           });
     }
     share.run();
-    // Also where one failed: the others use tensors of the caller's.
+    // After a failure, too: the other threads still use the caller's tensors.
     boolean interrupted = false;
     while (running.getCount() > 0) {
       try {

@@ -5,7 +5,7 @@ import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;
 
-/** Operations over lists of tensors in few calls: the optimizer's. None of them asks the device. */
+/** The optimizer's operations over lists of tensors, in few calls. None of them asks the device. */
 public final class TensorLists {
   private static final BoxedOp NORM = BoxedOp.find("aten::_foreach_norm", "Scalar");
   private static final BoxedOp COPY = BoxedOp.find("aten::_foreach_copy_", "");
@@ -43,9 +43,9 @@ public final class TensorLists {
   }
 
   /**
-   * One step of AdamW (Loshchilov and Hutter 2019) over fp32 tensors, in place; nothing happens
-   * where {@code foundInf} is 1. The gradients are divided by {@code gradScale} first, and keep
-   * that.
+   * One step of AdamW (Loshchilov and Hutter 2019) over fp32 tensors, in place; it changes nothing
+   * where {@code foundInf} is 1. The gradients are divided by {@code gradScale} first, in place,
+   * too.
    *
    * @param step fp32 scalar, already counting this step
    * @param lr fp32 scalar

@@ -55,7 +55,8 @@ public final class Tensors {
   /**
    * A new tensor in the host's memory, its values undefined.
    *
-   * @param pinned whether a GPU is to copy from it or to it behind the host's back
+   * @param pinned whether the memory is page-locked, so that a GPU copies from it or to it while
+   *     the host goes on
    */
   public static Tensor emptyHost(ScalarType dtype, boolean pinned, long... shape) {
     TensorOptions options = new TensorOptions(dtype);
@@ -140,9 +141,9 @@ public final class Tensors {
   public static void bytes(Tensor t, ByteSink sink) throws IOException {
     if (!t.is_contiguous() || !t.is_cpu()) {
       throw new IllegalArgumentException(
-          "bytes of a tensor of shape "
-              + Arrays.toString(t.shape())
-              + " not contiguous on the CPU");
+          "A tensor shows its bytes only where it is contiguous and on the CPU, which one of shape "
+              + shape(t)
+              + " is not.");
     }
     long size = t.nbytes();
     for (long at = 0; at < size; at += BUFFER_BYTES) {

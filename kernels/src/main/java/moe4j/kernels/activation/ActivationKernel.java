@@ -7,7 +7,7 @@ import moe4j.tensor.CustomFunction;
 import moe4j.tensor.Tensors;
 import org.bytedeco.pytorch.Tensor;
 
-/** An activation of {@code activation.cu}: x and a bias or null to y. */
+/** An activation of {@code activation.cu}: y of x and a bias, which may be null. */
 final class ActivationKernel extends CustomFunction {
   private static final String SOURCE = "activation/activation.cu";
 
@@ -17,8 +17,8 @@ final class ActivationKernel extends CustomFunction {
   private Tensor bias;
 
   /**
-   * @param name before {@code _forward} and {@code _backward}
-   * @param inputs channels it takes for each it gives
+   * @param name what the kernels' names begin with, before {@code _forward} and {@code _backward}
+   * @param inputs how many channels of x make one of y
    */
   ActivationKernel(String name, int inputs) {
     this.name = name;
@@ -33,8 +33,9 @@ final class ActivationKernel extends CustomFunction {
     int last = shape.length - 1;
     if (shape[last] % inputs != 0 || (bias != null && bias.numel() != shape[last])) {
       throw new IllegalArgumentException(
-          "%s of %s with a bias of %s"
-              .formatted(name, Tensors.shape(x), bias == null ? "none" : Tensors.shape(bias)));
+          "%s takes rows of a multiple of %d channels and a bias of as many, not %s and %s."
+              .formatted(
+                  name, inputs, Tensors.shape(x), bias == null ? "no bias" : Tensors.shape(bias)));
     }
     Launch.sameType(x, bias);
     shape[last] /= inputs;

@@ -12,11 +12,12 @@ public final class BiasGelu {
   private BiasGelu() {}
 
   /**
-   * Applies it.
+   * Applies the activation.
    *
-   * @param x [..., f]
-   * @param bias [f], or null
-   * @return [..., f]
+   * @param x [..., f], any float type; on a GPU bf16 or fp32
+   * @param bias [f] in the same type, or null
+   * @return [..., f], in the same type
+   * @throws IllegalArgumentException where a kernel is asked for other shapes or types
    */
   public static Tensor apply(Tensor x, Tensor bias) {
     if (Kernels.take(x)) {

@@ -13,11 +13,12 @@ public final class BiasSwiGlu {
   private BiasSwiGlu() {}
 
   /**
-   * Applies it.
+   * Applies the activation.
    *
-   * @param x [..., 2 f]
-   * @param bias [2 f], or null
-   * @return [..., f]
+   * @param x [..., 2 f], any float type; on a GPU bf16 or fp32
+   * @param bias [2 f] in the same type, or null
+   * @return [..., f], in the same type
+   * @throws IllegalArgumentException where a kernel is asked for other shapes or types
    */
   public static Tensor apply(Tensor x, Tensor bias) {
     if (Kernels.take(x)) {

@@ -18,9 +18,10 @@ import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
- * What stands between two projections with ReLU: a bias, the activation, dropout and, of experts,
- * the weight of the row. On a GPU a kernel each way, which rounds once; without weights it keeps
- * its result alone, of which the next projection keeps the same, and with weights x.
+ * ReLU between two projections, with the bias before it, dropout after it and, for experts, the
+ * weight of the row. On a GPU one kernel each way computes all of it and rounds once. Without
+ * weights it keeps only its result for the backward, which the next projection keeps, too; with
+ * weights it keeps x.
  */
 public final class ReluDropout {
   private static final Scalar ZERO = Scopes.keep(() -> new Scalar(0));
@@ -30,12 +31,13 @@ public final class ReluDropout {
   /**
    * {@code y[r] = weight[r] dropout(relu(x[r] + bias[g]))} for the group g that row r is in.
    *
-   * @param x [R, f]; [..., f] where there is neither an offset nor a weight
+   * @param x [R, f], or [..., f] where there are neither offsets nor weights; on a GPU bf16 or fp32
    * @param bias [f]; or [G, f] with offsets; or null without them
    * @param offsets int32 [G], where each group ends, or null; the rows behind the last end are
    *     zeros, and their gradient, which may be anything, has no effect
    * @param weight [R], fp32 or bf16, or null; its gradient is in that type
-   * @param drop of x's elements, by their places in it
+   * @param drop the dropout of x's elements
+   * @throws IllegalArgumentException where shapes or types do not go together
    * @return of x's shape and type
    */
   public static Tensor apply(Tensor x, Tensor bias, Tensor offsets, Tensor weight, Dropout drop) {
@@ -46,8 +48,7 @@ public final class ReluDropout {
     if (offsets == null) {
       return weighted(drop.apply(torch.relu(bias == null ? x : x.add(bias))), weight);
     }
-    // Nothing of the rows that are no group's may reach a gradient: neither they nor what comes
-    // back.
+    // Rows that are in no group may reach no gradient, nor may the gradient of their results.
     Tensor none = GroupRows.none(offsets, x.size(0));
     Tensor sum = x.add(GroupRows.of(bias, offsets, x.size(0))).masked_fill(none, ZERO);
     return weighted(drop.apply(torch.relu(sum)), weight).masked_fill(none, ZERO);
@@ -67,7 +68,7 @@ public final class ReluDropout {
     boolean plain = offsets == null && weight == null;
     if (!fits || !(plain || x.dim() == 2) || (weight != null && weight.numel() != x.size(0))) {
       throw new IllegalArgumentException(
-          "a ReLU of %s with a bias of %s, %d groups and weights of %s"
+          "The sizes of ReLU's x %s, bias %s, %d groups and weights %s do not go together."
               .formatted(
                   Tensors.shape(x),
                   bias == null ? "none" : Tensors.shape(bias),
@@ -101,6 +102,9 @@ public final class ReluDropout {
       weight = inputs[2] == null ? null : save(inputs[2].contiguous());
       offsets = inputs[3] == null ? null : save(inputs[3].contiguous());
       Launch.sameType(x, bias);
+      if (offsets != null) {
+        Launch.require(offsets, "offsets", ScalarType.Int, offsets.numel());
+      }
       type = Tensors.dtype(x);
       Dropout.Draws fresh = drop.draws(x);
       draws = drop.isNone() ? fresh : fresh.at(save(fresh.position()));
@@ -165,7 +169,7 @@ public final class ReluDropout {
       return Launch.kernel(SOURCE, function, type, defines.toArray(new String[0]));
     }
 
-    /** With the tensors in front, and what all that draw are told behind them. */
+    /** Launches with these tensors, and after them the grid and the key of the draws. */
     private void launch(String function, RowChunks grid, Tensor... tensors) {
       List<Object> arguments = new ArrayList<>(Arrays.asList(tensors));
       arguments.addAll(

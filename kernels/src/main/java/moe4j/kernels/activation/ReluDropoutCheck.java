@@ -1,5 +1,6 @@
 package moe4j.kernels.activation;
 
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Random;
 import moe4j.kernels.check.Comparison;
@@ -25,18 +26,6 @@ public final class ReluDropoutCheck implements KernelCheck {
   private static final int OPERATION = 8;
   private static final long STEP = 11;
 
-  private static final List<RowGroups> GROUPS =
-      List.of(
-          new RowGroups(0, 50, 0, false),
-          new RowGroups(0, 301, 0, false),
-          new RowGroups(1, 1, 0, false),
-          new RowGroups(5, 40, 0, false),
-          new RowGroups(8, 1001, 17, false),
-          new RowGroups(7, 700, 9, true),
-          new RowGroups(64, 333, 0, false),
-          new RowGroups(512, 700, 3, false),
-          new RowGroups(3, 0, 4, false));
-
   private static final int[] COLUMNS = {264, 9, 1024, 100, 40, 512, 33, 16};
 
   @Override
@@ -56,9 +45,13 @@ public final class ReluDropoutCheck implements KernelCheck {
   @Override
   public void run(Comparison on) {
     List<Draws> draws = List.of(new Draws(0, 0, 1), new Draws(0.1, 0, 1), new Draws(0.4, 1, 3));
+    List<RowGroups> rows = new ArrayList<>();
+    rows.add(new RowGroups(0, 50, 0, false));
+    rows.add(new RowGroups(0, 301, 0, false));
+    rows.addAll(RowGroups.several());
     int turn = 0;
     for (Type type : Type.values()) {
-      for (RowGroups groups : GROUPS) {
+      for (RowGroups groups : rows) {
         for (Draws drawn : draws) {
           for (ScalarType weight : new ScalarType[] {null, ScalarType.Float, type.dtype()}) {
             int f = COLUMNS[turn++ % COLUMNS.length];

@@ -40,7 +40,7 @@ public enum AttentionBackend {
   private static final Map<String, AttentionBackend> CHOSEN = new ConcurrentHashMap<>();
   private static volatile AttentionBackend forced;
 
-  /** Has one of them used, or with null the fastest again. */
+  /** Makes one of them compute all causal attention; null goes back to the fastest. */
   public static void force(AttentionBackend backend) {
     forced = backend;
   }
@@ -50,7 +50,7 @@ public enum AttentionBackend {
     return name.equals("auto") ? null : valueOf(name.toUpperCase(Locale.ROOT));
   }
 
-  /** What was chosen so far, for people: by shape. */
+  /** What was chosen so far, by shape: for people to read. */
   public static Map<String, AttentionBackend> chosen() {
     return Map.copyOf(CHOSEN);
   }
@@ -64,7 +64,7 @@ public enum AttentionBackend {
     context.setSDPUseMath(this == UNFUSED);
   }
 
-  /** Lets libtorch take what it likes best: for shapes that are met once, and for masks. */
+  /** Lets libtorch choose by itself, for shapes that are met once and for masks. */
   static void useAny() {
     Context context = torch.globalContext();
     context.setSDPUseFlash(true);
@@ -139,7 +139,9 @@ public enum AttentionBackend {
     return best;
   }
 
-  /** The shortest of a few rounds, or the longest time there is where the kernel takes no such. */
+  /**
+   * The shortest of a few rounds in nanoseconds, or the largest long if the kernel refuses these.
+   */
   private static long measure(
       AttentionBackend backend, Tensor query, Tensor key, Tensor value, Attention attention) {
     backend.use();
@@ -163,7 +165,7 @@ public enum AttentionBackend {
       }
       return best;
     } catch (RuntimeException e) {
-      // libtorch's way of saying that a kernel does not take these.
+      // In this way libtorch says that a kernel does not take these.
       return Long.MAX_VALUE;
     }
   }

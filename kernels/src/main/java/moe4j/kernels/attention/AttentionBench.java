@@ -1,10 +1,10 @@
 package moe4j.kernels.attention;
 
-import java.util.ArrayList;
 import java.util.List;
 import moe4j.kernels.check.BenchCase;
 import moe4j.kernels.check.BenchCase.Cost;
 import moe4j.kernels.check.BenchCase.Operation;
+import moe4j.kernels.check.BenchCases;
 import moe4j.kernels.check.KernelBench;
 import moe4j.kernels.dropout.Dropout;
 import org.bytedeco.pytorch.Tensor;
@@ -12,24 +12,20 @@ import org.bytedeco.pytorch.Tensor;
 /** The projection to queries, keys and values, and Transformer-XL's attention. */
 public final class AttentionBench implements KernelBench {
   @Override
-  public String name() {
-    return "attention";
-  }
-
-  @Override
   public List<BenchCase> cases(Scale scale) {
-    List<BenchCase> cases = new ArrayList<>(projection(scale));
-    cases.addAll(relative(scale));
-    return cases;
+    BenchCases cases = new BenchCases();
+    projection(scale, cases);
+    relative(scale, cases);
+    return cases.list();
   }
 
-  private static List<BenchCase> projection(Scale scale) {
+  private static void projection(Scale scale, BenchCases cases) {
     long rows = scale.of(32_768, 128);
     long heads = scale.of(12, 4);
     long channels = scale.of(64, 16);
     long h = heads * channels;
     double flops = 2.0 * rows * h * 3 * h;
-    return BenchCase.bothWays(
+    cases.bothWays(
         "projection to queries, keys, values",
         "[%d, %d]".formatted(rows, h),
         Cost.flops(flops),
@@ -49,7 +45,7 @@ public final class AttentionBench implements KernelBench {
         });
   }
 
-  private static List<BenchCase> relative(Scale scale) {
+  private static void relative(Scale scale, BenchCases cases) {
     long samples = scale.of(16, 2);
     long queries = scale.of(512, 16);
     long heads = scale.of(8, 2);
@@ -58,7 +54,7 @@ public final class AttentionBench implements KernelBench {
     // Three products forwards over the keys that a query sees, and twice that backwards.
     double seen = samples * heads * (queries * (keys - queries) + queries * (queries + 1) / 2.0);
     double flops = 3 * 2 * seen * channels;
-    return BenchCase.bothWays(
+    cases.bothWays(
         "relative attention",
         "[%d, %d + %d, %d, %d]".formatted(samples, queries, queries, heads, channels),
         Cost.flops(flops),

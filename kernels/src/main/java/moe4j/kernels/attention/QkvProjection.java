@@ -21,7 +21,7 @@ public final class QkvProjection {
   private QkvProjection() {}
 
   /**
-   * What is projected to.
+   * The heads that are projected to.
    *
    * @param groups of heads that share keys and values: g
    * @param headsPerGroup p
@@ -48,12 +48,14 @@ public final class QkvProjection {
    *
    * @param x [..., h]
    * @param weight [g (p + 2) d, h]
-   * @param bias [g (p + 2) d], or null
+   * @param bias [g (p + 2) d], or null; all three in one type, on a GPU bf16 or fp32
+   * @throws IllegalArgumentException where the weight's rows are not those of the heads
    */
   public static Parts apply(Tensor x, Tensor weight, Tensor bias, Heads heads) {
     if (weight.size(0) != heads.rows()) {
       throw new IllegalArgumentException(
-          "a weight of shape %s for %s".formatted(Tensors.shape(weight), heads));
+          "A projection to %s needs a weight of %d rows, not one of shape %s."
+              .formatted(heads, heads.rows(), Tensors.shape(weight)));
     }
     long[] outer = Arrays.copyOf(x.shape(), Math.toIntExact(x.dim() - 1));
     if (Kernels.take(x)) {
@@ -65,7 +67,7 @@ public final class QkvProjection {
   }
 
   /**
-   * The same of what was projected by other means.
+   * Splits what was projected by other means.
    *
    * @param projected [..., g (p + 2) d]
    */

@@ -122,7 +122,7 @@ public final class RelativeAttention {
     if (sameLength && memory == 0) {
       return true;
     }
-    // A GPU is not asked.
+    // Asking a GPU would wait for it.
     return first != null && (first.is_cuda() || Tensors.item(first) > memory);
   }
 
@@ -172,7 +172,7 @@ public final class RelativeAttention {
         || !fits(contentBias, query.size(2), query.size(3))
         || !fits(positionBias, query.size(2), query.size(3))) {
       throw new IllegalArgumentException(
-          "relative attention of queries %s to keys and values %s, by positions %s and biases %s, %s"
+          "Relative attention's queries %s, keys and values %s, positions %s and biases %s, %s do not fit each other."
               .formatted(
                   Tensors.shape(query),
                   Tensors.shape(keyValue),
@@ -185,7 +185,7 @@ public final class RelativeAttention {
             || Tensors.dtype(first) != ScalarType.Int
             || first.is_cuda() != query.is_cuda())) {
       throw new IllegalArgumentException(
-          "a first key of shape %s in %s: one int32 on the queries' device is one"
+          "The first key is one int32 on the queries' device, not a tensor of shape %s in %s."
               .formatted(Tensors.shape(first), Tensors.dtype(first)));
     }
   }

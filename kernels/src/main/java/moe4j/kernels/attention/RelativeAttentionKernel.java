@@ -195,9 +195,8 @@ final class RelativeAttentionKernel extends CustomFunction {
     boolean fixed = torch.globalContext().deterministicAlgorithms();
     long samples = query.size(0);
     int tiles = Math.toIntExact(tiles(layout));
-    // Blocks add to the same distances in any order. So in a fixed one a sample has sums of its
-    // own,
-    // to which a launch adds once.
+    // Blocks add to the same distances in any order. For a fixed order each sample has sums of its
+    // own, to which each launch adds once.
     Tensor sums =
         Tensors.zeros(ScalarType.Float, query.device(), fixed ? samples : 1, position.numel());
     CudaKernel kernel = kernel("attention/relative_queries.cu", "relative_query_gradients", layout);
@@ -274,7 +273,7 @@ final class RelativeAttentionKernel extends CustomFunction {
         Math.toIntExact(query.size(3)), Tensors.dtype(query) == ScalarType.Float ? 4 : 2);
   }
 
-  /** Samples times heads: blocks are for one of one. */
+  /** Samples times heads: each block works for one head of one sample. */
   private long heads() {
     return query.size(0) * query.size(2);
   }

@@ -79,7 +79,7 @@ struct Sizes {
 };
 
 // to[i] = from[first + i] for Count rows; zeros where there is no such row or channel. Rows lie stride
-// elements apart. Behind the thread's back where it can be.
+// elements apart. Aligned rows are copied while the thread goes on.
 template <int Count> __device__ __forceinline__ void copy_rows(
     T* to, const T* from, long long stride, int first, int rows, int channels) {
 #if ALIGNED

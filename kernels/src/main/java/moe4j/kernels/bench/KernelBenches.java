@@ -11,7 +11,7 @@ import moe4j.kernels.norm.NormBench;
 import moe4j.kernels.optimizer.OptimizerBench;
 import moe4j.kernels.product.ProductBench;
 
-/** Every topic's shapes to time. */
+/** The list of all topics' benches. */
 public final class KernelBenches {
   private KernelBenches() {}
 

@@ -27,10 +27,10 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
 /**
  * Times operations. On a GPU an operation is captured as a graph, as in a training step, so that
  * its kernels are timed and not their launches, and events on the GPU take the time. There the
- * thread has to have a stream of its own, and to do its backwards itself.
+ * calling thread needs a {@code CudaStream} that is open, and has to compute backwards itself.
  */
 public final class KernelTimer {
-  /** How often an operation runs on a GPU between two events, which tell no less than 0.5 us. */
+  /** How often an operation runs on a GPU between two events, whose clock ticks every 0.5 us. */
   private static final int REPLAYS = 10;
 
   /** Times an operation runs as it is before it is captured, so that its kernels are loaded. */
@@ -55,7 +55,7 @@ public final class KernelTimer {
     this.rounds = rounds;
   }
 
-  /** Seconds of a round in the middle, and whether each was launched from Java. */
+  /** A round's median time in seconds, and whether each round was launched from Java. */
   private record Median(double seconds, boolean launched) {}
 
   /** Times an operation and its reference, one after the other, on the same inputs. */

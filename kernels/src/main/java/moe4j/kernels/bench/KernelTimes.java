@@ -7,7 +7,7 @@ import moe4j.kernels.check.BenchCase;
  * How long an operation takes, as a model calls it and as its reference.
  *
  * @param of what was timed
- * @param ours seconds of a round in the middle
+ * @param ours the median time of a round, in seconds
  * @param reference likewise
  * @param launched whether a GPU's rounds were launched from Java and not replayed as a graph, which
  *     the operation cannot be captured as: small ones then take as long as their launches

@@ -12,7 +12,7 @@ import org.bytedeco.pytorch.Tensor;
  * @param shape of what goes in
  * @param cost what a round of it moves and computes
  * @param backward whether the gradients of all leaves are computed, too
- * @param operation makes it, with its inputs
+ * @param operation makes the operation and its inputs
  */
 public record BenchCase(
     String name,
@@ -24,8 +24,8 @@ public record BenchCase(
   /**
    * What a round costs an implementation that reads each input and writes each result once.
    *
-   * @param bytes read and written
-   * @param flops of its products; 0 where the bytes are what takes time
+   * @param bytes how many are read and written
+   * @param flops floating-point operations of its products; 0 where moving bytes takes the time
    */
   public record Cost(long bytes, double flops) {
     /** The cost of an operation that memory limits. */
@@ -61,23 +61,5 @@ public record BenchCase(
       return new Operation(
           () -> List.of(ours.get()), () -> List.of(reference.get()), List.of(leaves));
     }
-  }
-
-  /** A forward alone. */
-  public static BenchCase forward(
-      String name, String shape, Cost cost, Function<BenchInputs, Operation> operation) {
-    return new BenchCase(name, shape, cost, false, operation);
-  }
-
-  /** A forward, and a forward with its backward. */
-  public static List<BenchCase> bothWays(
-      String name,
-      String shape,
-      Cost forward,
-      Cost both,
-      Function<BenchInputs, Operation> operation) {
-    return List.of(
-        forward(name + ", forward", shape, forward, operation),
-        new BenchCase(name + ", forward and backward", shape, both, true, operation));
   }
 }

@@ -32,7 +32,7 @@ public final class BenchInputs implements AutoCloseable {
     return device;
   }
 
-  /** The type of those that are of no other. */
+  /** The type of inputs that name no type of their own. */
   public ScalarType dtype() {
     return dtype;
   }
@@ -66,7 +66,7 @@ public final class BenchInputs implements AutoCloseable {
     return t.mul_(new Scalar((double) bound)).to(device, ScalarType.Long);
   }
 
-  /** Where each of some groups of one size ends, int32. */
+  /** Where each of so many groups of equal size ends among so many rows: int32 [groups]. */
   public Tensor ends(long groups, long rows) {
     int[] ends = new int[Math.toIntExact(groups)];
     for (int g = 0; g < ends.length; g++) {
@@ -75,7 +75,7 @@ public final class BenchInputs implements AutoCloseable {
     return Tensor.create(ends).to(device, ScalarType.Int);
   }
 
-  /** Something to do when the operation has been timed. */
+  /** Has something done when the operation has been timed. */
   public void atEnd(Runnable close) {
     closing.add(close);
   }

@@ -1,6 +1,7 @@
 package moe4j.kernels.check;
 
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
 import moe4j.tensor.Philox;
@@ -28,7 +29,7 @@ public final class Comparison {
    *
    * @param what such as {@code norm bf16 768: weight gradient}
    * @param error relative, by Frobenius norms; or of exact comparisons the elements that differ
-   * @param bound what it may reach
+   * @param bound the largest error that passes
    */
   public record Finding(String what, double error, double bound) {
     /** Whether the error is within its bound; a NaN is not. */
@@ -77,9 +78,7 @@ public final class Comparison {
   public void close(String what, Tensor actual, Tensor expected, double bound) {
     Tensor a = actual.detach().cpu().to(ScalarType.Double);
     Tensor e = expected.detach().cpu().to(ScalarType.Double);
-    if (!java.util.Arrays.equals(a.shape(), e.shape())) {
-      String shapes = Tensors.shape(a) + " for " + Tensors.shape(e);
-      findings.add(new Finding(what + ": shape " + shapes, Double.NaN, bound));
+    if (isOfAnotherShape(what, a, e, bound)) {
       return;
     }
     double scale = Tensors.item(e.norm());
@@ -89,11 +88,24 @@ public final class Comparison {
 
   /** All elements are equal, bit for bit. */
   public void same(String what, Tensor actual, Tensor expected) {
+    if (isOfAnotherShape(what, actual, expected, 0)) {
+      return;
+    }
     Tensor differ = actual.detach().cpu().ne(expected.detach().cpu());
     findings.add(new Finding(what, Tensors.item(differ.sum()), 0));
   }
 
-  /** Something is so. */
+  /** Whether the shapes differ, which is a finding that does not pass. */
+  private boolean isOfAnotherShape(String what, Tensor actual, Tensor expected, double bound) {
+    if (Arrays.equals(actual.shape(), expected.shape())) {
+      return false;
+    }
+    String shapes = Tensors.shape(actual) + " for " + Tensors.shape(expected);
+    findings.add(new Finding(what + ": shape " + shapes, Double.NaN, bound));
+    return true;
+  }
+
+  /** A condition holds. */
   public void holds(String what, boolean so) {
     findings.add(new Finding(what, so ? 0 : 1, 0));
   }

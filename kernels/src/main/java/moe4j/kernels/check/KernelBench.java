@@ -6,10 +6,11 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
 /** The shapes in which a topic's operations are timed. */
 public interface KernelBench {
   /**
-   * How large, and in which type.
+   * The size and the type of what is timed.
    *
    * @param dtype bf16 or fp32
-   * @param small whether shapes are such as a CPU computes in milliseconds, and not a model's
+   * @param small whether shapes are small enough for a CPU to compute in milliseconds, and not
+   *     those of a model
    */
   record Scale(ScalarType dtype, boolean small) {
     /** A size of a model, or a small one. */
@@ -23,8 +24,11 @@ public interface KernelBench {
     }
   }
 
-  /** The topic, which is the package's name. */
-  String name();
+  /** The topic, which is the last part of the name of the bench's package. */
+  default String name() {
+    String name = getClass().getPackageName();
+    return name.substring(name.lastIndexOf('.') + 1);
+  }
 
   /** What is timed: of every operation at least its forward. */
   List<BenchCase> cases(Scale scale);

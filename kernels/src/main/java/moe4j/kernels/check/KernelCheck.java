@@ -8,6 +8,10 @@ public interface KernelCheck {
   /** What is checked, such as {@code dropout}. */
   String name();
 
-  /** Computes and compares; says so through {@code on} and throws nothing of its own. */
+  /**
+   * Computes and compares.
+   *
+   * @param on gives the inputs and takes what was found
+   */
   void run(Comparison on);
 }

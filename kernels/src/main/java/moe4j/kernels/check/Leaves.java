@@ -9,8 +9,8 @@ import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
- * The inputs of a function, and after {@link #backward} their gradients: on one side of a
- * comparison. An input may be null.
+ * The inputs of a function on one side of a comparison and, after {@link #backward}, their
+ * gradients. An input may be null.
  */
 public final class Leaves {
   private final Tensor[] tensors;

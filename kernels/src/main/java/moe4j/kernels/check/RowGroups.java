@@ -1,18 +1,31 @@
 package moe4j.kernels.check;
 
+import java.util.List;
 import java.util.Random;
 import moe4j.tensor.Tensors;
 import org.bytedeco.pytorch.Tensor;
 
 /**
- * Rows in groups drawn at random.
+ * Rows in groups, drawn at random.
  *
  * @param groups G; 0 for rows in no groups
- * @param members the rows of all
- * @param behind rows behind the last group's end
- * @param alone whether one of the groups has all members
+ * @param members how many rows are in groups
+ * @param behind how many rows come after the last group's end
+ * @param alone whether one group has all of the members
  */
 public record RowGroups(int groups, int members, int behind, boolean alone) {
+  /** Groups of every kind: one row, empty ones, one with all rows, and rows after the last. */
+  public static List<RowGroups> several() {
+    return List.of(
+        new RowGroups(1, 1, 0, false),
+        new RowGroups(5, 40, 0, false),
+        new RowGroups(8, 1001, 17, false),
+        new RowGroups(7, 700, 9, true),
+        new RowGroups(64, 333, 0, false),
+        new RowGroups(512, 700, 3, false),
+        new RowGroups(3, 0, 4, false));
+  }
+
   /** The group of each member. */
   public long[] of(Random random) {
     if (groups == 0) {
@@ -41,6 +54,7 @@ public record RowGroups(int groups, int members, int behind, boolean alone) {
     return Tensors.of(ends);
   }
 
+  /** The members and the rows after them. */
   public int rows() {
     return members + behind;
   }

@@ -15,11 +15,12 @@ public enum Type {
     this.bound = bound;
   }
 
+  /** libtorch's name of the type. */
   public ScalarType dtype() {
     return dtype;
   }
 
-  /** Of the relative error. */
+  /** The largest relative error that a comparison may find, by Frobenius norms. */
   public double bound() {
     return bound;
   }

@@ -14,7 +14,7 @@ import org.bytedeco.pytorch.global.torch_cuda;
  * #unavailableReason} may be asked where there is none.
  */
 public final class Cuda {
-  /** What a process's GPU is does not change. */
+  /** Asked once: a process keeps its GPU. */
   private static volatile Properties properties;
 
   private Cuda() {}
@@ -41,7 +41,7 @@ public final class Cuda {
   }
 
   /**
-   * Why there is none, in one sentence for users; null where there is one.
+   * Why there is no GPU, in one sentence for users; null where there is one.
    *
    * @see #isAvailable
    */
@@ -78,7 +78,7 @@ public final class Cuda {
     return torch_cuda.device_count();
   }
 
-  /** Makes one of several GPUs the one at hand: before anything is computed. */
+  /** Makes one of several GPUs the current one. It has to be called before anything is computed. */
   public static void use(int number) {
     torch_cuda.set_device((byte) number);
     properties = null;
@@ -89,17 +89,17 @@ public final class Cuda {
     return properties().name;
   }
 
-  /** Such as {@code 9.0}. */
+  /** The GPU's compute capability, such as {@code 9.0}. */
   public static String computeCapability() {
     return properties().major + "." + properties().minor;
   }
 
-  /** What kernels are compiled for, such as {@code sm_90a}. */
+  /** The architecture that kernels are compiled for, such as {@code sm_90a}. */
   static String architecture() {
     return architecture(properties().major, properties().minor);
   }
 
-  /** Hopper's and Blackwell's own instructions are in the architectures with an a. */
+  /** Only the architectures with an a have Hopper's and Blackwell's own instructions. */
   static String architecture(int major, int minor) {
     boolean own = (major == 9 || major == 10) && minor == 0;
     return "sm_" + major + minor + (own ? "a" : "");
@@ -120,12 +120,15 @@ public final class Cuda {
     return properties().blockMemory;
   }
 
-  /** Waits until all that was enqueued on the GPU is done; errors of it come to light here. */
+  /** Waits until all that was enqueued on the GPU is done; errors of that work are thrown here. */
   public static void synchronize() {
     torch_cuda.device_synchronize();
   }
 
-  /** Gives the GPU back what libtorch keeps for the next tensors. Not under capture. */
+  /**
+   * Gives the GPU back what libtorch keeps for the next tensors. It must not be called under
+   * capture.
+   */
   public static void emptyCache() {
     withAllocator(
         allocator -> {
@@ -139,7 +142,7 @@ public final class Cuda {
     Memory memory =
         withAllocator(
             allocator -> {
-              // Of each array of figures the pointer is at the first: all pools together.
+              // Each pointer is at the first figure of its array, which counts all pools together.
               DeviceStats stats = allocator.getDeviceStats(device());
               return new Memory(
                   stats.allocated_bytes().current(),

@@ -2,11 +2,9 @@ package moe4j.kernels.cuda;
 
 import moe4j.tensor.Scopes;
 import org.bytedeco.cuda.global.cudart;
-import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.cuda.CUDAEvent;
-import org.bytedeco.pytorch.global.torch_cuda;
 
-/** A mark in a stream: whether, and when, the GPU has come to it. */
+/** A mark in a stream, which tells when the GPU has come to it. */
 public final class CudaEvent implements AutoCloseable {
   private final CUDAEvent event = Scopes.keep(() -> new CUDAEvent(cudart.cudaEventDefault));
 
@@ -21,18 +19,6 @@ public final class CudaEvent implements AutoCloseable {
   /** Waits until the GPU has come to the mark; at once where nothing was recorded. */
   public void synchronize() {
     event.synchronize();
-  }
-
-  /** Whether the GPU has come to the mark; true where nothing was recorded. */
-  public boolean query() {
-    return event.query();
-  }
-
-  /** Has what is enqueued on the current stream from now on wait for the mark; Java does not. */
-  public void block() {
-    try (PointerScope scope = new PointerScope()) {
-      event.block(torch_cuda.getCurrentCUDAStream());
-    }
   }
 
   /**

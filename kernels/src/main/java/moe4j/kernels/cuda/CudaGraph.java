@@ -83,14 +83,14 @@ public final class CudaGraph implements AutoCloseable {
     }
   }
 
-  /** Whether this thread captures one: nothing may wait for the GPU then. */
+  /** Whether this thread is capturing a graph: nothing may wait for the GPU then. */
   public static boolean isCapturing() {
     return CAPTURING.get();
   }
 
   /** Whatever happens in the body, the stream does not capture any more afterwards. */
   private static void enqueue(CUstream_st stream, CUgraph_st graph, Runnable body) {
-    // This thread alone is kept from calls that a capture does not bear; others go on.
+    // Only this thread is kept from calls that a capture forbids; other threads go on.
     CudaErrors.runtime(
         cudart.cudaStreamBeginCapture(stream, cudart.cudaStreamCaptureModeThreadLocal),
         "begin capturing a graph");
@@ -104,7 +104,7 @@ public final class CudaGraph implements AutoCloseable {
       CAPTURING.set(false);
       status = cudart.cudaStreamEndCapture(stream, graph);
       if (!whole) {
-        // What failed is still noted and would fail the next call that looks.
+        // CUDA still remembers the failure and would report it to the next call that asks.
         cudart.cudaGetLastError();
       }
     }

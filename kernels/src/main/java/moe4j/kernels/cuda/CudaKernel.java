@@ -105,7 +105,7 @@ public final class CudaKernel {
   private Loaded loaded() {
     Loaded known = loaded;
     if (known == null) {
-      // Two threads may both find it: they find the same.
+      // Two threads may look it up at once; they find the same.
       CudaModule module = CudaModule.of(key.source, key.defines);
       CUfunc_st function = module.function(key.function);
       known = new Loaded(function, module.parameters(toString(), function));
@@ -114,7 +114,9 @@ public final class CudaKernel {
     return known;
   }
 
-  /** What a kernel declares itself counts against 48 KiB too, so every size is announced. */
+  /**
+   * A kernel's static shared memory counts against the first 48 KiB, so every size is announced.
+   */
   private synchronized void raiseSharedLimit(CUfunc_st code, int sharedBytes) {
     if (sharedBytes > sharedLimit) {
       CudaErrors.driver(

@@ -52,7 +52,7 @@ final class CudaModule {
   }
 
   /**
-   * A function's parameters. The driver may load the function no sooner than it is asked for them.
+   * A function's parameters. The driver may load the function only when it is asked for them.
    *
    * @param kernel what a refused launch calls it
    */
@@ -83,7 +83,7 @@ final class CudaModule {
     return new CudaModule(key, module);
   }
 
-  /** Loading allocates, which a capture under way on this thread would not bear. */
+  /** Loading allocates, which a capture that is under way on this thread would otherwise refuse. */
   private static <T> T loading(Supplier<T> work) {
     int[] mode = {cudart.cudaStreamCaptureModeRelaxed};
     exchangeCaptureMode(mode);
@@ -101,7 +101,7 @@ final class CudaModule {
 
   /**
    * The driver's calls need a context that is current on their thread: libtorch's, which is the
-   * device's primary one. Costs a call where it is.
+   * device's primary one. Where it is current already, this costs one call.
    */
   static void makeContextCurrent() {
     try (PointerScope scope = new PointerScope()) {

@@ -9,8 +9,8 @@ import org.bytedeco.pytorch.global.torch_cuda;
 /**
  * A stream of libtorch's pool, current on the thread that opened it until it is closed there. All
  * of libtorch's work on that thread goes to it, and graphs can be captured on it. It does not wait
- * for what the stream before it still has to do, nor that one for it when it is closed: synchronize
- * between them.
+ * for the work of the stream before it, and that stream does not wait for it afterwards:
+ * synchronize between them.
  */
 public final class CudaStream implements AutoCloseable {
   private final Thread owner = Thread.currentThread();

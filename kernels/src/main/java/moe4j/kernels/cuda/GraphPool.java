@@ -51,8 +51,8 @@ public final class GraphPool implements AutoCloseable {
   }
 
   /**
-   * Does work as it is, in the pool's memory: what its tensors give back a capture of the same work
-   * finds ready. On a stream other than the default one.
+   * Does work without capturing it, in the pool's memory: what its tensors give back there is ready
+   * for a capture of the same work. The current stream must not be the default one.
    */
   public void serve(Runnable work) {
     Allocation allocation = allocate(CudaStream.currentAddress());
@@ -86,7 +86,7 @@ public final class GraphPool implements AutoCloseable {
     return new Allocation(filter);
   }
 
-  /** One user less. */
+  /** Counts one user less. */
   synchronized void release() {
     try (PointerScope scope = new PointerScope()) {
       torch_cuda.getAllocator().releasePool(device, id);
@@ -97,7 +97,7 @@ public final class GraphPool implements AutoCloseable {
     }
   }
 
-  /** No graph is captured from it any more; its graphs keep what they use. */
+  /** Ends captures from this pool; its graphs keep the memory that they use. */
   @Override
   public synchronized void close() {
     if (!closed) {
@@ -106,7 +106,7 @@ public final class GraphPool implements AutoCloseable {
     }
   }
 
-  /** The pool's serving a stream. libtorch holds no more than the filter's address. */
+  /** The time in which the pool serves a stream. libtorch keeps only the filter's address. */
   final class Allocation implements AutoCloseable {
     private final StreamFilter filter;
 

@@ -7,8 +7,9 @@ import org.bytedeco.cuda.global.cudart;
 import org.bytedeco.javacpp.SizeTPointer;
 
 /**
- * The parameters of a kernel that is loaded. A launch hands over addresses of arguments alone: what
- * is missing or shorter than its parameter would be read from whatever lies behind.
+ * The parameters of a kernel that is loaded. A launch hands the driver only the addresses of
+ * arguments: in place of one that is missing or shorter than its parameter it would read the memory
+ * that happens to follow.
  */
 final class KernelParameters {
   private final String kernel;

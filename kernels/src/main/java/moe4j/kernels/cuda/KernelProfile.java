@@ -32,8 +32,8 @@ import org.bytedeco.pytorch.global.torch;
  * }
  * </pre>
  *
- * One at a time a process. CUPTI's own graph records stay off: they take the place of the records
- * of a graph's kernels.
+ * A process has one at a time. CUPTI's own graph records stay off, since they would replace the
+ * records of a graph's kernels.
  */
 public final class KernelProfile implements AutoCloseable {
   /** A buffer of records; a kernel's takes 216 bytes. */
@@ -77,8 +77,8 @@ public final class KernelProfile implements AutoCloseable {
   private KernelProfile() {}
 
   /**
-   * Has CUPTI attach itself. A graph's kernels are surely recorded where this went before the graph
-   * was instantiated.
+   * Attaches CUPTI. It is to be called before graphs are instantiated: only then is it certain that
+   * their kernels are recorded.
    *
    * @throws IllegalStateException in one sentence, where CUPTI is missing or refuses
    */
@@ -101,7 +101,7 @@ public final class KernelProfile implements AutoCloseable {
     KernelProfile profile = new KernelProfile();
     synchronized (LOCK) {
       if (current != null) {
-        throw new IllegalStateException("the GPU is being profiled already");
+        throw new IllegalStateException("The GPU is being profiled already.");
       }
       current = profile;
     }

@@ -71,7 +71,7 @@ record KernelSource(String name, String text, Map<String, String> headers) {
     try (InputStream in = KernelSource.class.getResourceAsStream(TOPICS + name)) {
       return in == null ? null : new String(in.readAllBytes(), StandardCharsets.UTF_8);
     } catch (IOException e) {
-      throw new UncheckedIOException("the kernel source " + name, e);
+      throw new UncheckedIOException("The kernel source " + name + " cannot be read.", e);
     }
   }
 }

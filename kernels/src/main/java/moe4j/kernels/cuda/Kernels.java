@@ -8,12 +8,16 @@ public final class Kernels {
 
   private Kernels() {}
 
-  /** Has the reference in libtorch's operations computed everywhere, or our kernels again. */
+  /**
+   * Turns our kernels on or off for the whole process.
+   *
+   * @param use false for the references in libtorch's operations, on GPUs too
+   */
   public static void useOurs(boolean use) {
     ours = use;
   }
 
-  /** Whether a kernel of ours computes what is asked of these tensors: those on a GPU. */
+  /** Whether a kernel of ours computes an operation on this tensor: on a GPU, unless turned off. */
   public static boolean take(Tensor first) {
     return ours && first.is_cuda();
   }

@@ -7,8 +7,8 @@ import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
- * What launchers of our kernels share: the kernel for a type of elements, what of its tensors has
- * to hold, the memory for its results.
+ * What launchers of our kernels share: they find the kernel for a type of elements, check its
+ * tensors, and make the memory for its results.
  */
 public final class Launch {
   /**
@@ -37,24 +37,48 @@ public final class Launch {
     return CudaKernel.of(source, function, all);
   }
 
-  /** What a type is called in our sources. */
+  /**
+   * The name of a type in our sources.
+   *
+   * @throws IllegalArgumentException for another type than fp32 and bf16
+   */
   public static String name(ScalarType type) {
     return switch (type) {
       case Float -> "float";
       case BFloat16 -> "bf16";
       default ->
-          throw new IllegalArgumentException("kernels compute in bf16 and fp32, not in " + type);
+          throw new IllegalArgumentException(
+              "Kernels compute in bf16 and fp32, not in " + type + ".");
     };
   }
 
-  /** Refuses tensors of other types than the first one's; a null is passed over. */
+  /**
+   * Refuses tensors of other types than the first one's; a null is passed over.
+   *
+   * @throws IllegalArgumentException naming both types
+   */
   public static void sameType(Tensor first, Tensor... others) {
     for (Tensor other : others) {
       if (other != null && Tensors.dtype(other) != Tensors.dtype(first)) {
         throw new IllegalArgumentException(
-            "a kernel's tensors are in one type, not in %s and %s"
+            "The tensors of a kernel are of one type, not of %s and %s."
                 .formatted(Tensors.dtype(first), Tensors.dtype(other)));
       }
+    }
+  }
+
+  /**
+   * Refuses a tensor that a kernel would misread, since it gets nothing but the address: one of
+   * another type or of another number of elements.
+   *
+   * @param what names the tensor, such as {@code labels}
+   * @throws IllegalArgumentException naming the tensor, what is wanted and what was given
+   */
+  public static void require(Tensor t, String what, ScalarType type, long elements) {
+    if (Tensors.dtype(t) != type || t.numel() != elements) {
+      throw new IllegalArgumentException(
+          "A kernel takes %s of %d elements of type %s, not of shape %s and type %s."
+              .formatted(what, elements, type, Tensors.shape(t), Tensors.dtype(t)));
     }
   }
 

@@ -5,14 +5,16 @@ package moe4j.kernels.cuda;
  * #WARPS} warps, each on a row of its own, a lane on {@code width} columns.
  *
  * @param width 8 columns in one access, or 1
- * @param columnBlocks blocks beside each other
- * @param chunks blocks among each other, which share the rows
+ * @param columnBlocks how many blocks share a row
+ * @param chunks how many blocks share a column
  */
 public record Tiles(int width, int columnBlocks, int chunks) {
   /** Warps of a block: {@code TILE_WARPS} in {@code tile.cuh}. */
   private static final int WARPS = 8;
 
-  /** Blocks a multiprocessor: twice what it holds, so that early ones are followed. */
+  /**
+   * Blocks for each multiprocessor: twice what it holds at once, so that early ones are followed.
+   */
   private static final int BLOCKS = 8;
 
   /**
@@ -29,14 +31,17 @@ public record Tiles(int width, int columnBlocks, int chunks) {
     return new Tiles(width, columnBlocks, (int) Math.min(steps, wanted));
   }
 
+  /** The blocks of the whole grid. */
   public long blocks() {
     return (long) columnBlocks * chunks;
   }
 
+  /** The threads of a block. */
   public int threads() {
     return 32 * WARPS;
   }
 
+  /** The define that tells {@code tile.cuh} the width. */
   public String define() {
     return "WIDTH=" + width;
   }

@@ -233,7 +233,7 @@ __device__ __forceinline__ void multiply(
   }
 }
 
-// 16 bytes from global to shared memory behind the thread's back, or zeros.
+// Starts to copy 16 bytes from global to shared memory, or zeros, while the thread goes on.
 __device__ __forceinline__ void copy16(void* to, const void* from, bool there) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from),
       "r"(there ? 16 : 0) : "memory");

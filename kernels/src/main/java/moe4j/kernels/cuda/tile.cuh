@@ -38,8 +38,8 @@ __device__ __forceinline__ long long clamped(long long row, long long rows) {
   return row < rows ? row : rows - 1;
 }
 
-// The columns' sums of the block, in a fixed order; all threads call it, with zeros where a column is
-// none.
+// The columns' sums of the block, in a fixed order; all threads call it, with zeros where
+// there is no column.
 template <int N>
 __device__ __forceinline__ void store_column_sums(
     const float (&sums)[N], float* out, int first_column, int columns) {

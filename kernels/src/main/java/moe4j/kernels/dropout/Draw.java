@@ -10,9 +10,9 @@ import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
- * Tensors of random numbers, the same on every device. On a GPU they come from a kernel of ours in
- * every case: no operation of libtorch's reads a {@link StepRandom}'s position there without
- * waiting for it.
+ * Tensors of random numbers, the same on every device. On a GPU our kernel draws them even where
+ * our kernels are turned off: no operation of libtorch's reads a {@link StepRandom}'s position
+ * there without waiting for it.
  */
 public final class Draw {
   private Draw() {}
@@ -20,7 +20,7 @@ public final class Draw {
   /**
    * Uniform numbers in [0, 1), fp32, on {@code like}'s device.
    *
-   * @param random whose numbers
+   * @param random the key of the numbers
    * @param like gives the shape; its elements are those {@code random} is for, in order
    * @param layer the layer's global number, below 2^16
    * @param operation which of the layer's draws, below 2^16
@@ -31,7 +31,8 @@ public final class Draw {
     }
     StepRandom.Runs runs = random.runs(like, layer, operation);
     if (random.position() != null) {
-      throw new IllegalStateException("random numbers of a GPU's micro-batch drawn on the CPU");
+      throw new IllegalStateException(
+          "These random numbers' position is on a GPU: they cannot be drawn for a tensor on the CPU.");
     }
     Tensor host = torch.empty(like.shape());
     long stream = (random.step() & 0xffffffffL) | ((long) layer << 32) | ((long) operation << 48);

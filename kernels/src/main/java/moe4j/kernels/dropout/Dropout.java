@@ -23,11 +23,12 @@ public record Dropout(StepRandom random, double p, int layer, int operation) {
 
   static final String SOURCE = "dropout/dropout.cu";
 
-  /** Refuses what cannot be. */
+  /** Refuses a probability outside of [0, 1), and one above 0 without draws. */
   public Dropout {
     if (!(p >= 0 && p < 1) || (p > 0 && random == null)) {
       throw new IllegalArgumentException(
-          "dropout of %s without draws or not in [0, 1)".formatted(p));
+          "Dropout needs a probability in [0, 1), and above 0 the draws' key; here p is %s and the key %s."
+              .formatted(p, random));
     }
   }
 
@@ -37,9 +38,9 @@ public record Dropout(StepRandom random, double p, int layer, int operation) {
   }
 
   /**
-   * Drops.
+   * Zeroes the elements that are dropped, and scales the others.
    *
-   * @param x any shape, the elements in order that {@code random} is for
+   * @param x any shape; its elements are those that {@code random} is for, in order
    * @return in the same type; x itself where p is 0
    */
   public Tensor apply(Tensor x) {
@@ -82,12 +83,12 @@ public record Dropout(StepRandom random, double p, int layer, int operation) {
       return whole() ? run % 4 == 0 : run % 8 == 0 && stride % 4 == 0 && offset % 4 == 0;
     }
 
-    /** What our sources are told: whole samples keep to the shorter way. */
+    /** The define for our sources, which have a shorter way for whole samples. */
     public String define() {
       return "PART=" + (whole() ? 0 : 1);
     }
 
-    /** The same draws with their position in other hands. */
+    /** The same draws with another handle of their position. */
     public Draws at(Tensor held) {
       return new Draws(held, run, stride, offset);
     }
@@ -107,7 +108,7 @@ public record Dropout(StepRandom random, double p, int layer, int operation) {
     return random == null ? 0 : random.seed();
   }
 
-  /** What is kept is multiplied by this. */
+  /** The factor of elements that are kept, 1 / (1 - p). */
   public float scale() {
     return (float) (1 / (1 - p));
   }

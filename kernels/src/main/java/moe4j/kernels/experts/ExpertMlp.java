@@ -19,10 +19,9 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  * in {@link GroupedMatmul}s.
  *
  * <p>oneDNN compiles a kernel for each number of rows it meets, and a group has another number at
- * each step. So groups are computed in stretches of {@link #rounded} lengths: the rows that are too
- * many are those of neighbouring groups, and their results are dropped. (A number that is not
- * finite may so reach the weights' gradients of a neighbour too; the step is lost with it in any
- * case.)
+ * each step. So groups are computed in stretches of {@link #rounded} lengths: the surplus rows are
+ * those of neighbouring groups, and their results are dropped. (So a number that is not finite may
+ * reach the gradients of a neighbour's weights, too; such a step is lost in any case.)
  */
 public final class ExpertMlp {
   /** The lengths of stretches are multiples of this. */
@@ -33,7 +32,7 @@ public final class ExpertMlp {
 
   private ExpertMlp() {}
 
-  /** What stands between the two products. */
+  /** The activation between the two products. */
   public interface Activation {
     /** [P, inputs f] to [P, f]. */
     Tensor apply(Tensor x);
@@ -56,7 +55,7 @@ public final class ExpertMlp {
    */
   public record Weights(Tensor fc1, Tensor bias1, Tensor fc2, Tensor bias2) {}
 
-  /** Whether the weights are where this computes. */
+  /** Whether this computes with such weights: on a CPU. */
   public static boolean takes(Tensor fc1) {
     return fc1.is_cpu();
   }
@@ -65,8 +64,8 @@ public final class ExpertMlp {
    * {@code y[r] = weight[r] (act(x[r] fc1[g]^T + bias1[g]) fc2[g]^T + bias2[g])} for the group g
    * that row r is in; 0 behind the last group.
    *
-   * @param x [R, h], its groups one behind the other
-   * @param weight [R]
+   * @param x [R, h], its groups one after the other, fp32 or bf16
+   * @param weight [R], in the same type
    * @param offsets int32 [G], where each group ends
    * @return [R, h]
    */
@@ -76,7 +75,7 @@ public final class ExpertMlp {
   }
 
   /**
-   * The same with something between activation and second product: dropout.
+   * The same with dropout between the activation and the second product.
    *
    * @param factors [R, f], what the activations are multiplied by, or null; it gets no gradient
    */

@@ -1,10 +1,10 @@
 package moe4j.kernels.experts;
 
-import java.util.ArrayList;
 import java.util.List;
 import moe4j.kernels.check.BenchCase;
 import moe4j.kernels.check.BenchCase.Cost;
 import moe4j.kernels.check.BenchCase.Operation;
+import moe4j.kernels.check.BenchCases;
 import moe4j.kernels.check.BenchInputs;
 import moe4j.kernels.check.KernelBench;
 import moe4j.tensor.Tensors;
@@ -13,24 +13,22 @@ import org.bytedeco.pytorch.TensorVector;
 import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
-/** An MoE layer's operations in a token's way through it, two experts a token. */
+/**
+ * An MoE layer's operations, in the order of a token's way through it, with two experts a token.
+ */
 public final class ExpertsBench implements KernelBench {
   private static final int K = 2;
-
-  @Override
-  public String name() {
-    return "experts";
-  }
 
   @Override
   public List<BenchCase> cases(Scale scale) {
     Sizes sizes =
         new Sizes(
             scale.of(16_384, 128), scale.of(768, 32), scale.of(3072, 64), (int) scale.of(64, 8));
-    List<BenchCase> cases = new ArrayList<>(routing(scale, sizes));
-    cases.addAll(rows(scale, sizes));
-    cases.addAll(experts(scale, sizes));
-    return cases;
+    BenchCases cases = new BenchCases();
+    routing(scale, sizes, cases);
+    rows(scale, sizes, cases);
+    experts(scale, sizes, cases);
+    return cases.list();
   }
 
   /** An MoE layer of T tokens, as they are called everywhere. */
@@ -40,125 +38,111 @@ public final class ExpertsBench implements KernelBench {
     }
   }
 
-  private static List<BenchCase> routing(Scale scale, Sizes s) {
+  private static void routing(Scale scale, Sizes s, BenchCases cases) {
     long stream = scale.bytes(s.tokens * s.h);
     long logits = 4 * s.tokens * s.experts;
     long chosen = s.tokens * K * (4 + 8);
-    List<BenchCase> cases = new ArrayList<>();
-    cases.addAll(
-        BenchCase.bothWays(
-            "router's logits",
-            "[%d, %d] to %d".formatted(s.tokens, s.h, s.experts),
-            Cost.bytes(stream + logits),
-            Cost.bytes(3 * stream + 2 * logits),
-            in -> {
-              Tensor x = in.leaf(s.tokens, s.h);
-              Tensor weight = in.leaf(s.experts, s.h);
-              return Operation.of(() -> RouterProjection.logits(x, weight), x, weight);
-            }));
-    cases.addAll(
-        BenchCase.bothWays(
-            "top-%d".formatted(K),
-            "[%d, %d]".formatted(s.tokens, s.experts),
-            Cost.bytes(logits + chosen),
-            Cost.bytes(2 * logits + 2 * chosen),
-            in -> {
-              Tensor x = in.leaf(ScalarType.Float, s.tokens, s.experts);
-              return Operation.of(() -> TopK.of(x, K).values(), x);
-            }));
+    cases.bothWays(
+        "router's logits",
+        "[%d, %d] to %d".formatted(s.tokens, s.h, s.experts),
+        Cost.bytes(stream + logits),
+        Cost.bytes(3 * stream + 2 * logits),
+        in -> {
+          Tensor x = in.leaf(s.tokens, s.h);
+          Tensor weight = in.leaf(s.experts, s.h);
+          return Operation.of(() -> RouterProjection.logits(x, weight), x, weight);
+        });
+    cases.bothWays(
+        "top-%d".formatted(K),
+        "[%d, %d]".formatted(s.tokens, s.experts),
+        Cost.bytes(logits + chosen),
+        Cost.bytes(2 * logits + 2 * chosen),
+        in -> {
+          Tensor x = in.leaf(ScalarType.Float, s.tokens, s.experts);
+          return Operation.of(() -> TopK.of(x, K).values(), x);
+        });
     // The choice in; order, token and slot out, 8 bytes each.
-    cases.add(
-        BenchCase.forward(
-            "sort of the routes",
-            "[%d, %d] to %d".formatted(s.tokens, K, s.experts),
-            Cost.bytes(4 * 8 * s.rows()),
-            in -> {
-              Tensor expert = in.whole(s.experts, s.tokens, K);
-              return Operation.of(() -> RouteSort.of(expert, s.experts).order());
-            }));
-    return cases;
+    cases.forward(
+        "sort of the routes",
+        "[%d, %d] to %d".formatted(s.tokens, K, s.experts),
+        Cost.bytes(4 * 8 * s.rows()),
+        in -> {
+          Tensor expert = in.whole(s.experts, s.tokens, K);
+          return Operation.of(() -> RouteSort.of(expert, s.experts).order());
+        });
   }
 
-  private static List<BenchCase> rows(Scale scale, Sizes s) {
+  private static void rows(Scale scale, Sizes s, BenchCases cases) {
     long moved = scale.bytes((s.tokens + s.rows()) * s.h);
     String shape = "[%d, %d] by %d".formatted(s.tokens, s.h, K);
-    List<BenchCase> cases = new ArrayList<>();
-    cases.addAll(
-        BenchCase.bothWays(
-            "tokens to experts' rows",
-            shape,
-            Cost.bytes(moved),
-            Cost.bytes(2 * moved),
-            in -> {
-              RouteSort routes = routes(in, s);
-              Tensor x = in.leaf(s.tokens, s.h);
-              return Operation.of(() -> RowGather.spread(x, routes.token(), routes.slot()), x);
-            }));
-    cases.addAll(
-        BenchCase.bothWays(
-            "experts' rows to tokens",
-            shape,
-            Cost.bytes(moved),
-            Cost.bytes(2 * moved),
-            in -> {
-              RouteSort routes = routes(in, s);
-              Tensor x = in.leaf(s.rows(), s.h);
-              return Operation.of(() -> RowGather.gather(x, routes.token(), routes.slot()), x);
-            }));
-    return cases;
+    cases.bothWays(
+        "tokens to experts' rows",
+        shape,
+        Cost.bytes(moved),
+        Cost.bytes(2 * moved),
+        in -> {
+          RouteSort routes = routes(in, s);
+          Tensor x = in.leaf(s.tokens, s.h);
+          return Operation.of(() -> RowGather.spread(x, routes.token(), routes.slot()), x);
+        });
+    cases.bothWays(
+        "experts' rows to tokens",
+        shape,
+        Cost.bytes(moved),
+        Cost.bytes(2 * moved),
+        in -> {
+          RouteSort routes = routes(in, s);
+          Tensor x = in.leaf(s.rows(), s.h);
+          return Operation.of(() -> RowGather.gather(x, routes.token(), routes.slot()), x);
+        });
   }
 
   private static RouteSort routes(BenchInputs in, Sizes s) {
     return RouteSort.of(in.whole(s.experts, s.tokens, K), s.experts);
   }
 
-  private static List<BenchCase> experts(Scale scale, Sizes s) {
+  private static void experts(Scale scale, Sizes s, BenchCases cases) {
     double flops = 2.0 * s.rows() * s.h * s.f;
     long inner = scale.bytes(s.rows() * s.f);
     long outer = scale.bytes(s.rows() * s.h);
-    List<BenchCase> cases = new ArrayList<>();
-    cases.addAll(
-        BenchCase.bothWays(
-            "product by groups",
-            "[%d, %d] to %d, %d groups".formatted(s.rows(), s.h, s.f, s.experts),
-            Cost.flops(flops),
-            Cost.flops(3 * flops),
-            in -> {
-              Tensor x = in.leaf(s.rows(), s.h);
-              Tensor weight = in.leaf(s.experts, s.f, s.h);
-              Tensor offsets = in.ends(s.experts, s.rows());
-              return Operation.beside(
-                  () -> GroupedMatmul.linear(x, weight, offsets),
-                  () -> eachByItself(x, weight),
-                  x,
-                  weight);
-            }));
-    cases.addAll(
-        BenchCase.bothWays(
-            "GELU, weighted by row",
-            "[%d, %d]".formatted(s.rows(), s.f),
-            Cost.bytes(2 * inner),
-            Cost.bytes(5 * inner),
-            in -> {
-              Tensor x = in.leaf(s.rows(), s.f);
-              Tensor weight = in.leaf(ScalarType.Float, s.rows());
-              return Operation.of(() -> WeightedActivation.gelu(x, weight), x, weight);
-            }));
+    cases.bothWays(
+        "product by groups",
+        "[%d, %d] to %d, %d groups".formatted(s.rows(), s.h, s.f, s.experts),
+        Cost.flops(flops),
+        Cost.flops(3 * flops),
+        in -> {
+          Tensor x = in.leaf(s.rows(), s.h);
+          Tensor weight = in.leaf(s.experts, s.f, s.h);
+          Tensor offsets = in.ends(s.experts, s.rows());
+          return Operation.beside(
+              () -> GroupedMatmul.linear(x, weight, offsets),
+              () -> eachByItself(x, weight),
+              x,
+              weight);
+        });
+    cases.bothWays(
+        "GELU, weighted by row",
+        "[%d, %d]".formatted(s.rows(), s.f),
+        Cost.bytes(2 * inner),
+        Cost.bytes(5 * inner),
+        in -> {
+          Tensor x = in.leaf(s.rows(), s.f);
+          Tensor weight = in.leaf(ScalarType.Float, s.rows());
+          return Operation.of(() -> WeightedActivation.gelu(x, weight), x, weight);
+        });
     // The gradient of what the bias is added to is handed on as it is.
-    cases.addAll(
-        BenchCase.bothWays(
-            "groups' bias, weighted by row",
-            "[%d, %d], %d groups".formatted(s.rows(), s.h, s.experts),
-            Cost.bytes(2 * outer),
-            Cost.bytes(3 * outer),
-            in -> {
-              Tensor y = in.leaf(s.rows(), s.h);
-              Tensor bias = in.leaf(s.experts, s.h);
-              Tensor weight = in.leaf(ScalarType.Float, s.rows());
-              Tensor offsets = in.ends(s.experts, s.rows());
-              return Operation.of(() -> GroupBias.add(y, bias, offsets, weight), y, bias, weight);
-            }));
-    return cases;
+    cases.bothWays(
+        "groups' bias, weighted by row",
+        "[%d, %d], %d groups".formatted(s.rows(), s.h, s.experts),
+        Cost.bytes(2 * outer),
+        Cost.bytes(3 * outer),
+        in -> {
+          Tensor y = in.leaf(s.rows(), s.h);
+          Tensor bias = in.leaf(s.experts, s.h);
+          Tensor weight = in.leaf(ScalarType.Float, s.rows());
+          Tensor offsets = in.ends(s.experts, s.rows());
+          return Operation.of(() -> GroupBias.add(y, bias, offsets, weight), y, bias, weight);
+        });
   }
 
   /** The groups of {@link BenchInputs#ends}, a product each. */

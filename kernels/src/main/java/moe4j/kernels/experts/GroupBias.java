@@ -9,11 +9,12 @@ import moe4j.tensor.CustomFunction;
 import moe4j.tensor.Tensors;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
  * A group's bias on each of its rows, weighted by row: what experts' second projections add where
- * the routing weight is applied in front of them. On a GPU a kernel each way; y's gradient is the
- * result's.
+ * the routing weight is applied in front of them. On a GPU one kernel each way computes it; y's
+ * gradient is the result's.
  */
 public final class GroupBias {
   private GroupBias() {}
@@ -26,7 +27,8 @@ public final class GroupBias {
    * @param offsets int32 [G], where each group ends; rows behind the last end stay as they are, and
    *     their gradient, which may be anything, has no effect on bias and weight
    * @param weight [R], fp32 or bf16, or null; its gradient is in that type
-   * @return [R, h], in y's type
+   * @return [R, h], in y's type, on a GPU bf16 or fp32
+   * @throws IllegalArgumentException where sizes or types do not go together
    */
   public static Tensor add(Tensor y, Tensor bias, Tensor offsets, Tensor weight) {
     if (y.dim() != 2
@@ -35,7 +37,7 @@ public final class GroupBias {
         || bias.size(0) != offsets.numel()
         || (weight != null && weight.numel() != y.size(0))) {
       throw new IllegalArgumentException(
-          "%d groups' biases of %s for rows of %s with weights of %s"
+          "The sizes of %d groups, their biases %s, rows %s and weights %s do not go together."
               .formatted(
                   offsets.numel(),
                   Tensors.shape(bias),
@@ -63,6 +65,7 @@ public final class GroupBias {
       bias = save(inputs[1].contiguous());
       weight = inputs[2] == null ? null : save(inputs[2].contiguous());
       offsets = save(inputs[3].contiguous());
+      Launch.require(offsets, "offsets", ScalarType.Int, bias.size(0));
       Launch.sameType(y, bias);
       Tensor out = Launch.empty(y);
       RowChunks grid = grid(y, out);

@@ -1,6 +1,5 @@
 package moe4j.kernels.experts;
 
-import java.util.List;
 import java.util.Random;
 import moe4j.kernels.check.Comparison;
 import moe4j.kernels.check.KernelCheck;
@@ -16,16 +15,6 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /** Groups' biases on their rows, weighted and not. */
 public final class GroupBiasCheck implements KernelCheck {
-  private static final List<RowGroups> GROUPS =
-      List.of(
-          new RowGroups(1, 1, 0, false),
-          new RowGroups(5, 40, 0, false),
-          new RowGroups(8, 1001, 17, false),
-          new RowGroups(7, 700, 9, true),
-          new RowGroups(64, 333, 0, false),
-          new RowGroups(512, 700, 3, false),
-          new RowGroups(3, 0, 4, false));
-
   @Override
   public String name() {
     return "group bias";
@@ -34,7 +23,7 @@ public final class GroupBiasCheck implements KernelCheck {
   @Override
   public void run(Comparison on) {
     for (Type type : Type.values()) {
-      for (RowGroups groups : GROUPS) {
+      for (RowGroups groups : RowGroups.several()) {
         for (int h : new int[] {512, 33, 264}) {
           for (ScalarType weight : new ScalarType[] {null, ScalarType.Float, type.dtype()}) {
             Scopes.run(() -> check(on, type, groups, h, weight));

@@ -16,7 +16,7 @@ public final class GroupedMatmul {
 
   private GroupedMatmul() {}
 
-  /** What both dimensions of such matrices have to be multiples of. */
+  /** The number that both dimensions of each group's matrix have to be multiples of. */
   public static long multiple(Tensor weight) {
     return ALIGNMENT / weight.element_size();
   }
@@ -24,7 +24,7 @@ public final class GroupedMatmul {
   /**
    * {@code y[r] = x[r] w[g]^T} for the group g that row r is in.
    *
-   * @param x [R, in], its groups one behind the other
+   * @param x [R, in], its groups one after the other, bf16 or fp32
    * @param weight [G, out, in], as linear layers have it; both in {@link #multiple multiples}
    * @param offsets int32 [G], where each group ends; rows behind the last end are not computed, and
    *     what their gradient is has no effect on others

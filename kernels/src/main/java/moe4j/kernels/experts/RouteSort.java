@@ -11,7 +11,7 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
  * The routes of tokens that have each chosen k experts, sorted by expert, within an expert in their
- * own order. A choice that was dropped is not among them: behind the last expert's end there are as
+ * own order. A choice that was dropped is not among them: after the last expert's end there are as
  * many routes that are not used.
  *
  * @param order int64 [T k], the choice that each sorted route is: token times k and which of its
@@ -31,8 +31,8 @@ public record RouteSort(Tensor order, Tensor token, Tensor slot, Tensor offsets)
   /**
    * Sorts.
    *
-   * @param expert int64 [T, k], each in [0, E), or negative where the choice was dropped; another
-   *     stops the device
+   * @param expert int64 [T, k], each in [0, E), or negative where the choice was dropped; a larger
+   *     one stops the device
    * @param experts E
    */
   public static RouteSort of(Tensor expert, int experts) {
@@ -64,6 +64,7 @@ public record RouteSort(Tensor order, Tensor token, Tensor slot, Tensor offsets)
   /** In three launches: counts by block, their sums, the places. */
   private static RouteSort counted(Tensor expert, int experts) {
     int size = Math.toIntExact(expert.numel());
+    Launch.require(expert, "choices", ScalarType.Long, size);
     int blocks = (size + CHUNK - 1) / CHUNK;
     Tensor table = Tensors.empty(ScalarType.Int, expert.device(), experts + 1L, blocks);
     Tensor offsets = Tensors.zeros(ScalarType.Int, expert.device(), experts);

@@ -10,10 +10,11 @@ import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
- * Rows of tokens out to their routes and back, as gathers in both directions: {@code token} [R]
- * names a route's token, {@code slot} [T, k] a token's routes, each the other's inverse. libtorch's
- * own gradient of a gather adds row by row, many times as slow on a CPU and in no fixed order on a
- * GPU. A route that was dropped has a slot of -1, and a row that is no route's a token of -1.
+ * Copies the rows of tokens to their routes, and adds up the rows of routes by token. Both are
+ * gathers, forward and backward: {@code token} [R] names a route's token, {@code slot} [T, k] a
+ * token's routes, and each is the other's inverse. libtorch's own gradient of a gather adds row by
+ * row, which is many times as slow on a CPU and has no fixed order on a GPU. A route that was
+ * dropped has the slot -1, and a row that belongs to no route has the token -1.
  *
  * <p>Where experts choose tokens, a token has any number of routes and there are no slots: rows are
  * then added up one by one, in fp32.
@@ -27,7 +28,7 @@ public final class RowGather {
   private RowGather() {}
 
   /**
-   * {@code y[r] = x[token[r]]}.
+   * {@code y[r] = x[token[r]]}, in x's type.
    *
    * @param x [T, h]
    * @param token int64 [R]; a negative one gives a row of zeros
@@ -65,7 +66,7 @@ public final class RowGather {
 
   private static Tensor out(Tensor x, Tensor token) {
     if (Kernels.take(x) && x.is_floating_point()) {
-      return launch("spread", x, token, token.size(0), "K=1");
+      return launch("spread", x, token, token.size(0), 1);
     }
     Tensor rows = x.index_select(0, token.clamp_min(ZERO));
     return rows.masked_fill_(token.lt(ZERO).unsqueeze(1), ZERO);
@@ -75,7 +76,7 @@ public final class RowGather {
     long tokens = slot.size(0);
     long k = slot.size(1);
     if (Kernels.take(x) && k <= MOST_SLOTS) {
-      return launch("gather", x, slot, tokens, "K=" + k);
+      return launch("gather", x, slot, tokens, k);
     }
     return out(x, slot.flatten()).view(tokens, k, x.size(1)).sum(1);
   }
@@ -86,10 +87,11 @@ public final class RowGather {
     return sums.index_add_(0, token.clamp_min(ZERO), rows).to(Tensors.dtype(x));
   }
 
-  private static Tensor launch(String kernel, Tensor x, Tensor index, long rows, String k) {
+  private static Tensor launch(String kernel, Tensor x, Tensor index, long rows, long k) {
+    Launch.require(index, "tokens or slots", ScalarType.Long, rows * k);
     long h = x.size(1);
     Tensor y = Tensors.empty(Tensors.dtype(x), x.device(), rows, h);
-    Launch.kernel("experts/rows.cu", kernel, Tensors.dtype(x), k)
+    Launch.kernel("experts/rows.cu", kernel, Tensors.dtype(x), "K=" + k)
         .launch(
             Launch.rowBlocks(rows),
             Launch.ROW_THREADS,

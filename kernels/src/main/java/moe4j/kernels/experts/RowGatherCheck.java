@@ -4,6 +4,7 @@ import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
 import java.util.Random;
+import java.util.function.UnaryOperator;
 import moe4j.kernels.check.Comparison;
 import moe4j.kernels.check.KernelCheck;
 import moe4j.tensor.Tensors;
@@ -38,71 +39,68 @@ public final class RowGatherCheck implements KernelCheck {
   /** Tokens with any number of routes, some rows that belong to no token. */
   private static void any(Comparison on, ScalarType dtype, int tokens, int rows, int h) {
     Random random = new Random(on.seed() + rows);
-    long[] token = new long[rows];
-    float[] mask = new float[rows];
-    for (int r = 0; r < rows; r++) {
-      token[r] = random.nextInt(tokens + 1) - 1L;
-      mask[r] = token[r] < 0 ? 0 : 1;
-    }
-    Tensor kept = Tensors.of(mask).to(ScalarType.Double).unsqueeze(1);
-    Tensor tokenOrNone = Tensors.of(token);
-    Tensor source = tokenOrNone.clamp_min(new Scalar(0));
-    Tensor given = tokenOrNone.to(on.device(), ScalarType.Long);
-    String what = "%s T=%d R=%d h=%d: ".formatted(dtype, tokens, rows, h);
-    double bound = dtype == ScalarType.Float ? 1e-5 : 1e-2;
-    Tensor few = on.normal(dtype, tokens, h);
-    Tensor many = on.normal(dtype, rows, h);
-
-    Tensor x = on.leaf(few, dtype);
-    Tensor y = RowGather.spread(x, given, null);
-    y.mul(many.to(on.device(), dtype)).sum().backward();
-    Tensor exactX = few.detach().set_requires_grad(true);
-    Tensor exactY = exactX.index_select(0, source).mul(kept);
-    exactY.mul(many).sum().backward();
-    on.same("spread of any " + what + "rows", y.to(ScalarType.Double), exactY);
-    on.close("spread of any " + what + "gradient", x.grad(), exactX.grad(), bound);
-
-    x = on.leaf(many, dtype);
-    y = RowGather.gatherAny(x, given, tokens);
-    y.mul(few.to(on.device(), dtype)).sum().backward();
-    exactX = many.detach().set_requires_grad(true);
-    Tensor zeros = torch.zeros(new long[] {tokens, h}, few.options());
-    exactY = zeros.index_add(0, source, exactX.mul(kept));
-    exactY.mul(few).sum().backward();
-    on.close("gather of any " + what + "sums", y, exactY, bound);
-    on.same("gather of any " + what + "gradient", x.grad().to(ScalarType.Double), exactX.grad());
+    long[] token = random.ints(rows, -1, tokens).asLongStream().toArray();
+    Tensor given = Tensors.of(token).to(on.device(), ScalarType.Long);
+    compare(
+        on,
+        dtype,
+        "of any %s T=%d R=%d h=%d: ".formatted(dtype, tokens, rows, h),
+        token,
+        new long[] {tokens, h},
+        x -> RowGather.spread(x, given, null),
+        x -> RowGather.gatherAny(x, given, tokens));
   }
 
+  /** Tokens with k routes each, the first rows of all belonging to no token. */
   private static void run(Comparison on, ScalarType dtype, int tokens, int k, int h, int dropped) {
     int routes = tokens * k;
-    Random random = new Random(on.seed() + routes);
     List<Integer> order = new ArrayList<>();
     for (int i = 0; i < routes; i++) {
       order.add(i);
     }
-    Collections.shuffle(order, random);
+    Collections.shuffle(order, new Random(on.seed() + routes));
     long[] token = new long[routes];
     long[] slot = new long[routes];
-    float[] mask = new float[routes];
     for (int r = 0; r < routes; r++) {
       boolean kept = r >= dropped;
       token[r] = kept ? order.get(r) / k : -1;
       slot[order.get(r)] = kept ? r : -1;
-      mask[r] = kept ? 1 : 0;
     }
-    Tensor kept = Tensors.of(mask).to(ScalarType.Double).unsqueeze(1);
-    Tensor tokenOrNone = Tensors.of(token);
-    Tensor source = tokenOrNone.clamp_min(new Scalar(0));
-    Tensor givenToken = tokenOrNone.to(on.device(), ScalarType.Long);
+    Tensor givenToken = Tensors.of(token).to(on.device(), ScalarType.Long);
     Tensor givenSlot = Tensors.of(slot, tokens, k).to(on.device(), ScalarType.Long);
-    String what = "%s T=%d k=%d h=%d: ".formatted(dtype, tokens, k, h);
-    double bound = dtype == ScalarType.Float ? 1e-5 : 1e-2;
+    compare(
+        on,
+        dtype,
+        "%s T=%d k=%d h=%d: ".formatted(dtype, tokens, k, h),
+        token,
+        new long[] {tokens, h},
+        x -> RowGather.spread(x, givenToken, givenSlot),
+        x -> RowGather.gather(x, givenToken, givenSlot));
+  }
 
-    Tensor few = on.normal(dtype, tokens, h);
-    Tensor many = on.normal(dtype, routes, h);
+  /**
+   * Compares both directions and their gradients with the definition in fp64.
+   *
+   * @param token the token of each row, -1 for none
+   * @param shape of the tokens, [T, h]
+   */
+  private static void compare(
+      Comparison on,
+      ScalarType dtype,
+      String what,
+      long[] token,
+      long[] shape,
+      UnaryOperator<Tensor> spread,
+      UnaryOperator<Tensor> gather) {
+    Tensor tokens = Tensors.of(token, token.length);
+    Tensor source = tokens.clamp_min(new Scalar(0));
+    Tensor kept = tokens.ge(new Scalar(0)).to(ScalarType.Double).unsqueeze(1);
+    double bound = dtype == ScalarType.Float ? 1e-5 : 1e-2;
+    Tensor few = on.normal(dtype, shape);
+    Tensor many = on.normal(dtype, token.length, shape[1]);
 
     Tensor x = on.leaf(few, dtype);
-    Tensor y = RowGather.spread(x, givenToken, givenSlot);
+    Tensor y = spread.apply(x);
     y.mul(many.to(on.device(), dtype)).sum().backward();
     Tensor exactX = few.detach().set_requires_grad(true);
     Tensor exactY = exactX.index_select(0, source).mul(kept);
@@ -111,10 +109,10 @@ public final class RowGatherCheck implements KernelCheck {
     on.close("spread " + what + "gradient", x.grad(), exactX.grad(), bound);
 
     x = on.leaf(many, dtype);
-    y = RowGather.gather(x, givenToken, givenSlot);
+    y = gather.apply(x);
     y.mul(few.to(on.device(), dtype)).sum().backward();
     exactX = many.detach().set_requires_grad(true);
-    Tensor zeros = torch.zeros(new long[] {tokens, h}, few.options());
+    Tensor zeros = torch.zeros(shape, few.options());
     exactY = zeros.index_add(0, source, exactX.mul(kept));
     exactY.mul(few).sum().backward();
     on.close("gather " + what + "sums", y, exactY, bound);

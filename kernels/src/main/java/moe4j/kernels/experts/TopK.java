@@ -33,13 +33,15 @@ public record TopK(Tensor values, Tensor indices) {
    * Chooses.
    *
    * @param x fp32 [T, E]
+   * @param k how many, from 1 to E
    * @throws IllegalArgumentException where x has other dimensions or is of another type, or k is
    *     not in [1, E]
    */
   public static TopK of(Tensor x, int k) {
     if (x.dim() != 2 || Tensors.dtype(x) != ScalarType.Float || k < 1 || k > x.size(1)) {
       throw new IllegalArgumentException(
-          "the %d largest of rows of %s in %s".formatted(k, Tensors.shape(x), Tensors.dtype(x)));
+          "The %d largest of each row are taken of fp32 [T, E] with E at least as large, not of %s in %s."
+              .formatted(k, Tensors.shape(x), Tensors.dtype(x)));
     }
     if (Kernels.take(x) && x.size(1) <= MOST_COLUMNS) {
       Largest largest = new Largest(k);

@@ -9,15 +9,15 @@ import org.bytedeco.pytorch.TensorVector;
 import org.bytedeco.pytorch.global.torch;
 
 /**
- * An activation and the weight of its row, {@code y[r] = activation(x[r]) weight[r]}: what stands
- * between experts' projections. On a GPU a kernel each way, which rounds once and keeps x only; the
- * weights then stay in fp32 as they come.
+ * An activation and the weight of its row, {@code y[r] = activation(x[r]) weight[r]}, as between
+ * experts' projections. On a GPU one kernel each way computes it, rounds once and keeps only x;
+ * weights in fp32 are used as they are there.
  */
 public final class WeightedActivation {
   private WeightedActivation() {}
 
   /**
-   * With {@code x Phi(x)}, exact (Hendrycks and Gimpel 2016).
+   * The exact GELU, {@code x Phi(x)} (Hendrycks and Gimpel 2016), weighted.
    *
    * @param x [R, f]
    * @param weight [R], fp32 or bf16; its gradient is in that type
@@ -30,7 +30,7 @@ public final class WeightedActivation {
   }
 
   /**
-   * With {@code silu(a) b}, x = [a, b] (Shazeer 2020).
+   * SwiGLU, {@code silu(a) b} with {@code x = [a, b]} (Shazeer 2020), weighted.
    *
    * @param x [R, 2 f]
    * @param weight [R], fp32 or bf16; its gradient is in that type
@@ -62,6 +62,7 @@ public final class WeightedActivation {
       x = save(inputs[0].contiguous());
       weight = save(inputs[1].contiguous());
       long rows = x.size(0);
+      Launch.require(weight, "weights", Tensors.dtype(weight), rows);
       long f = x.size(1) / (gated ? 2 : 1);
       Tensor y = Tensors.empty(Tensors.dtype(x), x.device(), rows, f);
       launch("forward", rows, x, weight, y, rows, Math.toIntExact(f));

@@ -12,14 +12,14 @@
 #define ROUNDS (CHUNK / THREADS)
 #define ALL 0xffffffffu
 
-// The expert that choice i of the n names, one behind the last for none.
+// The expert that choice i of the n names; for a dropped choice one past the last expert.
 __device__ __forceinline__ int named_by(const long long* __restrict__ expert, int i, int experts) {
   const long long e = expert[i];
   if (e >= experts) __trap();
   return e < 0 ? experts : (int)e;
 }
 
-// table[e][block]: how often a block's part of the n choices names expert e, in the last row none.
+// table[e][block]: how often a block's part of the n choices names expert e; the last row counts dropped ones.
 extern "C" __global__ void __launch_bounds__(THREADS)
     count(const long long* __restrict__ expert, int* __restrict__ table, int n, int experts) {
   __shared__ int counts[MOST_EXPERTS + 1];
@@ -67,7 +67,7 @@ extern "C" __global__ void __launch_bounds__(1024)
 }
 
 // slot[i]: where choice i stands among all; order[slot[i]] = i, and token[slot[i]] = i / k; -1 for
-// those that name none. A warp takes consecutive choices, 32 at a time; of those that name one expert
+// dropped ones. A warp takes consecutive choices, 32 at a time; of those that name one expert
 // the first comes first.
 extern "C" __global__ void __launch_bounds__(THREADS)
     places(const long long* __restrict__ expert, const int* __restrict__ table,

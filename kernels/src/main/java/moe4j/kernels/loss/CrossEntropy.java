@@ -28,22 +28,24 @@ public final class CrossEntropy {
   /**
    * The loss of each row.
    *
-   * @param logits [T, V]
+   * @param logits [T, V], any float type
    * @param labels int64 [T], each in [0, V)
-   * @return fp32 [T]
+   * @return fp32 [T], in nats
    */
   public static Tensor loss(Tensor logits, Tensor labels) {
     return new Loss().apply(logits, labels)[0];
   }
 
   /**
-   * The output layer and the loss of its logits, {@code hidden weight^T}, which are in the type of
-   * both. On a GPU the logits' memory takes their gradient as soon as the loss is known.
+   * The output layer and the loss of its logits, {@code hidden weight^T}, in the type of both (on a
+   * GPU bf16 or fp32). On a GPU their gradient is written over the logits as soon as the loss is
+   * known.
    *
    * @param hidden [T, h]
    * @param weight [V, h]
-   * @param labels int64 [T], each in [0, V); on a GPU another gives a loss and gradients of NaN
-   * @return fp32 [T]
+   * @param labels int64 [T], each in [0, V); on a GPU another label gives a loss and gradients of
+   *     NaN
+   * @return fp32 [T], in nats
    */
   public static Tensor linear(Tensor hidden, Tensor weight, Tensor labels) {
     return Kernels.take(hidden)
@@ -92,7 +94,7 @@ public final class CrossEntropy {
       if (isRecorded()) {
         unscaled = save(logits);
       }
-      // The scope's hold on it would outlive the backward.
+      // The scope's handle would keep the memory beyond the backward.
       logits.close();
       return new Tensor[] {loss};
     }
@@ -113,6 +115,7 @@ public final class CrossEntropy {
     }
 
     private static void kernel(Tensor logits, Tensor labels, Tensor loss, boolean gradient) {
+      Launch.require(labels, "labels", ScalarType.Long, logits.size(0));
       int vocabulary = Math.toIntExact(logits.size(1));
       boolean aligned = vocabulary % 8 == 0;
       long row = vocabulary * logits.element_size();

@@ -11,8 +11,8 @@ import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
- * {@link CrossEntropy} of logits of which a rank has some of each row: what it says of these, and
- * their gradient once all ranks' sums are known.
+ * {@link CrossEntropy} of logits of which a rank has some columns: the rank's part of each row's
+ * sum, and its logits' gradient once the sums of all ranks are known.
  *
  * @param first the first logit's number in the vocabulary
  * @param vocabulary logits of a row, all ranks' together
@@ -36,6 +36,7 @@ public record CrossEntropyPart(int first, int vocabulary) {
               .masked_fill(own.lt(new Scalar(0)), new Scalar(0));
       return torch.cat(new TensorVector(wide.logsumexp(new long[] {1}, true), at), 1);
     }
+    Launch.require(labels, "labels", ScalarType.Long, logits.size(0));
     Tensor sums = Tensors.empty(ScalarType.Float, logits.device(), logits.size(0), 2);
     kernel("part_sums", logits)
         .launch(
@@ -68,6 +69,9 @@ public record CrossEntropyPart(int first, int vocabulary) {
       gradient.scatter_add_(1, own.clamp_min(new Scalar(0)), ones);
       return gradient.mul_(upstream.unsqueeze(1)).to(Tensors.dtype(logits));
     }
+    Launch.require(labels, "labels", ScalarType.Long, logits.size(0));
+    Launch.require(logSums, "sums", ScalarType.Float, logits.size(0));
+    Launch.require(upstream, "gradients", ScalarType.Float, logits.size(0));
     kernel("part_gradients", logits)
         .launch(
             logits.size(0),

@@ -1,51 +1,43 @@
 package moe4j.kernels.loss;
 
-import java.util.ArrayList;
 import java.util.List;
 import moe4j.kernels.check.BenchCase;
 import moe4j.kernels.check.BenchCase.Cost;
 import moe4j.kernels.check.BenchCase.Operation;
+import moe4j.kernels.check.BenchCases;
 import moe4j.kernels.check.KernelBench;
 import org.bytedeco.pytorch.Tensor;
 
 /** The output layer with its loss, and a rank's part of a loss. */
 public final class LossBench implements KernelBench {
   @Override
-  public String name() {
-    return "loss";
-  }
-
-  @Override
   public List<BenchCase> cases(Scale scale) {
     long rows = scale.of(8192, 64);
     long h = scale.of(768, 32);
     int vocabulary = (int) scale.of(50_304, 512);
     double flops = 2.0 * rows * h * vocabulary;
-    List<BenchCase> cases = new ArrayList<>();
-    cases.addAll(
-        BenchCase.bothWays(
-            "output layer and its loss",
-            "[%d, %d] to %d".formatted(rows, h, vocabulary),
-            Cost.flops(flops),
-            Cost.flops(3 * flops),
-            in -> {
-              Tensor hidden = in.leaf(rows, h);
-              Tensor weight = in.leaf(vocabulary, h);
-              Tensor labels = in.whole(vocabulary, rows);
-              return Operation.of(
-                  () -> CrossEntropy.linear(hidden, weight, labels), hidden, weight);
-            }));
-    cases.add(
-        BenchCase.forward(
-            "a rank's part of the loss",
-            "[%d, %d]".formatted(rows, vocabulary),
-            Cost.bytes(scale.bytes(rows * vocabulary)),
-            in -> {
-              Tensor logits = in.normal(rows, vocabulary);
-              Tensor labels = in.whole(vocabulary, rows);
-              CrossEntropyPart part = new CrossEntropyPart(0, vocabulary);
-              return Operation.of(() -> part.sums(logits, labels));
-            }));
-    return cases;
+    BenchCases cases = new BenchCases();
+    cases.bothWays(
+        "output layer and its loss",
+        "[%d, %d] to %d".formatted(rows, h, vocabulary),
+        Cost.flops(flops),
+        Cost.flops(3 * flops),
+        in -> {
+          Tensor hidden = in.leaf(rows, h);
+          Tensor weight = in.leaf(vocabulary, h);
+          Tensor labels = in.whole(vocabulary, rows);
+          return Operation.of(() -> CrossEntropy.linear(hidden, weight, labels), hidden, weight);
+        });
+    cases.forward(
+        "a rank's part of the loss",
+        "[%d, %d]".formatted(rows, vocabulary),
+        Cost.bytes(scale.bytes(rows * vocabulary)),
+        in -> {
+          Tensor logits = in.normal(rows, vocabulary);
+          Tensor labels = in.whole(vocabulary, rows);
+          CrossEntropyPart part = new CrossEntropyPart(0, vocabulary);
+          return Operation.of(() -> part.sums(logits, labels));
+        });
+    return cases.list();
   }
 }

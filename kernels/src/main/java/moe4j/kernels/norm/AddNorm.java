@@ -23,22 +23,25 @@ public final class AddNorm {
   private AddNorm() {}
 
   /**
-   * What comes out.
+   * The results.
    *
-   * @param sum the residual stream behind the addition, [..., h]
+   * @param sum the residual stream after the addition, [..., h]
    * @param normed the norm of that, [..., h]
    */
   public record Result(Tensor sum, Tensor normed) {}
 
   /**
-   * {@code sum = residual + dropout(delta + bias)}, {@code normed = norm(sum)}.
+   * {@code sum = residual + dropout(delta + bias)}, {@code normed = norm(sum)}. All tensors are of
+   * one type, on a GPU bf16 or fp32.
    *
    * @param residual [..., h]
    * @param delta [..., h]
    * @param bias [h], or null
-   * @param drop the dropout of what is added, which may be of a part of each sample
+   * @param drop the dropout of {@code delta + bias}, whose elements may be a part of each sample
    * @param weight the norm's, [h]
-   * @param normBias [h], or null: an RMSNorm
+   * @param normBias [h]; null for an RMSNorm
+   * @param epsilon is added to the variance (of an RMSNorm the mean square) before its root
+   * @throws IllegalArgumentException where a kernel is asked for other shapes or types
    */
   public static Result apply(
       Tensor residual,
@@ -61,7 +64,8 @@ public final class AddNorm {
    *
    * @param x [..., h]
    * @param weight [h]
-   * @param normBias [h], or null: an RMSNorm
+   * @param normBias [h]; null for an RMSNorm
+   * @param epsilon as for {@link #apply}
    * @return [..., h]
    */
   public static Tensor norm(Tensor x, Tensor weight, Tensor normBias, double epsilon) {
@@ -220,7 +224,8 @@ public final class AddNorm {
               (float) drop.p(),
               drop.scale());
       Tensor sums = ColumnSum.finish(partials, Tensors.dtype(weight)).view(3, channels);
-      // Without dropout delta's gradient is the residual's; a handle of its own, in any case.
+      // Without dropout delta's gradient is the residual's; it gets a handle of its own all the
+      // same.
       Tensor delta = dropped == null ? total.detach() : dropped;
       return new Tensor[] {
         needsGradient(0) ? total : null,
@@ -239,7 +244,8 @@ public final class AddNorm {
           || (bias != null && bias.numel() != h)
           || (normBias != null && normBias.numel() != h)) {
         throw new IllegalArgumentException(
-            "a norm of %d channels over a residual of %s".formatted(h, Tensors.shape(residual)));
+            "A norm with %d weights takes rows of as many channels, and an addition and biases that fit, not a residual %s."
+                .formatted(h, Tensors.shape(residual)));
       }
     }
 

@@ -14,8 +14,8 @@ import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
- * The residual stream's addition and norm, LayerNorm and RMSNorm, with all that may be absent there
- * and absent; and of a part of each sample, as of the whole.
+ * The residual stream's addition and norm, LayerNorm and RMSNorm, with each input that may be
+ * absent and without it; and a part of each sample compared with the whole.
  */
 public final class NormCheck implements KernelCheck {
   private static final double EPSILON = 1e-5;

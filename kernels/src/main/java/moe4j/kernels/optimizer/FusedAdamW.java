@@ -15,7 +15,7 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  * AdamW (Loshchilov and Hutter 2019) over many tensors on a GPU, a step in three launches: partial
  * sums of the gradients' norm, the step's scalars, the update. It reads and writes everything once,
  * asks the device nothing and sums in a fixed order; {@link #step} can be captured. Its reference
- * are {@link TensorLists}' operations.
+ * is {@link TensorLists}.
  *
  * <p>What the kernels work on stands in tables on the device: the addresses of the slots' tensors
  * and of their gradients. The caller keeps all of those alive for as long as steps are taken, or
@@ -44,7 +44,8 @@ public final class FusedAdamW implements AutoCloseable {
   /**
    * A tensor and its state, all contiguous and of one size.
    *
-   * @param parameter what the model computes with, fp32 or bf16: written as the rounded master
+   * @param parameter what the model computes with, fp32 or bf16: a step writes the rounded master
+   *     there
    * @param master fp32, or bf16 beside a bf16 parameter; the parameter itself where it has none
    * @param expAvg the first moment, fp32 or bf16
    * @param expAvgSq the second moment, of the same type
@@ -79,7 +80,7 @@ public final class FusedAdamW implements AutoCloseable {
    */
   public FusedAdamW(List<Slot> slots, double beta1, double beta2, double epsilon, double clipGrad) {
     if (slots.isEmpty()) {
-      throw new IllegalArgumentException("an optimizer of no tensors");
+      throw new IllegalArgumentException("AdamW needs at least one tensor.");
     }
     this.beta1 = beta1;
     this.beta2 = beta2;
@@ -114,10 +115,12 @@ public final class FusedAdamW implements AutoCloseable {
       requireSize(index, t);
     }
     if (moments != isBf16(index, "second moment", slot.expAvgSq())) {
-      throw new IllegalArgumentException("slot " + index + ": its moments are of two types");
+      throw new IllegalArgumentException(
+          "slot " + index + ": its two moments are of different types");
     }
     if (master && !parameter) {
-      throw new IllegalArgumentException("slot " + index + ": a bf16 master of an fp32 parameter");
+      throw new IllegalArgumentException(
+          "slot " + index + ": an fp32 parameter cannot have a bf16 master");
     }
     int at = index * WORDS;
     table[at] = address(slot.parameter());
@@ -142,7 +145,11 @@ public final class FusedAdamW implements AutoCloseable {
   public void bind(List<Tensor> gradients, boolean zeroAfter) {
     if (gradients.size() != sizes.length) {
       throw new IllegalArgumentException(
-          gradients.size() + " gradients for " + sizes.length + " slots");
+          "AdamW was given "
+              + gradients.size()
+              + " gradients for "
+              + sizes.length
+              + " slots: each needs one, or null.");
     }
     long[] before = table.clone();
     for (int i = 0; i < sizes.length; i++) {
@@ -204,7 +211,8 @@ public final class FusedAdamW implements AutoCloseable {
   /** Each of the first chunks' sum of squares. */
   private void sumChunks(int count) {
     if (!bound) {
-      throw new IllegalStateException("a step without gradients");
+      throw new IllegalStateException(
+          "AdamW takes no step before bind has said where the gradients are.");
     }
     CudaKernel.of("optimizer/adamw.cu", "norm_partials")
         .launch(count, THREADS, 0, deviceTable, deviceChunks, partials);
@@ -244,7 +252,8 @@ public final class FusedAdamW implements AutoCloseable {
   private void requireSize(int index, Tensor t) {
     if (t.numel() != sizes[index]) {
       throw new IllegalArgumentException(
-          "slot %d has %d elements, not %d".formatted(index, sizes[index], t.numel()));
+          "slot %d: its parameter has %d elements, and another of its tensors %d"
+              .formatted(index, sizes[index], t.numel()));
     }
   }
 
@@ -253,7 +262,7 @@ public final class FusedAdamW implements AutoCloseable {
     boolean bf16 = dtype == ScalarType.BFloat16;
     if (!t.is_cuda() || !t.is_contiguous() || !(bf16 || dtype == ScalarType.Float)) {
       throw new IllegalArgumentException(
-          "slot %d: a %s of type %s and shape %s: contiguous fp32 or bf16 on a GPU is wanted"
+          "slot %d: a %s has to be contiguous fp32 or bf16 on a GPU, which one of type %s and shape %s is not"
               .formatted(index, what, dtype, Tensors.shape(t)));
     }
     return bf16;

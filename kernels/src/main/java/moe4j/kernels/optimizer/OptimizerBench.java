@@ -5,6 +5,7 @@ import java.util.List;
 import moe4j.kernels.check.BenchCase;
 import moe4j.kernels.check.BenchCase.Cost;
 import moe4j.kernels.check.BenchCase.Operation;
+import moe4j.kernels.check.BenchCases;
 import moe4j.kernels.check.BenchInputs;
 import moe4j.kernels.check.KernelBench;
 import moe4j.kernels.cuda.Kernels;
@@ -23,11 +24,6 @@ public final class OptimizerBench implements KernelBench {
   private static final double CLIP = 1.0;
 
   @Override
-  public String name() {
-    return "optimizer";
-  }
-
-  @Override
   public List<BenchCase> cases(Scale scale) {
     long layers = scale.of(12, 2);
     long h = scale.of(768, 32);
@@ -38,12 +34,13 @@ public final class OptimizerBench implements KernelBench {
     }
     // The gradient in, the master and both moments in and out, and a bf16 parameter out.
     long bytes = elements * (4 + 3 * 8) + (isBf16(scale) ? scale.bytes(elements) : 0);
-    return List.of(
-        BenchCase.forward(
-            "AdamW with its clipping",
-            "%d tensors, %d elements".formatted(layers * sizes.length, elements),
-            Cost.bytes(bytes),
-            in -> step(in, layers, sizes, isBf16(scale))));
+    BenchCases cases = new BenchCases();
+    cases.forward(
+        "AdamW with its clipping",
+        "%d tensors, %d elements".formatted(layers * sizes.length, elements),
+        Cost.bytes(bytes),
+        in -> step(in, layers, sizes, isBf16(scale)));
+    return cases.list();
   }
 
   private static boolean isBf16(Scale scale) {

@@ -17,8 +17,8 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  * The one place where it is chosen how a CPU multiplies bf16 matrices. A processor with
  * instructions for bf16 leaves that to libtorch. On others libtorch's product goes element by
  * element, or through instructions that imitate the missing ones; there the matrices are made fp32,
- * multiplied so, and the product is rounded to bf16, once. That is what libtorch's product says,
- * too, which adds up in fp32: the two differ by the order of a sum alone.
+ * multiplied so, and the product is rounded to bf16, once. libtorch's product adds up in fp32, too,
+ * so that both differ only in the order of a sum.
  *
  * <p>{@code MOE4J_BF16_PRODUCTS} in the environment, {@code native} or {@code fp32}, decides
  * instead of the processor.
@@ -43,7 +43,7 @@ public final class Bf16Products {
   /**
    * A way, and why it is taken.
    *
-   * @param reason a clause that goes on behind the way
+   * @param reason a clause that follows the way in a sentence
    */
   public record Choice(Way way, String reason) {
     /** As a sentence's end. */
@@ -70,7 +70,7 @@ public final class Bf16Products {
     return known;
   }
 
-  /** Has products made this way from now on; null for what the machine says. */
+  /** Makes products in this way from now on; null goes back to what the machine says. */
   public static void use(Way way) {
     choice = way == null ? null : new Choice(way, "as was asked for");
   }
@@ -112,7 +112,7 @@ public final class Bf16Products {
     }
   }
 
-  /** Whether products of this and its like are made in fp32. */
+  /** Whether products of a tensor like this are made in fp32: bf16 on such a CPU. */
   public static boolean take(Tensor x) {
     return Tensors.dtype(x) == ScalarType.BFloat16 && x.is_cpu() && choice().way() == Way.FP32;
   }
@@ -122,11 +122,12 @@ public final class Bf16Products {
     return x == null ? null : x.to(ScalarType.Float);
   }
 
-  /** What was computed in fp32, rounded; all else that was made on the way is let go of. */
+  /** What was computed in fp32, rounded; all other tensors made on the way are closed. */
   static Tensor rounded(Supplier<Tensor> body) {
     return Scopes.compute(() -> round(body.get()));
   }
 
+  /** In bf16. */
   public static Tensor round(Tensor wide) {
     return wide.to(ScalarType.BFloat16);
   }

@@ -8,8 +8,9 @@ import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
- * Sums over rows: the gradients of biases. Added up in fp32, in an order that depends on nothing
- * but the shape and the GPU. Part of backwards, so it has no gradient itself.
+ * Sums over rows: the gradients of biases. They are added up in fp32, in an order that depends on
+ * nothing but the shape and the GPU. Since they are part of backwards, they have no gradient
+ * themselves.
  */
 public final class ColumnSum {
   private ColumnSum() {}
@@ -17,7 +18,7 @@ public final class ColumnSum {
   /**
    * {@code y[j] = sum_t x[t, j]}.
    *
-   * @param x [T, n]
+   * @param x [T, n], on a GPU bf16 or fp32
    * @return [n], in the same type
    */
   public static Tensor of(Tensor x) {
@@ -46,7 +47,7 @@ public final class ColumnSum {
     return Tensors.empty(ScalarType.Float, like.device(), count, n);
   }
 
-  /** The sum of a kernel's partial sums, [count, n] to [n]. */
+  /** The sum of a kernel's partial sums, fp32 [count, n], on a GPU: [n] in a type. */
   public static Tensor finish(Tensor partials, ScalarType type) {
     int n = Math.toIntExact(partials.size(1));
     Tensor sums = Tensors.empty(type, partials.device(), n);

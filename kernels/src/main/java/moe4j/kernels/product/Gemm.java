@@ -10,17 +10,17 @@ import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
-/** Linear layers: the place where their matrix products' kernel is chosen. */
+/** Linear layers. The kernel of their matrix products is chosen here. */
 public final class Gemm {
   private Gemm() {}
 
   /**
    * {@code y = x w^T + b}.
    *
-   * @param x [..., in]
-   * @param weight [out, in]
-   * @param bias [out], or null
-   * @return [..., out]
+   * @param x [..., in], any float type
+   * @param weight [out, in], in the same type
+   * @param bias [out], in the same type, or null
+   * @return [..., out], in the same type
    */
   public static Tensor linear(Tensor x, Tensor weight, Tensor bias) {
     boolean sumsBias = bias != null && Kernels.take(x);
@@ -54,8 +54,8 @@ public final class Gemm {
   }
 
   /**
-   * A weight as products with tensors of its own type want it: they find it out themselves, but for
-   * parts of a weight that is better done once, for the whole.
+   * A weight in the form that products with tensors of its own type want. Products convert a weight
+   * by themselves; where they take parts of one, it is better converted once, as a whole.
    */
   public static Tensor operand(Tensor weight) {
     return Bf16Products.take(weight) ? WideWeights.of(weight) : weight;
@@ -77,7 +77,7 @@ public final class Gemm {
   /**
    * {@code g^T x} and, where there is a bias, the sum of g's rows: the parameters' gradients.
    *
-   * @param weight whose gradient the first is: its shape and place count
+   * @param weight the weight whose gradient is the first result; only its shape and device count
    */
   public static List<Tensor> weightGradients(Tensor g, Tensor x, Tensor weight, boolean bias) {
     if (Bf16Products.take(x)) {

@@ -7,9 +7,9 @@ import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;
 
 /**
- * A group's row for each of its rows: what a bias of experts adds. Its gradient is a product with
- * the groups' members as ones and zeros, whose sums are in fp32 and in a fixed order; libtorch's
- * own adds row by row.
+ * Copies each group's row to all rows that are in the group, as experts add their biases. The
+ * gradient is a product with a matrix of ones and zeros that says which row is in which group: its
+ * sums are in fp32 and in a fixed order, where libtorch's own gradient adds row by row.
  */
 public final class GroupRows {
   private GroupRows() {}
@@ -19,8 +19,8 @@ public final class GroupRows {
    *
    * @param x [G, n]
    * @param offsets int32 [G], where each group ends
-   * @param rows R; what the rows behind the last end are is not said, and their gradient, which may
-   *     be anything, has no effect
+   * @param rows R; the rows after the last end may hold anything, and so may their gradient, which
+   *     has no effect
    * @return [R, n]
    */
   public static Tensor of(Tensor x, Tensor offsets, long rows) {

@@ -1,9 +1,11 @@
 package moe4j.kernels.product;
 
+import java.util.Arrays;
 import java.util.Random;
 import moe4j.kernels.check.Comparison;
 import moe4j.kernels.check.KernelCheck;
 import moe4j.kernels.check.Leaves;
+import moe4j.kernels.check.RowGroups;
 import moe4j.kernels.check.Type;
 import moe4j.tensor.Tensors;
 import org.bytedeco.pytorch.Scalar;
@@ -36,21 +38,15 @@ public final class GroupRowsCheck implements KernelCheck {
    * @param behind rows behind the last group's end; their gradient is NaN
    */
   private static void run(Comparison on, Type type, int groups, int members, int n, int behind) {
-    Random random = new Random(on.seed() + members);
-    long[] group = random.ints(members, 0, groups).sorted().asLongStream().toArray();
-    long[] ends = new long[groups];
-    for (long g : group) {
-      for (int later = (int) g; later < groups; later++) {
-        ends[later]++;
-      }
-    }
-    Tensor offsets = Tensors.of(ends).to(on.device(), ScalarType.Int);
+    RowGroups rows = new RowGroups(groups, members, behind, false);
+    long[] group = rows.of(new Random(on.seed() + members));
+    Tensor offsets = rows.ends(group).to(on.device(), ScalarType.Int);
     Tensor values = on.normal(type.dtype(), groups, n);
     Tensor upstream = on.normal(type.dtype(), members + behind, n);
     upstream.narrow(0, members, behind).fill_(new Scalar(Double.NaN));
     Leaves actual = Leaves.on(on, type.dtype(), values);
     Leaves expected = Leaves.reference(values);
-    String what = "group rows %s G=%d R=%d+%d n=%d".formatted(type, groups, members, behind, n);
+    String what = "group rows %s %s n=%d".formatted(type, rows, n);
     Tensor y = actual.backward(upstream, t -> GroupRows.of(t[0], offsets, members + behind));
     Tensor exact =
         expected.backward(
@@ -58,7 +54,8 @@ public final class GroupRowsCheck implements KernelCheck {
     on.same(what + ": rows", y.narrow(0, 0, members).to(ScalarType.Double), exact);
     actual.compare(on, expected, what, type.bound(), "x");
     for (int g = 0; g < groups; g++) {
-      if (ends[g] == (g == 0 ? 0 : ends[g - 1])) {
+      int number = g;
+      if (Arrays.stream(group).noneMatch(of -> of == number)) {
         Tensor idle = actual.gradient(0).select(0, g);
         on.same(what + ": gradient of an empty group", idle, torch.zeros_like(idle));
         break;

@@ -18,7 +18,7 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  * @param groups G, or 1 where the rows are in no groups
  * @param chunkRows the rows of a block
  */
-@SuppressWarnings("exports") // Tiles are our own kernels' matter.
+@SuppressWarnings("exports") // Tiles are for our own kernels alone.
 public record RowChunks(Tiles tiles, long rows, int columns, int groups, int chunkRows) {
   /** Warps of a block, each on a row of its own, as in {@code tile.cuh}. */
   private static final int WARPS = 8;
@@ -50,14 +50,17 @@ public record RowChunks(Tiles tiles, long rows, int columns, int groups, int chu
     return (rows + chunkRows - 1) / chunkRows;
   }
 
+  /** The blocks of the whole grid. */
   public long blocks() {
     return chunks() * tiles.columnBlocks();
   }
 
+  /** The threads of a block. */
   public int threads() {
     return tiles.threads();
   }
 
+  /** The define that tells {@code groups.cuh} the width. */
   public String define() {
     return tiles.define();
   }

@@ -70,7 +70,7 @@ public final class WideWeights {
     }
   }
 
-  /** Keeps an image of a weight from its first product on; of a bf16 weight on a CPU alone. */
+  /** Keeps an image of a weight from its first product on, if it is a bf16 weight on a CPU. */
   public static synchronized void hold(Tensor weight) {
     if (weight.is_cpu() && Tensors.dtype(weight) == ScalarType.BFloat16) {
       ENTRIES.add(new Entry(weight));

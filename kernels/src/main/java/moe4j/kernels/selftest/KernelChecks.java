@@ -22,7 +22,7 @@ import moe4j.kernels.product.ColumnSumCheck;
 import moe4j.kernels.product.GroupRowsCheck;
 import org.bytedeco.pytorch.Device;
 
-/** Every check there is. */
+/** The list of all checks. */
 public final class KernelChecks {
   private KernelChecks() {}
 

@@ -155,7 +155,7 @@ public class ReluDropoutTest {
                 IllegalArgumentException.class,
                 () -> ReluDropout.apply(x, bias, offsets, weight, Dropout.NONE))
             .getMessage();
-    assertTrue(message.startsWith("a ReLU of [" + x.size(0)), message);
+    assertTrue(message.startsWith("The sizes of ReLU's x [" + x.size(0)), message);
   }
 
   /** Draws of one seed's branches have nothing in common; branch 0 is the seed itself. */

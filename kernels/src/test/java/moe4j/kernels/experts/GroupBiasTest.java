@@ -44,7 +44,7 @@ public class GroupBiasTest {
             expectThrows(
                     IllegalArgumentException.class, () -> GroupBias.add(y, w[0], offsets, w[1]))
                 .getMessage();
-        assertTrue(message.startsWith("2 groups' biases of "), message);
+        assertTrue(message.startsWith("The sizes of 2 groups, their biases "), message);
       }
     }
   }

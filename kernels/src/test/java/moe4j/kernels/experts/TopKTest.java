@@ -1,6 +1,7 @@
 package moe4j.kernels.experts;
 
 import static org.testng.Assert.assertEquals;
+import static org.testng.Assert.assertTrue;
 import static org.testng.Assert.expectThrows;
 
 import moe4j.tensor.Tensors;
@@ -44,7 +45,8 @@ public class TopKTest {
     for (int k : new int[] {0, 5}) {
       IllegalArgumentException e =
           expectThrows(IllegalArgumentException.class, () -> TopK.of(x, k));
-      assertEquals(e.getMessage(), "the %d largest of rows of [3, 4] in Float".formatted(k));
+      assertTrue(e.getMessage().startsWith("The %d largest ".formatted(k)), e.getMessage());
+      assertTrue(e.getMessage().endsWith(" of [3, 4] in Float."), e.getMessage());
     }
     expectThrows(IllegalArgumentException.class, () -> TopK.of(x.view(12), 2));
     expectThrows(IllegalArgumentException.class, () -> TopK.of(x.to(ScalarType.BFloat16), 2));

@@ -4,10 +4,18 @@ import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.assertFalse;
 import static org.testng.Assert.assertTrue;
 
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Set;
+import java.util.TreeSet;
 import java.util.function.Consumer;
+import java.util.stream.Stream;
+import moe4j.kernels.bench.KernelBenches;
 import moe4j.kernels.check.Comparison;
+import moe4j.kernels.check.KernelBench;
 import moe4j.kernels.check.KernelCheck;
 import moe4j.tensor.Scopes;
 import moe4j.testing.Seeds;
@@ -34,6 +42,29 @@ public class SelfTestTest {
     List<String> lines = new ArrayList<>();
     SelfTest.Result result = SelfTest.run(List.of(check), device, Seeds.seed(), lines::add);
     assertTrue(result.passed(), name + ":\n" + String.join("\n", lines));
+  }
+
+  /** A check that the list does not name would hold nothing, and each topic has one. */
+  @Test
+  public void everyCheckIsListed() throws IOException {
+    Set<String> written = new TreeSet<>();
+    Path topics = Path.of(System.getProperty("moe4j.root"), "kernels/src/main/java/moe4j/kernels");
+    try (Stream<Path> files = Files.walk(topics)) {
+      files
+          .map(file -> topics.relativize(file).toString())
+          .filter(file -> file.endsWith("Check.java") && !file.matches("(check|selftest)/.*"))
+          .forEach(file -> written.add(file.replace(".java", "").replace('/', '.')));
+    }
+    Set<String> listed = new TreeSet<>();
+    Set<String> checked = new TreeSet<>();
+    for (KernelCheck check : KernelChecks.all()) {
+      listed.add(check.getClass().getName().substring("moe4j.kernels.".length()));
+      checked.add(check.getClass().getPackageName());
+    }
+    assertEquals(listed, written);
+    for (KernelBench bench : KernelBenches.all()) {
+      assertTrue(checked.contains(bench.getClass().getPackageName()), bench.name());
+    }
   }
 
   private static KernelCheck check(String name, Consumer<Comparison> body) {

@@ -1,2 +1,2 @@
-/** What only the program needs, and no one who uses moe4j as a library: the logging backend. */
+/** What only the program needs, and no library: the logging backend and the terminal. */
 package moe4j.application;

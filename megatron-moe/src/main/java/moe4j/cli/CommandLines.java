@@ -3,6 +3,7 @@ package moe4j.cli;
 import java.io.IOException;
 import java.util.Arrays;
 import java.util.List;
+import java.util.stream.Collectors;
 import moe4j.config.Faults;
 import moe4j.config.Flags;
 
@@ -70,6 +71,15 @@ final class CommandLines {
               faults.none(() -> command.check(parsed, processes));
               faults.refuse();
             });
+  }
+
+  /** Words as a line that can be typed into a shell. */
+  static String typed(List<String> words) {
+    return words.stream().map(CommandLines::quoted).collect(Collectors.joining(" "));
+  }
+
+  private static String quoted(String word) {
+    return word.matches("[\\w./=+:,@-]+") ? word : "'" + word.replace("'", "'\\''") + "'";
   }
 
   /** One line for the log that tells which flags of Megatron's do nothing. */

@@ -1,6 +1,7 @@
 package moe4j.cli;
 
 import java.io.IOException;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.function.Consumer;
 import java.util.stream.Collectors;
@@ -97,7 +98,7 @@ abstract class FamilyCommand implements Command {
     if (family == null) {
       return Flags.of(ModelFlag.class);
     }
-    List<Class<? extends Record>> flags = new java.util.ArrayList<>(own());
+    List<Class<? extends Record>> flags = new ArrayList<>(own());
     if (name.equals(verb())) {
       flags.add(0, ModelFlag.class);
     }

@@ -27,9 +27,14 @@ public final class GenerateCommand implements Command {
 
   /** Its flags. */
   public record Options(
-      @Flag(help = "directory of checkpoints, the latest of which is used", required = true)
+      @Flag(
+              help =
+                  "directory of checkpoints: the latest is used, of a Transformer-XL's run the"
+                      + " best",
+              required = true)
           String load,
-      @Flag(help = "text to continue; none begins a document") String prompt,
+      @Flag(help = "text to continue", otherwise = "a document is begun, if tokens can say so")
+          String prompt,
       @Flag(help = "tokens to generate", value = "256") int maxNewTokens,
       @Flag(help = "texts to generate", value = "1") int numSamples,
       @Flag(help = "divides the logits; 0 takes the most likely token", value = "0.8")

@@ -2,6 +2,7 @@ package moe4j.cli;
 
 import java.io.IOException;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
 import moe4j.config.Flag;
@@ -17,6 +18,8 @@ import moe4j.plan.Gpu;
 import moe4j.plan.PlannedModel;
 import moe4j.plan.Planner;
 import moe4j.plan.Planner.Candidate;
+import org.apache.logging.log4j.LogManager;
+import org.apache.logging.log4j.Logger;
 
 /**
  * {@code moe4j plan}: memory and time of the layouts of a model on a cluster, on paper.
@@ -24,10 +27,15 @@ import moe4j.plan.Planner.Candidate;
  * <pre>
  * moe4j plan --num-layers 12 --hidden-size 768 --num-attention-heads 12 --seq-length 1024 \
  *   --vocab-size 50257 --num-experts 96 --fmoefy --bf16 --world-size 8 --global-batch-size 256
+ * moe4j plan --model txl --preset enwik8-base-moe64 --vocab-size 204 --world-size 2
  * </pre>
  */
 public final class PlanCommand implements Command {
+  private static final Logger LOG = LogManager.getLogger(PlanCommand.class);
   private static final String GPT = "gpt";
+
+  /** The flag of a step's samples; a family may call it otherwise. */
+  private static final String BATCH = "--global-batch-size";
 
   /** What is tried where no micro-batch is named. */
   private static final List<Integer> MICRO_BATCHES = List.of(1, 2, 4, 8, 16, 32, 64);
@@ -145,7 +153,28 @@ public final class PlanCommand implements Command {
 
   @Override
   public Flags flags() {
-    return Flags.of(ModelFlag.class, Options.class, family.modelFlags(), MoeConfig.class);
+    List<Class<? extends Record>> flags = new ArrayList<>(List.of(ModelFlag.class));
+    flags.addAll(family.presetFlags());
+    flags.addAll(List.of(Options.class, family.modelFlags(), MoeConfig.class));
+    return Flags.of(flags);
+  }
+
+  /** A preset stands for a whole run's flags: those of data and training say nothing here. */
+  @Override
+  public String[] expand(String[] args) {
+    String[] line = family.expand(args, LOG::info);
+    int typed = line.length - args.length;
+    List<String> words = new ArrayList<>();
+    boolean known = true;
+    for (String word : Arrays.asList(line).subList(0, typed)) {
+      String here = word.equals(family.words().batch()) ? BATCH : word;
+      known = here.startsWith("--") ? flags().names().contains(here.substring(2)) : known;
+      if (known) {
+        words.add(here);
+      }
+    }
+    words.addAll(Arrays.asList(line).subList(typed, line.length));
+    return words.toArray(new String[0]);
   }
 
   @Override
@@ -226,18 +255,14 @@ public final class PlanCommand implements Command {
       line.add("--bf16");
     }
     boolean overlap = choices.overlapGradReduce();
-    if (spec.family().flags().names().contains("global-batch-size")) {
+    String batch = spec.family().words().batch();
+    if (batch.equals(BATCH)) {
       line.addAll(best.layout().flags(model.hasExperts(), overlap));
     } else {
       line.addAll(best.layout().ranks(model.hasExperts(), overlap));
-      line.addAll(List.of("--batch-size", String.valueOf(best.layout().globalBatch())));
+      line.addAll(List.of(batch, String.valueOf(best.layout().globalBatch())));
     }
     return "the first as flags, before those for data and learning rate:\n"
-        + String.join(" ", line.stream().map(PlanCommand::quoted).toList());
-  }
-
-  /** A word as a shell takes it. */
-  private static String quoted(String word) {
-    return word.matches("[\\w./=+:,@-]+") ? word : "'" + word.replace("'", "'\\''") + "'";
+        + CommandLines.typed(line);
   }
 }

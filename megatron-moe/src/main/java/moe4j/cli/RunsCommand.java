@@ -13,9 +13,9 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
-import java.util.stream.Stream;
 import moe4j.checkpoint.CheckpointSummary;
 import moe4j.config.Flags;
+import moe4j.model.ModelFamilies;
 import moe4j.model.ModelFamily;
 import moe4j.record.RunDescription;
 import moe4j.record.RunHistory;
@@ -164,7 +164,8 @@ public final class RunsCommand implements Command {
     long saved = run.newest().map(CheckpointSummary::iteration).orElse(0L);
     String done = String.valueOf(Math.max(recorded, saved));
     Map<String, Object> arguments = run.history().map(h -> h.config().arguments()).orElse(Map.of());
-    return Stream.of("train_iters", "max_step")
+    return ModelFamilies.all().stream()
+        .map(family -> family.words().steps().substring("--".length()).replace('-', '_'))
         .map(arguments::get)
         .filter(Number.class::isInstance)
         .findFirst()

@@ -8,6 +8,7 @@ import java.util.Optional;
 import java.util.function.Consumer;
 import moe4j.checkpoint.Checkpoint;
 import moe4j.checkpoint.CheckpointStore;
+import moe4j.checkpoint.CheckpointSummary;
 import moe4j.checkpoint.Section;
 import moe4j.model.ModelFamily;
 import moe4j.model.RunJson;
@@ -35,12 +36,18 @@ final class SavedModels {
     }
   }
 
-  private static Optional<moe4j.checkpoint.CheckpointSummary> best(Path directory) {
+  private static Optional<CheckpointSummary> best(Path directory) {
     try {
       return new CheckpointStore(directory.resolve(BestModel.DIRECTORY), -1).newest();
     } catch (IOException e) {
       return Optional.empty();
     }
+  }
+
+  /** Opens a directory's model, of whichever kind it is. */
+  static Checkpoint open(Path directory, Consumer<String> warnings) throws IOException {
+    boolean usesBest = family(directory).map(ModelFamily::usesBest).orElse(false);
+    return open(directory, usesBest, warnings);
   }
 
   /**
@@ -52,9 +59,13 @@ final class SavedModels {
    */
   static Checkpoint open(Path directory, ModelFamily family, Consumer<String> warnings)
       throws IOException {
+    return open(directory, family.usesBest(), warnings);
+  }
+
+  private static Checkpoint open(Path directory, boolean usesBest, Consumer<String> warnings)
+      throws IOException {
     Path best = directory.resolve(BestModel.DIRECTORY);
-    boolean usesBest = family.usesBest() && Files.isDirectory(best);
-    return new CheckpointStore(usesBest ? best : directory, -1)
+    return new CheckpointStore(usesBest && Files.isDirectory(best) ? best : directory, -1)
         .loadLatest(EnumSet.of(Section.MODEL), warnings)
         .orElseThrow(() -> new IOException("--load %s holds no checkpoint".formatted(directory)));
   }

@@ -5,7 +5,6 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.stream.Collectors;
 import moe4j.checkpoint.Checkpoint;
 import moe4j.checkpoint.CheckpointInfo;
 import moe4j.checkpoint.CheckpointStore;
@@ -14,20 +13,18 @@ import moe4j.config.CheckpointConfig;
 import moe4j.config.Flag;
 import moe4j.config.Flags;
 import moe4j.console.ProgressLine;
+import moe4j.model.ModelFamily;
 import moe4j.model.ModelSpec;
 import moe4j.model.ModelState;
 import moe4j.model.RunJson;
 import moe4j.model.SaveWords;
 import moe4j.model.SavedConfig;
-import moe4j.model.gpt.GptCheckpoint;
-import moe4j.model.gpt.GptConfig;
-import moe4j.model.gpt.GptModel;
-import moe4j.model.gpt.Upcycling;
+import moe4j.model.Upcycled;
 import moe4j.moe.MoeConfig;
 import moe4j.parallel.World;
 import moe4j.training.run.SaveDirectory;
 import moe4j.training.step.ComputeDevice;
-import moe4j.transformer.ParameterSet;
+import moe4j.transformer.LayerShape;
 import org.apache.logging.log4j.LogManager;
 import org.apache.logging.log4j.Logger;
 import org.bytedeco.javacpp.PointerScope;
@@ -75,35 +72,37 @@ public final class UpcycleCommand implements Command {
   @Override
   public int run(Flags.Parsed parsed) throws IOException {
     Options options = parsed.get(Options.class);
-    Upcycling upcycling =
-        new Upcycling(parsed.get(MoeConfig.class), options.moeUpcyclingGranularity());
+    Path load = Path.of(options.load());
     Path save = Path.of(options.save());
-    checkApart(Path.of(options.load()), save);
-    try (Checkpoint checkpoint = GptCheckpoint.open(Path.of(options.load()), LOG::warn)) {
-      ModelSpec saved = SavedConfig.of(checkpoint, null).model("gpt");
-      Integer experts = saved.moe().numExperts();
+    checkApart(load, save);
+    try (Checkpoint checkpoint = SavedModels.open(load, LOG::warn)) {
+      SavedConfig saved = SavedConfig.of(checkpoint, null);
+      ModelFamily family = saved.family();
+      int granularity = options.moeUpcyclingGranularity();
+      Upcycled upcycled = family.upcycled(checkpoint, parsed.get(MoeConfig.class), granularity);
+      ModelSpec dense = saved.model();
+      Integer experts = dense.moe().numExperts();
       if (experts != null) {
         throw new IllegalArgumentException(
             "checkpoint %s has experts already (--num-experts %d)"
                 .formatted(checkpoint.directory(), experts));
       }
-      GptConfig shape = saved.flags(GptConfig.class);
-      MoeConfig moe = upcycling.flags(shape);
-      try (SaveDirectory directory = directory(options)) {
-        upcycling.notes().forEach(LOG::warn);
+      try (SaveDirectory directory = directory(options, family)) {
+        upcycled.notes().forEach(LOG::warn);
         directory.check();
-        upcycle(checkpoint, upcycling, moe, save);
+        upcycle(checkpoint, dense.layerShape(), upcycled, granularity, save);
       }
-      System.out.println(next(save, checkpoint.info().iteration(), moe));
+      System.out.println(next(save, checkpoint.info().iteration(), family, upcycled.moe()));
     }
     return 0;
   }
 
-  private static SaveDirectory directory(Options options) throws IOException {
+  private static SaveDirectory directory(Options options, ModelFamily family) throws IOException {
+    String goOn = "pretrain-%s --load %%s".formatted(family.name());
     return SaveDirectory.open(
         World.alone(),
         CheckpointConfig.builder().save(options.save()).overwrite(options.overwrite()).build(),
-        new SaveWords("--save", "pretrain-gpt --load %s"),
+        new SaveWords("--save", "--save", goOn, goOn),
         LOG::warn);
   }
 
@@ -120,58 +119,57 @@ public final class UpcycleCommand implements Command {
     }
   }
 
-  private static void upcycle(Checkpoint checkpoint, Upcycling upcycling, MoeConfig moe, Path save)
+  private static void upcycle(
+      Checkpoint checkpoint, LayerShape dense, Upcycled upcycled, int granularity, Path save)
       throws IOException {
     CheckpointInfo info = checkpoint.info();
+    MoeConfig moe = upcycled.moe();
     try (ProgressLine line = ProgressLine.of("", new ProgressLine.Count("part", 3, "", 1));
-        ComputeDevice device = ComputeDevice.open("cpu");
-        GptModel dense = GptCheckpoint.model(checkpoint, null, device.device());
-        ParameterSet parameters =
-            new ParameterSet(info.seed(), dense.parameters().dtype(), device.device());
-        // Experts are saved as views, one each.
-        PointerScope scope = new PointerScope()) {
+        ComputeDevice device = ComputeDevice.open("cpu")) {
       line.figure("making the experts");
       line.done(1);
-      GptModel model = upcycling.model(dense, parameters);
-      line.figure("writing the checkpoint");
-      line.done(2);
-      Path directory =
-          new CheckpointStore(save, -1)
-              .save(
-                  new CheckpointInfo(
-                      info.iteration(),
-                      info.consumedTrainSamples(),
-                      info.consumedValidSamples(),
-                      info.skippedTrainSamples(),
-                      info.seed(),
-                      info.randomState(),
-                      RunJson.withMoe(info.configuration(), moe),
-                      BuildInfo.commit(),
-                      BuildInfo.version(),
-                      info.extra()),
-                  ModelState.model(parameters),
-                  List.of());
-      line.close();
-      GptConfig shape = model.config();
-      System.out.printf(
-          "%s: %d experts of %d channels in %d of %d layers, %d a token (the dense %d channels in"
-              + " shards: %d, copies: %d); %d parameters, the dense model has %d%n",
-          directory,
-          moe.numExperts(),
-          moe.expertHiddenSize(shape.layerShape()),
-          moe.moeLayerCount(shape.numLayers()),
-          shape.numLayers(),
-          moe.moeRouterTopk(),
-          shape.ffnHiddenSize(),
-          upcycling.granularity(),
-          moe.numExperts() / upcycling.granularity(),
-          parameters.elements(),
-          dense.parameters().elements());
+      // Experts are saved as views, one each.
+      try (Upcycled.Model model = upcycled.make(device.device());
+          PointerScope scope = new PointerScope()) {
+        line.figure("writing the checkpoint");
+        line.done(2);
+        Path directory =
+            new CheckpointStore(save, -1)
+                .save(
+                    new CheckpointInfo(
+                        info.iteration(),
+                        info.consumedTrainSamples(),
+                        info.consumedValidSamples(),
+                        info.skippedTrainSamples(),
+                        info.seed(),
+                        info.randomState(),
+                        RunJson.withMoe(info.configuration(), moe),
+                        BuildInfo.commit(),
+                        BuildInfo.version(),
+                        info.extra()),
+                    ModelState.model(model.parameters()),
+                    List.of());
+        line.close();
+        System.out.printf(
+            "%s: %d experts of %d channels in %d of %d layers, %d a token (the dense %d channels in"
+                + " shards: %d, copies: %d); %d parameters, the dense model has %d%n",
+            directory,
+            moe.numExperts(),
+            moe.expertHiddenSize(dense),
+            moe.moeLayerCount(dense.layers()),
+            dense.layers(),
+            moe.moeRouterTopk(),
+            dense.ffnHiddenSize(),
+            granularity,
+            moe.numExperts() / granularity,
+            model.parameters().elements(),
+            model.denseElements());
+      }
     }
   }
 
   /** What to type to train on. */
-  private static String next(Path save, long iteration, MoeConfig moe) {
+  private static String next(Path save, long iteration, ModelFamily family, MoeConfig moe) {
     List<String> line = new ArrayList<>();
     line.addAll(List.of("--load", save.toString(), "--save", save.toString(), "--no-load-optim"));
     line.addAll(Flags.shortCommandLine(moe));
@@ -179,13 +177,7 @@ public final class UpcycleCommand implements Command {
         to train on from iteration %d (from step 0 with --finetune in place of --no-load-optim, \
         and another --save), \
         behind the dense run's flags for model and data:
-        moe4j pretrain-gpt ... %s"""
-        .formatted(
-            iteration, line.stream().map(UpcycleCommand::quoted).collect(Collectors.joining(" ")));
-  }
-
-  /** A word as a shell takes it. */
-  private static String quoted(String word) {
-    return word.matches("[\\w./=+:,@-]+") ? word : "'" + word.replace("'", "'\\''") + "'";
+        moe4j pretrain-%s ... %s"""
+        .formatted(iteration, family.name(), CommandLines.typed(line));
   }
 }

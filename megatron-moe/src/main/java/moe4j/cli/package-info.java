@@ -1,2 +1,2 @@
-/** The command line: {@code moe4j COMMAND}, and the commands that need no model. */
+/** The command line: {@code moe4j COMMAND}, and its commands. */
 package moe4j.cli;

@@ -13,7 +13,8 @@ import moe4j.tokenizer.Tokenizer;
 public record Continuation(TextModel model, Sampler sampler) {
 
   /**
-   * The tokens that a text begins with; of no text, the end of a document, behind which one begins.
+   * The tokens that a text begins with. Without a text that is the end-of-document token, because a
+   * document begins behind it.
    *
    * @throws IllegalArgumentException where there is no text and no such token
    */

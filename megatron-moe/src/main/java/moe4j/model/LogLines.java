@@ -11,11 +11,14 @@ import moe4j.record.MegatronLog;
 import moe4j.record.ValidationRecord;
 import moe4j.transformer.ParameterSet;
 
-/** The words in which a run's log is written: one program's users parse them, and know theirs. */
+/**
+ * The lines of a run's log. Programs parse them, so a family that has its flags from another
+ * program logs in that program's words.
+ */
 public interface LogLines {
 
   /**
-   * Before anything is made.
+   * The lines before anything is made: the arguments and the vocabulary.
    *
    * @param arguments by name
    * @param vocabulary of the data
@@ -24,9 +27,9 @@ public interface LogLines {
   List<String> arguments(Map<String, ?> arguments, int vocabulary, int padded);
 
   /**
-   * Behind the model.
+   * The lines once the model is made: how large it is.
    *
-   * @param parameters of the rank that speaks
+   * @param parameters this rank's
    */
   List<String> model(ParameterSet parameters);
 
@@ -44,13 +47,13 @@ public interface LogLines {
     return null;
   }
 
-  /** A log interval. */
+  /** The lines of a log interval. */
   List<String> training(IterationRecord record);
 
-  /** An evaluation. */
+  /** The lines of an evaluation. */
   List<String> validation(ValidationRecord record);
 
-  /** Megatron's. */
+  /** Megatron-LM's lines. */
   static LogLines megatron() {
     return new LogLines() {
       @Override

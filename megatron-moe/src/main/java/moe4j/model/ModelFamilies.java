@@ -1,5 +1,6 @@
 package moe4j.model;
 
+import java.util.Comparator;
 import java.util.List;
 import java.util.ServiceLoader;
 import java.util.function.Supplier;
@@ -13,7 +14,7 @@ public final class ModelFamilies {
   public static List<ModelFamily> all() {
     return ServiceLoader.load(ModelFamily.class).stream()
         .map(Supplier::get)
-        .sorted(java.util.Comparator.comparing(ModelFamily::name))
+        .sorted(Comparator.comparing(ModelFamily::name))
         .toList();
   }
 

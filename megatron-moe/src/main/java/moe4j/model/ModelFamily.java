@@ -62,14 +62,19 @@ public interface ModelFamily {
     return flags(List.of());
   }
 
-  /** The same behind some of a command's own. */
+  /** The same behind a command's own flags. */
   default Flags flags(List<Class<? extends Record>> own) {
     return Flags.of(Stream.of(own, flagRecords()).flatMap(List::stream).toList());
   }
 
+  /** The records of those flags that stand for others, such as for an experiment's. */
+  default List<Class<? extends Record>> presetFlags() {
+    return List.of();
+  }
+
   /**
-   * A command line in full: with the flags that one of its words stands for, such as the name of an
-   * experiment, in front of those that are typed.
+   * A command line in full: with the flags that one of {@link #presetFlags} stands for, in front of
+   * those that are typed.
    *
    * @param say told in a sentence each what of them gives way to what is typed
    */
@@ -246,6 +251,19 @@ public interface ModelFamily {
     throw new IllegalArgumentException(
         "checkpoint %s is a %s's, and that kind of model has no evaluation of its own"
             .formatted(checkpoint.directory(), title()));
+  }
+
+  /**
+   * A dense checkpoint's model as one with experts that computes the same.
+   *
+   * @param moe the experts' flags
+   * @param granularity shards into which a dense feed-forward block is cut, an expert each
+   * @throws IllegalArgumentException where it cannot be, in one sentence
+   */
+  default Upcycled upcycled(Checkpoint dense, MoeConfig moe, int granularity) {
+    throw new IllegalArgumentException(
+        "checkpoint %s is a %s's, and that kind of model is not upcycled: with --num-experts it has experts from its first step"
+            .formatted(dense.directory(), title()));
   }
 
   /** The records of the flags by which {@code generate} takes the family's checkpoints. */

@@ -31,7 +31,9 @@ public final class ModelState {
   /** Bytes read at a time. */
   private static final int MAX_PIECE = 1 << 26;
 
+  /** The name of the optimizer's step counter, which every checkpoint with optimizer state has. */
   public static final String STEP = "optimizer.state.step";
+
   private static final String MASTER = "optimizer.state.fp32_param.";
   private static final String EXP_AVG = "optimizer.state.exp_avg.";
   private static final String EXP_AVG_SQ = "optimizer.state.exp_avg_sq.";

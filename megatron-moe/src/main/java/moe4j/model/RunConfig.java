@@ -21,7 +21,7 @@ import moe4j.parallel.ParallelConfig;
  * @param model what is trained
  * @param data the family's {@link ModelFamily#dataFlags record}
  * @param more flags that only a family's command has and that the other records are made of, or
- *     null; no checkpoint keeps them
+ *     null: a record of records, which checkpoints keep by their components' names
  */
 public record RunConfig(
     ModelSpec model,

@@ -30,6 +30,7 @@ public final class RunJson {
   private static final String MOE = "moe";
   private static final String DATA = "data";
   private static final String OWN = "own";
+  private static final String MORE = "more";
 
   private static final ObjectMapper JSON =
       JsonMapper.builder()
@@ -51,6 +52,9 @@ public final class RunJson {
     all.set("checkpoint", JSON.valueToTree(run.checkpoint()));
     all.set("logging", JSON.valueToTree(run.logging()));
     all.set("parallel", JSON.valueToTree(run.parallel()));
+    if (run.more() != null) {
+      all.set(MORE, JSON.valueToTree(run.more()));
+    }
     return all;
   }
 
@@ -96,6 +100,17 @@ public final class RunJson {
   /** Whether it has flags of the data: a Transformer-XL's of moe4j 0.1 has none. */
   public static boolean hasData(JsonNode configuration) {
     return current(configuration).has(DATA);
+  }
+
+  /**
+   * Flags that only the family's command has.
+   *
+   * @param name the component of {@link RunConfig#more} that has them
+   * @return null where the configuration is without them, as those of moe4j 0.1 are
+   */
+  static <R extends Record> R moreOf(JsonNode configuration, String name, Class<R> type) {
+    JsonNode more = configuration.path(MORE);
+    return more.has(name) ? part(more, name, type) : null;
   }
 
   /** The optimizer and its schedule. */

@@ -17,7 +17,7 @@ public record Sampler(double temperature, int topK, double topP) {
   public Sampler {
     if (!(temperature >= 0) || topK < 0 || !(topP > 0 && topP <= 1)) {
       throw new IllegalArgumentException(
-          "--temperature %s, --top-k %d, --top-p %s: asked for are at least 0, at least 0, and above 0 up to 1"
+          "--temperature %s, --top-k %d, --top-p %s: the first two are at least 0, the last is above 0 and at most 1"
               .formatted(temperature, topK, topP));
     }
   }

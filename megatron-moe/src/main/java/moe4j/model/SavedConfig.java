@@ -3,6 +3,7 @@ package moe4j.model;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.nio.file.Path;
+import java.util.Optional;
 import java.util.function.Supplier;
 import moe4j.checkpoint.Checkpoint;
 import moe4j.moe.MoeConfig;
@@ -82,6 +83,16 @@ public final class SavedConfig {
    */
   public <R extends Record> R data(Class<R> type) {
     return type.cast(read(() -> RunJson.dataOf(configuration)));
+  }
+
+  /**
+   * Flags that only the family's command has.
+   *
+   * @param name the component of {@link RunConfig#more} that has them
+   * @return empty where the checkpoint is without them, as those of moe4j 0.1 are
+   */
+  public <R extends Record> Optional<R> more(String name, Class<R> type) {
+    return Optional.ofNullable(read(() -> RunJson.moreOf(configuration, name, type)));
   }
 
   /** Each layer and each expert has a tensor of its own at least. */

@@ -68,6 +68,14 @@ public interface Task {
   }
 
   /**
+   * What a checkpoint tells whoever uses its model, beside the model's flags and tensors: such as
+   * the bytes that its tokens stand for; by name.
+   */
+  default Map<String, String> facts() {
+    return Map.of();
+  }
+
+  /**
    * A flag's name on the command line out of Megatron's argument; null where it has none. By it a
    * run that goes on with another value says so.
    */

@@ -25,13 +25,13 @@ import org.apache.logging.log4j.Logger;
  * of the log line), {@code expert_load}, {@code end}.
  */
 public final class MetricsWriter implements RunRecord {
+  private static final Logger LOG = LogManager.getLogger(MetricsWriter.class);
+
   private final WholeRecords records;
   private final RunDescription config;
   private final LongSupplier nanoTime;
   private final double wallBefore;
   private final long opened;
-
-  private static final Logger LOG = LogManager.getLogger(MetricsWriter.class);
 
   private MetricsWriter(Path file, RunDescription config, double wallBefore, LongSupplier nanoTime)
       throws IOException {
@@ -54,6 +54,11 @@ public final class MetricsWriter implements RunRecord {
     return create(directory, config, System::nanoTime);
   }
 
+  /**
+   * The same with a clock of the caller's.
+   *
+   * @param nanoTime as {@link System#nanoTime}
+   */
   public static MetricsWriter create(Path directory, RunDescription config, LongSupplier nanoTime)
       throws IOException {
     Path file = fileIn(directory);
@@ -88,6 +93,11 @@ public final class MetricsWriter implements RunRecord {
     return resume(directory, config, step, consumedSamples, System::nanoTime);
   }
 
+  /**
+   * The same with a clock of the caller's.
+   *
+   * @param nanoTime as {@link System#nanoTime}
+   */
   public static MetricsWriter resume(
       Path directory, RunDescription config, int step, long consumedSamples, LongSupplier nanoTime)
       throws IOException {

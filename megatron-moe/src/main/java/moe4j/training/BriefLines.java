@@ -56,8 +56,10 @@ final class BriefLines {
    *
    * @param all every argument of the run
    * @param where the file that has them all, or null
+   * @param keeps the flags of which one would keep them, such as {@code --save}
    */
-  static List<String> arguments(Map<String, ?> differing, int all, String where, int width) {
+  static List<String> arguments(
+      Map<String, ?> differing, int all, String where, String keeps, int width) {
     List<String> lines = new ArrayList<>();
     lines.add("flags that differ from their defaults:");
     differing.forEach(
@@ -69,7 +71,7 @@ final class BriefLines {
         });
     lines.add(
         where == null
-            ? "--save or --metrics-dir keeps all %d arguments in DIR/%s".formatted(all, RunLog.FILE)
+            ? "%s keeps all %d arguments in DIR/%s".formatted(keeps, all, RunLog.FILE)
             : "all %d arguments are in %s".formatted(all, where));
     return lines;
   }

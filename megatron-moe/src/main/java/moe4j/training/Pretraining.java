@@ -175,6 +175,7 @@ public final class Pretraining {
                 task.differing(config),
                 arguments.size(),
                 logPath == null ? null : logPath.toString(),
+                config.family().words().directory().record(),
                 BriefLines.width()));
     config.family().checkVocabulary(config.model(), padded, config.parallel());
     ScalarType dtype = config.training().bf16() ? ScalarType.BFloat16 : ScalarType.Float;
@@ -253,13 +254,18 @@ public final class Pretraining {
             ? null
             : state -> {
               directory.check();
-              return RunCheckpoints.save(
-                  config, store, state, parameters, optimizer, task.lasting(), task.place());
+              return RunCheckpoints.save(config, store, state, parameters, optimizer, task);
             };
     BestModel best =
         config.checkpoint().keepBest()
             ? new BestModel(
-                config, new WorldRanks(world), parameters, from, directory::check, LOG::info)
+                config,
+                new WorldRanks(world),
+                parameters,
+                task.facts(),
+                from,
+                directory::check,
+                LOG::info)
             : null;
     Trainer.Training trained =
         new Trainer.Training(model, optimizer, datasets, task.wholeSets(model));

@@ -12,6 +12,7 @@ import java.util.ArrayList;
 import java.util.List;
 import moe4j.model.RunConfig;
 import moe4j.model.gpt.GptFamily;
+import moe4j.model.txl.SmallRun;
 import moe4j.model.txl.TransformerXlRun;
 import org.testng.annotations.DataProvider;
 import org.testng.annotations.Test;
@@ -26,7 +27,7 @@ public class PlanCommandTest {
   private static List<String> plan(String flags) throws Exception {
     String[] words = flags.split(" ");
     Command command = new PlanCommand().of(words);
-    var parsed = command.flags().parse(words);
+    var parsed = command.flags().parse(command.expand(words));
     PrintStream out = System.out;
     ByteArrayOutputStream bytes = new ByteArrayOutputStream();
     System.setOut(new PrintStream(bytes, true, StandardCharsets.UTF_8));
@@ -128,9 +129,23 @@ public class PlanCommandTest {
     String line = lines.get(lines.size() - 1);
     assertTrue(line.contains(" --batch-size 88"), line);
     String[] words = (line + " --data corpora/enwik8 --eval-batch-size 8").split(" ");
-    TransformerXlRun run = TransformerXlRun.of(TransformerXlRun.flags().parse(words), 4);
+    TransformerXlRun run = SmallRun.line(4, words);
     assertEquals(run.config().training().microBatchSize(), 22);
     assertEquals(run.config().moe().numExperts(), Integer.valueOf(8));
+  }
+
+  /** A preset says the model and the batch; what it says of data and training is left out. */
+  @Test
+  public void aPreset() throws Exception {
+    String spelt =
+        TXL
+            + " --dropout 0.1"
+            + " --num-experts 64 --top-k 2 --moe-ffn-hidden-size 1024 --balance-strategy naive"
+            + " --add-expert-bias --world-size 2 --global-batch-size ";
+    String preset = "--model txl --preset enwik8-base-moe64 --vocab-size 204 --world-size 2";
+    assertEquals(plan(preset), plan(spelt + 22));
+    // What is typed wins.
+    assertEquals(plan(preset + " --global-batch-size 44"), plan(spelt + 44));
   }
 
   @DataProvider

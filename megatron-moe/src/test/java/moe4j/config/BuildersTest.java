@@ -16,7 +16,12 @@ import java.util.List;
 import java.util.TreeSet;
 import java.util.function.Supplier;
 import moe4j.model.gpt.GptConfig;
+import moe4j.model.txl.CorpusFlags;
+import moe4j.model.txl.DeviceFlags;
+import moe4j.model.txl.SmallRun;
+import moe4j.model.txl.TrainingFlags;
 import moe4j.model.txl.TransformerXlConfig;
+import moe4j.model.txl.TransformerXlRun;
 import moe4j.moe.MoeConfig;
 import moe4j.optimizer.OptimizerConfig;
 import moe4j.parallel.ParallelConfig;
@@ -50,7 +55,30 @@ public class BuildersTest {
       new Case(LoggingConfig.class, LoggingConfig.builder(), ""),
       new Case(ParallelConfig.class, ParallelConfig.builder(), ""),
       new Case(TransformerXlConfig.class, TransformerXlConfig.builder(), ""),
+      new Case(TrainingFlags.class, TrainingFlags.builder(), ""),
+      new Case(CorpusFlags.class, CorpusFlags.builder(), "--data corpus"),
+      new Case(DeviceFlags.class, DeviceFlags.builder(), ""),
     };
+  }
+
+  /** A Transformer-XL's run from Java is the one that its flags give. */
+  @Test
+  public void aTransformerXlsRun() {
+    TransformerXlRun run =
+        TransformerXlRun.of(
+            TransformerXlConfig.builder().nLayer(2).dModel(16).nHead(2).dHead(8).dInner(24).build(),
+            MoeConfig.builder().numExperts(4).moeFfnHiddenSize(12).build(),
+            TrainingFlags.builder().batchSize(8).maxStep(5).workDir("there").build(),
+            CorpusFlags.builder().data("corpus").vocabulary("bytes").build(),
+            DeviceFlags.builder().numThreads(1).runName("small").build(),
+            ParallelConfig.single(),
+            1);
+    assertEquals(
+        run,
+        SmallRun.parse(
+            "--n-layer 2 --d-model 16 --n-head 2 --d-head 8 --d-inner 24 --num-experts 4"
+                + " --moe-ffn-hidden-size 12 --batch-size 8 --max-step 5 --work-dir there"
+                + " --data corpus --vocabulary bytes --num-threads 1 --run-name small"));
   }
 
   @Test(dataProvider = "records")

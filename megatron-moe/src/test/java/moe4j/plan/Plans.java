@@ -4,6 +4,7 @@ import moe4j.config.Flags;
 import moe4j.config.Refusals;
 import moe4j.model.gpt.GptConfig;
 import moe4j.model.gpt.GptCosts;
+import moe4j.model.txl.SmallRun;
 import moe4j.model.txl.TransformerXlRun;
 import moe4j.moe.MoeConfig;
 
@@ -42,7 +43,7 @@ final class Plans {
 
   /** A preset of a Transformer-XL, with the symbols that enwik8 has as its authors read it. */
   static PlannedModel transformerXl(String preset) {
-    TransformerXlRun run = TransformerXlRun.parse("--preset", preset);
+    TransformerXlRun run = SmallRun.parse("--preset", preset);
     return new PlannedModel(run.config().model().costs(204), true);
   }
 

@@ -86,8 +86,7 @@ public class LayersTest {
   private static final Set<String> NEVER_EXCEPTIONS = Set.of();
 
   /** Who uses a family's classes all the same. */
-  private static final Set<String> FAMILY_EXCEPTIONS =
-      Set.of("moe4j.cli.UpcycleCommand -> moe4j.model.gpt");
+  private static final Set<String> FAMILY_EXCEPTIONS = Set.of();
 
   @Test
   public void everyPackageHasAStair() throws IOException {

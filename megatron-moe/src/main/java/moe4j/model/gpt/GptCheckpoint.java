@@ -1,13 +1,8 @@
 package moe4j.model.gpt;
 
 import java.io.IOException;
-import java.nio.file.Path;
-import java.util.EnumSet;
-import java.util.function.Consumer;
 import moe4j.checkpoint.Checkpoint;
-import moe4j.checkpoint.CheckpointStore;
 import moe4j.checkpoint.Dtype;
-import moe4j.checkpoint.Section;
 import moe4j.checkpoint.StoredTensor;
 import moe4j.config.DataFlags;
 import moe4j.model.ModelSpec;
@@ -29,23 +24,15 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
 public record GptCheckpoint(GptModel model, Tokenizer tokenizer, DataFlags data, long iteration)
     implements AutoCloseable {
   /**
-   * Loads the latest whole checkpoint of a directory.
+   * A checkpoint's model with its tokenizer.
    *
    * @param gate the command line's {@code --balance-strategy}, or null: a class of one's own that
    *     the checkpoint may name
    * @param device where the model is to be
-   * @param warnings told what is broken and passed over
-   * @throws IOException in one sentence, where the directory holds no checkpoint
-   * @throws IllegalArgumentException where the tokenizer has ids that the model has no rows for
+   * @throws IllegalArgumentException where the tokenizer has ids that the model has no rows for, or
+   *     the checkpoint is no GPT's: one sentence
+   * @throws IOException in one sentence, where checkpoint or tokenizer cannot be read
    */
-  public static GptCheckpoint load(
-      Path directory, String gate, Device device, Consumer<String> warnings) throws IOException {
-    try (Checkpoint checkpoint = open(directory, warnings)) {
-      return of(checkpoint, gate, device);
-    }
-  }
-
-  /** The same of an open checkpoint. */
   static GptCheckpoint of(Checkpoint checkpoint, String gate, Device device) throws IOException {
     DataFlags data = SavedConfig.of(checkpoint, gate).data(DataFlags.class);
     long rows = embedding(checkpoint).shape().get(0);
@@ -57,18 +44,6 @@ public record GptCheckpoint(GptModel model, Tokenizer tokenizer, DataFlags data,
     }
     GptModel model = model(checkpoint, gate, device);
     return new GptCheckpoint(model, tokenizer, data, checkpoint.info().iteration());
-  }
-
-  /**
-   * Opens the latest whole checkpoint of a directory, its model alone.
-   *
-   * @param warnings told what is broken and passed over
-   * @throws IOException in one sentence, where the directory holds no checkpoint
-   */
-  public static Checkpoint open(Path directory, Consumer<String> warnings) throws IOException {
-    return new CheckpointStore(directory, -1)
-        .loadLatest(EnumSet.of(Section.MODEL), warnings)
-        .orElseThrow(() -> new IOException("--load %s holds no checkpoint".formatted(directory)));
   }
 
   /** A checkpoint's model, in the type it was saved in. */

@@ -1,6 +1,7 @@
 package moe4j.model.gpt;
 
 import java.io.IOException;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Set;
 import moe4j.checkpoint.Checkpoint;
@@ -13,6 +14,7 @@ import moe4j.model.ModelSpec;
 import moe4j.model.RunConfig;
 import moe4j.model.Task;
 import moe4j.model.TextModel;
+import moe4j.model.Upcycled;
 import moe4j.moe.Moe;
 import moe4j.moe.MoeConfig;
 import moe4j.parallel.ParallelConfig;
@@ -51,11 +53,6 @@ public final class GptFamily implements ModelFamily {
     return ModelFamily.super.flags(own).withMegatrons();
   }
 
-  /** The same behind a command's own. */
-  public static Flags flags(Class<? extends Record> own) {
-    return new GptFamily().flags(List.of(own));
-  }
-
   /** A run of one process from its command line. */
   public static RunConfig parse(String... args) {
     return parse(1, args);
@@ -90,7 +87,7 @@ public final class GptFamily implements ModelFamily {
       return free;
     }
     // It is the size of the table of learned positions, and otherwise of nothing.
-    Set<String> more = new java.util.HashSet<>(free);
+    Set<String> more = new HashSet<>(free);
     more.add("max_position_embeddings");
     return more;
   }
@@ -171,6 +168,11 @@ public final class GptFamily implements ModelFamily {
       trained.close();
       throw e;
     }
+  }
+
+  @Override
+  public Upcycled upcycled(Checkpoint dense, MoeConfig moe, int granularity) {
+    return UpcycledGpt.of(dense, new Upcycling(moe, granularity));
   }
 
   @Override

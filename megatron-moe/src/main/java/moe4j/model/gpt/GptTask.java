@@ -36,6 +36,11 @@ public final class GptTask implements Task {
   private final Tokenizer tokenizer;
   private Map<String, String> place;
 
+  /**
+   * The task of a run.
+   *
+   * @throws IOException where the tokenizer cannot be read
+   */
   public GptTask(RunConfig config) throws IOException {
     this.config = config;
     this.tokenizer = tokenizer(config.data(DataFlags.class));

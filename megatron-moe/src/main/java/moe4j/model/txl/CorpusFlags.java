@@ -2,6 +2,7 @@ package moe4j.model.txl;
 
 import java.io.IOException;
 import java.nio.file.Path;
+import moe4j.config.Builders;
 import moe4j.config.Flag;
 import moe4j.data.stream.ByteCorpus;
 import moe4j.data.stream.ByteVocabulary;
@@ -33,6 +34,16 @@ public record CorpusFlags(
     if (dataFile != null && splitBytes == null) {
       throw new IllegalArgumentException("--data-file needs --split-bytes TRAIN,VALID,TEST");
     }
+  }
+
+  /** A builder whose values are the flags' defaults. */
+  public static CorpusFlagsBuilder builder() {
+    return Builders.of(CorpusFlags.class, CorpusFlagsBuilder.class);
+  }
+
+  /** A builder whose values are these. */
+  public CorpusFlagsBuilder toBuilder() {
+    return Builders.from(this, CorpusFlagsBuilder.class);
   }
 
   /**

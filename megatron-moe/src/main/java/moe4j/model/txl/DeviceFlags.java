@@ -1,5 +1,6 @@
 package moe4j.model.txl;
 
+import moe4j.config.Builders;
 import moe4j.config.Flag;
 
 /** What a run computes on and how it is looked at: pretrain-gpt's flags. */
@@ -38,4 +39,15 @@ public record DeviceFlags(
     @Flag(help = "the first of these steps, from 0", value = "10", needs = "profile")
         int profileStepStart,
     @Flag(help = "the step after the last of them", value = "12", needs = "profile")
-        int profileStepEnd) {}
+        int profileStepEnd) {
+
+  /** A builder whose values are the flags' defaults. */
+  public static DeviceFlagsBuilder builder() {
+    return Builders.of(DeviceFlags.class, DeviceFlagsBuilder.class);
+  }
+
+  /** A builder whose values are these. */
+  public DeviceFlagsBuilder toBuilder() {
+    return Builders.from(this, DeviceFlagsBuilder.class);
+  }
+}

@@ -7,17 +7,12 @@ import java.util.List;
 import java.util.Map;
 import java.util.function.Consumer;
 import moe4j.config.Flag;
-import moe4j.parallel.WorldEnvironment;
-import org.apache.logging.log4j.LogManager;
-import org.apache.logging.log4j.Logger;
 
 /**
  * Experiments by name. A preset stands for flags, before those that are typed: of a flag that
  * stands twice the last counts.
  */
 public final class Presets {
-  private static final Logger LOG = LogManager.getLogger(Presets.class);
-
   private static final Map<String, String> FLAGS = new LinkedHashMap<>();
 
   static {
@@ -59,23 +54,12 @@ public final class Presets {
 
   private Presets() {}
 
-  /** The same for a command: one of a run's processes says what gives way. */
-  public static String[] expandAndSay(String[] args) {
-    boolean first = WorldEnvironment.of(System.getenv()).rank() == 0;
-    return expand(args, first ? LOG::info : sentence -> {});
-  }
-
-  /** The command line with what its {@code --preset} stands for in front. */
-  public static String[] expand(String[] args) {
-    return expand(args, sentence -> {});
-  }
-
   /**
-   * The same.
+   * The command line with what its {@code --preset} stands for in front.
    *
    * @param say is told in a sentence which flags of the preset give way to what is typed
    */
-  public static String[] expand(String[] args, Consumer<String> say) {
+  static String[] expand(String[] args, Consumer<String> say) {
     List<String> line = new ArrayList<>();
     for (int i = 0; i < args.length; i++) {
       String name =

@@ -1,12 +1,15 @@
 package moe4j.model.txl;
 
 import java.io.IOException;
+import java.util.Optional;
 import moe4j.checkpoint.Checkpoint;
 import moe4j.config.Flag;
 import moe4j.data.stream.ByteCorpus;
 import moe4j.data.stream.ByteVocabulary;
 import moe4j.model.RunJson;
 import moe4j.model.SavedConfig;
+import org.apache.logging.log4j.LogManager;
+import org.apache.logging.log4j.Logger;
 
 /** The byte corpus of a command that has a checkpoint: the checkpoint's own, or another. */
 public record SavedCorpus(
@@ -26,6 +29,7 @@ public record SavedCorpus(
             otherwise = "the checkpoint's, or upstream where it names none",
             choices = {"bytes", "upstream"})
         String vocabulary) {
+  private static final Logger LOG = LogManager.getLogger(SavedCorpus.class);
 
   /** Checks that there is one source at most. */
   public SavedCorpus {
@@ -39,16 +43,25 @@ public record SavedCorpus(
   }
 
   /**
-   * The symbols that the checkpoint's model knows. All 256 bytes are known without a corpus;
-   * upstream's are counted in it.
+   * The symbols that the checkpoint's model knows: those that the checkpoint keeps, or else all 256
+   * bytes, or upstream's, which are counted in a corpus.
    *
-   * @throws IllegalArgumentException where neither the flags nor the checkpoint name a corpus
+   * @throws IllegalArgumentException where neither the flags nor the checkpoint name a corpus that
+   *     is needed, or the corpus has other symbols: one sentence
    * @throws IOException in one sentence, where it cannot be read
    */
-  ByteVocabulary vocabulary(Checkpoint checkpoint) throws IOException {
+  ByteVocabulary symbols(Checkpoint checkpoint) throws IOException {
+    Optional<ByteVocabulary> kept = SavedSymbols.vocabulary(checkpoint);
+    if (data == null && dataFile == null && kept.filter(this::isAskedFor).isPresent()) {
+      return kept.get();
+    }
     return kind(saved(checkpoint)).equals(ByteVocabulary.Kind.BYTES.label())
         ? ByteVocabulary.bytes()
         : open(checkpoint).vocabulary();
+  }
+
+  private boolean isAskedFor(ByteVocabulary kept) {
+    return vocabulary == null || vocabulary.equals(kept.name());
   }
 
   private static CorpusFlags saved(Checkpoint checkpoint) {
@@ -67,19 +80,63 @@ public record SavedCorpus(
   /**
    * Reads it.
    *
-   * @throws IllegalArgumentException where neither the flags nor the checkpoint name a corpus
+   * @throws IllegalArgumentException where neither the flags nor the checkpoint name a corpus, or
+   *     its symbols stand for other bytes than the model's: one sentence
    * @throws IOException in one sentence, where it cannot be read
    */
   ByteCorpus open(Checkpoint checkpoint) throws IOException {
     CorpusFlags saved = saved(checkpoint);
+    ByteCorpus corpus = flags(checkpoint, saved).open();
+    checkSymbols(checkpoint, saved, corpus);
+    return corpus;
+  }
+
+  private CorpusFlags flags(Checkpoint checkpoint, CorpusFlags saved) {
     if (data != null || dataFile != null) {
-      return new CorpusFlags(data, dataFile, splitBytes, kind(saved)).open();
+      return new CorpusFlags(data, dataFile, splitBytes, kind(saved));
     }
     if (saved == null) {
       throw new IllegalArgumentException(
           "one of --data and --data-file is asked for, none is given, and checkpoint %s names no corpus"
               .formatted(checkpoint.directory()));
     }
-    return new CorpusFlags(saved.data(), saved.dataFile(), saved.splitBytes(), kind(saved)).open();
+    return new CorpusFlags(saved.data(), saved.dataFile(), saved.splitBytes(), kind(saved));
+  }
+
+  /**
+   * Upstream's symbols are of the corpus that they were counted in: as many of another one's may
+   * stand for other bytes. Another number of them is refused where the model is made.
+   */
+  private static void checkSymbols(Checkpoint checkpoint, CorpusFlags saved, ByteCorpus corpus)
+      throws IOException {
+    ByteVocabulary found = corpus.vocabulary();
+    if (found.kind() == ByteVocabulary.Kind.BYTES) {
+      return;
+    }
+    Optional<ByteVocabulary> kept = SavedSymbols.vocabulary(checkpoint);
+    if (kept.isPresent()) {
+      if (kept.get().size() == found.size() && !kept.get().identity().equals(found.identity())) {
+        throw new IllegalArgumentException(
+            "checkpoint %s has learnt the symbols of %s, and those of %s stand for other bytes"
+                .formatted(checkpoint.directory(), name(saved), corpus.source()));
+      }
+      return;
+    }
+    Optional<String> learnt = SavedSymbols.corpus(checkpoint);
+    if (learnt.isPresent() && !learnt.get().equals(corpus.identity())) {
+      LOG.warn(
+          "checkpoint {} has learnt the symbols of the corpus {}, and {} is the corpus {}: where its"
+              + " symbols stand for other bytes, what comes out is wrong",
+          checkpoint.directory(),
+          learnt.get(),
+          corpus.source(),
+          corpus.identity());
+    }
+  }
+
+  private static String name(CorpusFlags saved) {
+    return saved == null
+        ? "another corpus"
+        : saved.data() != null ? saved.data() : saved.dataFile();
   }
 }

@@ -1,5 +1,6 @@
 package moe4j.model.txl;
 
+import moe4j.config.Builders;
 import moe4j.config.Flag;
 
 /** How a Transformer-XL is trained, by upstream's flags with dashes and with its defaults. */
@@ -93,6 +94,16 @@ public record TrainingFlags(
     if (!(clip >= 0)) {
       throw new IllegalArgumentException("--clip %s is negative".formatted(clip));
     }
+  }
+
+  /** A builder whose values are the flags' defaults. */
+  public static TrainingFlagsBuilder builder() {
+    return Builders.of(TrainingFlags.class, TrainingFlagsBuilder.class);
+  }
+
+  /** A builder whose values are these. */
+  public TrainingFlagsBuilder toBuilder() {
+    return Builders.from(this, TrainingFlagsBuilder.class);
   }
 
   private static void positive(String flag, int value) {

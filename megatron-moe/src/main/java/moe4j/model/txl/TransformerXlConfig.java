@@ -193,16 +193,18 @@ public record TransformerXlConfig(
      * @throws IllegalArgumentException where no memory would be left, in one sentence
      */
     public Lengths evaluation(int otherTarget) {
-      if (memory == 0) {
-        return new Lengths(otherTarget, extended, 0, same, clamp);
-      }
-      int longer = memory + target - otherTarget;
-      if (longer < 1) {
+      int longer = memoryFor(otherTarget);
+      if (memory > 0 && longer < 1) {
         throw new IllegalArgumentException(
             "--eval-tgt-len %d leaves no memory of --mem-len %d + --tgt-len %d"
                 .formatted(otherTarget, memory, target));
       }
       return new Lengths(otherTarget, extended, longer, same, clamp);
+    }
+
+    /** The memory for another number of targets, likewise; below 1 where none would be left. */
+    int memoryFor(int otherTarget) {
+      return memory == 0 ? 0 : memory + target - otherTarget;
     }
   }
 }

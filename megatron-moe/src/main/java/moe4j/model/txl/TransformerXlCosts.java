@@ -50,21 +50,17 @@ final class TransformerXlCosts {
     TransformerXlCosts costs = new TransformerXlCosts(config, moe);
     SymbolCosts symbols = new SymbolCosts(config, vocabulary);
     return new Costs(
-        lengths(config),
+        config.tgtLen(),
         List.of(symbols.embedding(), costs.positions()),
         costs.layers(),
         List.of(symbols.output()),
         LIMITS);
   }
 
-  private static int lengths(TransformerXlConfig config) {
-    return config.lengths().target();
-  }
-
   /** What of the layers has to be a multiple of what. */
   static List<Divisible> divisible(TransformerXlConfig config, MoeConfig moe) {
     List<List<ModelPart>> layers = new TransformerXlCosts(config, moe).layers();
-    return new Costs(lengths(config), List.of(), layers, List.of(), LIMITS).divisible();
+    return new Costs(config.tgtLen(), List.of(), layers, List.of(), LIMITS).divisible();
   }
 
   private List<List<ModelPart>> layers() {

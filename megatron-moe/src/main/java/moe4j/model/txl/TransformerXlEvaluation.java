@@ -11,57 +11,117 @@ import moe4j.data.stream.ByteCorpus;
 import moe4j.data.stream.SegmentDataset;
 import moe4j.model.Evaluation;
 import moe4j.model.LanguageModel;
+import moe4j.model.SavedConfig;
 import moe4j.record.PythonFormat;
+import org.apache.logging.log4j.LogManager;
+import org.apache.logging.log4j.Logger;
 import org.bytedeco.pytorch.Device;
 
-/** Upstream's eval.py: a Transformer-XL's loss with lengths of its own. */
+/**
+ * Upstream's eval.py: a Transformer-XL's loss with lengths of its own, or with those of the
+ * evaluations that its run made.
+ */
 final class TransformerXlEvaluation implements Evaluation {
+  private static final Logger LOG = LogManager.getLogger(TransformerXlEvaluation.class);
 
-  /** Its flags, upstream's with dashes and with its defaults. */
+  /** Its flags, upstream's with dashes. */
   public record Options(
       @Flag(
               help = "what to evaluate on",
               value = "all",
               choices = {"all", "valid", "test"})
           String split,
-      @Flag(help = "columns of the batch", value = "10") int batchSize,
-      @Flag(help = "positions that are predicted at once", value = "5") int tgtLen,
-      @Flag(help = "positions before them that are computed again", value = "0") int extLen,
-      @Flag(help = "positions of the memory", value = "0") int memLen,
+      @Flag(help = "columns of the batch", otherwise = "the run's --eval-batch-size")
+          Integer batchSize,
+      @Flag(help = "positions that are predicted at once", otherwise = "the run's --eval-tgt-len")
+          Integer tgtLen,
+      @Flag(help = "positions before them that are computed again", otherwise = "as in training")
+          Integer extLen,
+      @Flag(
+              help = "positions of the memory",
+              otherwise =
+                  "as in the run's evaluations: its --mem-len, longer by as much as the segment is"
+                      + " shorter than its --tgt-len")
+          Integer memLen,
       @Flag(help = "distances beyond are as far as this", otherwise = "as in training")
           Integer clampLen,
       @Flag(help = "every position sees as many others") boolean sameLength,
-      @Flag(help = "segments to evaluate on; -1 for all", value = "-1") int maxEvalSteps) {
+      @Flag(help = "segments to evaluate on; -1 for all", otherwise = "the run's --max-eval-steps")
+          Integer maxEvalSteps) {
 
     /** Checks ranges. */
     public Options {
-      if (batchSize < 1 || tgtLen < 1 || extLen < 0 || memLen < 0) {
-        throw new IllegalArgumentException(
-            "--batch-size %d, --tgt-len %d, --ext-len %d, --mem-len %d: the first two are at least 1, the others at least 0"
-                .formatted(batchSize, tgtLen, extLen, memLen));
-      }
+      atLeast("batch-size", 1, batchSize);
+      atLeast("tgt-len", 1, tgtLen);
+      atLeast("ext-len", 0, extLen);
+      atLeast("mem-len", 0, memLen);
       if (clampLen != null && clampLen != -1 && clampLen < 1) {
         throw new IllegalArgumentException(
             "--clamp-len %d is neither -1 nor positive".formatted(clampLen));
       }
-      if (maxEvalSteps == 0 || maxEvalSteps < -1) {
+      if (maxEvalSteps != null && (maxEvalSteps == 0 || maxEvalSteps < -1)) {
         throw new IllegalArgumentException(
             "--max-eval-steps %d is neither -1 nor positive".formatted(maxEvalSteps));
       }
     }
 
-    TransformerXlConfig.Lengths lengths(TransformerXlConfig trained) {
-      boolean same = sameLength || trained.sameLength();
-      if (same && memLen == 0) {
+    private static void atLeast(String flag, int least, Integer value) {
+      if (value != null && value < least) {
         throw new IllegalArgumentException(
-            "--mem-len 0: with --same-length every position sees --mem-len others");
+            "--%s %d is too small: it is at least %d".formatted(flag, value, least));
       }
-      return new TransformerXlConfig.Lengths(
-          tgtLen, extLen, memLen, same, clampLen == null ? trained.clampLen() : clampLen);
+    }
+
+    private boolean leavesLengthsOpen() {
+      return tgtLen == null || memLen == null;
     }
   }
 
-  private final Options options;
+  /**
+   * How it is evaluated.
+   *
+   * @param rows columns of the batch
+   * @param mostSegments -1 for all
+   */
+  record Form(TransformerXlConfig.Lengths lengths, int rows, int mostSegments) {
+    /**
+     * What the flags leave open is as in the evaluations of the run.
+     *
+     * @param trained the model's shape
+     * @param run the run's flags; null where the checkpoint is without them, as those of moe4j 0.1
+     *     are: then segments and memory are the training's, and the rest is upstream's default
+     */
+    static Form of(Options options, TransformerXlConfig trained, TrainingFlags run) {
+      int own = run == null ? trained.tgtLen() : run.evalTgtLen();
+      int target = or(options.tgtLen(), own);
+      boolean same = options.sameLength() || trained.sameLength();
+      int memory = or(options.memLen(), trained.lengths().memoryFor(target));
+      if (memory < 1 && trained.memLen() > 0 && options.memLen() == null) {
+        throw new IllegalArgumentException(
+            "--tgt-len %d leaves no memory of the training's --mem-len %d + --tgt-len %d: --mem-len says how long it is to be"
+                .formatted(target, trained.memLen(), trained.tgtLen()));
+      }
+      if (same && memory == 0) {
+        throw new IllegalArgumentException(
+            "--mem-len 0: with --same-length every position sees --mem-len others");
+      }
+      return new Form(
+          new TransformerXlConfig.Lengths(
+              target,
+              or(options.extLen(), trained.extLen()),
+              memory,
+              same,
+              or(options.clampLen(), trained.clampLen())),
+          or(options.batchSize(), run == null ? 10 : run.evalBatchSize()),
+          or(options.maxEvalSteps(), run == null ? -1 : run.maxEvalSteps()));
+    }
+
+    private static int or(Integer typed, int otherwise) {
+      return typed == null ? otherwise : typed;
+    }
+  }
+
+  private final Form form;
   private final String title;
   private final TransformerXl trained;
   private final TransformerXl model;
@@ -71,37 +131,47 @@ final class TransformerXlEvaluation implements Evaluation {
   TransformerXlEvaluation(
       Options options, ByteCorpus corpus, Checkpoint checkpoint, String gate, Device device)
       throws IOException {
-    this.options = options;
-    this.trained = TransformerXlCheckpoint.model(checkpoint, gate, corpus.vocabulary(), device);
-    this.model = trained.with(options.lengths(trained.config()), options.batchSize());
+    this.form = form(options, checkpoint, gate);
     this.title =
         "checkpoint %s of step %d, vocabulary '%s'"
             .formatted(
                 checkpoint.directory(), checkpoint.info().iteration(), corpus.vocabulary().name());
     for (Part part : List.of(Part.VALID, Part.TEST)) {
       String name = part.name().toLowerCase(Locale.ROOT);
-      if (options.split().equals("all") || options.split().equals(name)) {
+      boolean any = options.split().equals("all") && corpus.stream(part).length > 0;
+      if (any || options.split().equals(name)) {
         parts.add(samples(name, corpus, part));
       }
     }
+    if (parts.isEmpty()) {
+      throw new IllegalArgumentException(
+          "%s has neither validation nor test data to evaluate on".formatted(corpus.source()));
+    }
+    this.trained = TransformerXlCheckpoint.model(checkpoint, gate, corpus.vocabulary(), device);
+    this.model = trained.with(form.lengths(), form.rows());
+  }
+
+  private static Form form(Options options, Checkpoint checkpoint, String gate) {
+    SavedConfig saved = SavedConfig.of(checkpoint, gate);
+    TrainingFlags run = saved.more("training", TrainingFlags.class).orElse(null);
+    TransformerXlConfig trained = saved.model("txl").flags(TransformerXlConfig.class);
+    if (run == null && options.leavesLengthsOpen()) {
+      LOG.warn(
+          "checkpoint {} does not tell how its run was evaluated: what --tgt-len and --mem-len leave"
+              + " open is as in training",
+          checkpoint.directory());
+    }
+    return Form.of(options, trained, run);
   }
 
   private Samples samples(String name, ByteCorpus corpus, Part part) {
-    int rows = options.batchSize();
-    SegmentDataset data = corpus.segments(part, rows, options.tgtLen(), options.extLen(), 1);
+    int rows = form.rows();
+    TransformerXlConfig.Lengths lengths = form.lengths();
+    SegmentDataset data = corpus.segments(part, rows, lengths.target(), lengths.extended(), 1);
     long segments =
-        options.maxEvalSteps() < 0
-            ? data.segments()
-            : Math.min(data.segments(), options.maxEvalSteps());
+        form.mostSegments() < 0 ? data.segments() : Math.min(data.segments(), form.mostSegments());
     return new Samples(
-        name,
-        data,
-        segments * rows,
-        rows,
-        model.lengths().queries(),
-        options.tgtLen(),
-        true,
-        false);
+        name, data, segments * rows, rows, lengths.queries(), lengths.target(), true, false);
   }
 
   @Override
@@ -121,7 +191,7 @@ final class TransformerXlEvaluation implements Evaluation {
         title,
         "Evaluating with bsz %d tgt_len %d ext_len %d mem_len %d clamp_len %d"
             .formatted(
-                options.batchSize(),
+                form.rows(),
                 lengths.target(),
                 lengths.extended(),
                 lengths.memory(),

@@ -57,6 +57,11 @@ public final class TransformerXlFamily implements ModelFamily {
   }
 
   @Override
+  public List<Class<? extends Record>> presetFlags() {
+    return List.of(Presets.Options.class);
+  }
+
+  @Override
   public String[] expand(String[] args, Consumer<String> say) {
     return Presets.expand(args, say);
   }
@@ -69,7 +74,10 @@ public final class TransformerXlFamily implements ModelFamily {
   @Override
   public RunWords words() {
     return new RunWords(
-        "step", "--max-step", new SaveWords("--work-dir", "--work-dir %s --restart"));
+        "step",
+        "--max-step",
+        "--batch-size",
+        new SaveWords("--work-dir", "--work-dir", "--work-dir %s --restart", null));
   }
 
   @Override
@@ -178,7 +186,7 @@ public final class TransformerXlFamily implements ModelFamily {
   @Override
   public TextModel text(Checkpoint checkpoint, String gate, Flags.Parsed parsed, Device device)
       throws IOException {
-    ByteVocabulary vocabulary = parsed.get(SavedCorpus.class).vocabulary(checkpoint);
+    ByteVocabulary vocabulary = parsed.get(SavedCorpus.class).symbols(checkpoint);
     return new TransformerXlText(
         TransformerXlCheckpoint.model(checkpoint, gate, vocabulary, device), vocabulary);
   }

@@ -2,11 +2,11 @@ package moe4j.model.txl;
 
 import java.io.IOException;
 import java.nio.file.Path;
-import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import moe4j.checkpoint.CheckpointStore;
+import moe4j.config.Builders;
 import moe4j.config.CheckpointConfig;
 import moe4j.config.CheckpointConfigBuilder;
 import moe4j.config.Flags;
@@ -43,34 +43,37 @@ public record TransformerXlRun(
           ParallelConfig.class,
           UpstreamFlags.class);
 
-  /** The flags of a pretraining command. */
-  public static Flags flags() {
-    return Flags.of(PARTS);
-  }
-
-  /** The same behind some of a command's own. */
-  public static Flags flags(Class<? extends Record> own) {
-    List<Class<? extends Record>> types = new ArrayList<>(PARTS);
-    types.add(0, own);
-    return Flags.of(types);
-  }
-
-  /** A run of one process from its command line. */
-  public static TransformerXlRun parse(String... args) {
-    return of(flags().parse(Presets.expand(args)).withoutPositional(), 1);
-  }
-
   /**
    * A run of so many processes from its parsed flags.
    *
    * @throws IllegalArgumentException where it cannot be: one sentence
    */
   public static TransformerXlRun of(Flags.Parsed parsed, int processes) {
-    TransformerXlConfig model = parsed.get(TransformerXlConfig.class);
-    TrainingFlags training = parsed.get(TrainingFlags.class);
-    MoeConfig moe = parsed.get(MoeConfig.class);
-    DeviceFlags device = parsed.get(DeviceFlags.class);
-    ParallelConfig parallel = parsed.get(ParallelConfig.class);
+    return of(
+        parsed.get(TransformerXlConfig.class),
+        parsed.get(MoeConfig.class),
+        parsed.get(TrainingFlags.class),
+        parsed.get(CorpusFlags.class),
+        parsed.get(DeviceFlags.class),
+        parsed.get(ParallelConfig.class),
+        processes);
+  }
+
+  /**
+   * A run of so many processes that a Java program puts together; each record has a builder.
+   *
+   * @throws IllegalArgumentException for what a command line would be refused for, too: a sentence
+   *     for each fault
+   */
+  public static TransformerXlRun of(
+      TransformerXlConfig model,
+      MoeConfig moe,
+      TrainingFlags training,
+      CorpusFlags corpus,
+      DeviceFlags device,
+      ParallelConfig parallel,
+      int processes) {
+    Builders.checkTogether(List.of(model, moe, training, corpus, device, parallel));
     if (parallel.tensorModelParallelSize() > 1) {
       throw new IllegalArgumentException(
           "--tensor-model-parallel-size %d: a Transformer-XL's matrices are whole on every process"
@@ -86,7 +89,7 @@ public record TransformerXlRun(
             new ModelSpec(new TransformerXlFamily(), model, moe),
             optimizer(training),
             training(training, device, training.batchSize() / ranks),
-            parsed.get(CorpusFlags.class),
+            corpus,
             checkpoint(training),
             logging(training, device),
             parallel,
@@ -98,7 +101,10 @@ public record TransformerXlRun(
 
   /** A run of this family with its flags by kind. */
   static TransformerXlRun of(RunConfig config) {
-    Upstream upstream = (Upstream) config.more();
+    if (!(config.more() instanceof Upstream upstream)) {
+      throw new IllegalArgumentException(
+          "a Transformer-XL's run is made of upstream's flags: TransformerXlRun.of puts it together");
+    }
     return new TransformerXlRun(
         config,
         config.model().flags(TransformerXlConfig.class),
@@ -203,16 +209,6 @@ public record TransformerXlRun(
       all.putAll(Flags.differing(part));
     }
     return all;
-  }
-
-  /** The same, with nothing kept. */
-  public TransformerXlRun withoutWorkDir() {
-    return with(config.withCheckpoint(CheckpointConfig.builder().build()));
-  }
-
-  /** The same model and data in another run. */
-  public TransformerXlRun with(RunConfig other) {
-    return new TransformerXlRun(other, model, training, corpus, device);
   }
 
   /** Where the run is kept; null for nowhere. */

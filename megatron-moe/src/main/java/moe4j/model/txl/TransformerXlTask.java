@@ -5,6 +5,7 @@ import java.nio.file.Path;
 import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.Set;
+import moe4j.config.Flags;
 import moe4j.data.Part;
 import moe4j.data.SampleDataset;
 import moe4j.data.stream.ByteCorpus;
@@ -33,7 +34,7 @@ public final class TransformerXlTask implements Task {
           "min_lr", "eta-min",
           "clip_grad", "clip");
 
-  private static final Set<String> NAMES = TransformerXlRun.flags().names();
+  private static final Set<String> NAMES = Flags.of(TransformerXlRun.PARTS).names();
 
   private final TransformerXlRun run;
   private final WorldEnvironment environment;
@@ -154,7 +155,12 @@ public final class TransformerXlTask implements Task {
   @Override
   public Map<String, String> place() {
     // The seed says nothing here: segments follow each other as in the text.
-    return Map.of("the data", corpus.identity());
+    return Map.of(SavedSymbols.CORPUS, corpus.identity());
+  }
+
+  @Override
+  public Map<String, String> facts() {
+    return SavedSymbols.facts(corpus.vocabulary());
   }
 
   @Override

@@ -6,7 +6,7 @@ import moe4j.config.Flag;
 public record UpstreamFlags(
     @Flag(help = "refused: --device cuda says it") boolean cuda,
     @Flag(help = "refused: several GPUs are several processes") boolean multiGpu,
-    @Flag(help = "refused: as above", value = "-1") int gpu0Bsz,
+    @Flag(help = "refused: several GPUs are several processes", value = "-1") int gpu0Bsz,
     @Flag(help = "refused: --bf16 needs no loss scale") boolean fp16,
     @Flag(help = "refused but for 1: memories belong to the whole batch", value = "1")
         int batchChunk,

@@ -6,6 +6,7 @@ import java.io.IOException;
 import java.nio.file.Path;
 import java.util.EnumSet;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 import java.util.function.Consumer;
 import moe4j.checkpoint.Checkpoint;
@@ -14,6 +15,7 @@ import moe4j.checkpoint.Ranks;
 import moe4j.checkpoint.Section;
 import moe4j.model.ModelState;
 import moe4j.model.RunConfig;
+import moe4j.model.RunNotes;
 import moe4j.model.TrainState;
 import moe4j.transformer.ParameterSet;
 
@@ -37,6 +39,7 @@ public final class BestModel {
   private final Condition condition;
   private final CheckpointStore store;
   private final ParameterSet parameters;
+  private final Map<String, String> facts;
   private double loss = Double.POSITIVE_INFINITY;
 
   /**
@@ -44,12 +47,14 @@ public final class BestModel {
    *
    * @param from where the run stands: a best model from later steps, which a run now takes anew, is
    *     no measure
+   * @param facts what the checkpoint tells whoever uses the model, by name
    * @param condition asked before anything is saved
    */
   public BestModel(
       RunConfig config,
       Ranks ranks,
       ParameterSet parameters,
+      Map<String, String> facts,
       TrainState from,
       Condition condition,
       Consumer<String> warnings)
@@ -59,6 +64,7 @@ public final class BestModel {
     this.condition = condition;
     this.store = new CheckpointStore(Path.of(config.checkpoint().save(), DIRECTORY), 1, ranks);
     this.parameters = parameters;
+    this.facts = facts;
     if (from.iteration() > 0) {
       Optional<Checkpoint> found = store.loadLatest(EnumSet.of(Section.MODEL), warnings);
       if (found.isPresent()) {
@@ -89,6 +95,7 @@ public final class BestModel {
     condition.check();
     loss = validationLoss;
     ObjectNode extra = JsonNodeFactory.instance.objectNode().put(LOSS, loss);
+    RunNotes.FACTS.put(facts, extra);
     return RunCheckpoints.save(config, store, state, parameters, List.of(), extra);
   }
 

@@ -160,8 +160,12 @@ public final class Resumption implements AutoCloseable {
       ModelState.loadOptimizer(checkpoint, optimizer);
     } else {
       throw new IOException(
-          "checkpoint %s holds no optimizer state: --no-load-optim goes on without it"
-              .formatted(checkpoint.directory()));
+          "checkpoint %s holds no optimizer state: %s"
+              .formatted(
+                  checkpoint.directory(),
+                  config.family().words().directory().weights() == null
+                      ? "no run goes on from it"
+                      : "--no-load-optim goes on without it"));
     }
     say.accept(
         "loaded checkpoint %s of iteration %d"

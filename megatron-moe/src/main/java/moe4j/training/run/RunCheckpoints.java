@@ -18,6 +18,7 @@ import moe4j.model.ModelSpec;
 import moe4j.model.ModelState;
 import moe4j.model.RunConfig;
 import moe4j.model.RunJson;
+import moe4j.model.RunNotes;
 import moe4j.model.SavedConfig;
 import moe4j.model.Task;
 import moe4j.model.TrainState;
@@ -46,20 +47,13 @@ public final class RunCheckpoints {
 
   private RunCheckpoints() {}
 
-  /** What {@link Task#lasting} was, in a checkpoint's extras. */
-  private static final String LASTING = "lasting";
-
-  /** What {@link Task#place} was, likewise. */
-  private static final String PLACE = "place";
-
   /** {@link TrainState#evaluationDue}, in a checkpoint's extras. */
   private static final String EVALUATION_DUE = "evaluation_due";
 
   /**
    * Saves a run: each rank its part.
    *
-   * @param lasting what a run that goes on from it has to have, too
-   * @param place what its place in the data means nothing without
+   * @param task tells what the checkpoint says beside them
    */
   public static String save(
       RunConfig config,
@@ -67,19 +61,15 @@ public final class RunCheckpoints {
       TrainState state,
       ParameterSet parameters,
       AdamW optimizer,
-      Map<String, String> lasting,
-      Map<String, String> place)
+      Task task)
       throws IOException {
     ObjectNode extra = JsonNodeFactory.instance.objectNode();
     if (state.evaluationDue()) {
       extra.put(EVALUATION_DUE, true);
     }
-    if (!lasting.isEmpty()) {
-      lasting.forEach(extra.putObject(LASTING)::put);
-    }
-    if (!place.isEmpty()) {
-      place.forEach(extra.putObject(PLACE)::put);
-    }
+    RunNotes.LASTING.put(task.lasting(), extra);
+    RunNotes.PLACE.put(task.place(), extra);
+    RunNotes.FACTS.put(task.facts(), extra);
     return save(
         config,
         store,
@@ -136,15 +126,16 @@ public final class RunCheckpoints {
    */
   static List<String> elsewhere(
       Checkpoint checkpoint, RunConfig config, Map<String, String> place) {
-    var saved = checkpoint.info().extra().path(PLACE);
+    Map<String, String> saved = RunNotes.PLACE.of(checkpoint.info());
     var before = RunJson.argumentsOf(checkpoint.info().configuration());
     var now = RunJson.argumentsOf(config.toJson());
     List<String> lines = new ArrayList<>();
     place.forEach(
         (name, value) -> {
           String argument = name.replaceFirst("^--", "").replace('-', '_');
-          String was = saved.has(name) ? saved.get(name).asText() : before.get(argument);
-          String is = saved.has(name) ? value : now.get(argument);
+          boolean told = saved.containsKey(name);
+          String was = told ? saved.get(name) : before.get(argument);
+          String is = told ? value : now.get(argument);
           if (was != null && !was.equals(is)) {
             lines.add("is of a run with %s %s, and this one has %s".formatted(name, was, is));
           }
@@ -167,13 +158,13 @@ public final class RunCheckpoints {
 
   /** Refuses a checkpoint of a run that lacked what this one was to keep. */
   static void checkLasting(Checkpoint checkpoint, Map<String, String> lasting) {
-    var saved = checkpoint.info().extra().path(LASTING);
+    Map<String, String> saved = RunNotes.LASTING.of(checkpoint.info());
     lasting.forEach(
         (name, value) -> {
-          if (saved.has(name) && !saved.get(name).asText().equals(value)) {
+          if (saved.containsKey(name) && !saved.get(name).equals(value)) {
             throw new IllegalArgumentException(
                 "checkpoint %s is of a run with %s %s, and this one has %s"
-                    .formatted(checkpoint.directory(), name, saved.get(name).asText(), value));
+                    .formatted(checkpoint.directory(), name, saved.get(name), value));
           }
         });
   }

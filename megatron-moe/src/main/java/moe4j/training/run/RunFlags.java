@@ -12,6 +12,7 @@ import moe4j.config.ConfigYaml;
 
 /** {@code config.yaml} in a run's directory: the flags that repeat it. */
 public final class RunFlags {
+  /** The file in a run's directory. */
   public static final String FILE = "config.yaml";
 
   /** Flags that say how a run was started or resumed, not what it computes. */

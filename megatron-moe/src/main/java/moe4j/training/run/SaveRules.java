@@ -61,7 +61,7 @@ final class SaveRules {
       return new Decision(flags.load(), false, true);
     }
     throw new IllegalArgumentException(
-        "%s %s holds %s, and a new run would replace its checkpoints: %s, another %s leaves it"
+        "%s %s holds %s, and a new run would replace its checkpoints: %sanother %s leaves it"
                 .formatted(
                     words.save(),
                     save,
@@ -72,15 +72,19 @@ final class SaveRules {
                 .formatted(save.resolve(RunFiles.OLD + "...")));
   }
 
+  /** The way to go on with what is there, before the other ways; empty where there is none. */
   private static String goOn(
       CheckpointConfig flags, SaveWords words, boolean canGoOn, boolean same) {
     if (!canGoOn) {
-      return "--load %s takes its weights".formatted(Path.of(flags.save(), BestModel.DIRECTORY));
+      Path best = Path.of(flags.save(), BestModel.DIRECTORY);
+      return words.weights() == null
+          ? ""
+          : words.weights().formatted(best) + " takes its weights, ";
     }
     String typed = words.goOn().formatted(flags.save());
     return same && flags.finetune()
-        ? typed + " without --finetune goes on with it"
-        : typed + " goes on with it";
+        ? typed + " without --finetune goes on with it, "
+        : typed + " goes on with it, ";
   }
 
   private static boolean isSame(Path one, Path other) throws IOException {

@@ -7,6 +7,7 @@ import java.util.Map;
 import java.util.TreeMap;
 import moe4j.parallel.Group;
 import moe4j.parallel.NonFinite;
+import moe4j.record.IterationRecord;
 import moe4j.tensor.Scopes;
 import moe4j.tensor.Tensors;
 import moe4j.transformer.Pass;
@@ -195,7 +196,7 @@ public final class StepMetrics implements AutoCloseable {
     Map<String, Map<Integer, Double>> lossesByLayer = Map.of();
     Map<String, Map<Integer, Double>> figuresByLayer = Map.of();
     if (steps > 0) {
-      losses.put("lm loss", Tensors.item(loss) / steps);
+      losses.put(IterationRecord.LM_LOSS, Tensors.item(loss) / steps);
       lossesByLayer = sideLosses.over((long) microBatches * steps);
       figuresByLayer = figures.over((long) microBatches * steps);
       losses.putAll(overLayers(lossesByLayer));

@@ -142,8 +142,7 @@ public class FmoefiedTransformerXlTest {
   public void aHiddenSizeThatCannotBeDivided() {
     String line = SHAPE + " --eval-tgt-len 6 --data x --fmoefy --num-experts 8 --top-k 5";
     assertEquals(
-        expectThrows(IllegalArgumentException.class, () -> TransformerXlRun.parse(line.split(" ")))
-            .getMessage(),
+        expectThrows(IllegalArgumentException.class, () -> SmallRun.parse(line)).getMessage(),
         "--fmoefy: --d-inner 24 is no multiple of the 5 experts a token goes to (give"
             + " --moe-ffn-hidden-size if that is meant)");
   }

@@ -4,6 +4,7 @@ import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.assertTrue;
 
 import java.io.IOException;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Random;
 import moe4j.testing.Seeds;
@@ -74,6 +75,14 @@ public class KindsOfModelsTest {
       String written = Console.command(generate, txl).ok().out();
       assertTrue(written.startsWith("e") && written.length() == 22, written);
       assertEquals(Console.command(generate, txl).ok().out(), written);
+      symbolsAreTheModels(folder, text, generate + " " + txl + split + " --data-file");
+      // The checkpoint keeps its symbols: without flags of a corpus none is read.
+      Files.delete(text);
+      assertEquals(Console.command(generate, txl).ok().out(), written);
+      assertTrue(
+          Console.command("upcycle --num-experts 4 --save", folder.path("no"), "--load", txl)
+              .refusal(2)
+              .contains("is a Transformer-XL's, and that kind of model is not upcycled: "));
       String runs = Console.command("runs " + txl.getParent()).ok().out();
       assertTrue(runs.contains("  Transformer-XL "), runs);
       Path gpt = folder.path("gpt");
@@ -92,6 +101,23 @@ public class KindsOfModelsTest {
               .refusal(2)
               .contains("is a Transformer-XL's, and no GPT's"));
     }
+  }
+
+  /** As many symbols that stand for other bytes are refused, of whichever corpus. */
+  private static void symbolsAreTheModels(TempDir folder, Path text, String generate)
+      throws IOException {
+    Console.command(generate, text).ok();
+    String all = Files.readString(text);
+    char first = all.charAt(0);
+    char second = (char) all.chars().filter(c -> c != first && c != '\n').findFirst().getAsInt();
+    String swapped = all.replace(first, '\0').replace(second, first).replace('\0', second);
+    Path other = Files.writeString(folder.path("other"), swapped);
+    String said = Console.command(generate, other).refusal(2);
+    assertTrue(
+        said.endsWith(
+            " has learnt the symbols of %s, and those of %s stand for other bytes"
+                .formatted(text, other)),
+        said);
   }
 
   private static String untimed(String out) {

@@ -134,11 +134,22 @@ public class OlderCheckpointsTest {
       String flags = " --tgt-len 3 --mem-len 5 --batch-size 2 --load ";
       Console evaluation = Console.command("evaluate-txl" + CORPUS + text + flags + work).ok();
       assertTrue(evaluation.out().contains(evaluated), evaluation.out());
+      // Nor does it tell how its run was evaluated: as it was trained, then.
+      Console plain = Console.command("evaluate" + CORPUS + text + " --load " + work).ok();
+      assertTrue(plain.out().contains("bsz 10 tgt_len 4 ext_len 0 mem_len 6 "), plain.out());
+      assertTrue((plain.out() + plain.err()).contains("does not tell how its run was evaluated"));
       // It does not tell where its corpus lies, only which it is.
       String generate = "generate --max-new-tokens 5 --temperature 0 --prompt bad --load " + work;
       assertTrue(Console.command(generate).refusal(2).contains("names no corpus"));
       String written = Console.command(generate + CORPUS + text).ok().out().strip();
       assertTrue(written.matches("bad[abcdefn ]{0,5}"), written);
+      String all = Files.readString(text);
+      String mirrored = new StringBuilder(all).reverse().toString();
+      Path another = Files.writeString(folder.path("another"), mirrored);
+      Console warned = Console.command(generate + CORPUS + another).ok();
+      assertTrue(
+          (warned.out() + warned.err()).contains("has learnt the symbols of the corpus 440,80,80-"),
+          warned.out() + warned.err());
       Path other = Files.writeString(folder.path("other"), "a bad cafe fed cab\n".repeat(40));
       assertTrue(
           Console.command(generate + CORPUS + other)

@@ -28,7 +28,7 @@ public class ParameterCountTest {
 
   @Test(dataProvider = "presets")
   public void asUpstream(String preset, long total, long inLayers, long perLayer) {
-    TransformerXlRun run = TransformerXlRun.parse("--preset", preset);
+    TransformerXlRun run = SmallRun.parse("--preset", preset);
     try (PointerScope scope = new PointerScope();
         ParameterSet parameters = new ParameterSet(1, ScalarType.Float, new Device("meta"))) {
       TransformerXl model =
@@ -66,8 +66,8 @@ public class ParameterCountTest {
   /** Every flag of upstream's run_enwik8_base.sh and FastMoE's run_enwik8_base_moe.sh. */
   @Test
   public void presetsAreUpstreamsScripts() {
-    TransformerXlRun dense = TransformerXlRun.parse("--preset", "enwik8-base");
-    TransformerXlRun moe = TransformerXlRun.parse("--preset", "enwik8-base-moe64");
+    TransformerXlRun dense = SmallRun.parse("--preset", "enwik8-base");
+    TransformerXlRun moe = SmallRun.parse("--preset", "enwik8-base-moe64");
     for (TransformerXlRun run : List.of(dense, moe)) {
       TransformerXlConfig model = run.model();
       assertEquals(
@@ -126,12 +126,7 @@ public class ParameterCountTest {
   /** A rank of several has its own columns' memories, and no others'. */
   @Test
   public void aRankRemembersItsColumns() {
-    TransformerXlRun run =
-        TransformerXlRun.of(
-            TransformerXlRun.flags()
-                .parse(Presets.expand(new String[] {"--preset", "enwik8-base"}))
-                .withoutPositional(),
-            2);
+    TransformerXlRun run = SmallRun.line(2, "--preset", "enwik8-base");
     assertEquals(run.config().training().microBatchSize(), 11);
     assertEquals(run.config().training().globalBatchSize(), 22);
     // One a rank: a second micro-batch would be of other columns, and remember these.

@@ -5,6 +5,7 @@ import static org.testng.Assert.assertTrue;
 
 import java.util.ArrayList;
 import java.util.List;
+import moe4j.config.Flags;
 import moe4j.training.StepBench;
 import org.testng.annotations.DataProvider;
 import org.testng.annotations.Test;
@@ -14,7 +15,8 @@ public class PresetsGiveWayTest {
 
   private static TransformerXlRun run(String line, List<String> said) {
     String[] all = Presets.expand((line + " --data there").split(" "), said::add);
-    return TransformerXlRun.of(TransformerXlRun.flags().parse(all).withoutPositional(), 1);
+    Flags flags = new TransformerXlFamily().flags();
+    return TransformerXlRun.of(flags.parse(all).withoutPositional(), 1);
   }
 
   /** Every preset with few steps, and with short lengths. */
@@ -46,9 +48,8 @@ public class PresetsGiveWayTest {
   public void aBenchOfFewStepsHasFigures() {
     String[] line =
         Presets.expand("--preset cpu --data there --max-step 30".split(" "), sentence -> {});
-    TransformerXlRun run =
-        TransformerXlRun.of(
-            TransformerXlRun.flags(StepBench.Options.class).parse(line).withoutPositional(), 1);
+    Flags flags = new TransformerXlFamily().flags(List.of(StepBench.Options.class));
+    TransformerXlRun run = TransformerXlRun.of(flags.parse(line).withoutPositional(), 1);
     assertTrue(run.config().logging().logInterval() < 15, "two whole intervals and more");
   }
 

@@ -81,9 +81,10 @@ public class PresetsTest {
   @Test
   public void withoutAPresetTheLineIsAsTyped() {
     String[] line = {"--n-layer", "3", "--data", "there"};
-    assertEquals(Presets.expand(line), line);
-    assertEquals(Presets.expand(new String[] {"--preset"}), new String[] {"--preset"});
+    assertEquals(Presets.expand(line, said -> {}), line);
+    assertEquals(Presets.expand(new String[] {"--preset"}, said -> {}), new String[] {"--preset"});
     assertEquals(
-        Presets.expand(new String[] {"--preset", "other"}), new String[] {"--preset", "other"});
+        Presets.expand(new String[] {"--preset", "other"}, said -> {}),
+        new String[] {"--preset", "other"});
   }
 }

@@ -204,16 +204,13 @@ public class RefusedFlagsTest {
   @Test
   public void columnsThatCannotBeShared() {
     String[] line = {"--preset", "cpu", "--data", "x"};
-    var parsed = TransformerXlRun.flags().parse(Presets.expand(line)).withoutPositional();
     assertEquals(
-        expectThrows(IllegalArgumentException.class, () -> TransformerXlRun.of(parsed, 3))
-            .getMessage(),
+        expectThrows(IllegalArgumentException.class, () -> SmallRun.line(3, line)).getMessage(),
         "--batch-size 16 is no multiple of the 3 processes that share it");
     assertEquals(
-        expectThrows(IllegalArgumentException.class, () -> TransformerXlRun.of(parsed, 4))
-            .getMessage(),
+        expectThrows(IllegalArgumentException.class, () -> SmallRun.line(4, line)).getMessage(),
         "--eval-batch-size 10 is no multiple of the 4 processes that share it");
-    assertEquals(TransformerXlRun.of(parsed, 2).config().training().microBatchSize(), 8);
+    assertEquals(SmallRun.line(2, line).config().training().microBatchSize(), 8);
   }
 
   /** Behind {@code pretrain-txl} and a small shape. */

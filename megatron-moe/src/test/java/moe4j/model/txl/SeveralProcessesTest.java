@@ -91,7 +91,7 @@ public class SeveralProcessesTest {
   }
 
   private TransformerXlRun parse(String name, String flags) {
-    return TransformerXlRun.parse(line(name, flags).toArray(new String[0]));
+    return SmallRun.line(1, line(name, flags).toArray(new String[0]));
   }
 
   /** Makes the runs of two processes, both of which make all of them. */

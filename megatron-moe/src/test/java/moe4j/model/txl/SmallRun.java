@@ -63,7 +63,14 @@ public final class SmallRun implements TrainingListener {
   public static TransformerXlRun parse(String words, Object... more) {
     List<String> line = new ArrayList<>(Arrays.asList(words.split(" ")));
     Arrays.stream(more).map(String::valueOf).forEach(line::add);
-    return TransformerXlRun.parse(line.toArray(new String[0]));
+    return line(1, line.toArray(new String[0]));
+  }
+
+  /** A run of so many processes from its command line. */
+  public static TransformerXlRun line(int processes, String... line) {
+    TransformerXlFamily family = new TransformerXlFamily();
+    String[] all = family.expand(line, said -> {});
+    return TransformerXlRun.of(family.flags().parse(all).withoutPositional(), processes);
   }
 
   /** Makes a run. */
@@ -130,6 +137,11 @@ public final class SmallRun implements TrainingListener {
       @Override
       public Map<String, String> place() throws IOException {
         return task.place();
+      }
+
+      @Override
+      public Map<String, String> facts() {
+        return task.facts();
       }
 
       @Override

@@ -136,7 +136,7 @@ public class TransformerXlFlopsTest {
     double[] counts = new double[2];
     String[] presets = {"enwik8-base", "enwik8-base-moe64"};
     for (int i = 0; i < 2; i++) {
-      TransformerXlRun run = TransformerXlRun.parse("--preset", presets[i]);
+      TransformerXlRun run = SmallRun.parse("--preset", presets[i]);
       counts[i] = perSegment(run.model(), run.config().moe(), 204, 22);
     }
     assertEquals(counts[1], counts[0]);

@@ -54,10 +54,7 @@ final class TxlRank {
             true,
             0,
             name);
-    TransformerXlRun run =
-        TransformerXlRun.of(
-            TransformerXlRun.flags().parse(flags.toArray(new String[0])).withoutPositional(),
-            environment.size());
+    TransformerXlRun run = SmallRun.line(environment.size(), flags.toArray(new String[0]));
     run.checkRestart(false);
     try (World world = World.open(own, TIMEOUT)) {
       Pretraining.run(world, run.config(), new TransformerXlTask(run, own), signal, null);

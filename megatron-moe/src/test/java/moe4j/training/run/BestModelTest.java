@@ -13,6 +13,7 @@ import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.EnumSet;
 import java.util.List;
+import java.util.Map;
 import java.util.Random;
 import moe4j.checkpoint.Checkpoint;
 import moe4j.checkpoint.CheckpointStore;
@@ -76,7 +77,8 @@ public class BestModelTest {
   }
 
   private BestModel best(int from) throws IOException {
-    return new BestModel(config, Ranks.alone(), parameters, state(from), () -> {}, sentence -> {});
+    return new BestModel(
+        config, Ranks.alone(), parameters, Map.of(), state(from), () -> {}, sentence -> {});
   }
 
   private static TrainState state(int iteration) {

@@ -12,7 +12,7 @@ import java.util.TreeMap;
  * @param consumedValidSamples where the validation data's sampler continues
  * @param skippedTrainSamples samples passed over without a step
  * @param seed the run's seed: what is drawn by counter needs no other state
- * @param randomState the state of each generator that does, as text of its own choosing
+ * @param randomState the state of each generator that draws in another way, as its own text
  * @param configuration the run's whole configuration
  * @param commit the source's commit, or a word in its place if it is not known
  * @param version moe4j's version

@@ -10,7 +10,7 @@ import java.util.List;
  * Steps that ranks take together: each succeeds on all of them or fails on all of them with the
  * same sentence, so that none waits for one that has given up.
  *
- * <p>A process by itself has nobody to tell: what its step throws is thrown as it is.
+ * <p>A process by itself has no other rank to tell: what its step throws is thrown as it is.
  */
 final class JointSteps {
   static final byte[] NOTHING = {};
@@ -32,7 +32,7 @@ final class JointSteps {
     byte[] run() throws IOException;
   }
 
-  /** A rank is gone, or the way to it: nobody knows what the others did. */
+  /** A rank cannot be reached any more, so that it is not known what the others did. */
   static final class LostRanksException extends IOException {
     private static final long serialVersionUID = 1;
 

@@ -94,7 +94,7 @@ final class NewestCheckpoint {
 
   /** The directory tried last cannot be used. */
   void report(Path directory, String problem) {
-    // One that was pruned while we looked is not broken.
+    // A checkpoint that was pruned meanwhile is not broken.
     if (Files.isDirectory(directory)) {
       problems.add(problem);
       warnings.accept("checkpoint " + directory + " cannot be used: " + problem);

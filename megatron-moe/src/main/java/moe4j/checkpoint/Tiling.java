@@ -17,8 +17,14 @@ import java.util.Optional;
 final class Tiling {
   private Tiling() {}
 
-  /** Boxes that are apart from all others. {@code whole} dimensions in a row did not part them. */
-  private record Group(List<Integer> members, int dimension, int whole) {}
+  /**
+   * Boxes that share no element with any other box.
+   *
+   * @param members their places in the list
+   * @param dimension the dimension along which they are parted next
+   * @param whole along how many dimensions in a row no cut parted them
+   */
+  private record Bunch(List<Integer> members, int dimension, int whole) {}
 
   /** The places in the list of two boxes that share an element; empty where no two do. */
   static Optional<List<Integer>> overlap(List<Slice> boxes) {
@@ -28,19 +34,19 @@ final class Tiling {
         all.add(i);
       }
     }
-    Deque<Group> groups = new ArrayDeque<>();
-    groups.add(new Group(all, 0, 0));
-    while (!groups.isEmpty()) {
-      Group group = groups.removeLast();
-      if (group.members.size() < 2) {
+    Deque<Bunch> bunches = new ArrayDeque<>();
+    bunches.add(new Bunch(all, 0, 0));
+    while (!bunches.isEmpty()) {
+      Bunch bunch = bunches.removeLast();
+      if (bunch.members.size() < 2) {
         continue;
       }
-      int dimensions = boxes.get(group.members.get(0)).shape().size();
-      if (group.whole < dimensions) {
-        part(boxes, group, dimensions, groups);
+      int dimensions = boxes.get(bunch.members.get(0)).shape().size();
+      if (bunch.whole < dimensions) {
+        part(boxes, bunch, dimensions, bunches);
         continue;
       }
-      Optional<List<Integer>> found = compareAll(boxes, group.members);
+      Optional<List<Integer>> found = compareAll(boxes, bunch.members);
       if (found.isPresent()) {
         return found;
       }
@@ -48,9 +54,9 @@ final class Tiling {
     return Optional.empty();
   }
 
-  private static void part(List<Slice> boxes, Group group, int dimensions, Deque<Group> groups) {
-    int d = group.dimension;
-    List<Integer> sorted = new ArrayList<>(group.members);
+  private static void part(List<Slice> boxes, Bunch bunch, int dimensions, Deque<Bunch> bunches) {
+    int d = bunch.dimension;
+    List<Integer> sorted = new ArrayList<>(bunch.members);
     sorted.sort(Comparator.comparingLong((Integer i) -> boxes.get(i).offset().get(d)));
     List<List<Integer>> parts = new ArrayList<>();
     long reach = -1;
@@ -63,9 +69,9 @@ final class Tiling {
       reach = Math.max(reach, start + boxes.get(i).shape().get(d));
     }
     // Once parted along d, only a cut along another dimension can make d worth another look.
-    int whole = parts.size() == 1 ? group.whole + 1 : 1;
+    int whole = parts.size() == 1 ? bunch.whole + 1 : 1;
     for (List<Integer> each : parts) {
-      groups.add(new Group(each, (d + 1) % dimensions, whole));
+      bunches.add(new Bunch(each, (d + 1) % dimensions, whole));
     }
   }
 

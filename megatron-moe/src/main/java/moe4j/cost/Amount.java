@@ -1,15 +1,17 @@
 package moe4j.cost;
 
 /**
- * So many numbers a row.
+ * Numbers in memory or on their way: for each row as many as a width.
  *
- * @param unit what such a number takes
+ * @param rows how many rows there are, and which rank has them
+ * @param width how many numbers a row has, and among whom they are divided
+ * @param unit how many bytes a number takes
  */
 public record Amount(Rows rows, Width width, Unit unit) {
 
-  /** What a number takes. */
+  /** How many bytes a number takes. */
   public enum Unit {
-    /** An element in the model's type. */
+    /** An element in the model's type: two bytes in bf16, four in fp32. */
     ELEMENT,
     /** Four bytes. */
     FLOAT,
@@ -33,7 +35,7 @@ public record Amount(Rows rows, Width width, Unit unit) {
   }
 
   /**
-   * Bytes of one rank.
+   * How many bytes of it one rank has.
    *
    * @param element bytes of an element in the model's type
    */

@@ -5,13 +5,16 @@ import java.util.List;
 /**
  * What attention computes between its projections, forward and backward.
  *
- * @param kind how fast it is
- * @param queries of a sample
- * @param pairs of a query and a key that it sees, of a sample
- * @param products of each pair's vectors: 2 for a score and its value
- * @param channels of all heads
- * @param headChannels of one head
- * @param weights attention's weights, where they pass through memory and not only through a kernel
+ * @param kind which kernel computes it: {@code plan} knows how much of a GPU's peak each reaches
+ * @param queries how many queries a sample has
+ * @param pairs how many pairs of a query and a key that it sees a sample has; causal attention has
+ *     about half of the square
+ * @param products how many products of vectors there are for each pair: 2, one for its score and
+ *     one with its value
+ * @param channels channels of all heads together
+ * @param headChannels channels of one head
+ * @param weights attention's weights, if they pass through memory, as they do with dropout; empty
+ *     if they stay within a kernel
  */
 public record AttentionCore(
     Kind kind,
@@ -22,11 +25,11 @@ public record AttentionCore(
     int headChannels,
     List<Amount> weights) {
 
-  /** How fast attention is. */
+  /** Which kernel computes attention. */
   public enum Kind {
-    /** Queries and keys. */
+    /** Scores of queries and keys: {@code scaled_dot_product_attention}. */
     PLAIN,
-    /** Queries, keys and relative positions. */
+    /** Scores of queries with keys and with relative positions, as in Transformer-XL. */
     RELATIVE
   }
 
@@ -35,7 +38,10 @@ public record AttentionCore(
     weights = List.copyOf(weights);
   }
 
-  /** FLOPs of one rank. */
+  /**
+   * FLOPs of one rank: {@code 2 (a multiplication and an addition) x 3 (forward, and two gradients)
+   * x products x pairs x channels}.
+   */
   public double flops(Placement placement) {
     return 2 * 3 * products * (placement.samples() * pairs) * channels.on(placement);
   }

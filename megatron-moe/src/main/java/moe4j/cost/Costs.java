@@ -7,13 +7,13 @@ import java.util.List;
 import java.util.Map;
 
 /**
- * What a model costs.
+ * What a model costs: its parts, in the order in which a batch goes through them.
  *
- * @param tokens that a sample has a loss for
- * @param before what is in front of the layers
+ * @param tokens how many tokens of a sample have a loss
+ * @param before the parts before the layers, such as the embedding
  * @param layers the parts of each layer
- * @param behind what is behind the layers
- * @param limits what of a layout is not for this kind of model
+ * @param behind the parts after the layers, such as the output layer
+ * @param limits which layouts this kind of model does not have
  */
 public record Costs(
     int tokens,
@@ -23,14 +23,15 @@ public record Costs(
     Limits limits) {
 
   /**
-   * What of a layout is not for some kinds of models.
+   * Which layouts a kind of model does not have.
    *
-   * @param wholeMatrices why each matrix is whole on each rank; null where they can be split
-   * @param carries whether something is carried from a batch to the next, so that a rank's samples
-   *     of a step are one micro-batch
+   * @param wholeMatrices why tensor parallelism is not possible: the end of a sentence that begins
+   *     with its flag; null if it is possible
+   * @param carries whether something is carried from each step to the next for every sample, so
+   *     that all of a rank's samples must be one micro-batch
    */
   public record Limits(String wholeMatrices, boolean carries) {
-    /** Everything is possible. */
+    /** All layouts are possible. */
     public static final Limits NONE = new Limits(null, false);
   }
 
@@ -41,12 +42,12 @@ public record Costs(
     behind = List.copyOf(behind);
   }
 
-  /** Layers. */
+  /** The number of layers. */
   public int depth() {
     return layers.size();
   }
 
-  /** The parts in their order, and how often there is each. */
+  /** The different parts, in their order, and how often the model has each. */
   public Map<ModelPart, Integer> parts() {
     Map<ModelPart, Integer> times = new LinkedHashMap<>();
     List<List<ModelPart>> all = new ArrayList<>(layers);
@@ -65,14 +66,14 @@ public record Costs(
     return sum;
   }
 
-  /** Parameters that a token does not meet: of the experts, those that it does not go to. */
+  /** Parameters that a token does not meet: those of the experts that it does not go to. */
   public long idleParameters() {
     return parts().entrySet().stream()
         .mapToLong(part -> part.getKey().idle() * part.getValue())
         .sum();
   }
 
-  /** Whether it has experts. */
+  /** Whether the model has experts, that is a part with {@link ModelPart.Traffic#exchanges}. */
   public boolean hasExperts() {
     return parts().keySet().stream().anyMatch(part -> !part.traffic().exchanges().isEmpty());
   }
@@ -82,8 +83,10 @@ public record Costs(
    * num_floating_point_operations}): of matrix products, and of attention what its mask leaves;
    * embeddings, norms, gates and recomputation do not count, and dropped tokens are not taken off.
    *
-   * @param samples sequences
-   * @param microBatch of how many a rank computes at once
+   * @param samples how many sequences
+   * @param microBatch how many of them a rank computes at once: some parts compute something once
+   *     for a micro-batch
+   * @return FLOPs of all ranks together
    */
   public double flops(double samples, int microBatch) {
     Placement once = Placement.counted(samples, samples / microBatch);
@@ -94,7 +97,7 @@ public record Costs(
     return sum;
   }
 
-  /** What has to be a multiple of what. */
+  /** The sizes that have to be multiples of numbers of ranks, each once. */
   public List<Divisible> divisible() {
     return parts().keySet().stream().flatMap(part -> part.divisible().stream()).distinct().toList();
   }

@@ -1,13 +1,14 @@
 package moe4j.cost;
 
 /**
- * What tensor-parallel ranks pass on to each other in a micro-batch, forward and backward.
+ * A tensor that tensor-parallel ranks communicate in a micro-batch, forward and backward.
  *
- * @param amount what it is of, on one rank
+ * @param kind where, and so which collectives there are
+ * @param amount the size of the whole tensor; of {@link Kind#LOSS}, of each rank's own part
  */
 public record Crossing(Kind kind, Amount amount) {
 
-  /** Where it is passed on. */
+  /** Where the tensor is communicated. */
   public enum Kind {
     /**
      * Before split matrices: the input's gradients are summed; with sequence parallelism the input

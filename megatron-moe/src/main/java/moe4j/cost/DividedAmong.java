@@ -1,6 +1,6 @@
 package moe4j.cost;
 
-/** Among whom channels are divided. */
+/** The ranks among which a row's channels are divided. */
 public enum DividedAmong {
   /** Every rank has all of them. */
   WHOLE,

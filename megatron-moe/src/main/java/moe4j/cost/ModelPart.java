@@ -4,15 +4,15 @@ import java.util.ArrayList;
 import java.util.List;
 
 /**
- * A part of a model, such as one layer's attention, and what it costs: in a training step, forward
- * and backward.
+ * A part of a model, such as one layer's attention, and what it costs in a training step, forward
+ * and backward together. Parts are made by {@link #named} and the {@link Builder}'s methods.
  *
- * @param name what it is
- * @param parameters what it learns
+ * @param name a word for the part, such as {@code attention}
+ * @param parameters how many parameters it has
  * @param work what it computes
- * @param memory what it takes for its activations
- * @param traffic what it sends
- * @param divisible what of it has to be a multiple of what
+ * @param memory the memory of its activations
+ * @param traffic what it communicates
+ * @param divisible which of its sizes have to be multiples of numbers of ranks
  */
 public record ModelPart(
     String name,
@@ -26,8 +26,8 @@ public record ModelPart(
    * What a part computes.
    *
    * @param products its matrix products
-   * @param attention between projections, mostly nothing
-   * @param moved what kernels that the memory's bandwidth bounds read and write
+   * @param attention attention between its projections; empty for most parts
+   * @param moved what its other kernels read and write: the memory's bandwidth bounds their time
    */
   public record Work(List<Product> products, List<AttentionCore> attention, List<Amount> moved) {
     /** Copies the lists. */
@@ -39,10 +39,10 @@ public record ModelPart(
   }
 
   /**
-   * What a part takes for its activations.
+   * The memory of a part's activations.
    *
-   * @param kept by the forward for the backward
-   * @param working what the backward needs beside that, while it is at this part
+   * @param kept what the forward keeps for the backward
+   * @param working what this part's backward needs beside all that is kept, while it computes
    */
   public record Memory(List<Amount> kept, List<Amount> working) {
     /** Copies the lists. */
@@ -53,11 +53,11 @@ public record ModelPart(
   }
 
   /**
-   * What a part sends.
+   * What a part communicates.
    *
-   * @param crossings among tensor-parallel ranks
-   * @param exchanges what goes to experts and comes back, forward and backward: the tokens that a
-   *     rank routes
+   * @param crossings tensors that tensor-parallel ranks communicate
+   * @param exchanges tokens that a rank routes ({@link Rows.Kind#ROUTED}): their rows go to the
+   *     experts and come back, forward and backward
    */
   public record Traffic(List<Crossing> crossings, List<Amount> exchanges) {
     /** Copies the lists. */
@@ -72,12 +72,12 @@ public record ModelPart(
     divisible = List.copyOf(divisible);
   }
 
-  /** A part to be described. */
+  /** A builder of a part that so far costs nothing. */
   public static Builder named(String name) {
     return new Builder(name);
   }
 
-  /** FLOPs of one rank that count as the model's. */
+  /** FLOPs of one rank that count as the model's: without gates, as Megatron counts. */
   public double flops(Placement placement) {
     double sum = 0;
     for (Product product : work.products) {
@@ -89,7 +89,7 @@ public record ModelPart(
     return sum;
   }
 
-  /** Parameters that a token does not meet: of the experts, those that it does not go to. */
+  /** Parameters that a token does not meet: those of the experts that it does not go to. */
   public long idle() {
     return traffic.exchanges.stream()
         .map(amount -> amount.rows().routing())
@@ -97,7 +97,7 @@ public record ModelPart(
         .sum();
   }
 
-  /** Says what a part costs, in any order. */
+  /** Says what a part costs; its methods may be called in any order, and repeatedly. */
   public static final class Builder {
     private final String name;
     private Parameters parameters = Parameters.NONE;
@@ -114,81 +114,103 @@ public record ModelPart(
       this.name = name;
     }
 
-    /** It has parameters of which each tensor-parallel rank has a part, and others. */
+    /**
+     * Adds parameters.
+     *
+     * @param split those of which each tensor-parallel rank has a part
+     * @param whole those that every rank has
+     */
     public Builder parameters(long split, long whole) {
       return parameters(new Parameters(split, whole, 0, 0));
     }
 
-    /** It has more parameters. */
+    /** Adds parameters. */
     public Builder parameters(Parameters more) {
       parameters = parameters.plus(more, 1);
       return this;
     }
 
-    /** It multiplies by a weight, whose gradient and its input's are products, too. */
+    /**
+     * Adds a product with a weight: three passes, for the forward and the gradients of the weight
+     * and of the input.
+     *
+     * @param rows rows of the input
+     * @param in channels of the input
+     * @param out channels of the output
+     */
     public Builder product(Product.Kind kind, Rows rows, Width in, Width out) {
       return product(new Product(kind, rows, in, out, 3));
     }
 
-    /** It has a product. */
+    /** Adds a product with another number of passes. */
     public Builder product(Product product) {
       products.add(product);
       return this;
     }
 
-    /** It attends. */
+    /** Adds attention between projections. */
     public Builder attends(AttentionCore core) {
       attention.add(core);
       return this;
     }
 
-    /** It has kernels that read and write so much. */
+    /** Adds so many elements that kernels read or write, beside products and attention. */
     public Builder moves(Rows rows, Width width) {
       return moves(Amount.elements(rows, width));
     }
 
-    /** It has kernels that read and write so much. */
+    /** Adds an amount that kernels read or write, beside products and attention. */
     public Builder moves(Amount amount) {
       moved.add(amount);
       return this;
     }
 
-    /** Its forward keeps something for the backward. */
+    /** Adds so many elements that the forward keeps for the backward. */
     public Builder keeps(Rows rows, Width width) {
       return keeps(Amount.elements(rows, width));
     }
 
-    /** Its forward keeps something for the backward. */
+    /** Adds an amount that the forward keeps for the backward. */
     public Builder keeps(Amount amount) {
       kept.add(amount);
       return this;
     }
 
-    /** Its backward needs something in addition, while it works. */
+    /** Adds so many elements that the backward needs beside those kept, while it computes. */
     public Builder needs(Rows rows, Width width) {
       working.add(Amount.elements(rows, width));
       return this;
     }
 
-    /** Tensor-parallel ranks pass something on. */
+    /** Adds a tensor that tensor-parallel ranks communicate. */
     public Builder crosses(Crossing.Kind kind, Amount amount) {
       crossings.add(new Crossing(kind, amount));
       return this;
     }
 
-    /** Rows of so many channels go to experts and come back. */
+    /**
+     * Adds tokens whose rows go to experts and come back.
+     *
+     * @param amount rows of {@link Rows.Kind#ROUTED}
+     * @throws IllegalArgumentException for rows that are not routed
+     */
     public Builder exchanges(Amount amount) {
+      if (amount.rows().kind() != Rows.Kind.ROUTED) {
+        throw new IllegalArgumentException(
+            "%s: rows that are exchanged with experts must be of the kind %s, not %s"
+                .formatted(name, Rows.Kind.ROUTED, amount.rows().kind()));
+      }
       exchanges.add(amount);
       return this;
     }
 
-    /** A size has to be a multiple of a number of ranks. */
+    /** Adds a size that has to be a multiple of a number of ranks. */
     public Builder divides(Divisible size) {
       divisible.add(size);
       return this;
     }
 
-    /** The part. */
+    /** The part with all that was added. */
     public ModelPart build() {
       return new ModelPart(
           name,

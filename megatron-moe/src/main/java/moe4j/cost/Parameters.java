@@ -1,19 +1,21 @@
 package moe4j.cost;
 
 /**
- * Parameters, by who has them; each is counted once.
+ * Numbers of parameters, by the ranks that have them. Each parameter is counted once, however many
+ * ranks have it.
  *
- * @param split of which each tensor-parallel rank has a part
- * @param whole that each rank has
- * @param expertSplit of all experts, divided among those who share the experts and each expert
- * @param expertWhole of all experts, divided among those who share the experts
+ * @param split parameters of which each tensor-parallel rank has a part
+ * @param whole parameters that every rank has
+ * @param expertSplit all experts' parameters that are divided among the ranks that share the
+ *     experts (EP) and among those that share each expert (ETP)
+ * @param expertWhole all experts' parameters that are divided among the former only
  */
 public record Parameters(long split, long whole, long expertSplit, long expertWhole) {
 
-  /** Nothing to learn. */
+  /** No parameters. */
   public static final Parameters NONE = new Parameters(0, 0, 0, 0);
 
-  /** These and others. */
+  /** The sum of these and of others, which there are several times. */
   public Parameters plus(Parameters other, long times) {
     return new Parameters(
         split + times * other.split,
@@ -22,12 +24,12 @@ public record Parameters(long split, long whole, long expertSplit, long expertWh
         expertWhole + times * other.expertWhole);
   }
 
-  /** Those of experts. */
+  /** All experts' parameters. */
   public long experts() {
     return expertSplit + expertWhole;
   }
 
-  /** All of them. */
+  /** All parameters. */
   public long total() {
     return split + whole + experts();
   }

@@ -1,15 +1,15 @@
 package moe4j.cost;
 
 /**
- * A rank's part of the work: how much of it, and among how many ranks what is divided.
+ * The work of one rank: how many samples it computes, and with how many ranks it shares what.
  *
- * @param samples sequences that it works on
- * @param batches micro-batches that they come in
- * @param tensor ranks that share each matrix, TP
+ * @param samples how many sequences it computes
+ * @param batches in how many micro-batches
+ * @param tensor TP, ranks that share each matrix
  * @param sequenceParallel whether they also share the tokens between the matrices
- * @param expert ranks that share the experts, EP
- * @param expertTensor ranks that share each expert, ETP
- * @param imbalance rows of the fullest of those ranks over the mean, or {@link #AS_CHOSEN}
+ * @param expert EP, ranks that share the experts
+ * @param expertTensor ETP, ranks that share each expert
+ * @param imbalance rows of the fullest of the EP ranks divided by their mean; or {@link #AS_CHOSEN}
  */
 public record Placement(
     double samples,
@@ -20,15 +20,18 @@ public record Placement(
     int expertTensor,
     double imbalance) {
 
-  /** For rows of experts as gates choose them, nothing dropped and nothing padded. */
+  /**
+   * In the place of an imbalance: experts' rows are counted as tokens choose them, T k in all, with
+   * nothing dropped and nothing padded.
+   */
   public static final double AS_CHOSEN = 0;
 
-  /** All of the work on one rank, as it counts as the model's: {@link #AS_CHOSEN}. */
+  /** All of the work on one rank, as model FLOPs count it: {@link #AS_CHOSEN}. */
   public static Placement counted(double samples, double batches) {
     return new Placement(samples, batches, 1, false, 1, 1, AS_CHOSEN);
   }
 
-  /** Ranks that have all experts together. */
+  /** EP ETP, the ranks that together have one copy of all experts. */
   public int expertRanks() {
     return expert * expertTensor;
   }

@@ -1,30 +1,30 @@
 package moe4j.cost;
 
 /**
- * A matrix product, forward and backward.
+ * A product of rows with a weight matrix, forward and backward.
  *
- * @param kind how fast such products are
- * @param rows of the matrix that the weight multiplies
- * @param in channels of its rows
- * @param out channels of the result
+ * @param kind which kernel computes it: {@code plan} knows how much of a GPU's peak each reaches
+ * @param rows rows of the input
+ * @param in channels of the input
+ * @param out channels of the output
  * @param passes 3 for the forward, the input's gradient and the weight's; 2 where the input has no
  *     gradient
  */
 public record Product(Kind kind, Rows rows, Width in, Width out, int passes) {
 
-  /** How fast products are. */
+  /** Which kernel computes a product. */
   public enum Kind {
-    /** A layer's. */
+    /** A layer's product. */
     DENSE,
-    /** The output layer's, whose weight is as long as the vocabulary. */
+    /** The output layer's product, whose weight is as long as the vocabulary. */
     OUTPUT,
-    /** Those of all experts of a rank together, each with rows of its own. */
+    /** The products of all experts of a rank together, each with rows of its own. */
     GROUPED,
-    /** A gate's, in fp32; Megatron does not count it among a model's FLOPs. */
+    /** A gate's product, in fp32; Megatron does not count it among a model's FLOPs. */
     GATE
   }
 
-  /** FLOPs of one rank. */
+  /** FLOPs of one rank: {@code 2 passes rows in out}. */
   public double flops(Placement placement) {
     return 2 * passes * rows.on(placement) * in.on(placement) * out.on(placement);
   }

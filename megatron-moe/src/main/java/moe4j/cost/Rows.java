@@ -1,32 +1,33 @@
 package moe4j.cost;
 
 /**
- * Rows of a matrix: how many there are of a sample and of a micro-batch, and which ranks have them.
+ * Rows of a matrix: how many there are for each sample and each micro-batch, and which of them one
+ * rank has.
  *
- * @param kind which of them a rank has
- * @param ofSample rows of each sequence
- * @param ofBatch rows of each micro-batch, however many sequences it has
- * @param routing how they are spread over experts; null where experts have nothing to do with them
+ * @param kind which of the rows one rank has
+ * @param ofSample rows for each sequence
+ * @param ofBatch rows for each micro-batch, however many sequences it has
+ * @param routing how tokens are spread over experts; null for rows that do not go to experts
  */
 public record Rows(Kind kind, double ofSample, double ofBatch, TokenSpread routing) {
 
-  /** Which rows a rank has. */
+  /** Which of the rows one rank has. */
   public enum Kind {
-    /** All of the micro-batch: within blocks whose matrices are shared. */
+    /** All rows of the micro-batch: within blocks whose matrices are shared. */
     TOKENS,
-    /** Those between such blocks, of which sequence parallelism leaves each rank a part. */
+    /** All rows, or with sequence parallelism a TP-th of them: between such blocks. */
     STREAM,
-    /** Those that a rank routes: tensor-parallel ranks route a part each. */
+    /** The rows that a rank routes: each tensor-parallel rank routes a TP-th. */
     ROUTED,
-    /** Those once for each expert that they go to. */
+    /** The routed rows, once for each expert that a row goes to. */
     CHOSEN,
-    /** Those that the fullest rank's experts compute. */
+    /** The rows that the fullest rank's experts compute. */
     COMPUTED,
-    /** Those that memory is taken for: as computed or, where all tokens are gathered, all. */
+    /** The rows that memory is taken for: those computed or, if all tokens are gathered, all. */
     HELD,
-    /** Those computed, where they come from other ranks; else none. */
+    /** The rows computed, if they come from other ranks; otherwise none. */
     ARRIVING,
-    /** Those on their way to other ranks; none where a rank has all experts. */
+    /** The rows on their way to other ranks; none if a rank has all experts. */
     UNDERWAY
   }
 
@@ -40,7 +41,7 @@ public record Rows(Kind kind, double ofSample, double ofBatch, TokenSpread routi
     return new Rows(Kind.STREAM, ofSample, 0, null);
   }
 
-  /** Rows that a micro-batch has once. */
+  /** Rows that a micro-batch has once, however many samples it has. */
   public static Rows once(double ofBatch) {
     return new Rows(Kind.TOKENS, 0, ofBatch, null);
   }
@@ -50,7 +51,7 @@ public record Rows(Kind kind, double ofSample, double ofBatch, TokenSpread routi
     return new Rows(kind, ofSample, 0, routing);
   }
 
-  /** Rows of one rank. */
+  /** How many rows one rank has. */
   public double on(Placement placement) {
     double all = placement.samples() * ofSample + placement.batches() * ofBatch;
     double part = all / placement.tensor();

@@ -1,9 +1,9 @@
 package moe4j.cost;
 
 /**
- * Channels, or numbers of any kind that each row has.
+ * How many numbers each row has: mostly channels.
  *
- * @param channels all of them, on whatever ranks
+ * @param channels how many on all ranks together
  * @param split among whom they are divided
  */
 public record Width(double channels, DividedAmong split) {
@@ -23,7 +23,7 @@ public record Width(double channels, DividedAmong split) {
     return new Width(channels, DividedAmong.EXPERT_TENSOR);
   }
 
-  /** Channels of one rank. */
+  /** How many of them one rank has. */
   public double on(Placement placement) {
     return switch (split) {
       case WHOLE -> channels;

@@ -18,9 +18,11 @@ final class LayerPattern {
   /**
    * Reads a number, every so many layers, or a pattern such as {@code [0]*1+[1]*11}.
    *
-   * @param layersFlag what says how many layers there are
-   * @throws IllegalArgumentException if it is neither, or a pattern of another number of layers or
-   *     without a single one that has experts
+   * @param flag the value of {@code --moe-layer-freq}
+   * @param layersFlag the flag that says how many layers there are, such as {@code --num-layers}
+   * @return for each layer whether it has experts
+   * @throws IllegalArgumentException if the value is neither, or if the pattern is one of another
+   *     number of layers or gives experts to none of them
    */
   static boolean[] of(String flag, int layers, String layersFlag) {
     boolean[] moe = new boolean[layers];
@@ -52,7 +54,9 @@ final class LayerPattern {
     return moe;
   }
 
-  /** A sum of lists of zeros and ones, each perhaps times a number: {@code ([0]+[1]*3)*2} too. */
+  /**
+   * Reads a sum of lists of zeros and ones, each of which may be repeated: {@code ([0]+[1]*3)*2}.
+   */
   private static List<Boolean> pattern(String text, String flag) {
     List<Boolean> layers = new ArrayList<>();
     Matcher terms = TERM.matcher(text);

@@ -14,12 +14,13 @@ public final class Moe {
   private Moe() {}
 
   /**
-   * Gives every layer of a model experts in its feed-forward block's place, two a token, each of
-   * half its hidden size, so that active FLOPs stay what they were: {@code --fmoefy} with
-   * Megatron's router and a balance loss of 0.01. The model is changed; its old blocks' weights are
-   * freed.
+   * Puts experts in the place of every layer's feed-forward block. A token goes to two of them, and
+   * each has half of the block's hidden size, so that active FLOPs stay what they were: {@code
+   * --fmoefy} with Megatron's router and a balance loss of 0.01. The model is changed; its old
+   * blocks' weights are freed.
    *
-   * @param numExperts of each layer, in total
+   * @param numExperts E, the experts of each layer, in total
+   * @return the model that was given
    */
   public static <M extends FeedForwardPlaces> M fmoefy(M model, int numExperts) {
     return fmoefy(
@@ -28,10 +29,11 @@ public final class Moe {
   }
 
   /**
-   * The same with experts and a gate of one's choice, before an optimizer is made of the model.
+   * The same with other experts and another gate. An optimizer of the model is made afterwards.
    *
+   * @return the model that was given
    * @throws IllegalArgumentException where the experts' size would be no whole number, or the
-   *     pattern of layers is another model's; the model is then what it was
+   *     pattern of layers is one of another number of layers; the model is then what it was
    */
   public static <M extends FeedForwardPlaces> M fmoefy(M model, MoeConfig moe) {
     model.replaceFeedForward(feedForward(model.layerShape(), moe, model.denseFeedForward()));
@@ -39,8 +41,8 @@ public final class Moe {
   }
 
   /**
-   * Why a step with such experts cannot be captured as a CUDA graph, as far as the flags and the
-   * ranks say; empty where it can.
+   * Why a step with such experts cannot be captured as a CUDA graph, as far as flags and ranks
+   * decide that: one sentence; empty where it can be captured.
    */
   public static Optional<String> whyNotCaptured(MoeConfig moe, Groups groups) {
     boolean asks =
@@ -51,7 +53,7 @@ public final class Moe {
     return asks ? Optional.of(AllToAll.ASKS) : Optional.empty();
   }
 
-  /** What makes a model's feed-forward blocks, dense ones and those with experts. */
+  /** Makes a model's feed-forward blocks, dense ones and those with experts. */
   public static FeedForward.Factory feedForward(LayerShape model, MoeConfig moe) {
     return feedForward(model, moe, (layer, parameters) -> new Mlp(model, layer, parameters));
   }

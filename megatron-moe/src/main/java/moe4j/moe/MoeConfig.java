@@ -141,7 +141,7 @@ public record MoeConfig(
         int moeA2aOverlapDegree)
     implements Flags.Checked {
 
-  /** Has one name for what has two. */
+  /** Takes the values of FastMoE's names over to Megatron's, so that each value has one name. */
   public MoeConfig {
     moeRouterTopk = same("top-k", topK, "moe-router-topk", moeRouterTopk, 2);
     topK = null;
@@ -180,7 +180,7 @@ public record MoeConfig(
     return aliased;
   }
 
-  /** No experts at all. */
+  /** The flags of a model without experts. */
   public static MoeConfig dense() {
     return builder().build();
   }
@@ -280,7 +280,7 @@ public record MoeConfig(
     return count;
   }
 
-  /** What these flags ask for of the room that experts have. */
+  /** The room for rows that these flags ask each expert to have. */
   public Room room() {
     return new Room(
         moeExpertCapacityFactor,
@@ -288,7 +288,7 @@ public record MoeConfig(
         moePadExpertInputToCapacity);
   }
 
-  /** What the experts of Megatron's router take at most; null where all is taken. */
+  /** What an expert takes at most with Megatron's router; null where it takes all rows. */
   public Capacity capacity() {
     return room().capacity();
   }
@@ -309,7 +309,7 @@ public record MoeConfig(
         : TokenDispatcher.Kind.ALL_TO_ALL;
   }
 
-  /** Whether each expert gets a number of rows that is known beforehand. */
+  /** Whether each expert gets a number of rows that the host knows before the gate has routed. */
   boolean isPadded() {
     return gate().limit().pads(moePadExpertInputToCapacity);
   }
@@ -335,8 +335,8 @@ public record MoeConfig(
         score,
         moeRouterTopkScalingFactor == null ? 1 : moeRouterTopkScalingFactor,
         moeRouterNumGroups == null
-            ? RouterConfig.Groups.ONE
-            : new RouterConfig.Groups(moeRouterNumGroups, moeRouterGroupTopk),
+            ? RouterConfig.ExpertGroups.ONE
+            : new RouterConfig.ExpertGroups(moeRouterNumGroups, moeRouterGroupTopk),
         moeRouterEnableExpertBias ? moeRouterBiasUpdateRate : null,
         moeInputJitterEps == null ? 0 : moeInputJitterEps,
         moeRouterForceLoadBalancing,
@@ -348,7 +348,7 @@ public record MoeConfig(
     return new BalanceLoss(kind, moeAuxLossCoeff.get(index));
   }
 
-  /** What who trains with these flags should know: a sentence each. */
+  /** Warnings for a user who trains with these flags: a sentence each. */
   public List<String> warnings() {
     List<String> warnings = new ArrayList<>();
     if (isUnbalanced()) {

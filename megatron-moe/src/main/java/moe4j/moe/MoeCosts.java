@@ -20,7 +20,10 @@ import moe4j.transformer.Activation;
 import moe4j.transformer.LayerCosts;
 import moe4j.transformer.LayerShape;
 
-/** What a layer with experts costs. */
+/**
+ * What a layer with experts costs, as {@link MoeLayer} computes it: gate, experts and perhaps a
+ * shared expert. The gate's {@link GateSpec} says its parameters and whether experts are filled.
+ */
 public final class MoeCosts {
   private final MoeConfig moe;
   private final int sequence;
@@ -31,10 +34,11 @@ public final class MoeCosts {
   private final TokenSpread routing;
 
   /**
-   * The costs in a model.
+   * The costs of a layer of a model.
    *
+   * @param moe flags with {@code --num-experts}
    * @param sequence tokens of a sequence
-   * @param inner hidden size of one expert
+   * @param inner f, the hidden size of one expert
    */
   public MoeCosts(MoeConfig moe, int sequence, LayerShape shape, int inner) {
     this.moe = moe;
@@ -72,8 +76,8 @@ public final class MoeCosts {
   }
 
   /**
-   * The gate: some dozen passes over scores in fp32; kept are logits and what losses keep of the
-   * scores, places and weights of the routes.
+   * The gate: a dozen passes over the fp32 scores. Kept for the backward are the logits, what the
+   * losses keep of the scores, and the places and weights of the routes.
    */
   private ModelPart gate() {
     Rows routed = rows(Rows.Kind.ROUTED);
@@ -89,8 +93,9 @@ public final class MoeCosts {
   }
 
   /**
-   * The experts. Kept are their input and what lies before and behind the activation, which is
-   * weighted, so that it stays; rows go there and back and are added up.
+   * The experts. Kept for the backward are their input and the values before and after the
+   * activation, whose output is multiplied by the gate's weight. Rows go to the experts and back
+   * and are added up by token.
    */
   private ModelPart experts() {
     double f = inner;
@@ -135,7 +140,7 @@ public final class MoeCosts {
     };
   }
 
-  /** The expert that all tokens go to; what its gate multiplies stays. */
+  /** The expert that all tokens go to. The output that its own gate multiplies is kept. */
   private ModelPart shared() {
     int width = moe.moeSharedExpertIntermediateSize();
     ModelPart.Builder part =

@@ -158,7 +158,7 @@ final class MoeFlags {
                 .formatted(degree, dispatcher));
   }
 
-  /** A gate of its own takes none of the router's flags. */
+  /** A gate that takes the place of Megatron's router takes none of the router's flags. */
   private void checkStrategy() {
     if (strategy == null) {
       return;

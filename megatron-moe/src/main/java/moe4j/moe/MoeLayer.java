@@ -71,7 +71,7 @@ public final class MoeLayer implements FeedForward {
   }
 
   /**
-   * A layer for a model of one's own; what the builder is not told is as usual.
+   * A layer for a user's own model. Whatever the builder is not told has its usual value.
    *
    * @param hiddenSize h
    * @param numExperts E, in total
@@ -83,7 +83,10 @@ public final class MoeLayer implements FeedForward {
   /**
    * The layer that a model's flags ask for, or this rank's part of it.
    *
-   * @throws IllegalArgumentException in one sentence where it cannot be divided so
+   * @param layer the layer's global number, from 0
+   * @param parameters the layer's scope, {@code decoder.layers.N.mlp}
+   * @throws IllegalArgumentException in one sentence where the layer cannot be divided among the
+   *     scope's ranks
    */
   public static MoeLayer create(
       LayerShape model, MoeConfig moe, int layer, ParameterScope parameters) {
@@ -133,7 +136,7 @@ public final class MoeLayer implements FeedForward {
   }
 
   /**
-   * Computes the layer but for some tokens, which for gate and experts are not there.
+   * Computes the layer without some tokens: neither the gate nor the experts see them.
    *
    * @param hidden [..., h]; where tensor-parallel ranks share the tokens [B, S, h], S being this
    *     rank's part of them under sequence parallelism
@@ -146,7 +149,7 @@ public final class MoeLayer implements FeedForward {
   }
 
   /**
-   * The same where the experts have several inputs or outputs.
+   * Computes the layer where the experts have several inputs or outputs.
    *
    * @param inputs [..., h] each, h its own; the gate sees the first
    * @param mask as many values as there are tokens, or null
@@ -167,13 +170,14 @@ public final class MoeLayer implements FeedForward {
       Tensor tokens = slices.own(input);
       if (!own.isEmpty() && tokens.size(0) != own.get(0).size(0)) {
         throw new IllegalArgumentException(
-            "an input of %d tokens beside one of %d".formatted(tokens.size(0), own.get(0).size(0)));
+            "all inputs of an MoE layer must have as many tokens: one has %d, the first has %d"
+                .formatted(tokens.size(0), own.get(0).size(0)));
       }
       own.add(tokens);
     }
     Routing routing = route(own.get(0), hidden, mask, pass);
     TokenDispatcher.Dispatch dispatch = dispatcher.dispatch(own, routing);
-    // While tokens are under way.
+    // The shared expert computes while tokens are under way.
     Tensor beside = shared == null ? null : shared.forward(hidden, pass).flatten(0, -2);
     for (int part = 0; part < dispatch.parts(); part++) {
       dispatch.giveBack(part, computation.apply(dispatch.arrive(part)));
@@ -187,21 +191,23 @@ public final class MoeLayer implements FeedForward {
 
   /** This rank's routes; what the layer's experts get of all tokens is left in the pass. */
   private Routing route(Tensor own, Tensor hidden, TokenMask mask, Pass pass) {
-    Tensor nobodys = nobodys(mask, hidden, pass);
-    Routing routing = slices.route(gate, own, nobodys == null ? pass : pass.padded(nobodys));
+    Tensor leftOut = leftOut(mask, hidden, pass);
+    Routing routing = slices.route(gate, own, leftOut == null ? pass : pass.padded(leftOut));
     Tensor unasked = null;
-    if (nobodys != null) {
-      // A gate of one's own need not know of padding: the routes of padding are taken out in any
-      // case.
-      routing = routing.without(nobodys);
-      unasked = routing.unasked(nobodys);
+    if (leftOut != null) {
+      // A user's gate need not know of padding: the routes of padding are taken out in any case.
+      routing = routing.without(leftOut);
+      unasked = routing.unasked(leftOut);
     }
     pass.addLoad(new Pass.ExpertLoad(layer, routing.tokensPerExpert(), routing.routed(), unasked));
     return slices.ownRoutes(routing);
   }
 
-  /** Which of all tokens are not routed: those of the mask, and the pass's padding; or null. */
-  private Tensor nobodys(TokenMask mask, Tensor hidden, Pass pass) {
+  /**
+   * Which of all tokens are not routed, those of the mask and the pass's padding: bool [T], or null
+   * where all are routed.
+   */
+  private Tensor leftOut(TokenMask mask, Tensor hidden, Pass pass) {
     Tensor padding = pass.padding();
     if (mask == null) {
       return padding;
@@ -209,7 +215,8 @@ public final class MoeLayer implements FeedForward {
     long tokens = hidden.numel() / hidden.size(-1);
     if (mask.values().numel() != tokens) {
       throw new IllegalArgumentException(
-          "a mask of %d values for %d tokens".formatted(mask.values().numel(), tokens));
+          "a mask needs a value for each of the %2$d tokens, but has %1$d"
+              .formatted(mask.values().numel(), tokens));
     }
     Tensor left = slices.left(mask);
     return padding == null ? left : left.logical_or(padding);

@@ -18,8 +18,8 @@ import moe4j.transformer.FeedForward;
 import moe4j.transformer.ParameterScope;
 
 /**
- * Puts together an MoE layer for a model of one's own; what is not said is as usual. Begins with
- * {@link MoeLayer#builder}, ends with {@link #build}, which may be called for several layers.
+ * Puts together an MoE layer for a user's own model. Whatever is not set has its usual value. A
+ * builder comes from {@link MoeLayer#builder}; {@link #build} may be called for several layers.
  */
 public final class MoeLayerBuilder {
   private final int hiddenSize;
@@ -62,7 +62,7 @@ public final class MoeLayerBuilder {
     return this;
   }
 
-  /** What stands between an expert's two layers; by default GELU. */
+  /** The activation between an expert's two layers; by default GELU. */
   public MoeLayerBuilder activation(Activation activation) {
     this.activation = activation;
     return this;
@@ -90,7 +90,10 @@ public final class MoeLayerBuilder {
     return this;
   }
 
-  /** Experts other than MLPs in grouped products; another layer's too: {@code s -> those}. */
+  /**
+   * Experts other than MLPs in grouped products. They may be another layer's: {@code scope ->
+   * shared}.
+   */
   public MoeLayerBuilder experts(Experts.Factory experts) {
     this.experts = experts;
     return this;
@@ -157,7 +160,7 @@ public final class MoeLayerBuilder {
     return this;
   }
 
-  /** What the gate's balance loss counts; by default 0.01. */
+  /** The weight of the gate's balance loss in what is minimised; by default 0.01. */
   public MoeLayerBuilder lossWeight(double weight) {
     refuse(!(weight >= 0), () -> "a loss weight of %s is negative".formatted(weight));
     this.lossWeight = weight;
@@ -177,8 +180,8 @@ public final class MoeLayerBuilder {
   /**
    * Makes the layer, or this rank's part of it where the scope's groups divide it.
    *
-   * @param parameters its scope: gate and experts get {@code router} and {@code experts} below
-   * @throws IllegalArgumentException in one sentence where what was asked for does not fit together
+   * @param parameters its scope: gate and experts get {@code router} and {@code experts} below it
+   * @throws IllegalArgumentException in one sentence where settings contradict each other
    */
   public MoeLayer build(ParameterScope parameters) {
     refuse(

@@ -8,12 +8,12 @@ import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;
 
 /**
- * Tokens that no expert computes, and what stands in the output in their place. A gate's losses,
- * figures and capacities are of the others alone, as with {@link Pass#padding}.
+ * Tokens that no expert computes, and what the output has for them. A gate's losses, figures and
+ * capacities count the other tokens only, as with {@link Pass#padding}.
  *
  * @param values integers [..], as many as there are tokens: 0 for a token that is computed
- * @param fills for a value what its tokens' output is: a tensor that fits a token's output, a
- *     scalar perhaps; a value without one gives zeros
+ * @param fills by value, the output of its tokens: a scalar or a tensor of one token's shape.
+ *     Tokens of a value that is not a key get zeros
  */
 public record TokenMask(Tensor values, Map<Integer, Tensor> fills) {
 
@@ -21,7 +21,8 @@ public record TokenMask(Tensor values, Map<Integer, Tensor> fills) {
   public TokenMask {
     fills = Map.copyOf(fills);
     if (fills.containsKey(0)) {
-      throw new IllegalArgumentException("a mask of 0 means that a token is computed: no fill");
+      throw new IllegalArgumentException(
+          "a mask of 0 means that a token is computed: it cannot have a fill");
     }
   }
 

@@ -230,7 +230,7 @@ public final class AdamW implements AutoCloseable {
     return foundInf;
   }
 
-  /** Has {@link #gradientZeros} counted, which reads all gradients once more. */
+  /** Makes each step count {@link #gradientZeros}, for which it reads all gradients once more. */
   public void countZeros() {
     countZeros = true;
   }
@@ -240,7 +240,7 @@ public final class AdamW implements AutoCloseable {
     return zeros;
   }
 
-  /** Sets the rate of the steps from now on; before, it is the configuration's. */
+  /** Sets the rate of all steps from now on. At first it is the configuration's. */
   public void setLearningRate(double rate) {
     setLearningRates(rate, rate);
   }
@@ -260,7 +260,7 @@ public final class AdamW implements AutoCloseable {
   }
 
   /**
-   * Before each micro-batch's backward, and in the same captured graph.
+   * Is called before each micro-batch's backward, and in the same captured graph.
    *
    * @param last whether it is the step's last: gradients may be summed over the ranks meanwhile
    */
@@ -273,7 +273,7 @@ public final class AdamW implements AutoCloseable {
     gradients.accumulate();
   }
 
-  /** Lets go of what a backward has left that was captured and not computed. */
+  /** Frees the gradients of a backward that was only captured, and not computed. */
   public void abandonMicroBatch() {
     gradients.abandon();
   }
@@ -319,7 +319,10 @@ public final class AdamW implements AutoCloseable {
     forgetGradients();
   }
 
-  /** Before an update: has it look for the gradients where they are now. Not under capture. */
+  /**
+   * Tells the update where the gradients are now. Is called before each update, and not while a
+   * graph is captured.
+   */
   public void bindGradients() {
     if (fused != null) {
       Scopes.run(
@@ -347,7 +350,7 @@ public final class AdamW implements AutoCloseable {
     }
   }
 
-  /** Lets the gradients go; where a captured graph writes them, they stay its own. */
+  /** Frees the gradients, except those that belong to a captured graph, which writes them again. */
   public void forgetGradients() {
     gradients.forget();
   }

@@ -64,18 +64,18 @@ final class GradientBucket implements AutoCloseable {
     return layout;
   }
 
-  /** Before a backward: none of its gradients is there. */
+  /** Is called before a backward: none of the bucket's gradients has arrived yet. */
   void expect() {
     arrived.clear();
     pending = Group.Pending.NONE;
   }
 
-  /** Has a parameter's gradient there. */
+  /** Notes that a parameter's gradient has arrived. */
   void arrive(int parameter) {
     arrived.add(parameter);
   }
 
-  /** Whether all its gradients are there. */
+  /** Whether all of the bucket's gradients have arrived. */
   boolean isComplete() {
     return arrived.size() == layout.places().size();
   }

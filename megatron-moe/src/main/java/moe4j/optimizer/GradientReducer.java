@@ -24,8 +24,8 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
  * The gradients of a step where there are several ranks. Micro-batches are added up in flat fp32
- * memories, one for each group of ranks that sums; behind the last one they are summed over the
- * ranks, bucket by bucket. Nothing is divided: the loss is.
+ * memories, one for each group of ranks that sums; after the last one they are summed over the
+ * ranks, bucket by bucket. Gradients are not divided by the number of ranks, because the loss is.
  *
  * <p>With {@code --overlap-grad-reduce} a bucket's sum begins during the last micro-batch's
  * backward, as soon as all its parameters have their gradients. Buckets begin in the same order on
@@ -220,7 +220,7 @@ final class GradientReducer implements StepGradients {
     buckets.forEach(GradientBucket::expect);
   }
 
-  /** In a backward: a parameter's gradient is there. */
+  /** Is called in a backward, when a parameter's gradient has arrived. */
   private void arrive(int number, Tensor gradient) {
     if (!last || failure != null) {
       return;
@@ -305,7 +305,8 @@ final class GradientReducer implements StepGradients {
   }
 
   /**
-   * Behind the update: has all ranks have all parameters, and the next step begin with zeros.
+   * Is called after the update: gives all ranks all parameters, and sets the sums to zero for the
+   * next step.
    *
    * @param foundInf 1 where the step was skipped
    */

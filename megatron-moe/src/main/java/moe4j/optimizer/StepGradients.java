@@ -6,11 +6,11 @@ import org.bytedeco.pytorch.Tensor;
 /** Where a step's gradients are between its micro-batches and its update. */
 interface StepGradients extends AutoCloseable {
 
-  /** Whether the update is to leave zeros. */
+  /** Whether the update is to set the gradients to zero. */
   boolean kept();
 
   /**
-   * Before a micro-batch's backward.
+   * Is called before a micro-batch's backward.
    *
    * @param last whether it is the step's last
    */
@@ -19,7 +19,7 @@ interface StepGradients extends AutoCloseable {
   /** Takes a micro-batch's gradients over, after its backward. */
   void accumulate();
 
-  /** Before the update: has all ranks' gradients summed, where that is not done yet. */
+  /** Is called before the update: sums all ranks' gradients, if that is not done yet. */
   void reduce();
 
   /** The step's gradients, in the parameters' order; null where a parameter got none. */
@@ -31,7 +31,7 @@ interface StepGradients extends AutoCloseable {
   /** Frees the gradients that are not kept, after the update. */
   void forget();
 
-  /** Lets go of a backward's gradients that were not computed; sums so far stay. */
+  /** Frees the gradients of a backward that was only captured; the sums so far stay. */
   void abandon();
 
   @Override

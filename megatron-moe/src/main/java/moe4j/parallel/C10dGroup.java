@@ -104,7 +104,7 @@ final class C10dGroup implements Group {
     for (Tensor tensor : tensors) {
       if (!tensor.is_contiguous()) {
         throw new IllegalArgumentException(
-            "a tensor of shape %s that is not contiguous is to be communicated"
+            "only contiguous tensors can be communicated, but one of shape %s is not"
                 .formatted(Tensors.shape(tensor)));
       }
     }

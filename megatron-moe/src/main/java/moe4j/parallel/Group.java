@@ -17,7 +17,7 @@ public interface Group {
     Pending NONE = () -> {};
 
     /**
-     * Waits for its end; once it is there, does nothing more.
+     * Waits for its end. Called again, it does nothing.
      *
      * @throws RankLostException where a rank of the group is gone or did not answer in time
      */
@@ -48,7 +48,7 @@ public interface Group {
   Pending allReduce(Tensor tensor, Reduction reduction);
 
   /**
-   * Puts the ranks' tensors one behind the other.
+   * Puts the ranks' tensors one after the other.
    *
    * @param output [size n, ...]
    * @param input [n, ...]
@@ -73,7 +73,7 @@ public interface Group {
    */
   Pending allToAll(Tensor output, Tensor input, long[] outputRows, long[] inputRows);
 
-  /** Has every rank end up with one's tensor. */
+  /** Copies the tensor of the rank {@code root} into those of all ranks. */
   Pending broadcast(Tensor tensor, int root);
 
   /** This rank alone. */

@@ -1,8 +1,8 @@
 package moe4j.parallel;
 
 /**
- * The groups that a rank is in. A layer is given them in its constructor; of size 1 they are
- * nothing.
+ * The groups that a rank is in. A layer is given them in its constructor. In a group of size 1
+ * nothing is communicated.
  *
  * @param layout the whole
  * @param sequenceParallel whether norms and residuals have each a part of the tokens, where
@@ -38,7 +38,7 @@ public record Groups(
     return SINGLE;
   }
 
-  /** Where hidden states between blocks are each a part of the tokens. */
+  /** Whether each tensor-parallel rank has a part of the tokens between blocks. */
   public boolean slicesTokens() {
     return sequenceParallel && !tensor.isAlone();
   }

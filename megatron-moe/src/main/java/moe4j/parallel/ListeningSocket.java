@@ -13,12 +13,12 @@ import java.util.OptionalInt;
 import java.util.stream.Stream;
 
 /**
- * A socket that listens at one address alone, for c10d's store: of itself that listens at all of a
- * machine's addresses, and whoever reaches it reads and writes. Java says no file descriptor's
- * number, Linux does.
+ * A socket that listens at one address only, for c10d's store. By default the store listens at all
+ * of a machine's addresses, and whoever reaches it can read and write. c10d takes the number of a
+ * file descriptor, which Java does not tell; it is found in Linux's {@code /proc}.
  *
- * @param channel to be kept open: the number is its
- * @param descriptor the number
+ * @param channel the socket, to be kept open as long as the number is used
+ * @param descriptor the number of its file descriptor
  */
 record ListeningSocket(ServerSocketChannel channel, int descriptor) {
   private static final Path DESCRIPTORS = Path.of("/proc/self/fd");
@@ -32,13 +32,13 @@ record ListeningSocket(ServerSocketChannel channel, int descriptor) {
   private static final int INODE = 9;
   private static final String LISTENS = "0A";
 
-  /** Whether this system is one that tells. */
+  /** Whether this system has the directory in which the number is found. */
   static boolean isPossible() {
     return Files.isDirectory(DESCRIPTORS);
   }
 
   /**
-   * Listens.
+   * Opens a socket that listens.
    *
    * @throws IOException where the port is taken, or the number cannot be found
    */
@@ -81,7 +81,7 @@ record ListeningSocket(ServerSocketChannel channel, int descriptor) {
     try {
       return Files.readAllLines(table).stream();
     } catch (IOException e) {
-      // One that a system hides lists none of ours.
+      // A table that this system does not show lists none of our sockets.
       return Stream.empty();
     }
   }
@@ -98,7 +98,7 @@ record ListeningSocket(ServerSocketChannel channel, int descriptor) {
     try {
       return Files.readSymbolicLink(link).toString().equals(target);
     } catch (IOException e) {
-      return false; // One that was closed while we looked.
+      return false; // It was closed meanwhile.
     }
   }
 }

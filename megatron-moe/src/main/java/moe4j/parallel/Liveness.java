@@ -6,8 +6,8 @@ import java.util.List;
 import java.util.stream.Collectors;
 
 /**
- * Tells which rank is gone, and why, when a collective fails. Each rank counts on in the store, on
- * a thread of its own, and leaves its last words there where it ends with an error.
+ * Tells which rank is gone, and why, when a collective fails. A thread of each rank increases a
+ * counter in the store, and a rank that ends with an error leaves a message there, its last words.
  */
 final class Liveness implements AutoCloseable {
   private static final Duration BEAT = Duration.ofMillis(500);
@@ -76,7 +76,7 @@ final class Liveness implements AutoCloseable {
         }
       }
     } catch (RuntimeException e) {
-      // Nobody is there to read them.
+      // The store is gone, and so nobody can read them.
       ended = true;
     }
   }

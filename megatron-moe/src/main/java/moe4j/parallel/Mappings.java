@@ -113,12 +113,12 @@ public final class Mappings {
   private static void divisible(Tensor x, Group group) {
     if (x.dim() < 2 || x.size(1) % group.size() != 0) {
       throw new IllegalArgumentException(
-          "sequences of a tensor of shape %s cannot be cut into %d parts"
+          "the sequences of a tensor of shape %s cannot be cut into %d equal parts"
               .formatted(Tensors.shape(x), group.size()));
     }
   }
 
-  /** A gradient is another's tensor, too: the sum gets memory of its own. */
+  /** The sum in memory of its own: other functions may hold the gradient's tensor as well. */
   private static Tensor sum(Tensor x, Group group) {
     Tensor sum = x.clone();
     group.allReduce(sum, Reduction.SUM).await();

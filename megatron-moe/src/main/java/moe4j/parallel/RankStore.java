@@ -183,7 +183,7 @@ final class RankStore {
     }
   }
 
-  /** Counts on; returns the sum. */
+  /** Adds to a counter, which begins at 0; returns the sum. */
   long add(String key, long amount) {
     try (PointerScope scope = new PointerScope()) {
       return tcp.add(prefix + key, amount);

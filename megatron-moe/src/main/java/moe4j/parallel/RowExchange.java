@@ -14,7 +14,7 @@ public final class RowExchange {
   private RowExchange() {}
 
   /**
-   * The ranks' rows, one rank's behind the other's.
+   * The ranks' rows, one rank's after the other's.
    *
    * @param x [rows[rank], ...]
    * @param rows of each rank, the same numbers on all
@@ -64,7 +64,7 @@ public final class RowExchange {
     long own = rows[group.rank()];
     if (even(rows)) {
       Tensor sum = empty(x, own);
-      // A gradient is another's tensor, too, and what is reduced may be overwritten.
+      // What is reduced may be overwritten, and other functions may hold the gradient's tensor.
       group.reduceScatter(sum, x.clone()).await();
       return sum;
     }

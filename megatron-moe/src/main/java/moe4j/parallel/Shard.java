@@ -5,7 +5,7 @@ import java.util.List;
 
 /**
  * Which part of a tensor a rank holds. One dimension is cut: it consists of equal blocks, and of
- * each block this rank has the {@code index}-th of {@code count} equal parts, one behind the other.
+ * each block this rank has the {@code index}-th of {@code count} equal parts, one after the other.
  * Mostly there is one block; SwiGLU's first layer has two, gate and input, one upon the other.
  *
  * @param dim the dimension that is cut
@@ -18,11 +18,11 @@ public record Shard(int dim, int blocks, int index, int count) {
   /** All of a tensor. */
   public static final Shard WHOLE = new Shard(0, 1, 0, 1);
 
-  /** Refuses what is no part. */
+  /** Refuses numbers that are no part of a tensor. */
   public Shard {
     if (dim < 0 || blocks < 1 || count < 1 || index < 0 || index >= count) {
       throw new IllegalArgumentException(
-          "part %d of %d of each of %d blocks of dimension %d"
+          "a rank cannot have part %d of %d of each of %d blocks of dimension %d"
               .formatted(index, count, blocks, dim));
     }
   }

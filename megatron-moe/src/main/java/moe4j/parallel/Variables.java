@@ -50,7 +50,8 @@ record Variables(Map<String, String> environment) {
   int count(String name, String because) {
     int count = needed(name, because);
     if (count < 1) {
-      throw new IllegalArgumentException("%s is %d, but there is a process".formatted(name, count));
+      throw new IllegalArgumentException(
+          "%s is %d, but this process is one of them".formatted(name, count));
     }
     return count;
   }

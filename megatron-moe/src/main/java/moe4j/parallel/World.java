@@ -49,7 +49,7 @@ public final class World implements AutoCloseable {
       this.control = Group.alone();
       return;
     }
-    // Has TORCH_CPP_LOG_LEVEL count, which Python's PyTorch does at its start.
+    // libtorch obeys TORCH_CPP_LOG_LEVEL only after this call, which Python's PyTorch makes, too.
     torch.initLogging();
     boolean server = environment.rank() == 0 && !environment.agentStore();
     this.store = RankStore.connect(environment, server, timeout);
@@ -154,7 +154,7 @@ public final class World implements AutoCloseable {
   public Groups groups(Layout layout, boolean sequenceParallel, boolean nccl) {
     if (layout.world() != size()) {
       throw new IllegalArgumentException(
-          "a layout of %d ranks in a world of %d".formatted(layout.world(), size()));
+          "a layout of %d ranks does not fit the %d processes".formatted(layout.world(), size()));
     }
     if (isAlone()) {
       return Groups.single();
@@ -183,7 +183,7 @@ public final class World implements AutoCloseable {
         backend(name, ranks, nccl), ranks.indexOf(rank()), ranks.size(), nccl, this::diagnose);
   }
 
-  /** The same as c10d has it. */
+  /** c10d's own backend for such a group. */
   Backend backend(String name, List<Integer> ranks, boolean nccl) {
     String unique = "%s_%d/%d".formatted(name, made++, ranks.get(0));
     int own = ranks.indexOf(rank());
@@ -253,7 +253,7 @@ public final class World implements AutoCloseable {
         : liveness.diagnose(failure, timeout);
   }
 
-  /** Has the others know why this rank ends. */
+  /** Tells the other ranks why this one ends. */
   public void leaveLastWords(String sentence) {
     if (liveness != null) {
       liveness.leave(sentence);

@@ -5,18 +5,18 @@ import moe4j.cost.Placement;
 import moe4j.cost.Product;
 
 /**
- * What a GPU reaches of its peaks, from the steps of GPT-2 in bf16 on one H200 that {@code
- * docs/performance.md} takes apart; {@code docs/plan.md} says which figure gives which constant.
- * Other kinds of GPU are taken to reach the same shares, which nobody has measured here.
+ * What share of its peaks a GPU reaches. The constants come from profiles of GPT-2's steps in bf16
+ * on one H200 in {@code docs/performance.md}; {@code docs/plan.md} says which figure gives which
+ * constant. Other kinds of GPU are taken to reach the same shares, which was not measured.
  */
 final class Calibration {
   /** Share of the data sheet's bandwidth that AdamW reaches: 3.85 of 4.8 TB/s. */
   static final double BANDWIDTH = 0.8;
 
-  /** Share of the peak that large products come to. */
+  /** Share of the peak that wide products approach. */
   private static final double PRODUCT = 0.8;
 
-  /** Width of a matrix at which its product comes to half of that. */
+  /** Width of a matrix at which its product reaches half of that. */
   private static final double HALF_WIDTH = 200;
 
   /** Share of the peak of the output layer's products: 7.6 TFLOP in some 10 ms. */
@@ -28,7 +28,7 @@ final class Calibration {
    */
   private static final double GROUPED = 0.594;
 
-  /** The narrower side of the output layer and of the experts that these were measured with. */
+  /** The narrower side of the output layer and of the experts with which these were measured. */
   private static final double MEASURED_WIDTH = 768;
 
   /** Share of the peak of attention over long sequences with wide heads. */
@@ -43,7 +43,7 @@ final class Calibration {
   /** Channels of a head whose products take as long as the exponentials of their scores. */
   private static final double HEAD = 64;
 
-  /** Queries that a kernel takes at a time, so that half a square more than the mask leaves. */
+  /** Queries that a kernel takes at a time: it computes half a tile more than the mask leaves. */
   private static final double TILE = 128;
 
   /** Share of the peak of the router's products: 0.17 TFLOP in 1 ms. */
@@ -57,7 +57,7 @@ final class Calibration {
 
   private Calibration() {}
 
-  /** Of a product, by its kind and its widths on the rank. */
+  /** The share of the peak that a product reaches, by its kind and its widths on the rank. */
   static double product(Product product, Placement placement) {
     double in = product.in().on(placement);
     double out = product.out().on(placement);
@@ -69,25 +69,25 @@ final class Calibration {
     };
   }
 
-  /** Of a dense product with a weight [out, in]: {@code 0.8 w / (w + 200)}, w the narrower side. */
+  /** The same of a dense product: {@code 0.8 w / (w + 200)}, w being the weight's narrower side. */
   static double product(double in, double out) {
     double width = Math.min(in, out);
     return PRODUCT * width / (width + HALF_WIDTH);
   }
 
-  /** Of the output layer's, which is as long as the vocabulary; narrow ones fall off likewise. */
+  /** The same of the output layer's; narrower weights than measured lose as dense ones do. */
   static double output(double in, double out) {
     double width = Math.min(MEASURED_WIDTH, Math.min(in, out));
     return OUTPUT * product(width, width) / product(MEASURED_WIDTH, MEASURED_WIDTH);
   }
 
-  /** Of a grouped product; narrower ones than were measured fall off as dense ones do. */
+  /** The same of a grouped product; narrower weights than measured lose as dense ones do. */
   static double grouped(double in, double out) {
     double width = Math.min(MEASURED_WIDTH, Math.min(in, out));
     return GROUPED * product(width, width) / product(MEASURED_WIDTH, MEASURED_WIDTH);
   }
 
-  /** Of attention between its projections; of a sequence the mask leaves half on average. */
+  /** The same of attention; causal attention over S tokens sees S / 2 keys on average. */
   static double attention(AttentionCore core) {
     double share = attention(core.headChannels(), 2 * core.visible());
     return switch (core.kind()) {
@@ -96,7 +96,7 @@ final class Calibration {
     };
   }
 
-  /** Of attention, d channels a head and S tokens a sequence, the mask's half not counted. */
+  /** The same of causal attention with d channels a head over S tokens. */
   static double attention(double d, double sequence) {
     return ATTENTION * d / (d + HEAD) * sequence / (sequence + TILE);
   }

@@ -1,14 +1,14 @@
 package moe4j.plan;
 
 /**
- * What is the same for all layouts that are compared.
+ * The choices that are the same for all layouts that are compared.
  *
- * @param overlapGradReduce reduce gradients bucket by bucket while the backward goes on
- * @param imbalance rows of the fullest expert rank over the mean
+ * @param overlapGradReduce whether gradients are reduced bucket by bucket during the backward
+ * @param imbalance rows of the fullest expert rank divided by the mean, at least 1
  */
 public record Choices(boolean overlapGradReduce, double imbalance) {
 
-  /** Refuses what is no imbalance. */
+  /** Refuses an imbalance below 1. */
   public Choices {
     if (!(imbalance >= 1)) {
       throw new IllegalArgumentException(
@@ -16,7 +16,7 @@ public record Choices(boolean overlapGradReduce, double imbalance) {
     }
   }
 
-  /** Whether a layout's backward gives its gradients away as it makes them. */
+  /** Whether a layout's gradients are reduced while its backward computes them. */
   boolean reducesInBackward(PlannedLayout layout) {
     return overlapGradReduce && layout.dp() > 1;
   }
@@ -26,7 +26,7 @@ public record Choices(boolean overlapGradReduce, double imbalance) {
     return Math.max(40e6, 1e6 * layout.dp());
   }
 
-  /** Whether gradients are summed in fp32 memory of their own, beside what a backward leaves. */
+  /** Whether there are fp32 sums of gradients, beside the gradients that a backward leaves. */
   static boolean sums(PlannedModel model, PlannedLayout layout) {
     return model.bf16() && (layout.dp() > 1 || layout.microBatches() > 1);
   }

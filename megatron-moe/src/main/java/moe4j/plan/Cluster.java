@@ -1,13 +1,14 @@
 package moe4j.plan;
 
 /**
- * Equal nodes of equal GPUs, and what their collectives take: seconds for {@code alpha + bytes /
- * beta}, by rings, which are NCCL's choice for large messages, and pairwise exchanges (Thakur et
- * al. 2005). Small messages on many ranks, for which NCCL has trees, are faster than that.
+ * Equal nodes of equal GPUs, and the time of their collectives. A message takes {@code alpha +
+ * bytes / beta} seconds. Collectives go by rings, which are NCCL's choice for large messages, and
+ * all-to-alls pair by pair (Thakur et al. 2005). Small messages on many ranks, for which NCCL has
+ * trees, are faster than that.
  *
- * @param gpu what there is of each
+ * @param gpu the kind of all GPUs
  * @param worldSize GPUs in all
- * @param gpusPerNode of a node
+ * @param gpusPerNode GPUs of each node
  * @param intraNode bytes a second that a GPU sends within its node, one way
  * @param interNode bytes a second that a GPU sends to other nodes, one way
  * @param latency seconds from one rank to the next, alpha
@@ -15,10 +16,10 @@ package moe4j.plan;
 public record Cluster(
     Gpu gpu, int worldSize, int gpusPerNode, double intraNode, double interNode, double latency) {
 
-  /** What may be filled of a GPU's memory: the allocator's blocks never fit to the last byte. */
+  /** The usable share of a GPU's memory: the allocator's blocks never fill it to the last byte. */
   private static final double USABLE = 0.95;
 
-  /** Refuses what is no cluster. */
+  /** Refuses numbers that are not positive, and nodes that would not be equally full. */
   public Cluster {
     if (worldSize < 1) {
       throw new IllegalArgumentException("--world-size %d is not positive".formatted(worldSize));
@@ -47,20 +48,20 @@ public record Cluster(
     }
   }
 
-  /** So many GPUs of a kind in its usual nodes of eight, with its usual links. */
+  /** A cluster of so many GPUs of a kind in nodes of eight, with the kind's usual links. */
   public static Cluster of(Gpu gpu, int worldSize) {
     return new Cluster(gpu, worldSize, 8, gpu.intraNode(), gpu.interNode(), 5e-6);
   }
 
-  /** Bytes of a GPU that a layout may take. */
+  /** Bytes of a GPU's memory that a layout may use. */
   public double usable() {
     return USABLE * gpu.memory();
   }
 
   /**
-   * Bytes a second that a ring of the group passes on. Between nodes it goes over the adapters of
-   * those GPUs that the group has in a node; the node's other GPUs have groups of their own, and
-   * adapters.
+   * Bytes a second that a ring of the group passes on. Between nodes a ring uses the adapters of
+   * those GPUs of a node that are in the group; the node's other GPUs are in other groups, which
+   * use their adapters.
    */
   public double ringBandwidth(RankSpan group) {
     return group.spansNodes(gpusPerNode)
@@ -69,9 +70,9 @@ public record Cluster(
   }
 
   /**
-   * An all-gather, or a reduce-scatter: {@code (n - 1) alpha + (n - 1) / n bytes / beta}.
+   * Seconds of an all-gather or a reduce-scatter: {@code (n - 1) alpha + (n - 1) / n bytes / beta}.
    *
-   * @param bytes of the whole, of which a rank has an n-th before or after
+   * @param bytes of the whole tensor, of which a rank has an n-th before or after
    */
   public double gather(RankSpan group, double bytes) {
     int n = group.size();
@@ -79,20 +80,20 @@ public record Cluster(
   }
 
   /**
-   * An all-reduce, a reduce-scatter and an all-gather: {@code 2 (n - 1) alpha + 2 (n - 1) / n bytes
-   * / beta}.
+   * Seconds of an all-reduce, which is a reduce-scatter and an all-gather: {@code 2 (n - 1) alpha +
+   * 2 (n - 1) / n bytes / beta}.
    *
-   * @param bytes of a rank's summand
+   * @param bytes of the tensor that each rank has
    */
   public double reduce(RankSpan group, double bytes) {
     return 2 * gather(group, bytes);
   }
 
   /**
-   * An all-to-all, pair by pair: {@code (n - 1) / n bytes} leave a rank, those for its own node by
-   * one link and those for other nodes by the other, at the same time.
+   * Seconds of an all-to-all, pair by pair: {@code (n - 1) / n bytes} leave a rank. Those for its
+   * own node and those for other nodes go over two links at the same time.
    *
-   * @param bytes that a rank has for all, its own part among them
+   * @param bytes that a rank has for all ranks, itself included
    */
   public double exchange(RankSpan group, double bytes) {
     int n = group.size();

@@ -20,20 +20,20 @@ final class CollectiveTime {
     this.placement = layout.placement(choices);
     this.cluster = cluster;
     this.count = ParameterCount.of(model, layout.tp(), layout.ep(), layout.etp());
-    // Without overlap all gradients go in one.
+    // Without overlap all gradients are one bucket.
     this.buckets =
         choices.reducesInBackward(layout) ? Math.ceil(count.rank() / Choices.bucket(layout)) : 1;
   }
 
-  /** A micro-batch's tensor parallel collectives. */
+  /** Seconds of a micro-batch's tensor-parallel collectives. */
   double tensor() {
     return layout.tp() == 1 ? 0 : model.sum(part -> part.traffic().crossings(), this::crossing);
   }
 
   /**
-   * Split matrices' input's gradients are all-reduced, and their outputs; with sequence parallelism
-   * a gather and a scatter take an all-reduce's place, and the input is gathered once more for the
-   * weights' gradients.
+   * Around matrices that are split, the outputs and the input's gradients are all-reduced. With
+   * sequence parallelism a gather and a scatter take the place of each all-reduce, and the input is
+   * gathered once more for the weights' gradients.
    */
   private double crossing(Crossing crossing) {
     RankSpan group = layout.tensorGroup();
@@ -48,22 +48,25 @@ final class CollectiveTime {
     };
   }
 
-  /** A step's sum, over the TP group, of whole parameters' gradients that see some tokens each. */
+  /**
+   * Seconds, once a step, of summing gradients over the TP group: with sequence parallelism each
+   * rank has the gradients of whole parameters from its own tokens only.
+   */
   double wholeParameters() {
     return layout.sequenceParallel() && layout.tp() > 1
         ? cluster.reduce(layout.tensorGroup(), 4.0 * count.whole())
         : 0;
   }
 
-  /** A micro-batch's ways to the experts and back, forward and backward. */
+  /** Seconds of a micro-batch's rows to the experts and back, forward and backward. */
   double exchange() {
     return model.sum(part -> part.traffic().exchanges(), this::exchange);
   }
 
   /**
-   * Four all-to-alls of {@code k T h e (EP - 1) / EP} bytes, the fullest rank's; and as many
-   * gathers or reduce-scatters over ranks that share an expert. Where all get all tokens, those
-   * alone: of {@code T h e} bytes a rank.
+   * Four all-to-alls of {@code k T h e (EP - 1) / EP} bytes, those of the fullest rank, and as many
+   * gathers or reduce-scatters over the ranks that share an expert. If all ranks get all tokens,
+   * there are only four gathers or reduce-scatters, of {@code T h e} bytes a rank.
    */
   private double exchange(Amount tokens) {
     double bytes = tokens.on(placement, model.bytes());
@@ -83,8 +86,9 @@ final class CollectiveTime {
   }
 
   /**
-   * A step's reduction of gradients, fp32: of the dense model's over the data parallel ranks, of
-   * the experts' over theirs; to the parts of a distributed optimizer, or to all.
+   * Seconds of a step's reduction of fp32 gradients: the dense model's over the data-parallel
+   * ranks, the experts' over their copies; scattered with a distributed optimizer, otherwise to all
+   * ranks.
    */
   double reduce() {
     return reduce(layout.dataGroup(), count.dense())
@@ -102,7 +106,7 @@ final class CollectiveTime {
             : cluster.reduce(group, part));
   }
 
-  /** A step's gather of the parameters that a distributed optimizer has updated. */
+  /** Seconds of a step's gather of the parameters that a distributed optimizer has updated. */
   double gather() {
     return layout.distributedOptimizer()
         ? gather(layout.dataGroup(), count.dense())
@@ -116,7 +120,12 @@ final class CollectiveTime {
         : buckets * cluster.gather(group, (double) model.bytes() * parameters / buckets);
   }
 
-  /** What a computation of so many seconds does not hide: the last bucket at least. */
+  /**
+   * The part of a reduction that a computation beside it does not hide: at least the last bucket.
+   *
+   * @param seconds of the reduction
+   * @param beside seconds of the computation; 0 where there is none
+   */
   double exposed(double seconds, double beside) {
     return beside == 0 ? seconds : Math.max(seconds - beside, seconds / buckets);
   }

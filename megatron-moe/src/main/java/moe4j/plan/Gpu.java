@@ -5,7 +5,7 @@ import moe4j.record.GpuPeaks;
 import moe4j.record.Precision;
 
 /**
- * A kind of GPU, as the data sheets have it.
+ * A kind of GPU, by its data sheet.
  *
  * @param name as {@code --gpu} takes it
  * @param memory bytes that CUDA reports in all, roughly
@@ -20,13 +20,13 @@ public record Gpu(
   public static final double GIB = 1L << 30;
 
   /**
-   * What collectives get of NVLink, over what its data sheet says: between two H200s gathers and
-   * scatters of 50 MB take 185 to 195 GB/s, an all-reduce of 64 MiB 229. More GPUs of a node may
-   * get more: not measured.
+   * The share of NVLink's data sheet that collectives reach: between two H200s gathers and scatters
+   * of 50 MB get 185 to 195 GB/s, an all-reduce of 64 MiB 229. More GPUs of a node may get more,
+   * which was not measured.
    */
   private static final double OF_NVLINK = 0.44;
 
-  /** Of a network's adapter: an assumption, nothing of ours has been measured between nodes. */
+  /** The same of a network's adapter: an assumption, since nothing was measured between nodes. */
   private static final double OF_NETWORK = 0.8;
 
   /**
@@ -47,9 +47,9 @@ public record Gpu(
   }
 
   /**
-   * The kind of a name.
+   * The kind of GPU that {@code --gpu} names.
    *
-   * @throws IllegalArgumentException if there is none
+   * @throws IllegalArgumentException if there is none of this name
    */
   public static Gpu named(String name) {
     return KNOWN.stream()
@@ -63,7 +63,7 @@ public record Gpu(
                             String.join(", ", KNOWN.stream().map(Gpu::name).toList()), name)));
   }
 
-  /** The same with other memory. */
+  /** The same kind with another size of its memory. */
   public Gpu withMemory(double bytes) {
     return new Gpu(name, bytes, bandwidth, intraNode, interNode);
   }

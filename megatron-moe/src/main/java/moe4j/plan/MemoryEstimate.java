@@ -4,15 +4,16 @@ import java.util.stream.Stream;
 import moe4j.cost.Placement;
 
 /**
- * Bytes of the fullest rank. The backward makes gradients while it lets activations go, but what
- * the allocator reserves comes to their sum, as measured; so they are added.
+ * Bytes of the fullest rank. The backward makes gradients while it frees activations, but the
+ * measured memory that the allocator reserves is their sum; so they are added.
  *
- * @param parameters in the model's type
- * @param gradients as a backward leaves them and, where several are added up, their fp32 sums
+ * @param parameters parameters in the model's type
+ * @param gradients gradients as a backward leaves them and, if several are added up, fp32 sums
  * @param optimizer fp32 masters and two moments, or this rank's part of them
- * @param activations that one micro-batch keeps, the logits among them
- * @param buffers what a backward works in, and buckets on their way
- * @param constant CUDA's context, libraries, kernels and communicators; not libtorch's
+ * @param activations what one micro-batch's forward keeps, including the logits
+ * @param buffers what a part's backward needs in addition, and buckets that are being reduced
+ * @param constant CUDA's context, libraries, kernels and communicators, which libtorch's allocator
+ *     does not count
  */
 public record MemoryEstimate(
     double parameters,
@@ -28,7 +29,7 @@ public record MemoryEstimate(
   /** Assumed for NCCL's buffers of a communicator. */
   private static final double COMMUNICATOR = 0.25 * Gpu.GIB;
 
-  /** The estimate for a layout that nothing {@link PlannedLayout#refusal refuses}. */
+  /** The estimate of a layout without a {@link PlannedLayout#refusal}. */
   public static MemoryEstimate of(PlannedModel model, PlannedLayout layout, Choices choices) {
     ParameterCount count = ParameterCount.of(model, layout.tp(), layout.ep(), layout.etp());
     int e = model.bytes();
@@ -59,12 +60,12 @@ public record MemoryEstimate(
         .count();
   }
 
-  /** What libtorch's allocator is to reserve: all but the constant. */
+  /** What libtorch's allocator reserves: all but the constant. */
   public double reserved() {
     return parameters + gradients + optimizer + activations + buffers;
   }
 
-  /** All of it. */
+  /** The sum of all. */
   public double total() {
     return reserved() + constant;
   }

@@ -7,15 +7,19 @@ import moe4j.cost.Parameters;
  * vocabulary are split by TP, the rest (norms, row-parallel biases, positions, gates) is whole on
  * each rank; a rank has an EP-th of the experts, an ETP-th of each.
  *
- * @param split of what TP splits, this rank's part
- * @param whole of what each rank of a TP group has
- * @param expertSplit of its experts, what ETP splits, this rank's part
- * @param expertWhole of its experts, what each rank of an ETP group has: the second biases
+ * @param split this rank's part of the parameters that TP splits
+ * @param whole parameters that every rank of a TP group has
+ * @param expertSplit of this rank's experts, its part of the parameters that ETP splits
+ * @param expertWhole of this rank's experts, the parameters that every rank of an ETP group has:
+ *     the second biases
+ * @param tp TP
+ * @param ep EP
+ * @param etp ETP
  */
 public record ParameterCount(
     long split, long whole, long expertSplit, long expertWhole, int tp, int ep, int etp) {
 
-  /** The count for sizes that divide what they are to divide. */
+  /** The count of one rank in a layout whose sizes divide the model's. */
   public static ParameterCount of(PlannedModel model, int tp, int ep, int etp) {
     Parameters all = model.parameters();
     return new ParameterCount(
@@ -28,22 +32,22 @@ public record ParameterCount(
         etp);
   }
 
-  /** Parameters of the rank that its DP group shares. */
+  /** The rank's parameters without experts', which all ranks of its DP group have. */
   public long dense() {
     return split + whole;
   }
 
-  /** Parameters of the rank that its expert DP group shares. */
+  /** The rank's experts' parameters, which all ranks of its expert DP group have. */
   public long experts() {
     return expertSplit + expertWhole;
   }
 
-  /** All that the rank has. */
+  /** All of the rank's parameters. */
   public long rank() {
     return dense() + experts();
   }
 
-  /** The model's, each counted once. */
+  /** The whole model's parameters, each counted once. */
   public long model() {
     return split * tp + whole + (expertSplit * etp + expertWhole) * ep;
   }

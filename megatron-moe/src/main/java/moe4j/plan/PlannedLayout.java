@@ -33,10 +33,10 @@ public record PlannedLayout(
     int globalBatch) {
 
   /**
-   * Why a layout cannot be.
+   * Why a model cannot have a layout.
    *
-   * @param kind what such layouts have in common
-   * @param sentence what is wrong with this one
+   * @param kind what layouts that are refused for the same reason have in common
+   * @param sentence what is wrong with this layout
    */
   public record Refusal(String kind, String sentence) {}
 
@@ -74,7 +74,7 @@ public record PlannedLayout(
     return new RankSpan(dp(), tp);
   }
 
-  /** Ranks that have all experts together. */
+  /** Ranks that together have all experts, or the same part of each. */
   public RankSpan expertGroup() {
     return new RankSpan(ep, etp);
   }
@@ -94,7 +94,7 @@ public record PlannedLayout(
     return new RankSpan(edp(), etp * ep);
   }
 
-  /** Why the model cannot be laid out like this; nothing where it can. */
+  /** Why the model cannot have this layout; empty where it can. */
   public Optional<Refusal> refusal(PlannedModel model) {
     return Stream.<Supplier<Optional<Refusal>>>of(
             () -> refusedWorld(tp, "world-size", By.TENSOR.flag() + " " + tp),
@@ -155,7 +155,7 @@ public record PlannedLayout(
         .findFirst();
   }
 
-  /** Sizes whose part on a rank is not one that kernels take. */
+  /** A size whose part on a rank is none of those that the kernels can compute. */
   private Optional<Refusal> misaligned(PlannedModel model) {
     Placement placement = placement(1);
     for (Divisible size : model.costs().divisible()) {
@@ -188,7 +188,12 @@ public record PlannedLayout(
                     .formatted(globalBatch, microBatch, dp())));
   }
 
-  /** What is typed for it, Megatron's defaults left out. */
+  /**
+   * The flags that ask for this layout, without those that have Megatron's defaults.
+   *
+   * @param experts whether the model has experts
+   * @param overlapGradReduce whether gradients are reduced during the backward
+   */
   public List<String> flags(boolean experts, boolean overlapGradReduce) {
     List<String> line = new ArrayList<>(ranks(experts, overlapGradReduce));
     line.addAll(List.of("--micro-batch-size", String.valueOf(microBatch)));
@@ -196,7 +201,7 @@ public record PlannedLayout(
     return line;
   }
 
-  /** The same without the batches. */
+  /** The same flags without those of the batches. */
   public List<String> ranks(boolean experts, boolean overlapGradReduce) {
     List<String> line = new ArrayList<>();
     if (tp > 1) {

@@ -10,7 +10,7 @@ import moe4j.cost.ModelPart;
 import moe4j.cost.Parameters;
 import moe4j.cost.Placement;
 
-/** What a plan needs to know of a model: what its parts cost, and in which precision. */
+/** What a plan needs to know of a model: the costs of its parts, and its precision. */
 public final class PlannedModel {
   private final Costs costs;
   private final boolean bf16;
@@ -51,7 +51,7 @@ public final class PlannedModel {
     return parameters;
   }
 
-  /** Whether some layers have experts. */
+  /** Whether the model has experts. */
   public boolean hasExperts() {
     return experts;
   }
@@ -65,7 +65,7 @@ public final class PlannedModel {
     return sum;
   }
 
-  /** The same of each of a part's items. */
+  /** A sum over the items that each part has, such as its products. */
   <T> double sum(Function<ModelPart, List<T>> items, ToDoubleFunction<T> of) {
     return sum(part -> items.apply(part).stream().mapToDouble(of).sum());
   }
@@ -75,7 +75,7 @@ public final class PlannedModel {
     return sum(part -> part.memory().kept(), amount -> amount.on(placement, bytes()));
   }
 
-  /** The most that the backward of a part needs beside that. */
+  /** Bytes that one rank's backward needs beside that: the most that any part needs. */
   double working(Placement placement) {
     double most = 0;
     for (ModelPart part : parts.keySet()) {

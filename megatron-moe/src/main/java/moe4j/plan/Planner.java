@@ -22,11 +22,11 @@ public final class Planner {
   }
 
   /**
-   * What is to be tried.
+   * The layouts to be tried.
    *
    * @param globalBatch sequences of a step
    * @param microBatches the sizes of micro-batches; none for all samples of a rank in one
-   * @param sequenceParallel whether tensor parallelism comes with it
+   * @param sequenceParallel whether tensor parallelism comes with sequence parallelism
    * @param tp the only size to try, or null for all that divide the world
    * @param ep the same of experts
    * @param etp the same of each expert, or null for 1 and TP
@@ -39,7 +39,7 @@ public final class Planner {
       Integer ep,
       Integer etp) {
 
-    /** Refuses what is no size. */
+    /** Refuses sizes below 1. */
     public Space {
       microBatches = List.copyOf(microBatches);
       positive("global-batch-size", globalBatch);
@@ -56,28 +56,29 @@ public final class Planner {
     }
   }
 
-  /** A layout that can be, and what it comes to. */
+  /** A layout that the model can have, with its memory and time. */
   public record Candidate(PlannedLayout layout, MemoryEstimate memory, TimeEstimate time) {}
 
   /**
-   * What came of it.
+   * The layouts of a space, sorted.
    *
-   * @param fitting layouts that fit, the fastest first
-   * @param tooLarge layouts that do not, the one that lacks least first
-   * @param impossible how many layouts cannot be
-   * @param commonest why most of those cannot, and how many; null where all can
+   * @param fitting layouts that fit into memory, the fastest first
+   * @param tooLarge layouts that do not fit, the one that lacks the least memory first
+   * @param impossible how many layouts the model cannot have
+   * @param commonest the reason that most of these have; null where there are none
    */
   public record Plan(
       List<Candidate> fitting, List<Candidate> tooLarge, int impossible, Reason commonest) {}
 
   /**
-   * A reason by one example.
+   * Why layouts are impossible.
    *
-   * @param layouts that it is true of
+   * @param sentence what is wrong with one of them
+   * @param layouts how many layouts are refused for this reason
    */
   public record Reason(String sentence, int layouts) {}
 
-  /** The estimates of one layout that can be. */
+  /** The estimates of one layout that the model can have. */
   public Candidate estimate(PlannedLayout layout) {
     return new Candidate(
         layout,
@@ -85,7 +86,7 @@ public final class Planner {
         TimeEstimate.of(model, layout, choices, cluster));
   }
 
-  /** Tries all of a space. */
+  /** Tries all layouts of a space. */
   public Plan plan(Space space) {
     List<Candidate> fitting = new ArrayList<>();
     List<Candidate> tooLarge = new ArrayList<>();
@@ -130,7 +131,7 @@ public final class Planner {
           for (int microBatch : space.microBatches().isEmpty() ? one : space.microBatches()) {
             boolean sequence = space.sequenceParallel() && tp > 1;
             layouts.add(new PlannedLayout(world, tp, sequence, ep, etp, false, microBatch, batch));
-            // Of one data parallel rank the optimizer has no parts.
+            // With one data-parallel rank there is nobody to share the optimizer's state with.
             if (tp < world) {
               layouts.add(new PlannedLayout(world, tp, sequence, ep, etp, true, microBatch, batch));
             }

@@ -1,16 +1,16 @@
 package moe4j.plan;
 
 /**
- * The ranks that talk to each other in one collective: {@code size} of them, each {@code stride}
- * behind the last. With Megatron's order of ranks, tp-ep-dp, all groups of a layout have this form,
+ * The ranks that communicate in one collective: {@code size} of them, whose numbers are {@code
+ * stride} apart. With Megatron's order of ranks, tp-ep-dp, all groups of a layout have this form,
  * and a node holds consecutive ranks.
  *
- * @param size ranks, n
- * @param stride from one to the next
+ * @param size n, how many ranks
+ * @param stride the difference between the numbers of two neighbours
  */
 public record RankSpan(int size, int stride) {
 
-  /** Ranks of a group that share a node: the stride decides, not the size alone. */
+  /** How many ranks of the group are in one node. */
   public int inNode(int gpusPerNode) {
     return Math.max(1, Math.min(size, gpusPerNode / stride));
   }
@@ -20,7 +20,7 @@ public record RankSpan(int size, int stride) {
     return inNode(gpusPerNode) < size;
   }
 
-  /** Whether there is anybody to talk to. */
+  /** Whether the group is a single rank, which communicates with no other. */
   public boolean isAlone() {
     return size == 1;
   }

@@ -6,30 +6,31 @@ import moe4j.cost.Placement;
 import moe4j.cost.Product;
 
 /**
- * What one rank computes for a micro-batch, forward and backward: seconds by kind, and the FLOPs
- * they are of, of which all ranks' sum is {@link moe4j.cost.Costs#flops}.
+ * What one rank computes for a micro-batch, forward and backward: seconds by kind, and FLOPs. If
+ * the experts' load is even and nothing is padded, the FLOPs of the ranks that share a micro-batch
+ * add up to {@link moe4j.cost.Costs#flops}.
  *
  * @param products seconds of dense matrix products
  * @param grouped seconds of the experts' products
  * @param attention seconds of attention between its projections
  * @param memory seconds of kernels that the memory's bandwidth bounds, and of gates
  * @param gaps seconds between kernels
- * @param flops of products and attention
+ * @param flops FLOPs of products and attention
  */
 public record StepWork(
     double products, double grouped, double attention, double memory, double gaps, double flops) {
 
-  /** The work of a layout that nothing {@link PlannedLayout#refusal refuses}. */
+  /** The work of a layout that the model can have: one without a {@link PlannedLayout#refusal}. */
   public static StepWork of(PlannedModel model, PlannedLayout layout, Choices choices, Gpu gpu) {
     return new Sum(model, layout, choices, gpu).work();
   }
 
-  /** Seconds of all of it. */
+  /** Seconds of all kinds together. */
   public double seconds() {
     return products + grouped + attention + memory + gaps;
   }
 
-  /** As often as there are micro-batches. */
+  /** The work of several micro-batches. */
   StepWork times(int times) {
     return new StepWork(
         times * products,
@@ -79,7 +80,9 @@ public record StepWork(
                   : 0);
     }
 
-    /** The experts' weights are read twice, and their gradients written once. */
+    /**
+     * Bytes of the experts' weights, which are read twice, and of their gradients, written once.
+     */
     private double weights() {
       return 3 * model.bytes() * model.sum(part -> part.work().products(), this::expertWeight);
     }
@@ -101,7 +104,7 @@ public record StepWork(
       return core.flops(placement) / (Calibration.attention(core) * peak) + passed / bandwidth;
     }
 
-    /** A micro-batch's gradients read, their fp32 sums read and written. */
+    /** Bytes of a micro-batch's gradients, read, and of their fp32 sums, read and written. */
     private double accumulation() {
       ParameterCount count = ParameterCount.of(model, layout.tp(), layout.ep(), layout.etp());
       return Choices.sums(model, layout) ? (model.bytes() + 8.0) * count.rank() : 0;

@@ -9,12 +9,12 @@ import java.util.Map;
  * micro-batches. The fullest expert rank holds up all others.
  *
  * @param work of all micro-batches
- * @param tensor tensor parallel collectives, all of which the computation waits for
+ * @param tensor tensor-parallel collectives; the computation waits for all of them
  * @param exchange the experts' all-to-alls and, where an expert is split, its rows' gathers
  * @param reduction gradients' reduction and the distributed optimizer's gather, all of it
- * @param exposed what of that nothing else hides
+ * @param exposed the part of the reduction that no computation hides
  * @param optimizer the update, the gradients' norm and their zeroing
- * @param flops of the model's step, as Megatron counts them
+ * @param flops FLOPs of the model's step, as Megatron counts them
  */
 public record TimeEstimate(
     StepWork work,
@@ -25,7 +25,7 @@ public record TimeEstimate(
     double optimizer,
     double flops) {
 
-  /** The estimate for a layout that nothing {@link PlannedLayout#refusal refuses}. */
+  /** The estimate of a layout without a {@link PlannedLayout#refusal}. */
   public static TimeEstimate of(
       PlannedModel model, PlannedLayout layout, Choices choices, Cluster cluster) {
     int m = layout.microBatches();
@@ -70,7 +70,7 @@ public record TimeEstimate(
     return (each * updated + zeroed) / (Calibration.BANDWIDTH * gpu.bandwidth());
   }
 
-  /** All of it. */
+  /** Seconds of the whole step. */
   public double seconds() {
     return work.seconds() + tensor + exchange + exposed + optimizer;
   }

@@ -13,7 +13,7 @@ import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorVector;
 import org.bytedeco.pytorch.global.torch;
 
-/** What stands between the two projections of a feed-forward block. */
+/** The activation between the two projections of a feed-forward block. */
 public enum Activation implements ExpertMlp.Activation {
   /** {@code x Phi(x)}, exact (Hendrycks and Gimpel 2016). */
   GELU(1) {
@@ -112,7 +112,7 @@ public enum Activation implements ExpertMlp.Activation {
     return activated.mul(weight.to(Tensors.dtype(activated)).unsqueeze(1));
   }
 
-  /** Channels it takes for each it gives. */
+  /** How many input channels there are for each output channel: 2 for SwiGLU, else 1. */
   public int inputs() {
     return inputs;
   }
@@ -132,11 +132,17 @@ public enum Activation implements ExpertMlp.Activation {
    */
   public abstract Tensor apply(Tensor x, Tensor bias);
 
-  /** {@link #apply(Tensor, Tensor)} and dropout of what comes out. */
+  /** {@link #apply(Tensor, Tensor)}, and dropout of its result. */
   public Tensor apply(Tensor x, Tensor bias, Dropout drop) {
     return drop.apply(apply(x, bias));
   }
 
-  /** {@link #apply} to [R, inputs f], each row times its weight, [R]. */
+  /**
+   * The activation of rows, each multiplied by a weight of its own.
+   *
+   * @param x [R, inputs f]
+   * @param weight [R]
+   * @return [R, f], in the type of x
+   */
   public abstract Tensor weighted(Tensor x, Tensor weight);
 }

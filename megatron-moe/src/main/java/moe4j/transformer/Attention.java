@@ -32,7 +32,7 @@ public final class Attention implements SequenceMixer<SequenceContext> {
    * What a model's attentions are like.
    *
    * @param heads n
-   * @param groups g, of heads that share a key and a value; as many as heads where none do
+   * @param groups g, of heads that share a key and a value; as many as heads where none share
    * @param channels d, of a head
    * @param qkvBias whether the projection to queries, keys and values has a bias
    * @param dropout of the attention weights, in training
@@ -40,11 +40,11 @@ public final class Attention implements SequenceMixer<SequenceContext> {
    */
   public record Form(
       int heads, int groups, int channels, boolean qkvBias, double dropout, Norm.Form norm) {
-    /** Refuses heads that cannot be grouped so. */
+    /** Refuses numbers below 1, and heads that cannot be divided into the groups. */
     public Form {
       if (heads < 1 || groups < 1 || channels < 1 || heads % groups != 0) {
         throw new IllegalArgumentException(
-            "%d heads of %d channels cannot be had in %d groups"
+            "%d heads of %d channels cannot be divided into %d groups"
                 .formatted(heads, channels, groups));
       }
     }

@@ -12,7 +12,7 @@ import moe4j.cost.ModelPart;
 import moe4j.cost.Product;
 import moe4j.cost.Rows;
 
-/** What {@link Attention} costs. */
+/** What {@link Attention} costs, as its code computes and keeps it on a GPU. */
 public final class AttentionCosts {
   private final Attention.Form form;
   private final boolean rotates;
@@ -25,7 +25,9 @@ public final class AttentionCosts {
   /**
    * The costs of a layer's attention.
    *
-   * @param sequence tokens of a sequence
+   * @param shape the sizes, biases and deviations of the model's layers
+   * @param form heads, groups, channels, dropout and norms of the attention
+   * @param sequence S, tokens of a sequence
    * @param rotates whether queries and keys are rotated
    */
   public static ModelPart of(LayerShape shape, Attention.Form form, int sequence, boolean rotates) {
@@ -36,7 +38,7 @@ public final class AttentionCosts {
     return form.groups() < form.heads();
   }
 
-  /** Of the norm of a head's queries and keys; 0 where there is none. */
+  /** Vectors that a norm of queries or of keys learns; 0 where they are not normalised. */
   private int normVectors() {
     return form.norm() == null ? 0 : LayerCosts.vectors(form.norm().kind());
   }
@@ -49,7 +51,7 @@ public final class AttentionCosts {
     double c = (double) form.groups() * form.channels();
     Rows tokens = Rows.tokens(sequence);
     Amount stream = Amount.elements(tokens, whole(hidden));
-    // Attention's weights, S of each head and token: with dropout they pass through memory.
+    // Attention's weights, S for each head and token. With dropout they pass through memory.
     Amount weights = Amount.floats(tokens, tensor((double) sequence * form.heads()));
     ModelPart.Builder part =
         ModelPart.named("attention")
@@ -80,7 +82,7 @@ public final class AttentionCosts {
     }
     keep(part, tokens, q, c);
     if (drops()) {
-      // With dropout the weights are kept as they are and dropped.
+      // With dropout the weights are kept twice: in fp32 before it, in the model's type after it.
       part.keeps(weights).keeps(tokens, weights.width());
     }
     return part.build();
@@ -90,6 +92,7 @@ public final class AttentionCosts {
     return form.dropout() > 0;
   }
 
+  /** Channels that kernels read and write for each token, forward and backward. */
   private double moved(double q, double c) {
     double heads = 2 * (q + 2 * c);
     heads += form.norm() != null ? 8 * (q + c) : 0;
@@ -99,10 +102,10 @@ public final class AttentionCosts {
   }
 
   /**
-   * What attention reads again: queries, keys, values, its output (which the output projection
-   * keeps, too) and the rows' log-sums in fp32. As long as one of the first three is a view of
-   * their projection, all of that stays; what norms, rotations and copies for grouped heads make
-   * comes in addition.
+   * Says what attention keeps for the backward: queries, keys, values, its output (which the output
+   * projection keeps, too) and the rows' log-sums in fp32. As long as queries, keys or values are
+   * views of their common projection, all of that stays. The results of norms, of rotations and of
+   * copies for grouped heads come in addition.
    */
   private void keep(ModelPart.Builder part, Rows tokens, double q, double c) {
     boolean views = !groupsHeads() || !(form.norm() != null || rotates);

@@ -5,9 +5,9 @@ import moe4j.parallel.Group;
 import moe4j.tensor.StepRandom;
 
 /**
- * The random numbers of a micro-batch, or none where it is evaluated, and the dropout that is drawn
- * by them. They are drawn by an element's place in the whole tensor: of a tensor of which a rank
- * has a part, {@link #slice} and {@link #part} say which.
+ * The random numbers of a micro-batch, and dropout that is drawn by them. A micro-batch that is
+ * evaluated has none, and nothing is dropped. A number depends on its element's place in the whole
+ * tensor. Where a rank has a part of a tensor, {@link #slice} and {@link #part} say which part.
  */
 public final class Chance {
   private static final Chance NONE = new Chance(null);
@@ -18,17 +18,17 @@ public final class Chance {
     this.random = random;
   }
 
-  /** Those of a micro-batch that is trained on. */
+  /** The random numbers of a micro-batch that is trained on. */
   public static Chance of(StepRandom random) {
     return new Chance(random);
   }
 
-  /** None: an evaluation draws nothing. */
+  /** No random numbers: an evaluation draws nothing. */
   public static Chance none() {
     return NONE;
   }
 
-  /** Whether anything is drawn. */
+  /** Whether anything is drawn: in training, and not in an evaluation. */
   public boolean isOn() {
     return random != null;
   }
@@ -45,7 +45,12 @@ public final class Chance {
     return random;
   }
 
-  /** Dropout of probability p; {@link Dropout#NONE} where nothing is drawn. */
+  /**
+   * Dropout of probability p; {@link Dropout#NONE} where nothing is drawn.
+   *
+   * @param layer 0 for the embedding, N + 1 for layer N, counted from 0
+   * @param operation what is dropped; each operation of a layer draws other numbers
+   */
   public Dropout dropout(double p, int layer, Operation operation) {
     return random == null ? Dropout.NONE : new Dropout(random, p, layer, operation.id());
   }

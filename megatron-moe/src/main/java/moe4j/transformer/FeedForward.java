@@ -12,7 +12,10 @@ public interface FeedForward {
    */
   Tensor forward(Tensor hidden, Pass pass);
 
-  /** {@link #forward} for the layer; a block whose last step adds a bias may leave that to it. */
+  /**
+   * {@link #forward} as a layer asks for it. A block whose last step adds a bias may leave that
+   * step to the layer.
+   */
   default Delta delta(Tensor hidden, Pass pass) {
     return new Delta(forward(hidden, pass), null);
   }

@@ -5,16 +5,18 @@ package moe4j.transformer;
  * {@code Moe.fmoefy} gives any model experts.
  */
 public interface FeedForwardPlaces {
-  /** What the blocks need to know of the model; its experts are like its dense blocks. */
+  /** What the blocks need to know of the model. Experts take their shape from it, too. */
   LayerShape layerShape();
 
   /**
-   * Makes every layer's feed-forward block anew, with other parameters; those of the old ones are
-   * freed. An optimizer of the model is made afterwards.
+   * Replaces every layer's feed-forward block. The old blocks' parameters are freed. An optimizer
+   * of the model is made afterwards.
+   *
+   * @param feedForward makes the new block of each layer
    */
   void replaceFeedForward(FeedForward.Factory feedForward);
 
-  /** What the model has in layers without experts: as its {@link #layerShape} says. */
+  /** Makes the blocks of layers without experts: by default dense ones of {@link #layerShape}. */
   default FeedForward.Factory denseFeedForward() {
     LayerShape shape = layerShape();
     return (layer, parameters) -> new Mlp(shape, layer, parameters);

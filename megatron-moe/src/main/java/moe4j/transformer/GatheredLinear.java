@@ -8,9 +8,10 @@ import moe4j.tensor.CustomFunction;
 import org.bytedeco.pytorch.Tensor;
 
 /**
- * A linear layer behind {@link Mappings#gather} (Korthikanti et al. 2022): all tokens are kept by
- * nobody, but gathered once more for the weight's gradient, while that of x is computed; and while
- * that is summed and scattered the weight's is.
+ * A linear layer after {@link Mappings#gather} (Korthikanti et al. 2022). No rank keeps all tokens
+ * for the backward. The backward gathers them once more for the weight's gradient, and computes the
+ * gradient of x meanwhile; while this is summed and scattered over the ranks, the weight's gradient
+ * is computed.
  */
 final class GatheredLinear extends CustomFunction {
   private final Group group;

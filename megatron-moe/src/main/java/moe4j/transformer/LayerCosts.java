@@ -15,11 +15,11 @@ public final class LayerCosts {
   private LayerCosts() {}
 
   /**
-   * A norm of a residual and what is added to it. Kept are the sum, the output, which the next
-   * product reads again, and the rows' statistics in fp32. The residual and the delta to sum and
-   * norm, and the way back, pass over the stream eight times.
+   * A norm of the residual stream after an addition to it. Kept for the backward are the sum, the
+   * output, which the next product reads again, and the rows' statistics in fp32. Forward and
+   * backward read or write rows of h channels eight times.
    *
-   * @param rows that are normalised
+   * @param rows the rows that are normalised
    * @param hidden h
    */
   public static ModelPart norm(Rows rows, int hidden, Norm.Kind kind) {
@@ -32,7 +32,10 @@ public final class LayerCosts {
         .build();
   }
 
-  /** What a norm learns, and what it keeps of a row: weight and bias, mean and deviation. */
+  /**
+   * How many vectors a norm learns (weight and bias), which is also how many numbers it keeps of a
+   * row (mean and deviation).
+   */
   static int vectors(Norm.Kind kind) {
     return switch (kind) {
       case LAYER_NORM -> 2;
@@ -41,12 +44,14 @@ public final class LayerCosts {
   }
 
   /**
-   * A dense feed-forward block. Its activation reads its input and writes its output, and on the
-   * way back reads the output's gradient and the input and writes the input's gradient.
+   * A dense feed-forward block. Its activation reads its input and writes its output; the backward
+   * reads the output's gradient and the input, and writes the input's gradient.
    *
+   * @param name the part's name
    * @param sequence tokens of a sequence
-   * @param inner f
-   * @param flag that gives f
+   * @param shape the sizes and biases of the model's layers
+   * @param inner f, the block's hidden size
+   * @param flag the flag that gives f, without dashes: messages name it where f cannot be divided
    */
   public static ModelPart.Builder feedForward(
       String name, int sequence, LayerShape shape, int inner, String flag) {
@@ -68,7 +73,10 @@ public final class LayerCosts {
         .divides(Divisible.of(Divisible.By.TENSOR, flag, inner));
   }
 
-  /** Channels kept for each of a block's hidden ones: its activation's inputs and output. */
+  /**
+   * Channels kept for each of a block's hidden channels: its activation's inputs and output, or
+   * with ReLU the output alone.
+   */
   public static int kept(Activation activation) {
     return switch (activation) {
       case GELU, SQUARED_RELU -> 2;

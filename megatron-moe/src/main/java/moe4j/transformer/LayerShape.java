@@ -3,7 +3,7 @@ package moe4j.transformer;
 /**
  * What layers and experts need to know of the model that they are in, whatever kind of model it is.
  *
- * @param layers L, by which an average over layers is taken
+ * @param layers L; balance losses are averaged over those of them that have experts
  * @param hiddenSize h
  * @param ffnHiddenSize f, of a dense feed-forward block
  * @param activation between a feed-forward block's two projections, dense or an expert's
@@ -22,7 +22,7 @@ public record LayerShape(
     double outputStd,
     double innerDropout) {
 
-  /** Refuses sizes and shares that cannot be. */
+  /** Refuses sizes below 1, negative deviations, and a dropout outside [0, 1). */
   public LayerShape {
     positive("layers", layers);
     positive("hiddenSize", hiddenSize);

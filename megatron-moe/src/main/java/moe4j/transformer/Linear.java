@@ -30,9 +30,10 @@ public final class Linear {
   private final Tensor bias;
 
   /**
-   * All of it.
+   * A layer all of which is on every rank.
    *
-   * @param std of the initial weights
+   * @param parameters its scope, which gets {@code weight} and {@code bias}
+   * @param std standard deviation of the initial weights
    * @param bias whether there is one
    */
   public Linear(ParameterScope parameters, long in, long out, double std, boolean bias) {
@@ -53,9 +54,10 @@ public final class Linear {
   }
 
   /**
-   * A layer of which each rank computes an n-th of the outputs, of all tokens.
+   * A layer of which each tensor-parallel rank computes an n-th of the outputs, for all tokens.
    *
-   * @param blocks equal blocks that the outputs consist of, each of which is cut
+   * @param blocks how many equal blocks the outputs consist of; each rank gets an n-th of each
+   *     block
    */
   public static Linear byOutputs(
       ParameterScope parameters, long in, long out, int blocks, double std, boolean bias) {
@@ -67,7 +69,10 @@ public final class Linear {
         bias ? parameters.bias("bias", shard, out) : null);
   }
 
-  /** A layer to which each rank adds an n-th of the inputs; its bias is on every rank. */
+  /**
+   * A layer of which each tensor-parallel rank has an n-th of the inputs; the ranks' products are
+   * summed. Its bias is on every rank.
+   */
   public static Linear byInputs(
       ParameterScope parameters, long in, long out, double std, boolean bias) {
     Shard shard = Shard.of(parameters.groups().tensor(), 1);
@@ -79,8 +84,8 @@ public final class Linear {
   }
 
   /**
-   * {@link #forward}, with the bias left to the kernel that comes next where that is faster: on a
-   * GPU. On a CPU the product adds it for nothing.
+   * {@link #forward}, except that on a GPU the bias is left to the kernel that comes next, which is
+   * faster there. On a CPU the product adds it at no cost.
    */
   public Delta withoutBias(Tensor x) {
     return bias != null && Kernels.take(x)

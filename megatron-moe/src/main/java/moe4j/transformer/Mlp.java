@@ -23,7 +23,7 @@ public final class Mlp implements FeedForward {
     int ranks = parameters.groups().tensor().size();
     if (shape.innerDropout() > 0 && ranks > 1) {
       throw new IllegalArgumentException(
-          "feed-forward blocks with dropout within cannot be cut: they need"
+          "feed-forward blocks with dropout within cannot be divided: they need"
               + " --tensor-model-parallel-size 1, not %d".formatted(ranks));
     }
     this.layer = layer;

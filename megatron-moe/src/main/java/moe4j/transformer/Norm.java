@@ -36,7 +36,7 @@ public final class Norm {
     return AddNorm.norm(x, weight, bias, epsilon);
   }
 
-  /** Makes the addition that is still to be made, and the norm of what comes out. */
+  /** Makes the addition that is still to be made, and the norm of the sum. */
   public AddNorm.Result forward(Residual x) {
     return x.delta() == null
         ? new AddNorm.Result(x.stream(), forward(x.stream()))

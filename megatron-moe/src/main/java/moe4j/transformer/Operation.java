@@ -8,8 +8,8 @@ import java.util.concurrent.ConcurrentHashMap;
  * numbers are part of every run's reproducibility: add, never change. Layer 0 is the embedding,
  * layer N of the decoder is N + 1.
  *
- * <p>moe4j's own operations have small numbers. A layer of one's own has {@link #named} make one of
- * its name, which gives the same draws on every rank, in every layout and in every run.
+ * <p>moe4j's own operations have small numbers. A user's own layer gets an operation by a name from
+ * {@link #named}; the name gives the same draws on every rank, in every layout and in every run.
  */
 public final class Operation {
   /** Numbers below this are moe4j's own. */
@@ -62,10 +62,10 @@ public final class Operation {
   }
 
   /**
-   * An operation of a layer of one's own. Its draws follow from the name alone.
+   * An operation of a user's own layer. Its draws follow from the name alone.
    *
-   * @param name such as {@code com.example.stochastic depth}: what begins with one's own package
-   *     meets nobody else's
+   * @param name such as {@code com.example.stochastic depth}: a name that begins with the layer's
+   *     package cannot be another library's
    * @throws IllegalArgumentException if the name is blank, or gives the number that another name
    *     has given in this process: of some 65000 numbers that is rare, and another name helps
    */
@@ -98,7 +98,7 @@ public final class Operation {
     return id;
   }
 
-  /** What it is for. */
+  /** What the random numbers are for. */
   @Override
   public String toString() {
     return name;

@@ -29,8 +29,8 @@ public record Parameter(
     boolean partial) {
 
   /**
-   * What is saved with the parameters and not trained: whole on every rank, or of a batch that
-   * data-parallel ranks share each rank's rows.
+   * A tensor that is saved with the parameters and not trained. Every rank has all of it, or, if
+   * its rows belong to a batch's samples, each data-parallel rank has the rows of its own samples.
    *
    * @param tensor what this rank holds
    * @param batched whether the first dimension is a batch's, of which each data-parallel rank has
@@ -62,12 +62,12 @@ public record Parameter(
     }
   }
 
-  /** Whether it is of experts that a token may go to or not, one of them or several. */
+  /** Whether it belongs to routed experts, one of them or several; a shared expert is not one. */
   public boolean isOfExperts() {
     return !pieceNames.isEmpty() || name.contains(".local_experts.");
   }
 
-  /** What this rank holds, as checkpoints know it: in the order of its memory, without holes. */
+  /** The boxes that this rank holds, in the order of its memory, which they fill. */
   public List<Piece> pieces() {
     long[] global = globalShape.stream().mapToLong(Long::longValue).toArray();
     List<String> names = pieceNames.isEmpty() ? List.of(name) : pieceNames;

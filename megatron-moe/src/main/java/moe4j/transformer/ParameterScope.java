@@ -11,8 +11,8 @@ import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
- * Where a layer makes its parameters: a prefix of their global names. A layer of one's own takes
- * one, makes what it needs and keeps the tensors it is given.
+ * Where a layer makes its parameters: a prefix of their global names. A user's own layer takes a
+ * scope, makes the parameters that it needs and keeps the tensors that it is given.
  */
 public final class ParameterScope {
   private final ParameterSet set;
@@ -35,9 +35,9 @@ public final class ParameterScope {
   }
 
   /**
-   * The same scope for parameters that all tensor-parallel ranks hold, but of which each computes a
-   * part of the gradient alone: what norms see of the tokens under sequence parallelism, what a
-   * router sees. The parts are summed before the update.
+   * The same scope for parameters that all tensor-parallel ranks hold, but of whose gradient each
+   * rank computes only a part. Norms under sequence parallelism and routers are such: each rank has
+   * a part of the tokens. The parts are summed before the update.
    */
   public ParameterScope partial() {
     return new ParameterScope(set, prefix, true);
@@ -53,7 +53,7 @@ public final class ParameterScope {
     return set.groups();
   }
 
-  /** What the names begin with: {@code decoder.layers.0.mlp.} */
+  /** The names' beginning, such as {@code decoder.layers.0.mlp.} */
   public String prefix() {
     return prefix;
   }
@@ -121,18 +121,19 @@ public final class ParameterScope {
   }
 
   /**
-   * A buffer: fp32 zeros that are saved with the parameters, but trained by nobody. What updates it
-   * does so in {@link #atStepEnd}.
+   * A buffer: fp32 zeros that are saved with the parameters and not trained. Whoever made it
+   * changes it in {@link #atStepEnd}.
    */
   public Tensor buffer(String name, long... shape) {
     return set.buffer(prefix + name, shape);
   }
 
   /**
-   * What is carried from step to step for each row of this rank's batch, in the parameters' type:
-   * zeros at first. It is saved, the rows of all data-parallel ranks one behind the other.
+   * State that is carried from step to step for each row of this rank's batch, in the parameters'
+   * type; zeros at first. It is saved with the parameters, the rows of all data-parallel ranks one
+   * after the other.
    *
-   * @param shape this rank's rows come first
+   * @param shape the first dimension is this rank's rows
    */
   public Tensor carried(String name, long... shape) {
     return set.buffer(prefix + name, true, set.dtype(), shape);
@@ -149,8 +150,10 @@ public final class ParameterScope {
   }
 
   /**
-   * Has something done at the end of each step, behind its update: on a device alone, as it is part
-   * of a captured graph. It gets the optimizer's found-inf, fp32: 1 where the step was skipped.
+   * Has something done at the end of each step, after its update. The body must not ask the device
+   * for values, because it is a part of captured graphs.
+   *
+   * @param body is given the optimizer's found-inf, an fp32 scalar: 1 where the step was skipped
    */
   public void atStepEnd(Consumer<Tensor> body) {
     set.atStepEnd(prefix, body);

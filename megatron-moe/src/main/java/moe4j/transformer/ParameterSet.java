@@ -36,7 +36,7 @@ public final class ParameterSet implements AutoCloseable {
   private final List<StepEnd> stepEnds = new ArrayList<>();
   private final Set<String> names = new LinkedHashSet<>();
 
-  /** Told of a parameter before memory is taken for it, so that it can refuse. */
+  /** Is told of each parameter before memory is taken for it, and may refuse it. */
   @FunctionalInterface
   public interface Expectation {
     /**
@@ -96,8 +96,8 @@ public final class ParameterSet implements AutoCloseable {
   }
 
   /**
-   * Has every parameter that is made from now on checked first: a model's sizes may come out of a
-   * file, whose word alone is not worth gigabytes.
+   * Has every parameter that is made from now on checked first. A model's sizes may come from a
+   * file, and no memory should be taken before something else confirms them.
    */
   public void expect(Expectation all) {
     expectation = all;
@@ -113,13 +113,13 @@ public final class ParameterSet implements AutoCloseable {
     return Collections.unmodifiableList(parameters);
   }
 
-  /** What is saved with the parameters and not trained. */
+  /** The tensors that are saved with the parameters and not trained. */
   public List<Parameter.Buffer> buffers() {
     return Collections.unmodifiableList(buffers);
   }
 
   /**
-   * Ends a step, behind the optimizer's update.
+   * Ends a step, after the optimizer's update.
    *
    * @param foundInf fp32, a scalar: 1 where the step was skipped
    */
@@ -128,8 +128,8 @@ public final class ParameterSet implements AutoCloseable {
   }
 
   /**
-   * Takes a part of the model out: its parameters, buffers and what it does at a step's end.
-   * Whoever holds its tensors holds nothing any more.
+   * Takes a part of the model out: its parameters, its buffers and what it does at a step's end.
+   * Its tensors are closed, so that no layer may use them any more.
    *
    * @param prefix of the names, such as {@code decoder.layers.3.mlp.}
    */

@@ -7,10 +7,11 @@ import moe4j.tensor.StepRandom;
 import org.bytedeco.pytorch.Tensor;
 
 /**
- * One way of a micro-batch through the model: what the layers need beside the hidden state, and
- * what they leave behind beside it. It holds three things: the micro-batch's {@link Chance}, which
- * tokens are routed together, and what is left behind. It belongs to the native-memory scope that
- * is open when it is made.
+ * One pass of a micro-batch through the model: what every layer is handed beside the hidden state.
+ * It brings the micro-batch's random numbers ({@link Chance}) and says which tokens are routed
+ * together, and it takes the losses, loads and figures that layers leave behind. Each of the three
+ * is a class of its own, and a pass is one of each. What is left behind belongs to the
+ * native-memory scope that is open when the pass is made.
  */
 public final class Pass {
 
@@ -30,8 +31,8 @@ public final class Pass {
    * @param layer the layer's global number, from 0
    * @param tokens int64 [E], rows an expert computed
    * @param routed rows that all tokens ask for, more than the tokens' sum where some were dropped
-   * @param unasked int64, a scalar: how many of these are padding's, for which nobody has asked; or
-   *     null without padding
+   * @param unasked int64, a scalar: how many of the routed rows are padding's, which asks for no
+   *     experts; or null without padding
    */
   public record ExpertLoad(int layer, Tensor tokens, long routed, Tensor unasked) {
 
@@ -89,12 +90,15 @@ public final class Pass {
     return chance.random();
   }
 
-  /** Dropout where training. */
+  /** Drops elements of x in a training pass; otherwise x as it is. */
   public Tensor dropout(Tensor x, double p, int layer, Operation operation) {
     return dropout(p, layer, operation).apply(x);
   }
 
-  /** The dropout of a training pass, none else, for a kernel that drops in passing. */
+  /**
+   * The dropout of a training pass, {@link Dropout#NONE} otherwise: for a kernel that drops
+   * elements while it computes something else.
+   */
   public Dropout dropout(double p, int layer, Operation operation) {
     return chance.dropout(p, layer, operation);
   }
@@ -104,7 +108,7 @@ public final class Pass {
    * routing is that of all of them, computed alike on every rank: {@link #gathered} brings what a
    * gate decides by together, losses count once in all, and {@link #random} draws for all tokens.
    *
-   * @param ranks have each an n-th of the tokens, in their order
+   * @param ranks the group, each rank of which has an n-th of the tokens, in the ranks' order
    */
   public Pass ofSlices(Group ranks) {
     return new Pass(chance, tokens.ofSlices(ranks), outputs);
@@ -116,15 +120,15 @@ public final class Pass {
   }
 
   /**
-   * This pass where some tokens are padding: there are none of them, as far as experts are
-   * concerned. They are computed all the same, as shapes do not depend on data, and what comes of
-   * them is to be used by nobody.
+   * This pass where some tokens are padding, which no gate and no expert counts. Padding is
+   * computed all the same, because shapes must not depend on data; no caller may use what comes of
+   * it.
    *
-   * @param nobodys bool, true for padding, as many as all of the micro-batch's tokens that are
-   *     routed together, in their order, on every rank that has a part of them
+   * @param isPadding bool, true for padding: one value for each of the micro-batch's tokens that
+   *     are routed together, in their order, the same on every rank that has a part of them
    */
-  public Pass padded(Tensor nobodys) {
-    return new Pass(chance, tokens.padded(nobodys), outputs);
+  public Pass padded(Tensor isPadding) {
+    return new Pass(chance, tokens.padded(isPadding), outputs);
   }
 
   /** Which of the tokens that are routed together are padding: bool [T], or null for none. */
@@ -133,8 +137,9 @@ public final class Pass {
   }
 
   /**
-   * Rows of all the tokens that are routed together, in their order, of this rank's rows. The
-   * gradient is the sum of all ranks'. Mostly a rank has all of them already.
+   * The rows of all tokens that are routed together, in their order, gathered from the ranks that
+   * have them. The gradient is the sum over the ranks. On one rank the rows are returned as they
+   * are.
    *
    * @param rows [T/n, d], a token each
    * @return [T, d]
@@ -143,7 +148,7 @@ public final class Pass {
     return tokens.gathered(rows);
   }
 
-  /** The random numbers for the tokens that a gate is given, be they a part of all. */
+  /** The random numbers for the tokens that a gate is given, where these are a part of all, too. */
   public StepRandom sliceRandom() {
     return chance.slice(tokens.slices()).random();
   }

@@ -24,7 +24,7 @@ public record Residual(Tensor stream, Delta delta, Dropout dropout) {
     return delta == null ? List.of(stream) : List.of(stream, delta.value());
   }
 
-  /** Lets go of the tensors once the addition is made; autograd keeps what it needs. */
+  /** Closes the tensors once the addition is made; autograd keeps those that it needs. */
   public void close() {
     tensors().forEach(Tensor::close);
   }

@@ -10,37 +10,37 @@ import org.bytedeco.pytorch.Tensor;
  *
  * @param copies the ranks that compute the same routing, each of which counts a part of its losses
  * @param slices the ranks that have each an n-th of the tokens, in their order
- * @param padding which tokens are nobody's, bool [T] of all the tokens that are routed together; or
- *     null
+ * @param padding which of all the tokens that are routed together are padding: bool [T], or null
  */
 record RoutedTokens(Group copies, Group slices, Tensor padding) {
-  /** One rank's own. */
+  /** One rank's own tokens. */
   static RoutedTokens own() {
     return new RoutedTokens(Group.alone(), Group.alone(), null);
   }
 
-  /** Tokens of which each rank has an n-th. */
+  /** For tokens of which each rank has an n-th. */
   RoutedTokens ofSlices(Group ranks) {
     return new RoutedTokens(ranks, ranks, padding);
   }
 
-  /** Tokens that every rank has all of. */
+  /** For tokens all of which are on every rank. */
   RoutedTokens ofCopies(Group ranks) {
     return new RoutedTokens(ranks, Group.alone(), padding);
   }
 
-  /** The same of which some are padding. */
-  RoutedTokens padded(Tensor nobodys) {
-    return new RoutedTokens(copies, slices, nobodys.flatten());
+  /** The same where some of the tokens are padding. */
+  RoutedTokens padded(Tensor isPadding) {
+    return new RoutedTokens(copies, slices, isPadding.flatten());
   }
 
-  /** What a rank's loss counts, so that all ranks' count once. */
+  /** The part of a loss that each rank counts, so that all ranks together count it once. */
   double share() {
     return 1.0 / copies.size();
   }
 
   /**
-   * Rows of all tokens, [T, d], of this rank's, [T/n, d]; the gradient is the sum of all ranks'.
+   * All tokens' rows, [T, d], gathered from the ranks' own, [T/n, d]; the gradient is the sum over
+   * the ranks.
    */
   Tensor gathered(Tensor rows) {
     return slices.isAlone() ? rows : Mappings.gather(rows.unsqueeze(0), slices).squeeze(0);

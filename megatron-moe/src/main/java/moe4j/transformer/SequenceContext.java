@@ -4,7 +4,8 @@ import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
- * What a GPT's layers share in one pass over sequences in which no token may see a later one.
+ * What all layers of a model share in one pass over sequences in which no token may see a later
+ * one: positions and masks. Attention and every other mixer that stands in for it gets it.
  *
  * @param rotary turns queries and keys, or null
  * @param angles what {@link RotaryEmbedding#at} gave, or null

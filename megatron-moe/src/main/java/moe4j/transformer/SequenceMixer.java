@@ -3,8 +3,8 @@ package moe4j.transformer;
 import org.bytedeco.pytorch.Tensor;
 
 /**
- * The first half of a transformer layer, the only one in which a token learns of others: Megatron's
- * attention, one with a memory, a convolution, or what one likes.
+ * The first half of a transformer layer, the only place where a token learns of others: Megatron's
+ * attention, an attention with a memory, a convolution, or anything else that mixes tokens.
  *
  * @param <C> what the mixer needs beside its own tokens' hidden state: {@link SequenceContext} in a
  *     GPT; a model with a memory has another

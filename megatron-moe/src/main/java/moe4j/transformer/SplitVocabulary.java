@@ -19,8 +19,8 @@ public final class SplitVocabulary {
   private SplitVocabulary() {}
 
   /**
-   * This rank's part of the tokens' embeddings: rows of zeros for tokens of other ranks' rows, so
-   * that the ranks' sum is what is looked for.
+   * This rank's part of the tokens' embeddings: zeros for tokens whose row another rank has, so
+   * that the sum over the ranks is the embedding.
    *
    * @param weight [V/n, h], this rank's rows
    * @param tokens int64 [B, S], each in [0, V)
@@ -93,7 +93,7 @@ public final class SplitVocabulary {
       return new Tensor[] {logSums.sub(all.select(2, 1).sum(0))};
     }
 
-    /** The logits' memory takes their gradient: nobody else needs them. */
+    /** The gradient overwrites the logits, which are not needed any more. */
     @Override
     protected Tensor[] backward(Tensor[] gradients) {
       return new Tensor[] {part.gradient(logits, labels, logSums, gradients[0].contiguous()), null};

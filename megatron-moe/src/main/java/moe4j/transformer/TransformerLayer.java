@@ -5,8 +5,8 @@ import moe4j.kernels.norm.AddNorm;
 import moe4j.parallel.Group;
 
 /**
- * A pre-norm layer: {@code h = x + mixer(norm(x))}, {@code y = h + feedForward(norm(h))}, the mixer
- * being attention or what stands in its place.
+ * A pre-norm layer: {@code h = x + mixer(norm(x))}, {@code y = h + feedForward(norm(h))}. The mixer
+ * is attention or takes its place.
  *
  * @param <C> what the mixer needs beside the hidden state
  */
@@ -46,7 +46,7 @@ public final class TransformerLayer<C> {
     this.feedForward = feedForward.create(layer, parameters.child("mlp"));
   }
 
-  /** Has another feed-forward block from now on. */
+  /** Replaces the feed-forward block; its parameters are the caller's to free. */
   public void replaceFeedForward(FeedForward block) {
     feedForward = block;
   }

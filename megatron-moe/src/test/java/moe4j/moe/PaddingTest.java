@@ -309,7 +309,8 @@ public class PaddingTest {
       String sentence =
           expectThrows(IllegalArgumentException.class, () -> layer.layer.forward(x, pass))
               .getMessage();
-      assertEquals(sentence, "a padding told of 2 tokens, where 5 are routed");
+      assertEquals(
+          sentence, "the pass says of 2 tokens whether they are padding, but 5 are routed");
     }
   }
 

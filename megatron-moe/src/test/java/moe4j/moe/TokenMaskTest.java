@@ -200,7 +200,7 @@ public class TokenMaskTest {
                 IllegalArgumentException.class,
                 () -> new TokenMask(torch.zeros(3), Map.of(0, torch.ones(1))))
             .getMessage();
-    assertEquals(sentence, "a mask of 0 means that a token is computed: no fill");
+    assertEquals(sentence, "a mask of 0 means that a token is computed: it cannot have a fill");
   }
 
   @Test
@@ -214,6 +214,6 @@ public class TokenMaskTest {
                 IllegalArgumentException.class,
                 () -> layer.forward(Models.normals(random, 1, 4, 2), mask, Pass.evaluation()))
             .getMessage();
-    assertEquals(sentence, "a mask of 3 values for 4 tokens");
+    assertEquals(sentence, "a mask needs a value for each of the 4 tokens, but has 3");
   }
 }

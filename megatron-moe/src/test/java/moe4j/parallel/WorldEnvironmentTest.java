@@ -182,7 +182,7 @@ public class WorldEnvironmentTest {
       {TORCHRUN + " RANK=8", "RANK is 8, but WORLD_SIZE is 8"},
       {TORCHRUN + " RANK=-1", "RANK is '-1', which is no whole number from 0 up"},
       {TORCHRUN + " RANK=one", "RANK is 'one', which is no whole number from 0 up"},
-      {TORCHRUN + " WORLD_SIZE=0", "WORLD_SIZE is 0, but there is a process"},
+      {TORCHRUN + " WORLD_SIZE=0", "WORLD_SIZE is 0, but this process is one of them"},
       {"RANK=1", "RANK is 1, but WORLD_SIZE is not set"},
       {"WORLD_SIZE=4", "WORLD_SIZE is 4, but RANK is not set"},
       {TORCHRUN + " LOCAL_RANK=4", "LOCAL_RANK is 4, but LOCAL_WORLD_SIZE is 4"},

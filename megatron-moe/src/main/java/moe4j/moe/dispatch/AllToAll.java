@@ -123,7 +123,7 @@ public final class AllToAll implements TokenDispatcher {
 
   private final class Way implements Dispatch {
     private final Routing routing;
-    private final Traffic traffic;
+    private final RowCounts counts;
     private final Exchange exchange;
     private final Tensor[][] there;
     private final Tensor[][] back = new Tensor[parts][];
@@ -132,11 +132,11 @@ public final class AllToAll implements TokenDispatcher {
 
     Way(List<Tensor> inputs, Routing routing) {
       this.routing = routing;
-      traffic = Traffic.of(routing, experts, groups);
+      counts = RowCounts.of(routing, experts, groups);
       boolean[] all = new boolean[groups.expert().size()];
       Arrays.fill(all, true);
       long[] starts = new long[all.length + 1];
-      long[] sent = traffic.sent(all);
+      long[] sent = counts.sent(all);
       for (int p = 0; p < all.length; p++) {
         starts[p + 1] = starts[p] + sent[p];
       }
@@ -146,8 +146,8 @@ public final class AllToAll implements TokenDispatcher {
             new Part(
                 groups.expert(),
                 starts,
-                traffic.sent(traffic.peers(i, parts, 1)),
-                traffic.got(from(i), groups.expertTensor().rank())));
+                counts.sent(counts.peers(i, parts, 1)),
+                counts.got(from(i), groups.expertTensor().rank())));
       }
       exchange = new Exchange(routes, routing.token().numel());
       List<Tensor> rows = new ArrayList<>();
@@ -161,7 +161,7 @@ public final class AllToAll implements TokenDispatcher {
 
     /** Whose rows arrive in a part. */
     private boolean[] from(int part) {
-      return traffic.peers(part, parts, -1);
+      return counts.peers(part, parts, -1);
     }
 
     @Override
@@ -173,18 +173,18 @@ public final class AllToAll implements TokenDispatcher {
     public Dispatched arrive(int part) {
       Tensor[] arrived = exchange.arrive(part, there[part]);
       ties[part] = arrived[arrived.length - 1];
-      long[] sizes = traffic.gathered(from(part));
+      long[] sizes = counts.gathered(from(part));
       List<Tensor> all = new ArrayList<>();
       for (int k = 0; k < arrived.length - 1; k++) {
         all.add(RowExchange.gather(arrived[k], sizes, groups.expertTensor()));
       }
-      sorted[part] = traffic.sorted(from(part), all.get(0));
+      sorted[part] = counts.sorted(from(part), all.get(0));
       return new Dispatched(all.subList(1, all.size()), sorted[part], part, parts);
     }
 
     @Override
     public void giveBack(int part, List<Tensor> rows) {
-      long[] sizes = traffic.gathered(from(part));
+      long[] sizes = counts.gathered(from(part));
       List<Tensor> own = new ArrayList<>();
       for (Tensor y : rows) {
         Tensor inOrder = Dispatched.gather(y, sorted[part]);

@@ -6,13 +6,13 @@ import moe4j.moe.gate.Routing;
 import org.bytedeco.pytorch.Tensor;
 
 /**
- * Tokens on their way to this rank's experts. The rows are gathered for those who ask: a kernel may
- * gather while it multiplies.
+ * Tokens on their way to this rank's experts. {@link #rows} gathers their rows for experts that ask
+ * for them; a kernel may instead gather while it multiplies.
  *
  * @param inputs the sources of the rows, [T, ...] each; the first is the hidden state, [T, h]
  * @param routing which rows, in which order, with what weights
- * @param part which of the parts, in which rows come to this rank, these are
- * @param parts how many there are
+ * @param part the number of this part: rows may come to a rank in several parts
+ * @param parts how many parts there are
  */
 public record Dispatched(List<Tensor> inputs, Routing routing, int part, int parts) {
 
@@ -31,7 +31,7 @@ public record Dispatched(List<Tensor> inputs, Routing routing, int part, int par
     return rows(0);
   }
 
-  /** The same of an input of several: [R, ...]. */
+  /** The rows of one of several inputs, grouped by expert: [R, ...]. */
   public Tensor rows(int input) {
     return spread(inputs.get(input), routing.token(), routing.slot());
   }
@@ -67,7 +67,7 @@ public record Dispatched(List<Tensor> inputs, Routing routing, int part, int par
     return routing.offsets();
   }
 
-  /** What each row counts in its token's output: [R]. */
+  /** The weight of each row's output in its token's output: [R]. */
   public Tensor weight() {
     return routing.weight();
   }

@@ -13,21 +13,22 @@ import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
- * The way of rows to other ranks and of what those make of them back, part by part, forward and
- * backward. Communication is begun in one function of autograd's and waited for in another, so that
- * what stands between them is computed meanwhile:
+ * Sends rows to other ranks and the experts' outputs back, part by part, forward and backward.
+ * Communication begins in one autograd function and is waited for in another, so that everything
+ * between the two is computed meanwhile:
  *
  * <pre>
  *   forward    leave: begin all   arrive i: wait   ... compute ...   giveBack i: begin   finish: wait for all
  *   backward   leave: wait for all   arrive i: begin   ... compute ...   giveBack i: wait   finish: begin all
  * </pre>
  *
- * A gradient that is under way is no function's result yet: what autograd hands from one function
- * to the next then stands for it, and is not looked at.
+ * While a gradient is under way, a function cannot return it. It returns another tensor of the same
+ * shape, whose values the next function does not read.
  *
- * <p>All ranks make the same calls in the same order, in the backward as well, where autograd goes
- * back in the order in which functions were applied. No part may be left out there, whatever
- * experts make of their rows: an arrival's {@code tie} hangs the way back on the way there.
+ * <p>All ranks make the same calls in the same order. In the backward, too: autograd goes through
+ * the functions in the reverse order of their application. It must not leave out a part there, even
+ * if no expert used the part's rows. So each arrival returns a {@code tie}, an empty tensor that
+ * the way back takes as an input, which makes autograd visit both.
  */
 final class Exchange {
 
@@ -65,7 +66,9 @@ final class Exchange {
   private final List<Route> routes;
   private final long rows;
 
-  /** By part and tensor: on the way there, and its gradients on their way. */
+  /**
+   * By part and tensor: the tensors on their way to the experts, and then the gradients of these.
+   */
   private final Moving[][] there;
 
   private final Moving[][] thereGradients;
@@ -79,8 +82,8 @@ final class Exchange {
   }
 
   /**
-   * @param routes of each part
-   * @param rows of a whole tensor, those among them that no part takes
+   * @param routes the route of each part
+   * @param rows how many rows a whole tensor has, including those that no part takes
    */
   Exchange(List<Route> routes, long rows) {
     this.routes = routes;
@@ -119,7 +122,8 @@ final class Exchange {
     Tensor[] arrived = new Arrive(part).apply(underWay);
     Tensor tie = arrived[arrived.length - 1];
     if (GradMode.is_enabled() && !tie.requires_grad()) {
-      // The rows ask for no gradient, but experts may: on some ranks, where others have no rows.
+      // The rows need no gradient, but experts' weights may, and on some ranks only: all others
+      // have to take part in the backward, too.
       tie.set_requires_grad(true);
     }
     return arrived;
@@ -166,7 +170,7 @@ final class Exchange {
     return whole;
   }
 
-  /** Begins something in a backward, whose scope closes before it has ended. */
+  /** Begins to send something in a backward, whose native-memory scope closes before it arrives. */
   private static Moving keep(Supplier<Moving> begin) {
     Moving[] moving = new Moving[1];
     Scopes.keep(
@@ -177,7 +181,7 @@ final class Exchange {
     return moving[0];
   }
 
-  /** What an output looked like, for a gradient that nobody has sent. */
+  /** Type and shape of an output, for zeros in the place of a gradient that autograd lacks. */
   private static final class Like {
     private final ScalarType dtype;
     private final long[] shape;
@@ -270,7 +274,7 @@ final class Exchange {
         Tensor gradient = likes[k].gradient(gradients[k], gradients);
         results[k] = gradient.detach();
         if (needed[k]) {
-          // A gradient is others' tensor, too.
+          // Other functions may hold the gradient's tensor as well: it must not be overwritten.
           Route route = routes.get(part);
           thereGradients[part][k] =
               keep(() -> route.back(route.overwrites() ? gradient.clone() : gradient));

@@ -27,10 +27,10 @@ public interface TokenDispatcher {
    * each before the next arrives.
    */
   interface Dispatch {
-    /** How many there are, at least one. */
+    /** How many parts there are, at least one. */
     int parts();
 
-    /** Waits for a part; a row of it is computed by each of its experts by itself. */
+    /** Waits for a part. Each of its rows is for one expert. */
     Dispatched arrive(int part);
 
     /**
@@ -52,7 +52,7 @@ public interface TokenDispatcher {
    */
   Dispatch dispatch(List<Tensor> inputs, Routing routing);
 
-  /** All experts on this rank. */
+  /** The dispatcher of a layer all of whose experts are on this rank. */
   static TokenDispatcher local() {
     return Local::new;
   }
@@ -61,8 +61,8 @@ public interface TokenDispatcher {
    * The dispatcher of a layer whose experts are shared out among the ranks of {@link
    * Groups#expertBlock}; with one such rank, {@link #local}.
    *
-   * @param overlap the parts in which rows go to their experts, by the distance of their ranks (He
-   *     et al. 2022)
+   * @param overlap in how many parts rows go to their experts, by the distance of their ranks
+   *     (FasterMoE, He et al. 2022)
    * @param experts E, in total
    * @throws IllegalArgumentException where there cannot be so many parts
    */
@@ -81,7 +81,7 @@ public interface TokenDispatcher {
         : new AllGather(groups, experts);
   }
 
-  /** What does not go anywhere. */
+  /** Tokens that stay on their rank. */
   final class Local implements Dispatch {
     private final Dispatched dispatched;
     private final List<Tensor> outputs = new ArrayList<>();

@@ -8,9 +8,9 @@ import moe4j.transformer.Pass;
 import org.bytedeco.pytorch.Tensor;
 
 /**
- * One expert, of ordinary tensor code: a function of rows, each by itself. It may be given rows of
- * zeros that are no token's; what it makes of them is not used. {@link ModuleExperts} makes a
- * layer's experts of several.
+ * One expert, in ordinary tensor code: a function that is applied to each row by itself. It may be
+ * given rows of zeros that belong to no token, and its output for these is not used. {@link
+ * ModuleExperts} makes a layer's experts of several.
  */
 @FunctionalInterface
 public interface Expert {

@@ -13,7 +13,7 @@ public interface Experts {
    * Computes each expert on its rows and weights the outputs.
    *
    * @return [R, d]: row r is {@code weight[r]} times its expert's output; d is h in a model's
-   *     layer. What the rows that are no route's hold is of no matter
+   *     layer. Rows that no route uses may hold any values
    */
   Tensor forward(Dispatched dispatched, Pass pass);
 

@@ -95,7 +95,7 @@ public final class GroupedMlp implements Experts {
     /** Nothing is left out. */
     static final HiddenDropout NONE = new HiddenDropout(0, 0);
 
-    /** Refuses a dropout that cannot be. */
+    /** Refuses a dropout outside [0, 1). */
     public HiddenDropout {
       if (!(p >= 0 && p < 1)) {
         throw new IllegalArgumentException("experts' dropout of %s is not in [0, 1)".formatted(p));
@@ -177,7 +177,8 @@ public final class GroupedMlp implements Experts {
     if (rows.size(0) > 0) {
       return products(rows, dispatched.weight(), offsets, drop);
     }
-    // Grouped products want a row, be it no expert's: a rank may have none.
+    // A rank may have no rows, but grouped products need one: here it is a row of zeros that
+    // belongs to no expert.
     Tensor row = torch.zeros(new long[] {1, rows.size(1)}, rows.options());
     Tensor none = torch.zeros(new long[] {1}, dispatched.weight().options());
     Tensor weight = torch.cat(new TensorVector(dispatched.weight(), none), 0);
@@ -185,7 +186,10 @@ public final class GroupedMlp implements Experts {
     return products(one, weight, offsets, drop).narrow(0, 0, 0);
   }
 
-  /** Each part of the rows of each rank draws for itself: how many the others have is not known. */
+  /**
+   * Each part of each rank's rows draws its own numbers, since a rank does not know how many rows
+   * the others have.
+   */
   private Dropout dropout(Dispatched dispatched, Pass pass) {
     int piece = rank * dispatched.parts() + dispatched.part();
     return dropout.p() == 0
@@ -195,7 +199,7 @@ public final class GroupedMlp implements Experts {
             .dropout(dropout.p(), dropout.layer() + 1, Operation.FEED_FORWARD_HIDDEN);
   }
 
-  /** What the activations are multiplied by, [R, f], or null. */
+  /** The dropout's factors of the activations, [R, f], or null without dropout. */
   private Tensor factors(Tensor rows, Dropout drop) {
     if (drop.isNone()) {
       return null;
@@ -204,7 +208,7 @@ public final class GroupedMlp implements Experts {
     return drop.factors(Tensors.empty(Tensors.dtype(rows), rows.device(), shape));
   }
 
-  /** What {@link #forward} does on a GPU, of a row at least. */
+  /** {@link #forward} as a GPU computes it, for one row or more. */
   Tensor products(Tensor rows, Tensor weight, Tensor offsets, Dropout drop) {
     Tensor inner = GroupedMatmul.linear(rows, weights.fc1(), offsets);
     Tensor outer =

@@ -15,7 +15,7 @@ import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;
 
 /**
- * Experts that are modules of one's own, alike or different, computed one after the other.
+ * Experts that are a user's own modules, alike or different, computed one after the other.
  *
  * <p>Each gets a tensor of its rows, so the host has to know how many they are: it does where every
  * expert is padded to the capacity, and asks the device otherwise, which no captured step can.
@@ -49,7 +49,8 @@ public final class ModuleExperts implements Experts {
     List<Tensor> outputs = forwardAll(dispatched, pass);
     if (outputs.size() != 1) {
       throw new IllegalStateException(
-          "the experts have %d outputs where one is asked for".formatted(outputs.size()));
+          "the experts have %d outputs: call MoeLayer.forward with a list of inputs, which returns all of them"
+              .formatted(outputs.size()));
     }
     return outputs.get(0);
   }
@@ -86,7 +87,7 @@ public final class ModuleExperts implements Experts {
     Routing routing = dispatched.routing();
     if (routing.offsets().numel() != experts.size()) {
       throw new IllegalArgumentException(
-          "routes to %d experts, of which there are %d"
+          "the gate routes to %d experts, but the layer has %d"
               .formatted(routing.offsets().numel(), experts.size()));
     }
     if (routing.capacity() > 0) {
@@ -106,8 +107,9 @@ public final class ModuleExperts implements Experts {
   }
 
   /**
-   * The outputs where everything was dropped, [0, ...] each: what they look like the first expert
-   * says, of a row of zeros. They hang on the inputs, so that a gradient has somewhere to go.
+   * The outputs where no expert has a row, [0, ...] each. Their shape and type are found by giving
+   * the first expert a row of zeros. They depend on the inputs, so that autograd finds its way
+   * back.
    */
   private List<Tensor> none(List<Tensor> inputs) {
     Tensor nothing = inputs.get(0).narrow(0, 0, 0).sum();
@@ -131,7 +133,8 @@ public final class ModuleExperts implements Experts {
     }
     if (outputs.size() != parts.size()) {
       throw new IllegalArgumentException(
-          "an expert has %d outputs, another %d".formatted(outputs.size(), parts.size()));
+          "all experts of a layer must have as many outputs: one has %d, another has %d"
+              .formatted(outputs.size(), parts.size()));
     }
     for (int i = 0; i < outputs.size(); i++) {
       parts.get(i).add(outputs.get(i));

@@ -19,9 +19,9 @@ public final class SharedExpert implements FeedForward {
   /**
    * The shared expert of a layer, with the scope {@code decoder.layers.N.mlp.shared_experts}.
    *
-   * @param model its dense blocks' size is not the expert's. The expert is Megatron's in every
-   *     model: neither upstream's Transformer-XL nor FastMoE has one
-   * @param hidden its hidden size
+   * @param model gives all but the hidden size. The expert is Megatron's in every model, because
+   *     neither the original Transformer-XL nor FastMoE has one
+   * @param hidden the expert's hidden size
    * @param gated whether it has a gate
    */
   public SharedExpert(

@@ -8,8 +8,9 @@ import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
- * How evenly experts are used, as losses and as figures: what gates are made of. P is a softmax of
- * logits over all experts, [T, E] in fp32, a token's probabilities adding up to 1. All are scalars.
+ * How evenly experts are used, as losses and as figures, for use in gates. P are probabilities,
+ * such as a softmax of logits over all experts: fp32 [T, E], a token's adding up to 1. Losses and
+ * figures are fp32 scalars.
  */
 public final class Balance {
   /** The log's key of {@link #entropy}. */
@@ -44,7 +45,7 @@ public final class Balance {
   }
 
   /**
-   * The same of real tokens alone.
+   * The same loss of real tokens only.
    *
    * @param tokens [E], how often each expert was chosen by these
    */
@@ -80,8 +81,8 @@ public final class Balance {
   }
 
   /**
-   * The same of real tokens alone: each sequence's of its own, the mean over the sequences that
-   * have any.
+   * The same loss of real tokens only: each sequence's loss is of its own real tokens, and the mean
+   * is over the sequences that have any.
    *
    * @param chosen int64 [T, k], -1 for padding
    */
@@ -133,8 +134,8 @@ public final class Balance {
   }
 
   /**
-   * The mean over tokens of {@code -sum_e P[t, e] ln P[t, e]}, in nats: ln E where a token is at
-   * home with every expert, 0 where with one. No gradient.
+   * The mean over tokens of {@code -sum_e P[t, e] ln P[t, e]}, in nats: ln E where all experts are
+   * equally probable, 0 where one has probability 1. It has no gradient.
    */
   public static Tensor entropy(Tensor probabilities) {
     Tensor p = probabilities.detach();
@@ -149,7 +150,7 @@ public final class Balance {
         : real.mean(torch.special_entr(probabilities.detach()).sum(1));
   }
 
-  /** In training, leaves {@link #entropy} of the real tokens for the log. */
+  /** In training, leaves {@link #entropy} of the real tokens in the pass, for the log. */
   public static void leaveEntropy(Tensor probabilities, int layer, Pass pass) {
     if (pass.isTraining()) {
       Tensor entropy = entropy(probabilities, RealTokens.of(probabilities.size(0), pass));

@@ -7,11 +7,11 @@ import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
- * How many rows an expert takes at most, and which choices are dropped beyond: a dropped choice
- * adds nothing to its token, and the weights of the others stay as they are.
+ * How many rows an expert takes at most, and which choices are kept where there are more. A dropped
+ * choice adds nothing to its token, and the weights of the token's other choices stay as they are.
  *
- * @param factor the rows, over the mean of all experts' choices
- * @param policy which choices are kept; of equal ones the lowest token's
+ * @param factor the rows divided by the mean number of choices of an expert, T k / E
+ * @param policy which choices are kept; of equally good ones the lowest token's
  * @param padded whether every expert gets exactly so many rows, so that the host knows their sizes
  */
 public record Capacity(double factor, Policy policy, boolean padded) {
@@ -24,10 +24,11 @@ public record Capacity(double factor, Policy policy, boolean padded) {
     POSITION
   }
 
-  /** Refuses what is no factor. */
+  /** Refuses a factor that is not positive. */
   public Capacity {
     if (!(factor > 0)) {
-      throw new IllegalArgumentException("a capacity factor of %s".formatted(factor));
+      throw new IllegalArgumentException(
+          "a capacity factor of %s is not positive".formatted(factor));
     }
   }
 
@@ -44,7 +45,7 @@ public record Capacity(double factor, Policy policy, boolean padded) {
   }
 
   /**
-   * Routes what the capacity leaves, which is counted by the real tokens.
+   * Routes the choices that the capacity leaves. The capacity is counted by the real tokens.
    *
    * @param expert int64 [T, k], -1 for padding or where a choice was dropped before; a token names
    *     an expert once
@@ -66,7 +67,7 @@ public record Capacity(double factor, Policy policy, boolean padded) {
   }
 
   /**
-   * Routes what the capacity leaves.
+   * Routes the choices that the capacity leaves.
    *
    * @param expert int64 [T, k], -1 where a choice was dropped before; a token names an expert once
    * @param weight [T, k]
@@ -77,9 +78,13 @@ public record Capacity(double factor, Policy policy, boolean padded) {
   }
 
   /**
-   * Routes what a number of rows leaves.
+   * Routes the choices that a number of rows leaves.
    *
-   * @param rows of each expert, at most
+   * @param expert int64 [T, k], -1 where a choice was dropped before; a token names an expert once
+   * @param weight [T, k]
+   * @param experts E
+   * @param rows how many rows each expert takes at most
+   * @param padded whether every expert gets exactly so many rows
    */
   public static Routing route(
       Tensor expert, Tensor weight, int experts, long rows, Policy policy, boolean padded) {
@@ -94,9 +99,11 @@ public record Capacity(double factor, Policy policy, boolean padded) {
   }
 
   /**
-   * Drops all but each expert's first choices.
+   * Drops all but the choices of each expert's first tokens.
    *
-   * @return expert, -1 where dropped
+   * @param expert int64 [T, k], each in [0, E), or -1
+   * @param rows how many choices of each expert are kept
+   * @return int64 [T, k], -1 where the choice was dropped
    */
   public static Tensor first(Tensor expert, int experts, long rows) {
     Tensor rank = Routing.rank(expert, experts);
@@ -104,7 +111,7 @@ public record Capacity(double factor, Policy policy, boolean padded) {
   }
 
   /**
-   * The same where only the device knows how many.
+   * The same where only the device knows how many are kept.
    *
    * @param rows int64, a scalar
    */
@@ -115,7 +122,10 @@ public record Capacity(double factor, Policy policy, boolean padded) {
   /**
    * Drops all but each expert's choices of the largest weights.
    *
-   * @return expert, -1 where dropped
+   * @param expert int64 [T, k], each in [0, E), or -1
+   * @param weight [T, k]
+   * @param rows how many choices of each expert are kept
+   * @return int64 [T, k], -1 where the choice was dropped
    */
   public static Tensor best(Tensor expert, Tensor weight, int experts, long rows) {
     return best(expert, weight, chosen -> first(chosen, experts, rows));

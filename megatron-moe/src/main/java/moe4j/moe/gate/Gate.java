@@ -5,17 +5,17 @@ import moe4j.transformer.Pass;
 import org.bytedeco.pytorch.Tensor;
 
 /**
- * Decides which experts a token goes to, and with what weight. Written in ordinary tensor code: the
- * gradient of the weights finds its way to the gate's parameters by itself. Nothing in it asks the
- * device, so that a step can be captured.
+ * Decides which experts a token goes to, and with what weight. A gate is ordinary tensor code:
+ * autograd brings the gradient of the weights to the gate's parameters. It must not ask the device
+ * for values, so that a step can be captured.
  */
 @FunctionalInterface
 public interface Gate {
   /**
-   * Whether {@link #route} takes this rank's part of the tokens where several tensor-parallel ranks
-   * have each a part, and brings together itself what it decides by ({@link Pass#gathered}), as a
-   * {@link RouterLinear} does. Others are given all tokens on every rank. In either case the
-   * routing is that of all tokens, the same on all these ranks.
+   * Whether {@link #route} takes this rank's part of the tokens where each of several
+   * tensor-parallel ranks has a part. Such a gate itself gathers what it decides by, with {@link
+   * Pass#gathered}, as a {@link RouterLinear} does. Other gates are given all tokens on every rank.
+   * In either case the routing is of all tokens, and the same on all these ranks.
    */
   default boolean takesSlices() {
     return false;
@@ -26,6 +26,7 @@ public interface Gate {
    *
    * @param hidden [T, h]; a part of the rows where {@link #takesSlices} says so
    * @param pass takes the gate's losses and figures, and has the random numbers a gate may draw
+   * @return the routes of all T tokens
    */
   Routing route(Tensor hidden, Pass pass);
 
@@ -37,12 +38,12 @@ public interface Gate {
    * @param experts E
    * @param topk k, the experts a token goes to
    * @param initMethodStd standard deviation of initial weights
-   * @param lossWeight what the gate's balance loss counts in this layer
+   * @param lossWeight the weight of the gate's balance loss in this layer
    */
   record Shape(
       int layer, int hiddenSize, int experts, int topk, double initMethodStd, double lossWeight) {
 
-    /** Refuses what cannot be. */
+    /** Refuses a k below 1 or above E. */
     public Shape {
       if (topk < 1 || topk > experts) {
         throw new IllegalArgumentException(
@@ -70,16 +71,19 @@ public interface Gate {
     Gate create(Shape shape, ParameterScope parameters);
 
     /**
-     * The same where the flags ask for something of the experts' room, which a factory takes whose
-     * {@link #spec} says so. Others need not know of it.
+     * Makes the gate of a layer whose flags may ask for a capacity. Factories whose {@link #spec}
+     * has a {@link GateSpec.Limit} that takes a factor override this, and have the other method
+     * call it with {@link Room#UNASKED}. Others need not know of it.
+     *
+     * @param room the capacity that the flags ask for
      */
     default Gate create(Shape shape, Room room, ParameterScope parameters) {
       return create(shape, parameters);
     }
 
     /**
-     * What the gates are like. What is not said is unknown: then the gate is taken to even the
-     * load, may have a loss, takes no flags of a capacity, and is not upcycled to.
+     * What the gates are like. By default nothing is known of them: the gate is then taken to even
+     * the load, may have a loss, takes no flags of a capacity, and is not upcycled to.
      */
     default GateSpec spec() {
       return GateSpec.named(getClass().getName());

@@ -3,8 +3,9 @@ package moe4j.moe.gate;
 import java.util.Objects;
 
 /**
- * What a gate says of itself, so that nobody else has to know its name: flags are checked against
- * it, costs are counted by it, help and docs quote it. A test holds every gate to its own.
+ * What a gate says of itself, so that no other code has to know gates by their names. Flags are
+ * checked against it, costs are counted by it, help and docs quote it. A test holds every gate to
+ * its specification.
  *
  * @param name what {@code --balance-strategy} takes
  * @param description one sentence: where tokens go, and with what weights
@@ -26,7 +27,7 @@ public record GateSpec(
   /**
    * Who chooses whom.
    *
-   * @param only the one number of experts a token that the gate knows, or null where it takes any
+   * @param only the one number of experts a token that the gate allows, or null where it allows any
    * @param byExperts whether experts choose tokens, so that a token has any number of experts, and
    *     its routes depend on later tokens of its sequence
    * @param weights what the weights of a token's experts add up to
@@ -54,7 +55,7 @@ public record GateSpec(
   public enum Balanced {
     /** Nothing does, and there is no balance loss. */
     BY_NOTHING,
-    /** A loss does, which counts {@code --balance-loss-weight}. */
+    /** A loss does, which is weighted by {@code --balance-loss-weight}. */
     BY_LOSS,
     /** The choice itself does, and there is no balance loss. */
     BY_ITSELF,
@@ -64,7 +65,7 @@ public record GateSpec(
 
   /** How many rows an expert takes, and what becomes of the choices beyond. */
   public enum Limit {
-    /** An expert takes whatever comes. */
+    /** An expert takes all rows that are routed to it. */
     NONE,
     /** In training an expert takes its even share; choices beyond go to other experts. */
     SHARE,
@@ -130,7 +131,7 @@ public record GateSpec(
     long count(int hiddenSize, int experts);
   }
 
-  /** Refuses what says nothing. */
+  /** Refuses null for any component. */
   public GateSpec {
     Objects.requireNonNull(name, "name");
     Objects.requireNonNull(description, "description");
@@ -142,8 +143,9 @@ public record GateSpec(
   }
 
   /**
-   * A gate of which nothing is known yet. What is left so is taken for what harms nobody: the gate
-   * may have a loss, evens the load, has a matrix's parameters, and is not upcycled to.
+   * A gate of which nothing is known yet but its name. Where that is not changed by the methods
+   * below, the most careful assumption is made: the gate may have a loss, is taken to even the
+   * load, has a matrix's parameters, takes no flags of a capacity, and is not upcycled to.
    */
   public static GateSpec named(String name) {
     return new GateSpec(
@@ -220,15 +222,15 @@ public record GateSpec(
   }
 
   /**
-   * Whether in training, as far as is known, a token may go to one of two experts of equal
-   * parameters and, though it has places for both, not to the other.
+   * Whether, as far as is known, a token in training may go to one of two experts of equal
+   * parameters and not to the other, although it takes two experts or more.
    */
   public boolean partsEquals() {
     return draws == Draws.SCORES || limit == Limit.SHARE;
   }
 
   /**
-   * Refuses numbers of experts a token that the gate does not know.
+   * Refuses a number of experts a token that the gate does not allow.
    *
    * @throws IllegalArgumentException in one sentence
    */

@@ -16,11 +16,12 @@ public record Quota(double training, double evaluation, boolean padded) {
   /** FastMoE's: 1.2 in training, 2.4 else. */
   public static final Quota DEFAULT = new Quota(1.2, 2.4, false);
 
-  /** Refuses what is no rate. */
+  /** Refuses rates that are not positive. */
   public Quota {
     if (!(training > 0 && evaluation > 0)) {
       throw new IllegalArgumentException(
-          "capacity rates of %s and %s".formatted(training, evaluation));
+          "capacity rates of %s in training and %s in evaluation: both must be positive"
+              .formatted(training, evaluation));
     }
   }
 
@@ -29,7 +30,7 @@ public record Quota(double training, double evaluation, boolean padded) {
     return (long) Math.ceil((pass.isTraining() ? training : evaluation) * tokens);
   }
 
-  /** The same of real tokens alone, which only the device can count: int64, a scalar. */
+  /** The same for real tokens only, which the device counts: int64, a scalar. */
   Tensor tokens(RealTokens real, Pass pass) {
     double rate = pass.isTraining() ? training : evaluation;
     return real.count().mul(new Scalar(rate)).ceil().to(ScalarType.Long);

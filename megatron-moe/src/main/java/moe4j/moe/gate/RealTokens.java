@@ -9,9 +9,10 @@ import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
- * Whose tokens a gate decides for: all that it is given, or all but those which the pass says are
- * nobody's ({@link Pass#padding}). These have no choices, no part in losses and figures, and take
- * no room. How many there are only the device knows, so that what depends on it is a tensor.
+ * The tokens that a gate decides for: all that it is given, except those which the pass says are
+ * padding ({@link Pass#padding}). Padding has no choices and no part in losses and figures, and
+ * takes no room. Only the device knows how many tokens are real, so that numbers which depend on it
+ * are tensors.
  */
 public final class RealTokens {
   private static final Scalar ONE = Scopes.keep(() -> new Scalar(1));
@@ -19,7 +20,7 @@ public final class RealTokens {
   private final long rows;
   private final Tensor padding;
 
-  /** fp64, a scalar, once somebody has asked. */
+  /** An fp64 scalar, computed when it is first asked for. */
   private Tensor count;
 
   private RealTokens(long rows, Tensor padding) {
@@ -28,7 +29,7 @@ public final class RealTokens {
   }
 
   /**
-   * Those among the tokens that are routed together.
+   * The real ones among the tokens that are routed together.
    *
    * @param rows T, all of them
    * @throws IllegalArgumentException if the pass tells of another number of tokens
@@ -37,12 +38,13 @@ public final class RealTokens {
     Tensor padding = pass.padding();
     if (padding != null && padding.numel() != rows) {
       throw new IllegalArgumentException(
-          "a padding told of %d tokens, where %d are routed".formatted(padding.numel(), rows));
+          "the pass says of %d tokens whether they are padding, but %d are routed"
+              .formatted(padding.numel(), rows));
     }
     return new RealTokens(rows, padding);
   }
 
-  /** Whether no padding was told of. */
+  /** Whether all tokens are real, since the pass has no padding. */
   public boolean all() {
     return padding == null;
   }
@@ -52,7 +54,7 @@ public final class RealTokens {
     return rows;
   }
 
-  /** How many are real, fp64; of those that are not {@link #all}. */
+  /** How many are real, an fp64 scalar; only where they are not {@link #all}. */
   Tensor count() {
     if (count == null) {
       count = padding.logical_not().sum().to(ScalarType.Double);
@@ -60,7 +62,7 @@ public final class RealTokens {
     return count;
   }
 
-  /** How many are real in each of so many sequences, fp32 [sequences]; not for {@link #all}. */
+  /** How many are real in each sequence: fp32 [sequences]; only where they are not {@link #all}. */
   Tensor counts(long sequences) {
     Tensor real = padding.logical_not().view(sequences, -1);
     return real.to(ScalarType.Float).sum(1);
@@ -85,7 +87,7 @@ public final class RealTokens {
     return marked(x, 0);
   }
 
-  /** Values with a number in padding's place. */
+  /** Values, with a number in the place of padding's. */
   Tensor marked(Tensor x, double number) {
     if (all()) {
       return x;
@@ -104,12 +106,15 @@ public final class RealTokens {
     return all() ? x.mean() : values(x).sum().div(divisor());
   }
 
-  /** What means divide by, fp32: the number of real tokens, or 1 where there is none. */
+  /** The divisor of means, an fp32 scalar: the number of real tokens, or 1 where there is none. */
   Tensor divisor() {
     return count().clamp_min(ONE).to(ScalarType.Float);
   }
 
-  /** {@code number count / by}, fp64, as the host computes it; not for {@link #all}. */
+  /**
+   * {@code number count / by}, an fp64 scalar with the rounding of the host's arithmetic; only
+   * where they are not {@link #all}.
+   */
   Tensor share(double number, int by) {
     // By a tensor: libtorch multiplies by a number's reciprocal on a GPU, which rounds otherwise.
     return count().mul(new Scalar(number)).div(torch.full_like(count(), new Scalar(by)));

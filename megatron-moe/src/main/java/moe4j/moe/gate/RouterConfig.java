@@ -16,21 +16,21 @@ import org.bytedeco.pytorch.global.torch;
  *     such a bias
  * @param jitter in training the router's input is multiplied by draws from U[1 - jitter, 1 +
  *     jitter)
- * @param forcedBalance whether logits are drawn in training: for benchmarks alone
+ * @param forcedBalance whether logits are drawn at random in training: for benchmarks only
  * @param balance the balance losses
  * @param zLoss coefficient of the z-loss, or null without one
  */
 public record RouterConfig(
     Score score,
     double scaling,
-    Groups groups,
+    ExpertGroups groups,
     Double biasUpdateRate,
     double jitter,
     boolean forcedBalance,
     List<BalanceLoss> balance,
     Double zLoss) {
 
-  /** What the router compares, made of logits in fp32, [T, E]. */
+  /** The scores by which the router compares experts, computed from the logits: fp32 [T, E]. */
   public enum Score {
     /** The logits themselves. */
     LOGITS {
@@ -119,9 +119,9 @@ public record RouterConfig(
    * @param count how many there are
    * @param topk of how many a token's experts are taken
    */
-  public record Groups(int count, int topk) {
+  public record ExpertGroups(int count, int topk) {
     /** All experts are one group. */
-    public static final Groups ONE = new Groups(1, 1);
+    public static final ExpertGroups ONE = new ExpertGroups(1, 1);
   }
 
   /** Copies the list. */
@@ -129,12 +129,12 @@ public record RouterConfig(
     balance = List.copyOf(balance);
   }
 
-  /** A softmax over the chosen logits, and nothing that balances. */
+  /** A router with a softmax over the chosen logits, and nothing that balances the load. */
   public static RouterConfig plain() {
-    return new RouterConfig(Score.LOGITS, 1, Groups.ONE, null, 0, false, List.of(), null);
+    return new RouterConfig(Score.LOGITS, 1, ExpertGroups.ONE, null, 0, false, List.of(), null);
   }
 
-  /** Softmax over the chosen logits and the usual balance loss. */
+  /** A router with a softmax over the chosen logits and the balance loss over micro-batches. */
   public static RouterConfig withAuxLoss(double coefficient) {
     RouterConfig plain = plain();
     return new RouterConfig(

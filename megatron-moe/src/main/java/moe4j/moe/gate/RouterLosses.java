@@ -12,11 +12,12 @@ import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
- * What Megatron's router leaves in training: {@link Balance#switchLoss} of the micro-batch (it
- * depends on how a batch is cut), {@link Balance#sequenceLoss}, the Switch loss with the tokens of
- * the step so far (the mean over its micro-batches up to this one, whose probabilities count, and
- * over those that data-parallel ranks compute at the same time), the z-loss, the entropy. Balance
- * losses are of the plain k largest scores: without expert bias and groups, before any capacity.
+ * The losses and figures that Megatron's router leaves in training: {@link Balance#switchLoss} of
+ * the micro-batch (it depends on how a batch is cut), {@link Balance#sequenceLoss}, the Switch loss
+ * of the step so far, the z-loss, and the entropy. The loss of the step so far has this
+ * micro-batch's probabilities and the mean load of the step's micro-batches up to this one, those
+ * included that data-parallel ranks compute at the same time. Balance losses take the k largest
+ * scores, without expert bias and groups, before any capacity.
  */
 final class RouterLosses {
   /** Megatron's log key of the z-loss. */
@@ -52,19 +53,19 @@ final class RouterLosses {
    * @param experts int64 [T, k], -1 for padding
    * @param tokens int64 [E], how often each was chosen
    */
-  record Choice(Tensor experts, Tensor tokens) {}
+  record Chosen(Tensor experts, Tensor tokens) {}
 
   /**
-   * Leaves them.
+   * Leaves the losses and figures in the pass.
    *
-   * @param known the plain k largest scores' experts, or null where those are not known yet
+   * @param known the experts of the k largest scores, or null where those are not known yet
    */
-  void leave(Tensor logits, Tensor scores, Choice known, Pass pass) {
+  void leave(Tensor logits, Tensor scores, Chosen known, Pass pass) {
     RealTokens real = RealTokens.of(logits.size(0), pass);
     boolean balanced = config.hasBalanceLoss();
     Tensor probabilities =
         config.score().probabilities(balanced ? logits : logits.detach(), scores);
-    Choice plain = balanced && known == null ? choice(scores, real) : known;
+    Chosen plain = balanced && known == null ? choice(scores, real) : known;
     for (BalanceLoss balance : config.balance()) {
       Tensor value =
           balance.coefficient() == 0
@@ -90,9 +91,9 @@ final class RouterLosses {
     Balance.leaveEntropy(probabilities, shape.layer(), pass);
   }
 
-  private Choice choice(Tensor scores, RealTokens real) {
+  private Chosen choice(Tensor scores, RealTokens real) {
     Tensor experts = real.choices(TopK.of(scores.detach(), shape.topk()).indices());
-    return new Choice(experts, Balance.counts(experts, shape.experts()));
+    return new Chosen(experts, Balance.counts(experts, shape.experts()));
   }
 
   /** The mean of the step's micro-batches up to this one, or, with padding, their shares here. */

@@ -109,10 +109,10 @@ public final class TopKRouter implements Gate {
     return routing;
   }
 
-  private RouterLosses.Choice asked(Tensor chosen, Routing routing) {
+  private RouterLosses.Chosen asked(Tensor chosen, Routing routing) {
     Tensor tokens =
         capacity == null ? routing.tokensPerExpert() : Balance.counts(chosen, shape.experts());
-    return new RouterLosses.Choice(chosen, tokens);
+    return new RouterLosses.Chosen(chosen, tokens);
   }
 
   private Tensor jittered(Tensor hidden, Pass pass) {

@@ -176,7 +176,7 @@ public class ModuleExpertsTest {
     Gate four = new FixedGate(chosen, weight, 4, 0);
     assertEquals(
         refusal(() -> layer(four, new ModuleExperts(list)).forward(x, Pass.evaluation())),
-        "routes to 4 experts, of which there are 3");
+        "the gate routes to 4 experts, but the layer has 3");
   }
 
   private static String refusal(Runnable body) {
@@ -225,7 +225,7 @@ public class ModuleExpertsTest {
       Tensor fewer = Models.normals(random, 11, 2);
       assertEquals(
           refusal(() -> layer.forward(List.of(a, fewer), null, Pass.evaluation())),
-          "an input of 11 tokens beside one of 12");
+          "all inputs of an MoE layer must have as many tokens: one has 11, the first has 12");
     }
   }
 
@@ -249,11 +249,11 @@ public class ModuleExpertsTest {
     assertEquals(
         refusal(
             () -> layer(both, new ModuleExperts(List.of(one, two))).forward(x, Pass.evaluation())),
-        "an expert has 2 outputs, another 1");
+        "all experts of a layer must have as many outputs: one has 2, another has 1");
     assertEquals(
         refusal(
             () -> layer(both, new ModuleExperts(List.of(two, two))).forward(x, Pass.evaluation())),
-        "the experts have 2 outputs where one is asked for");
+        "the experts have 2 outputs: call MoeLayer.forward with a list of inputs, which returns all of them");
   }
 
   /** Experts that make other vectors than they take; an expert without rows is not called. */

@@ -69,7 +69,7 @@ public class CapacityTest {
           expectThrows(
                   IllegalArgumentException.class, () -> new Capacity(factor, Policy.PROBS, false))
               .getMessage();
-      assertEquals(sentence, "a capacity factor of " + factor);
+      assertEquals(sentence, "a capacity factor of " + factor + " is not positive");
     }
   }
 

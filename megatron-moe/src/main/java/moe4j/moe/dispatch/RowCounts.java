@@ -19,7 +19,7 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  * moe4j.parallel.Layout}: {@code etp + ETP ep}. Rank (ep, etp) sends to (e's rank, etp), so a rank
  * gets from its peers of the same etp, and those that share its experts get the rest.
  */
-final class Traffic {
+final class RowCounts {
   /** Of each rank of the block to each expert; null where all numbers are {@code each}. */
   private final long[] table;
 
@@ -29,7 +29,7 @@ final class Traffic {
   private final Group expertTensor;
   private final ExpertRange own;
 
-  private Traffic(long[] table, long each, int experts, Groups groups) {
+  private RowCounts(long[] table, long each, int experts, Groups groups) {
     this.table = table;
     this.each = each;
     this.experts = experts;
@@ -39,13 +39,14 @@ final class Traffic {
   }
 
   /** What all ranks of a block have routed. */
-  static Traffic of(Routing routing, int experts, Groups groups) {
+  static RowCounts of(Routing routing, int experts, Groups groups) {
     if (routing.experts() != experts) {
       throw new IllegalArgumentException(
-          "routes to %d experts, of which there are %d".formatted(routing.experts(), experts));
+          "the gate routes to %d experts, but the layer has %d"
+              .formatted(routing.experts(), experts));
     }
     if (routing.capacity() > 0) {
-      return new Traffic(null, routing.capacity(), experts, groups);
+      return new RowCounts(null, routing.capacity(), experts, groups);
     }
     if (CudaGraph.isCapturing()) {
       throw new IllegalStateException(AllToAll.ASKS);
@@ -54,7 +55,7 @@ final class Traffic {
     Tensor sizes = routing.sizes();
     Tensor all = Tensors.empty(ScalarType.Long, sizes.device(), (long) block.size() * experts);
     block.allGather(all, sizes).await();
-    return new Traffic(Tensors.longs(all), 0, experts, groups);
+    return new RowCounts(Tensors.longs(all), 0, experts, groups);
   }
 
   /** Rows from a rank to an expert. */

@@ -9,9 +9,10 @@ import java.util.zip.ZipException;
 import org.apache.commons.compress.compressors.gzip.GzipCompressorInputStream;
 
 /**
- * What is in a gzip file, all of it or an exception: its members one behind the other, and behind
- * the last one nothing but zeros, as {@code gzip -d} has it. {@link java.util.zip.GZIPInputStream}
- * takes whatever does not begin a member for the end, and drops it without a word.
+ * The content of a gzip file, all of it or an exception: its members one after the other, and after
+ * the last one nothing but zeros, as {@code gzip -d} reads it. {@link
+ * java.util.zip.GZIPInputStream} takes whatever does not begin a member for the end, and drops it
+ * without a word.
  */
 public final class GzipInput extends InputStream {
   private static final int BUFFER = 1 << 16;
@@ -82,7 +83,7 @@ public final class GzipInput extends InputStream {
     return -1;
   }
 
-  /** Looks behind a member: for another one, or for zeros up to the end. */
+  /** Looks after a member's end for another member, or for zeros up to the end of the file. */
   private boolean anotherMember() throws IOException {
     long end = packed.position;
     packed.mark(1);

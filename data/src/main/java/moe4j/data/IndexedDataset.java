@@ -261,9 +261,9 @@ public final class IndexedDataset implements TokenSource {
   }
 
   /**
-   * Before every read, so that no page is touched that is gone: compiled code's error for it comes
-   * late, anywhere. And behind it, as the cut may come in between: what lay behind the file's new
-   * end was then read as zeros.
+   * Called before every read, so that no page is touched that is gone: compiled code's error for it
+   * comes late, anywhere. It is called after the read, too, since the cut may come in between: what
+   * lay beyond the file's new end was then read as zeros.
    */
   private void checkWhole() {
     checkWhole(".bin", bin);

@@ -50,8 +50,8 @@ final class MappedFile {
   }
 
   /**
-   * The bytes there are now. Where a file has lost its end, what is read there is zeros or an
-   * {@link InternalError}: whoever has read asks for this.
+   * The bytes there are now. Where a file has lost its end, a read gives zeros or an {@link
+   * InternalError}; so readers ask for this afterwards.
    */
   long sizeNow() throws IOException {
     return file.length();

@@ -121,7 +121,7 @@ final class Gpt2Files {
     }
   }
 
-  /** Closed by whoever reads it: a reader of text, and the JSON parser likewise. */
+  /** Opens a file without its byte order mark; the reader of text or the JSON parser closes it. */
   private static InputStream open(String flag, Path file) throws IOException {
     InputStream bytes = Files.newInputStream(file);
     try {

@@ -1,6 +1,6 @@
 package moe4j.tokenizer;
 
-/** Strings that may hold surrogates without their partner, which no UTF-8 stands for. */
+/** Strings that may hold surrogates without their partner, which UTF-8 cannot write. */
 final class Utf16 {
   private Utf16() {}
 

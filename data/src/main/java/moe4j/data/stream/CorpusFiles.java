@@ -26,7 +26,7 @@ final class CorpusFiles {
    * What a look at all bytes gave.
    *
    * @param counts of the three parts in their order
-   * @param md5 of the three parts one behind the other
+   * @param md5 of the three parts one after the other
    * @param newlines of each part
    */
   record Scan(ByteCounts counts, String md5, Map<Part, Long> newlines) {}

@@ -21,7 +21,7 @@ import moe4j.data.Reasons;
  * @param formatVersion {@link #FORMAT_VERSION}
  * @param name of the corpus: {@code enwik8}
  * @param source where it came from: a URL or a file's name
- * @param md5 of the three parts one behind the other, in hex
+ * @param md5 of the three parts one after the other, in hex
  * @param bytes sizes of the parts
  */
 @JsonIgnoreProperties(ignoreUnknown = true)

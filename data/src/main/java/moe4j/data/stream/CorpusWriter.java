@@ -118,8 +118,8 @@ final class CorpusWriter implements AutoCloseable {
   }
 
   /**
-   * Takes the next bytes. Those behind the three parts are not written, but belong to {@link
-   * #bytes} and {@link #md5}.
+   * Takes the next bytes. Those after the three parts are not written, but belong to {@link #bytes}
+   * and {@link #md5}.
    *
    * @throws IOException if they cannot be written: one sentence naming the file
    */

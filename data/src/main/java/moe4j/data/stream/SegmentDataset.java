@@ -9,8 +9,8 @@ import moe4j.data.SampleDataset;
  * columns, each a contiguous part of n = N / B symbols; the rest is dropped. Segment j of a column
  * has the targets {@code j L + 1} to {@code min((j + 1) L, n - 1)}, L being {@code tgtLen}; the
  * last one may be shorter. B samples that follow one another are the same segment of all columns,
- * and the B behind them the next one, so that a row of a global batch of B goes on where it stood
- * in the batch before: a model's memory of it is that of the same text. Behind the last segment an
+ * and the B after them the next one, so that a row of a global batch of B goes on where it stood in
+ * the batch before: a model's memory of it is that of the same text. After the last segment an
  * epoch begins at the first.
  *
  * <p>A sample is a row of S = E + L positions, E being {@code extLen}. Position s of segment j is

@@ -5,8 +5,8 @@ import java.util.regex.Pattern;
 import moe4j.data.Part;
 
 /**
- * How a file of bytes is cut: train from its beginning, valid behind it, test behind that; what is
- * left behind test is not used.
+ * How a file of bytes is cut: train from its beginning, valid after it, test after that; the bytes
+ * that are left after test are not used.
  *
  * @param train bytes, more than 0
  * @param valid bytes, or 0 for no such part
@@ -39,9 +39,9 @@ public record SplitBytes(long train, long valid, long test) {
   }
 
   /**
-   * From {@code TRAIN,VALID,TEST}.
+   * Reads {@code TRAIN,VALID,TEST}.
    *
-   * @throws IllegalArgumentException likewise
+   * @throws IllegalArgumentException for another text, or sizes that cannot be: one sentence
    */
   public static SplitBytes parse(String text) {
     Matcher sizes = TEXT.matcher(text);

@@ -8,7 +8,7 @@ import moe4j.tensor.Scopes;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 
-/** GELU and SwiGLU behind a bias and without one. */
+/** GELU and SwiGLU, after a bias and without one. */
 public final class ActivationCheck implements KernelCheck {
   @Override
   public String name() {

@@ -33,7 +33,7 @@ public final class ReluDropout {
    *
    * @param x [R, f], or [..., f] where there are neither offsets nor weights; on a GPU bf16 or fp32
    * @param bias [f]; or [G, f] with offsets; or null without them
-   * @param offsets int32 [G], where each group ends, or null; the rows behind the last end are
+   * @param offsets int32 [G], where each group ends, or null; the rows after the last end are
    *     zeros, and their gradient, which may be anything, has no effect
    * @param weight [R], fp32 or bf16, or null; its gradient is in that type
    * @param drop the dropout of x's elements

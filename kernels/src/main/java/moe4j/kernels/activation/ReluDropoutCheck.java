@@ -18,8 +18,8 @@ import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
- * ReLU behind one bias or groups' biases, with dropout and weights and without: groups may be
- * empty, have all rows, and end before the rows do; some sums are exactly 0.
+ * ReLU after one bias or groups' biases, with dropout and weights and without: groups may be empty,
+ * have all rows, and end before the rows do; some sums are exactly 0.
  */
 public final class ReluDropoutCheck implements KernelCheck {
   private static final int LAYER = 4;
@@ -148,7 +148,7 @@ public final class ReluDropoutCheck implements KernelCheck {
 
   private static void behind(Comparison on, String what, Tensor t, int members, int behind) {
     Tensor rest = t.detach().narrow(0, members, behind);
-    on.same(what + ": behind the last", rest, torch.zeros_like(rest));
+    on.same(what + ": after the last", rest, torch.zeros_like(rest));
   }
 
   /** Of any shape, and without a bias. */

@@ -1,4 +1,4 @@
-// GELU and SwiGLU behind a bias, and their gradients with the bias's. Memory sets the pace: a block
+// GELU and SwiGLU after a bias, and their gradients with the bias's. Memory sets the pace: a block
 // moves over a tile (tile.cuh), its columns' biases and bias gradients in registers.
 #include "activation.cuh"
 #include "tile.cuh"

@@ -1,4 +1,5 @@
 /**
- * Activations with the bias before them, and dropout behind: operation, reference, kernel, check.
+ * Activations with the bias before them and dropout after them: operation, reference, kernel,
+ * check.
  */
 package moe4j.kernels.activation;

@@ -62,7 +62,7 @@ __device__ __forceinline__ void load_bias(
   if (bias) load(bias + (long long)s.group * f + at.column, b);
 }
 
-// Zeros for the rows behind the last group.
+// Zeros for the rows after the last group.
 __device__ __forceinline__ void clear(T* y, const Strip& at, const Segment& s, int f) {
   if (!at.there) return;
   const float zeros[WIDTH] = {};

@@ -128,8 +128,8 @@ public final class RelativeAttention {
 
   /**
    * From distances to keys, [B, n, Q, K]: element (i, j) is {@code x}'s for the distance i + M - j,
-   * and anything where there is no such distance. The paper's appendix B: a column more to the left
-   * puts each row behind its diagonal.
+   * and anything where there is no such distance. As in the paper's appendix B, an extra column on
+   * the left shifts each row against the row above it.
    *
    * @param x [B, n, Q, K], a column for each distance from K - 1 down to 0
    */

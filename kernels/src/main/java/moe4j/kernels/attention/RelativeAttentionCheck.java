@@ -36,7 +36,7 @@ public final class RelativeAttentionCheck implements KernelCheck {
   /**
    * A case.
    *
-   * @param first the first key that is there, or a negative number for none given
+   * @param first the first key that is there, or a negative number where none is given
    */
   private record Case(Type type, Shape shape, int first, boolean sameLength, double p) {
     @Override

@@ -125,7 +125,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) relative_query_gra
   float by_keys[HEAD / 8][4] = {}, by_distances[HEAD / 8][4] = {};
   float carry[2][4];
   int place = KEYS, column = 0;
-  // As if all the block's queries were there: a tile behind the last key completes D'.
+  // As if all the block's queries were there: a tile after the last key completes D'.
   const int last = begin < end ? memory + i0 + ROWS : begin;
   for (int j = begin, stage = 0; j < last; j += KEYS, stage ^= 1) {
     wait_for_copies();

@@ -87,7 +87,7 @@ public final class KernelTimer {
         of, ours.seconds, reference.seconds, ours.launched || reference.launched);
   }
 
-  /** A round, whose tensors are closed behind it. */
+  /** A round, whose tensors are closed after it. */
   private static Runnable work(BenchCase of, Supplier<List<Tensor>> body, List<Tensor> leaves) {
     if (!of.backward()) {
       return () -> Scopes.run(() -> withoutGradients(body));

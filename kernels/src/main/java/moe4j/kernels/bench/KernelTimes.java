@@ -8,7 +8,7 @@ import moe4j.kernels.check.BenchCase;
  *
  * @param of what was timed
  * @param ours the median time of a round, in seconds
- * @param reference likewise
+ * @param reference the median time of the reference's round, in seconds
  * @param launched whether a GPU's rounds were launched from Java and not replayed as a graph, which
  *     the operation cannot be captured as: small ones then take as long as their launches
  */

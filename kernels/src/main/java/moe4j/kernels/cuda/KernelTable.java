@@ -24,7 +24,7 @@ public record KernelTable(List<Row> rows, double spanMicros, double busyMicros) 
    *
    * @param name as it is shown
    * @param start in nanoseconds of the GPU's clock
-   * @param end likewise
+   * @param end in nanoseconds of the same clock
    */
   record Event(String name, long start, long end) {}
 
@@ -188,7 +188,7 @@ public record KernelTable(List<Row> rows, double spanMicros, double busyMicros) 
     return name.length();
   }
 
-  /** Where the name begins behind its return type: templates have one, and a space behind it. */
+  /** Where the name begins after its return type, which templates have, with a space after it. */
   private static int returnType(String name) {
     int depth = 0;
     int begin = 0;

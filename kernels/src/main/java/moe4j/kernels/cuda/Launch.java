@@ -25,9 +25,9 @@ public final class Launch {
   }
 
   /**
-   * A kernel for a type of elements, which its source is told as {@code TYPE}.
+   * The kernel for a type of elements, which the source gets as the define {@code TYPE}.
    *
-   * @param defines beside that
+   * @param defines the other ones
    * @throws IllegalArgumentException for another type than fp32 and bf16
    */
   public static CudaKernel kernel(

@@ -12,8 +12,8 @@
 #define WEIGHTED 1
 #endif
 
-// A lane's place: its block's first row, how many there are, and its columns. Behind the last column the
-// last ones are read again and dropped: so all loads start without a branch.
+// A lane's place: its block's first row, how many there are, and its columns. After the last column the
+// last ones are read again and dropped, so that all loads start without a branch.
 struct Strip {
   int chunk;
   long long row;
@@ -36,7 +36,7 @@ __device__ __forceinline__ Strip strip(
   return s;
 }
 
-// Rows of one group among a block's; behind the last group's end the group is one more than there are.
+// Rows of one group among a block's; after the last group's end the group is one past the last.
 struct Segment {
   int group;
   int from;
@@ -74,7 +74,7 @@ __device__ __forceinline__ Segment segment(
 #define EACH_ROWS(first, s, together)                                                  \
   for (int first = s.from + threadIdx.x / 32; first < s.to; first += TILE_WARPS * (together))
 
-// The k-th of them, or, behind the segment's end, a row that is there.
+// The k-th of them, or, after the segment's end, its last row.
 __device__ __forceinline__ int row_of(int first, int k, const Segment& s) {
   const int row = first + k * TILE_WARPS;
   return row < s.to ? row : s.to - 1;

@@ -33,7 +33,7 @@ __device__ __forceinline__ Place place(int column_blocks) {
   return p;
 }
 
-// Behind the last row the last is read again and dropped: so all loads start without a branch.
+// After the last row the last is read again and dropped, so that all loads start without a branch.
 __device__ __forceinline__ long long clamped(long long row, long long rows) {
   return row < rows ? row : rows - 1;
 }

@@ -76,7 +76,7 @@ public record Dropout(StepRandom random, double p, int layer, int operation) {
 
     /**
      * Whether eight neighbours, the first's place in the tensor a multiple of eight, always have
-     * two blocks of four draws, one behind the other. Whole samples of a multiple of four elements
+     * two blocks of four draws, one after the other. Whole samples of a multiple of four elements
      * do; eight elements around the ends of two runs would not be neighbours among all.
      */
     public boolean inBlocks() {

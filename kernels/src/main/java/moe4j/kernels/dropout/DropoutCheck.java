@@ -149,7 +149,7 @@ public final class DropoutCheck implements KernelCheck {
     return Tensors.slice(t, 1, part * rows, (part + 1) * rows).contiguous();
   }
 
-  /** Some of all samples' elements, one behind the other. */
+  /** Some of all samples' elements, one after the other. */
   private static Tensor slice(Tensor t, long part, int count) {
     long each = t.numel() / count;
     return t.flatten().narrow(0, part * each, each).contiguous();

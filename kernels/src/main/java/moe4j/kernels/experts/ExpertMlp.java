@@ -27,7 +27,7 @@ public final class ExpertMlp {
   /** The lengths of stretches are multiples of this. */
   private static final long GRAIN = 16;
 
-  /** So many lengths are told apart between a power of two and the next. */
+  /** How many lengths there are between a power of two and the next. */
   private static final long LENGTHS = 32;
 
   private ExpertMlp() {}
@@ -62,7 +62,7 @@ public final class ExpertMlp {
 
   /**
    * {@code y[r] = weight[r] (act(x[r] fc1[g]^T + bias1[g]) fc2[g]^T + bias2[g])} for the group g
-   * that row r is in; 0 behind the last group.
+   * that row r is in; 0 after the last group.
    *
    * @param x [R, h], its groups one after the other, fp32 or bf16
    * @param weight [R], in the same type
@@ -153,7 +153,7 @@ public final class ExpertMlp {
 
     private Tensor operand2;
 
-    /** By span: before the activation, behind it, and the result before it is weighted. */
+    /** By span: before the activation, after it, and the result before it is weighted. */
     private Tensor[] inner;
 
     private Tensor[] activated;

@@ -24,7 +24,7 @@ public final class GroupBias {
    *
    * @param y [R, h]
    * @param bias [G, h]
-   * @param offsets int32 [G], where each group ends; rows behind the last end stay as they are, and
+   * @param offsets int32 [G], where each group ends; rows after the last end stay as they are, and
    *     their gradient, which may be anything, has no effect on bias and weight
    * @param weight [R], fp32 or bf16, or null; its gradient is in that type
    * @return [R, h], in y's type, on a GPU bf16 or fp32
@@ -85,7 +85,8 @@ public final class GroupBias {
         launch("group_bias_backward", grid, gradient, bias, offsets, weight, partials, dots);
         grid.finish(offsets, partials, sums, dots, rowSums);
       }
-      // A handle of its own on the same memory: the one given is closed behind this.
+      // This is another handle of the same memory: the one that was given is closed after the
+      // backward.
       return new Tensor[] {needsGradient(0) ? gradient.detach() : null, sums, rowSums, null};
     }
 

@@ -79,7 +79,7 @@ public final class GroupBiasCheck implements KernelCheck {
       Tensor own = w.grad().narrow(0, 0, members);
       on.close(what + ": weights' gradient", own, exactW.grad(), type.bound());
       Tensor rest = w.grad().narrow(0, members, groups.behind());
-      on.same(what + ": weights' gradient behind the last", rest, torch.zeros_like(rest));
+      on.same(what + ": weights' gradient after the last", rest, torch.zeros_like(rest));
     }
   }
 }

@@ -26,8 +26,8 @@ public final class GroupedMatmul {
    *
    * @param x [R, in], its groups one after the other, bf16 or fp32
    * @param weight [G, out, in], as linear layers have it; both in {@link #multiple multiples}
-   * @param offsets int32 [G], where each group ends; rows behind the last end are not computed, and
-   *     what their gradient is has no effect on others
+   * @param offsets int32 [G], where each group ends; rows after the last end are not computed, and
+   *     their gradient, which may be anything, has no effect
    * @return [R, out]; its gradient has to be dense, not an expanded scalar
    */
   public static Tensor linear(Tensor x, Tensor weight, Tensor offsets) {

@@ -15,9 +15,9 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  * many routes that are not used.
  *
  * @param order int64 [T k], the choice that each sorted route is: token times k and which of its
- *     choices; -1 for none
- * @param token int64 [T k], the token of each sorted route, -1 for none
- * @param slot int64 [T, k], where each choice stands among the sorted routes, -1 for a dropped one
+ *     choices; -1 for a route that is not used
+ * @param token int64 [T k], the token of each sorted route, -1 for one that is not used
+ * @param slot int64 [T, k], the place of each choice among the sorted routes, -1 for a dropped one
  * @param offsets int32 [E], where each expert's routes end
  */
 public record RouteSort(Tensor order, Tensor token, Tensor slot, Tensor offsets) {

@@ -81,7 +81,7 @@ public final class RowGatherCheck implements KernelCheck {
   /**
    * Compares both directions and their gradients with the definition in fp64.
    *
-   * @param token the token of each row, -1 for none
+   * @param token the token of each row, -1 for a row that belongs to no token
    * @param shape of the tokens, [T, h]
    */
   private static void compare(

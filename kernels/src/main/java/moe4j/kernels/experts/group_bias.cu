@@ -9,7 +9,7 @@
 
 #define ROWS 4
 
-// out[r] = y[r] + weight[r] bias[g]; a row behind the last group stays as it is.
+// out[r] = y[r] + weight[r] bias[g]; a row after the last group stays as it is.
 extern "C" __global__ void __launch_bounds__(32 * TILE_WARPS, 4) group_bias_forward(
     const T* __restrict__ y, const T* __restrict__ bias, const int* __restrict__ offsets,
     const WEIGHT* __restrict__ weight, T* __restrict__ out, long long rows, int h, int groups,

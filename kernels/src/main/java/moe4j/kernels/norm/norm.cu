@@ -1,4 +1,4 @@
-// The residual stream's addition and the norm behind it, and their gradients:
+// The residual stream's addition and the norm after it, and their gradients:
 //
 //   sum = residual + dropout(delta + bias),  normed = (sum - mean) rstd weight + norm_bias
 //

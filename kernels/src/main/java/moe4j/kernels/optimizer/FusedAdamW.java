@@ -17,9 +17,9 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  * asks the device nothing and sums in a fixed order; {@link #step} can be captured. Its reference
  * is {@link TensorLists}.
  *
- * <p>What the kernels work on stands in tables on the device: the addresses of the slots' tensors
- * and of their gradients. The caller keeps all of those alive for as long as steps are taken, or
- * captured ones replayed.
+ * <p>Tables on the device tell the kernels what they work on: they hold the addresses of the slots'
+ * tensors and of their gradients. The caller keeps all of those alive for as long as steps are
+ * taken, or captured ones replayed.
  */
 public final class FusedAdamW implements AutoCloseable {
   /** Elements a block works on, as in adamw.cu. */
@@ -46,7 +46,8 @@ public final class FusedAdamW implements AutoCloseable {
    *
    * @param parameter what the model computes with, fp32 or bf16: a step writes the rounded master
    *     there
-   * @param master fp32, or bf16 beside a bf16 parameter; the parameter itself where it has none
+   * @param master fp32, or bf16 beside a bf16 parameter; the parameter itself where there is no
+   *     other
    * @param expAvg the first moment, fp32 or bf16
    * @param expAvgSq the second moment, of the same type
    * @param weightDecay decoupled: in units of the learning rate

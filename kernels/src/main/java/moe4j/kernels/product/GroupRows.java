@@ -28,7 +28,7 @@ public final class GroupRows {
     return new Rows().apply(x, group)[0];
   }
 
-  /** Which rows are behind the last end: bool [R, 1]. */
+  /** Which rows are after the last end: bool [R, 1]. */
   public static Tensor none(Tensor offsets, long rows) {
     return numbers(offsets, rows).ge(offsets.select(0, -1)).unsqueeze(1);
   }

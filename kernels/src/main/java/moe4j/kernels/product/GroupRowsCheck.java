@@ -14,7 +14,7 @@ import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
- * Groups' rows for their members, some groups empty, and rows behind the last group that belong to
+ * Groups' rows for their members, some groups empty, and rows after the last group that belong to
  * no group.
  */
 public final class GroupRowsCheck implements KernelCheck {
@@ -35,7 +35,7 @@ public final class GroupRowsCheck implements KernelCheck {
   }
 
   /**
-   * @param behind rows behind the last group's end; their gradient is NaN
+   * @param behind rows after the last group's end; their gradient is NaN
    */
   private static void run(Comparison on, Type type, int groups, int members, int n, int behind) {
     RowGroups rows = new RowGroups(groups, members, behind, false);

@@ -13,7 +13,7 @@ public final class SelfTest {
   private SelfTest() {}
 
   /**
-   * What came of it.
+   * The result of a run.
    *
    * @param checks that were run
    * @param findings of all of them
@@ -39,7 +39,7 @@ public final class SelfTest {
    * Runs each check in a scope of its own.
    *
    * @param seed of all random inputs
-   * @param out is given a line a finding
+   * @param out takes a line for each finding
    */
   public static Result run(
       List<KernelCheck> checks, Device device, long seed, Consumer<String> out) {
@@ -49,7 +49,8 @@ public final class SelfTest {
   /**
    * The same with a word before each check, which may have kernels to compile.
    *
-   * @param progress is given a line as a check begins: which of how many, and since when they run
+   * @param progress takes a line as a check begins: its number, how many there are, and the time
+   *     since the start
    */
   public static Result run(
       List<KernelCheck> checks,
@@ -95,7 +96,7 @@ public final class SelfTest {
     return result;
   }
 
-  /** Native errors carry a C++ backtrace behind their first line. */
+  /** Native errors carry a C++ backtrace after their first line. */
   private static String firstLine(Throwable e) {
     return e.toString().lines().findFirst().orElse("");
   }

@@ -176,8 +176,10 @@ public class CrossEntropyTest {
               new CrossEntropyPart(r * each, vocabulary).gradient(part, labels, logSums, upstream)),
           Tensors.floats(logits.grad().narrow(1, (long) r * each, each)),
           1e-6,
-          // Of a certain label p - 1 is left: what is rounded is of size 1, however small that is.
-          1);
+          // Of a certain label p - 1 is left. What is rounded is of the size of the sums'
+          // logarithms,
+          // which are as large as the logits, times the upstream gradient, however small that is.
+          4 * Math.max(1, Tensors.item(upstream.norm())));
     }
   }
 

@@ -55,33 +55,33 @@ public final class RandomRuns {
     String positions = choice("learned_absolute", "rope", "none");
     boolean rotary = positions.equals("rope");
     String activation = choice("gelu", "swiglu", "squared-relu", "relu");
-    return new GptConfig(
-        size(12),
-        heads * size(16),
-        heads,
-        sequence,
-        maybe(() -> sequence + random.nextInt(9)),
-        maybe(() -> size(999)),
-        channels,
-        grouped,
-        grouped ? groups : 1,
-        positions,
-        rotary ? size(99_999) : 10_000,
-        1.0,
-        rotary && flip(),
-        choice("LayerNorm", "RMSNorm"),
-        positive(),
-        activation.equals("swiglu"),
-        activation.equals("squared-relu"),
-        activation.equals("relu"),
-        flip(),
-        flip(),
-        flip(),
-        flip(),
-        size(512),
-        positive(),
-        random.nextDouble(),
-        random.nextDouble());
+    return GptConfig.builder()
+        .numLayers(size(12))
+        .hiddenSize(heads * size(16))
+        .numAttentionHeads(heads)
+        .seqLength(sequence)
+        .maxPositionEmbeddings(maybe(() -> sequence + random.nextInt(9)))
+        .ffnHiddenSize(maybe(() -> size(999)))
+        .kvChannels(channels)
+        .groupQueryAttention(grouped)
+        .numQueryGroups(grouped ? groups : 1)
+        .positionEmbeddingType(positions)
+        .rotaryBase(rotary ? size(99_999) : 10_000)
+        .rotaryInterleaved(rotary && flip())
+        .normalization(choice("LayerNorm", "RMSNorm"))
+        .normEpsilon(positive())
+        .swiglu(activation.equals("swiglu"))
+        .squaredRelu(activation.equals("squared-relu"))
+        .relu(activation.equals("relu"))
+        .disableBiasLinear(flip())
+        .addQkvBias(flip())
+        .qkLayernorm(flip())
+        .untieEmbeddingsAndOutputWeights(flip())
+        .makeVocabSizeDivisibleBy(size(512))
+        .initMethodStd(positive())
+        .attentionDropout(random.nextDouble())
+        .hiddenDropout(random.nextDouble())
+        .build();
   }
 
   private MoeConfig moe(int layers) {

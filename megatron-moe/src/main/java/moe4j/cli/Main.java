@@ -11,6 +11,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Comparator;
 import java.util.List;
+import java.util.ServiceConfigurationError;
 import java.util.ServiceLoader;
 import java.util.Set;
 import java.util.stream.Collectors;
@@ -71,7 +72,17 @@ public final class Main {
 
   /** Runs a command. */
   public static int run(String[] args, PrintStream out, PrintStream err) {
-    List<Command> commands = commands();
+    try {
+      return run(commands(), args, out, err);
+    } catch (IllegalStateException | ServiceConfigurationError e) {
+      // What the class path adds is no fault of the command line.
+      LOG.debug("failed", e);
+      err.printf("moe4j: %s%n", firstLine(e.getMessage()));
+      return 1;
+    }
+  }
+
+  private static int run(List<Command> commands, String[] args, PrintStream out, PrintStream err) {
     if (args.length == 1 && List.of("--version", "-V", "version").contains(args[0])) {
       out.printf("moe4j %s (commit %s)%n", BuildInfo.version(), BuildInfo.commit());
       return 0;
@@ -197,7 +208,11 @@ public final class Main {
     return message == null ? "" : message.lines().findFirst().orElse("");
   }
 
-  /** The commands of all modules, by name, and those for one kind of model. */
+  /**
+   * The commands of all modules, by name, and those for one kind of model.
+   *
+   * @throws IllegalStateException where the class path adds what cannot be used: one sentence
+   */
   public static List<Command> commands() {
     List<Command> commands = new ArrayList<>();
     for (Command command : ServiceLoader.load(Command.class)) {
@@ -205,6 +220,14 @@ public final class Main {
       commands.addAll(command.byKind());
     }
     commands.sort(Comparator.comparing(Command::name));
+    for (int i = 1; i < commands.size(); i++) {
+      String name = commands.get(i).name();
+      if (commands.get(i - 1).name().equals(name)) {
+        throw new IllegalStateException(
+            "two commands on the class path are called '%s': a kind of model, or a command, of your own needs another name"
+                .formatted(name));
+      }
+    }
     return commands;
   }
 

@@ -141,7 +141,16 @@ public final class RunsCommand implements Command {
   private static Optional<String> kind(SavedRun run) {
     return run.history()
         .map(history -> history.config().environment().get(RunDescription.MODEL))
-        .or(() -> SavedModels.family(run.directory()).map(ModelFamily::title));
+        .or(() -> savedKind(run));
+  }
+
+  private static Optional<String> savedKind(SavedRun run) {
+    try {
+      return SavedModels.family(run.directory()).map(ModelFamily::title);
+    } catch (IllegalArgumentException e) {
+      // A kind that the class path lacks: a listing shows all runs.
+      return Optional.empty();
+    }
   }
 
   private static String size(RunHistory history) {

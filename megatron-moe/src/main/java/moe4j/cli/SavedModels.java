@@ -21,8 +21,10 @@ final class SavedModels {
   /**
    * The kind of model that a directory's checkpoints are of, by the manifest of the newest.
    *
-   * @return empty where the directory holds no checkpoint, or none whose family can be read;
+   * @return empty where the directory holds no checkpoint, or its newest manifest cannot be read;
    *     opening the directory then says why
+   * @throws IllegalArgumentException where the newest is of a kind that the class path lacks: the
+   *     flags of that kind are unknown then, whatever they are
    */
   static Optional<ModelFamily> family(Path directory) {
     try {
@@ -30,9 +32,18 @@ final class SavedModels {
           .newest()
           .or(() -> best(directory))
           .filter(newest -> newest.run() != null)
-          .map(newest -> RunJson.familyOf(newest.run().configuration()));
-    } catch (IOException | IllegalArgumentException e) {
+          .map(SavedModels::family);
+    } catch (IOException e) {
       return Optional.empty();
+    }
+  }
+
+  private static ModelFamily family(CheckpointSummary checkpoint) {
+    try {
+      return RunJson.familyOf(checkpoint.run().configuration());
+    } catch (IllegalArgumentException e) {
+      throw new IllegalArgumentException(
+          "checkpoint %s cannot be used: %s".formatted(checkpoint.directory(), e.getMessage()), e);
     }
   }
 

@@ -31,6 +31,11 @@ record FlagSpec(String name, RecordComponent component, Flag flag) {
     return camel.replaceAll("([A-Z])", "-$1").toLowerCase(Locale.ROOT);
   }
 
+  /** The record that has it. */
+  Class<?> record() {
+    return component.getDeclaringRecord();
+  }
+
   boolean isSwitch() {
     return component.getType() == boolean.class;
   }

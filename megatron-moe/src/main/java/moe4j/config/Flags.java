@@ -30,8 +30,11 @@ public final class Flags {
     this.megatron = megatron;
     for (Class<? extends Record> type : types) {
       for (FlagSpec spec : FlagSpec.of(type)) {
-        if (specs.put(spec.name(), spec) != null) {
-          throw new IllegalStateException("--" + spec.name() + " stands in two records");
+        FlagSpec other = specs.put(spec.name(), spec);
+        if (other != null) {
+          throw new IllegalStateException(
+              "--%s stands in two records, %s and %s"
+                  .formatted(spec.name(), other.record().getName(), type.getName()));
         }
       }
     }

@@ -194,6 +194,23 @@ public class HostileCheckpointTest {
     assertEquals(System.getProperty("moe4j.test.stranger"), null);
   }
 
+  /** Its flags are another kind's, too: nothing is said of them that is not so. */
+  @Test
+  public void ofAKindThatTheClassPathLacks() throws IOException {
+    ObjectNode changed = intact.deepCopy();
+    ((ObjectNode) changed.at("/run/configuration")).put("family", "bert");
+    write(changed);
+    Cli.Result result = evaluate("--mask-length", 3);
+    assertEquals(result.status(), 2);
+    assertTrue(
+        result
+            .err()
+            .contains(
+                "iter_0000001 cannot be used: there is no kind of model 'bert': there are gpt, "),
+        result.err());
+    assertTrue(Cli.run("runs", run).ok().out().contains("  GPT "));
+  }
+
   private void refusal(ObjectNode changed, String sentence) throws IOException {
     write(changed);
     Cli.Result result = evaluate();

@@ -12,7 +12,7 @@ final class HelpText {
     for (Class<? extends Record> type : types) {
       List<FlagSpec> flags = FlagSpec.of(type);
       if (!flags.isEmpty()) {
-        text.append(type.getSimpleName().replaceAll("(?<=.)(Config|Flags|Options)$", ""))
+        text.append(type.getSimpleName().replaceAll("(?<=.)(Config|Flags?|Options)$", ""))
             .append(":\n");
       }
       for (FlagSpec spec : flags) {

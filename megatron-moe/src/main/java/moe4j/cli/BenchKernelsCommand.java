@@ -3,6 +3,7 @@ package moe4j.cli;
 import moe4j.config.BuildInfo;
 import moe4j.config.Flag;
 import moe4j.config.Flags;
+import moe4j.config.Ranges;
 import moe4j.kernels.NativeLibraries;
 import moe4j.kernels.bench.KernelBenches;
 import moe4j.kernels.bench.KernelTimer;
@@ -56,10 +57,7 @@ public final class BenchKernelsCommand implements Command {
             "--warmup-rounds %d, --rounds %d: at least 0 and at least 1 are asked for"
                 .formatted(warmupRounds, rounds));
       }
-      if (numThreads != null && numThreads < 1) {
-        throw new IllegalArgumentException(
-            "--num-threads %d is not positive".formatted(numThreads));
-      }
+      Ranges.positive("num-threads", numThreads);
     }
   }
 

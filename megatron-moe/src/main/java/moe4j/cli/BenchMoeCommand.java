@@ -5,6 +5,7 @@ import java.util.Locale;
 import moe4j.config.BuildInfo;
 import moe4j.config.Flag;
 import moe4j.config.Flags;
+import moe4j.config.Ranges;
 import moe4j.config.TrainingConfig;
 import moe4j.kernels.NativeLibraries;
 import moe4j.kernels.cuda.Cuda;
@@ -64,19 +65,13 @@ public final class BenchMoeCommand implements Command {
       if (ffnHiddenSize == null) {
         ffnHiddenSize = 4 * hiddenSize;
       }
-      positive("hidden-size", hiddenSize);
-      positive("ffn-hidden-size", ffnHiddenSize);
-      positive("tokens", tokens);
-      positive("rounds", rounds);
+      Ranges.positive("hidden-size", hiddenSize);
+      Ranges.positive("ffn-hidden-size", ffnHiddenSize);
+      Ranges.positive("tokens", tokens);
+      Ranges.positive("rounds", rounds);
       if (warmupRounds < 0) {
         throw new IllegalArgumentException(
             "--warmup-rounds %d is negative".formatted(warmupRounds));
-      }
-    }
-
-    private static void positive(String flag, int value) {
-      if (value < 1) {
-        throw new IllegalArgumentException("--%s %d is not positive".formatted(flag, value));
       }
     }
 

@@ -14,6 +14,7 @@ import java.util.Arrays;
 import java.util.List;
 import moe4j.config.Flag;
 import moe4j.config.Flags;
+import moe4j.config.Ranges;
 import moe4j.config.RefusedLine;
 
 /**
@@ -38,9 +39,7 @@ public final class CheckCommand implements Command {
 
     /** Checks the range. */
     public Options {
-      if (processes < 1) {
-        throw new IllegalArgumentException("--processes %d is not positive".formatted(processes));
-      }
+      Ranges.positive("processes", processes);
     }
   }
 

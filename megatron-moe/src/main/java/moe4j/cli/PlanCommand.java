@@ -7,6 +7,7 @@ import java.util.List;
 import java.util.Locale;
 import moe4j.config.Flag;
 import moe4j.config.Flags;
+import moe4j.config.Ranges;
 import moe4j.cost.Costs;
 import moe4j.model.ModelFamilies;
 import moe4j.model.ModelFamily;
@@ -103,12 +104,8 @@ public final class PlanCommand implements Command {
 
     /** Checks what the planner does not see. */
     public Options {
-      if (top < 1) {
-        throw new IllegalArgumentException("--top %d is not positive".formatted(top));
-      }
-      if (vocabSize < 1) {
-        throw new IllegalArgumentException("--vocab-size %d is not positive".formatted(vocabSize));
-      }
+      Ranges.positive("top", top);
+      Ranges.positive("vocab-size", vocabSize);
     }
 
     Cluster cluster() {

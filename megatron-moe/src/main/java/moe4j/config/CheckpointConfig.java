@@ -49,10 +49,7 @@ public record CheckpointConfig(
 
   /** Checks ranges. */
   public CheckpointConfig {
-    if (saveInterval != null && saveInterval < 1) {
-      throw new IllegalArgumentException(
-          "--save-interval %d is not positive".formatted(saveInterval));
-    }
+    Ranges.positive("save-interval", saveInterval);
     if (mostRecentK == 0 || mostRecentK < -1) {
       throw new IllegalArgumentException(
           "--most-recent-k %d is neither -1 nor positive".formatted(mostRecentK));

@@ -19,10 +19,7 @@ public record LoggingConfig(
 
   /** Checks ranges. */
   public LoggingConfig {
-    if (logInterval < 1) {
-      throw new IllegalArgumentException(
-          "--log-interval %d is not positive".formatted(logInterval));
-    }
+    Ranges.positive("log-interval", logInterval);
     if (profileStepStart < 0 || profileStepEnd <= profileStepStart) {
       throw new IllegalArgumentException(
           "--profile-step-start %d to --profile-step-end %d are no steps"

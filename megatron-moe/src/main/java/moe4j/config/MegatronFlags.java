@@ -79,12 +79,6 @@ final class MegatronFlags {
     return ROWS.get(name);
   }
 
-  /** Why this flag is refused or has no effect, or null if Megatron has no such flag. */
-  static String reason(String name) {
-    Row row = ROWS.get(name);
-    return row == null ? null : row.reason();
-  }
-
   private static Map<String, Row> read() {
     Map<String, Row> rows = new HashMap<>();
     try (BufferedReader lines =

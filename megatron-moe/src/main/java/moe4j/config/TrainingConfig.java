@@ -50,10 +50,7 @@ public record TrainingConfig(
 
   /** Fills the global batch and checks the whole. */
   public TrainingConfig {
-    if (microBatchSize < 1) {
-      throw new IllegalArgumentException(
-          "--micro-batch-size %d is not positive".formatted(microBatchSize));
-    }
+    Ranges.positive("micro-batch-size", microBatchSize);
     if (globalBatchSize == null) {
       globalBatchSize = microBatchSize;
     }
@@ -93,10 +90,10 @@ public record TrainingConfig(
           "--attention-backend fused and --deterministic-mode exclude each other: cuDNN's attention"
               + " adds in no fixed order");
     }
-    positive("eval-interval", evalInterval);
-    positive("exit-interval", exitInterval);
-    positive("exit-duration-in-mins", exitDurationInMins);
-    positive("num-threads", numThreads);
+    Ranges.positive("eval-interval", evalInterval);
+    Ranges.positive("exit-interval", exitInterval);
+    Ranges.positive("exit-duration-in-mins", exitDurationInMins);
+    Ranges.positive("num-threads", numThreads);
   }
 
   /** A builder whose values are the flags' defaults. */
@@ -107,12 +104,6 @@ public record TrainingConfig(
   /** A builder whose values are these, what followed from others among them. */
   public TrainingConfigBuilder toBuilder() {
     return Builders.from(this, TrainingConfigBuilder.class);
-  }
-
-  private static void positive(String flag, Integer value) {
-    if (value != null && value < 1) {
-      throw new IllegalArgumentException("--%s %d is not positive".formatted(flag, value));
-    }
   }
 
   /** Whether the step is captured as CUDA graphs. */

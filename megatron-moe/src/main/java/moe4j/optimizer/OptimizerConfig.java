@@ -2,6 +2,7 @@ package moe4j.optimizer;
 
 import moe4j.config.Builders;
 import moe4j.config.Flag;
+import moe4j.config.Ranges;
 
 /** The optimizer and its learning-rate schedule, by Megatron's flags. */
 public record OptimizerConfig(
@@ -52,8 +53,8 @@ public record OptimizerConfig(
       throw new IllegalArgumentException(
           "--lr-warmup-init %s is not between 0 and --lr %s".formatted(lrWarmupInit, lr));
     }
-    share("adam-beta1", adamBeta1);
-    share("adam-beta2", adamBeta2);
+    Ranges.belowOne("adam-beta1", adamBeta1);
+    Ranges.belowOne("adam-beta2", adamBeta2);
     if (!(adamEps > 0) || !(weightDecay >= 0) || !(clipGrad >= 0)) {
       throw new IllegalArgumentException(
           "--adam-eps %s, --weight-decay %s, --clip-grad %s: none may be negative, and epsilon not 0"
@@ -76,10 +77,10 @@ public record OptimizerConfig(
       throw new IllegalArgumentException(
           "--lr-warmup-iters and --lr-warmup-samples: none may be negative");
     }
-    positive("lr-decay-iters", lrDecayIters);
-    positive("lr-decay-samples", lrDecaySamples);
-    positive("lr-wsd-decay-iters", lrWsdDecayIters);
-    positive("lr-wsd-decay-samples", lrWsdDecaySamples);
+    Ranges.positive("lr-decay-iters", lrDecayIters);
+    Ranges.positive("lr-decay-samples", lrDecaySamples);
+    Ranges.positive("lr-wsd-decay-iters", lrWsdDecayIters);
+    Ranges.positive("lr-wsd-decay-samples", lrWsdDecaySamples);
   }
 
   /** A builder whose values are the flags' defaults. */
@@ -90,18 +91,6 @@ public record OptimizerConfig(
   /** A builder whose values are these, what followed from others among them. */
   public OptimizerConfigBuilder toBuilder() {
     return Builders.from(this, OptimizerConfigBuilder.class);
-  }
-
-  private static void positive(String flag, Number value) {
-    if (value != null && value.longValue() < 1) {
-      throw new IllegalArgumentException("--%s %s is not positive".formatted(flag, value));
-    }
-  }
-
-  private static void share(String flag, double value) {
-    if (!(value >= 0 && value < 1)) {
-      throw new IllegalArgumentException("--%s %s is not in [0, 1)".formatted(flag, value));
-    }
   }
 
   /** The flag that counts in iterations, where one is given. */

@@ -2,6 +2,7 @@ package moe4j.parallel;
 
 import java.util.List;
 import java.util.stream.IntStream;
+import moe4j.config.Ranges;
 
 /**
  * How a model and its data are divided among ranks, in Megatron's rank order: tensor-parallel ranks
@@ -27,9 +28,9 @@ public record Layout(int world, int tensor, int expert, int expertTensor) {
 
   /** Refuses what cannot be, with the arithmetic. */
   public Layout {
-    positive("tensor-model-parallel-size", tensor);
-    positive("expert-model-parallel-size", expert);
-    positive("expert-tensor-parallel-size", expertTensor);
+    Ranges.positive("tensor-model-parallel-size", tensor);
+    Ranges.positive("expert-model-parallel-size", expert);
+    Ranges.positive("expert-tensor-parallel-size", expertTensor);
     if (world % tensor != 0) {
       throw new IllegalArgumentException(
           "--tensor-model-parallel-size %d does not divide the %d processes: %d = %d x %d + %d"
@@ -49,12 +50,6 @@ public record Layout(int world, int tensor, int expert, int expertTensor) {
                   world / experts,
                   experts,
                   world % experts));
-    }
-  }
-
-  private static void positive(String flag, int size) {
-    if (size < 1) {
-      throw new IllegalArgumentException("--%s %d is not positive".formatted(flag, size));
     }
   }
 

@@ -4,6 +4,7 @@ import java.util.ArrayList;
 import java.util.List;
 import moe4j.config.Builders;
 import moe4j.config.Flag;
+import moe4j.config.Ranges;
 
 /** How a run is divided among processes, by Megatron's flags. */
 public record ParallelConfig(
@@ -43,14 +44,8 @@ public record ParallelConfig(
     if (expertTensorParallelSize == null) {
       expertTensorParallelSize = tensorModelParallelSize;
     }
-    if (!(distributedTimeoutMinutes > 0)) {
-      throw new IllegalArgumentException(
-          "--distributed-timeout-minutes %s is not positive".formatted(distributedTimeoutMinutes));
-    }
-    if (ddpBucketSize != null && ddpBucketSize < 1) {
-      throw new IllegalArgumentException(
-          "--ddp-bucket-size %d is not positive".formatted(ddpBucketSize));
-    }
+    Ranges.positive("distributed-timeout-minutes", distributedTimeoutMinutes);
+    Ranges.positive("ddp-bucket-size", ddpBucketSize);
     new Layout(
         lcm(tensorModelParallelSize, expertModelParallelSize * expertTensorParallelSize),
         tensorModelParallelSize,

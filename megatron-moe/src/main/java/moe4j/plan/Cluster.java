@@ -1,5 +1,7 @@
 package moe4j.plan;
 
+import moe4j.config.Ranges;
+
 /**
  * Equal nodes of equal GPUs, and the time of their collectives. A message takes {@code alpha +
  * bytes / beta} seconds. Collectives go by rings, which are NCCL's choice for large messages, and
@@ -21,30 +23,19 @@ public record Cluster(
 
   /** Refuses numbers that are not positive, and nodes that would not be equally full. */
   public Cluster {
-    if (worldSize < 1) {
-      throw new IllegalArgumentException("--world-size %d is not positive".formatted(worldSize));
-    }
-    if (gpusPerNode < 1) {
-      throw new IllegalArgumentException(
-          "--gpus-per-node %d is not positive".formatted(gpusPerNode));
-    }
+    Ranges.positive("world-size", worldSize);
+    Ranges.positive("gpus-per-node", gpusPerNode);
     if (worldSize > gpusPerNode && worldSize % gpusPerNode != 0) {
       throw new IllegalArgumentException(
           "--world-size %d is no multiple of --gpus-per-node %d: the nodes are taken to be equal"
               .formatted(worldSize, gpusPerNode));
     }
-    positive("gpu-memory-gib", gpu.memory() / Gpu.GIB);
-    positive("intra-node-gbs", intraNode / 1e9);
-    positive("inter-node-gbs", interNode / 1e9);
+    Ranges.positive("gpu-memory-gib", gpu.memory() / Gpu.GIB);
+    Ranges.positive("intra-node-gbs", intraNode / 1e9);
+    Ranges.positive("inter-node-gbs", interNode / 1e9);
     if (!(latency >= 0)) {
       throw new IllegalArgumentException(
           "--link-latency-us %s is negative".formatted(1e6 * latency));
-    }
-  }
-
-  private static void positive(String flag, double value) {
-    if (!(value > 0)) {
-      throw new IllegalArgumentException("--%s %s is not positive".formatted(flag, value));
     }
   }
 

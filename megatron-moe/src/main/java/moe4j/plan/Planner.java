@@ -7,6 +7,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.stream.IntStream;
+import moe4j.config.Ranges;
 
 /** Tries the layouts of a model on a cluster. */
 public final class Planner {
@@ -42,17 +43,11 @@ public final class Planner {
     /** Refuses sizes below 1. */
     public Space {
       microBatches = List.copyOf(microBatches);
-      positive("global-batch-size", globalBatch);
-      microBatches.forEach(size -> positive("micro-batch-size", size));
-      positive("tensor-model-parallel-size", tp);
-      positive("expert-model-parallel-size", ep);
-      positive("expert-tensor-parallel-size", etp);
-    }
-
-    private static void positive(String flag, Integer value) {
-      if (value != null && value < 1) {
-        throw new IllegalArgumentException("--%s %d is not positive".formatted(flag, value));
-      }
+      Ranges.positive("global-batch-size", globalBatch);
+      microBatches.forEach(size -> Ranges.positive("micro-batch-size", size));
+      Ranges.positive("tensor-model-parallel-size", tp);
+      Ranges.positive("expert-model-parallel-size", ep);
+      Ranges.positive("expert-tensor-parallel-size", etp);
     }
   }
 

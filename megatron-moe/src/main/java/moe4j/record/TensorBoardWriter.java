@@ -20,8 +20,6 @@ import java.util.zip.CRC32C;
  * are Megatron's.
  */
 public final class TensorBoardWriter implements RunRecord {
-  private static final int DT_STRING = 7;
-
   private final Clock clock;
   private final WholeRecords records;
 
@@ -73,18 +71,6 @@ public final class TensorBoardWriter implements RunRecord {
   /** One point of a curve. */
   public void scalar(String tag, double value, long step) throws IOException {
     summary(step, new ProtoBytes().text(1, tag).float32(2, (float) value));
-  }
-
-  /** A text in Markdown, such as the configuration. */
-  public void text(String tag, String markdown, long step) throws IOException {
-    ProtoBytes plugin = new ProtoBytes().text(1, "text");
-    ProtoBytes shape = new ProtoBytes().message(2, new ProtoBytes().int64(1, 1));
-    summary(
-        step,
-        new ProtoBytes()
-            .text(1, tag)
-            .message(8, new ProtoBytes().int64(1, DT_STRING).message(2, shape).text(8, markdown))
-            .message(9, new ProtoBytes().message(1, plugin)));
   }
 
   /**

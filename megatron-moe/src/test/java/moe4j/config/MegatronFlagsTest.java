@@ -61,9 +61,9 @@ public class MegatronFlagsTest {
       assertTrue(name.matches("[A-Za-z0-9][A-Za-z0-9_-]*"), name);
       assertTrue(seen.add(name), name + " stands twice");
       assertTrue(
-          reasons.contains("# " + MegatronFlags.reason(name))
-              || reasons.contains("+ " + MegatronFlags.reason(name))
-              || reasons.contains(MegatronFlags.reason(name).replace("use ", "~ ")),
+          reasons.contains("# " + MegatronFlags.row(name).reason())
+              || reasons.contains("+ " + MegatronFlags.row(name).reason())
+              || reasons.contains(MegatronFlags.row(name).reason().replace("use ", "~ ")),
           name);
     }
     assertTrue(names.size() > 700, names.size() + " names");
@@ -113,19 +113,19 @@ public class MegatronFlagsTest {
             + " with --workers threads, and --input takes several files");
     for (String name :
         List.of("split-sentences", "keep-newlines", "lang", "keep-sequential-samples")) {
-      assertNotNull(MegatronFlags.reason(name), name);
+      assertNotNull(MegatronFlags.row(name), name);
     }
-    assertNotNull(MegatronFlags.reason("grad-norm-skip-threshold"));
+    assertNotNull(MegatronFlags.row("grad-norm-skip-threshold"));
   }
 
   @Test
   public void oldAndOtherNamesTellTheWay() {
     assertEquals(
-        MegatronFlags.reason("use-rotary-position-embeddings"),
+        MegatronFlags.row("use-rotary-position-embeddings").reason(),
         "use --position-embedding-type rope");
     assertEquals(
-        MegatronFlags.reason("batch-size"), "use --micro-batch-size and --global-batch-size");
-    assertEquals(MegatronFlags.reason("encoder-num-layers"), "use --num-layers");
+        MegatronFlags.row("batch-size").reason(), "use --micro-batch-size and --global-batch-size");
+    assertEquals(MegatronFlags.row("encoder-num-layers").reason(), "use --num-layers");
   }
 
   /** A row says by itself what may stand behind its name, and what becomes of it then. */
@@ -159,10 +159,10 @@ public class MegatronFlagsTest {
   @Test
   public void whatMegatronDoesNotKnowHasNoReason() {
     for (String name : List.of("", "num-layers", "fp1", "device", "metrics-dir", "# use")) {
-      assertNull(MegatronFlags.reason(name), name);
+      assertNull(MegatronFlags.row(name), name);
     }
     // Flags whose default is true have two names there.
-    assertNotNull(MegatronFlags.reason("no-fp8-wgrad"));
-    assertNotNull(MegatronFlags.reason("disable-fp8-wgrad"));
+    assertNotNull(MegatronFlags.row("no-fp8-wgrad"));
+    assertNotNull(MegatronFlags.row("disable-fp8-wgrad"));
   }
 }

@@ -105,7 +105,8 @@ public class FamilyCostsTest {
       }
     }
     double s = config.seqLength();
-    double pairs = s * s / 2 * config.queryChannels() * config.numLayers();
+    double pairs =
+        s * s / 2 * config.numAttentionHeads() * config.kvChannels() * config.numLayers();
     double expected = 3 * 6 * (s * met + 2 * pairs);
     assertEquals(model.costs(VOCABULARY).flops(3, 1), expected, 1e-9 * expected, said(model));
   }

@@ -80,8 +80,8 @@ public class PlanFormulasTest {
       this.stream = on.sequenceParallel() ? tokens / tp : tokens;
       this.routed = tokens / tp;
       this.h = config.hiddenSize();
-      this.q = config.queryChannels();
-      this.c = config.keyChannels();
+      this.q = config.numAttentionHeads() * config.kvChannels();
+      this.c = config.queryGroups() * config.kvChannels();
       this.layers = config.numLayers();
       this.moeLayers = model.moeLayers();
       this.activation = config.activation();

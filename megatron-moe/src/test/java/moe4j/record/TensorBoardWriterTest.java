@@ -139,7 +139,6 @@ public class TensorBoardWriterTest {
       }
       writer.validation(
           new ValidationRecord(50, 800, ValidationRecord.Set.TEST, Map.of("lm loss", 1.5)));
-      writer.text("arguments", "| a | b |", 0);
       List<String> payloads = texts(writer.file());
       assertTrue(payloads.get(0).endsWith("brain.Event:2"));
       for (String tag :
@@ -155,8 +154,7 @@ public class TensorBoardWriterTest {
               "lm loss test ppl",
               "moe/expert-load-cv_layer_3",
               "moe/router-entropy" + (char) 0x15,
-              "moe/z_loss_layer_0",
-              "arguments")) {
+              "moe/z_loss_layer_0")) {
         assertTrue(payloads.stream().anyMatch(payload -> payload.contains(tag)), tag);
       }
     }

@@ -2,6 +2,7 @@ package moe4j.model.gpt;
 
 import moe4j.config.Builders;
 import moe4j.config.Flag;
+import moe4j.config.Ranges;
 import moe4j.transformer.Activation;
 import moe4j.transformer.Attention;
 import moe4j.transformer.LayerShape;
@@ -77,11 +78,11 @@ public record GptConfig(
 
   /** Fills what depends on other flags and checks the whole. */
   public GptConfig {
-    positive("num-layers", numLayers);
-    positive("hidden-size", hiddenSize);
-    positive("num-attention-heads", numAttentionHeads);
-    positive("seq-length", seqLength);
-    positive("make-vocab-size-divisible-by", makeVocabSizeDivisibleBy);
+    Ranges.positive("num-layers", numLayers);
+    Ranges.positive("hidden-size", hiddenSize);
+    Ranges.positive("num-attention-heads", numAttentionHeads);
+    Ranges.positive("seq-length", seqLength);
+    Ranges.positive("make-vocab-size-divisible-by", makeVocabSizeDivisibleBy);
     if (kvChannels == null) {
       if (hiddenSize % numAttentionHeads != 0) {
         throw new IllegalArgumentException(
@@ -90,13 +91,13 @@ public record GptConfig(
       }
       kvChannels = hiddenSize / numAttentionHeads;
     }
-    positive("kv-channels", kvChannels);
+    Ranges.positive("kv-channels", kvChannels);
     if (!groupQueryAttention && numQueryGroups != 1) {
       throw new IllegalArgumentException(
           "--num-query-groups %d needs --group-query-attention".formatted(numQueryGroups));
     }
     if (groupQueryAttention) {
-      positive("num-query-groups", numQueryGroups);
+      Ranges.positive("num-query-groups", numQueryGroups);
       if (numAttentionHeads % numQueryGroups != 0) {
         throw new IllegalArgumentException(
             "--num-attention-heads %d is no multiple of --num-query-groups %d"
@@ -111,7 +112,7 @@ public record GptConfig(
       ffnHiddenSize =
           swiglu ? Math.max(64, ((int) (4L * hiddenSize * 2 / 3.0 / 64)) * 64) : 4 * hiddenSize;
     }
-    positive("ffn-hidden-size", ffnHiddenSize);
+    Ranges.positive("ffn-hidden-size", ffnHiddenSize);
     if (maxPositionEmbeddings == null) {
       maxPositionEmbeddings = seqLength;
     }
@@ -127,19 +128,14 @@ public record GptConfig(
           "--rotary-percent %s of %d channels a head are %d: an even number of them can be rotated"
               .formatted(rotaryPercent, kvChannels, rotated));
     }
-    if (rotaryBase < 1) {
-      throw new IllegalArgumentException("--rotary-base %d is not positive".formatted(rotaryBase));
-    }
-    if (!(normEpsilon > 0)) {
-      throw new IllegalArgumentException(
-          "--norm-epsilon %s is not positive".formatted(normEpsilon));
-    }
+    Ranges.positive("rotary-base", rotaryBase);
+    Ranges.positive("norm-epsilon", normEpsilon);
     if (!(initMethodStd >= 0)) {
       throw new IllegalArgumentException(
           "--init-method-std %s is negative".formatted(initMethodStd));
     }
-    probability("attention-dropout", attentionDropout);
-    probability("hidden-dropout", hiddenDropout);
+    Ranges.belowOne("attention-dropout", attentionDropout);
+    Ranges.belowOne("hidden-dropout", hiddenDropout);
   }
 
   /** A builder whose values are the flags' defaults. */
@@ -152,31 +148,9 @@ public record GptConfig(
     return Builders.from(this, GptConfigBuilder.class);
   }
 
-  private static void positive(String flag, int value) {
-    if (value < 1) {
-      throw new IllegalArgumentException("--%s %d is not positive".formatted(flag, value));
-    }
-  }
-
-  private static void probability(String flag, double value) {
-    if (!(value >= 0 && value < 1)) {
-      throw new IllegalArgumentException("--%s %s is not in [0, 1)".formatted(flag, value));
-    }
-  }
-
   /** Groups of heads that share keys and values: {@code g}; one a head without grouping. */
   public int queryGroups() {
     return groupQueryAttention ? numQueryGroups : numAttentionHeads;
-  }
-
-  /** Channels of the keys of all groups: {@code g d}. */
-  public int keyChannels() {
-    return queryGroups() * kvChannels;
-  }
-
-  /** Channels of the queries of all heads: {@code n d}. */
-  public int queryChannels() {
-    return numAttentionHeads * kvChannels;
   }
 
   /** Whether linear layers have biases. */

@@ -2,6 +2,7 @@ package moe4j.model.txl;
 
 import moe4j.config.Builders;
 import moe4j.config.Flag;
+import moe4j.config.Ranges;
 
 /** How a Transformer-XL is trained, by upstream's flags with dashes and with its defaults. */
 public record TrainingFlags(
@@ -58,15 +59,13 @@ public record TrainingFlags(
 
   /** Checks ranges and what moe4j does not have. */
   public TrainingFlags {
-    positive("batch-size", batchSize);
-    positive("max-step", maxStep);
-    positive("eval-tgt-len", evalTgtLen);
-    positive("eval-batch-size", evalBatchSize);
-    positive("eval-interval", evalInterval);
-    positive("log-interval", logInterval);
-    if (saveInterval != null) {
-      positive("save-interval", saveInterval);
-    }
+    Ranges.positive("batch-size", batchSize);
+    Ranges.positive("max-step", maxStep);
+    Ranges.positive("eval-tgt-len", evalTgtLen);
+    Ranges.positive("eval-batch-size", evalBatchSize);
+    Ranges.positive("eval-interval", evalInterval);
+    Ranges.positive("log-interval", logInterval);
+    Ranges.positive("save-interval", saveInterval);
     if (overrideData && !restart && !autoResume) {
       throw new IllegalArgumentException(
           "--override-data goes on from a checkpoint with other data: --restart, or --auto-resume,"
@@ -104,11 +103,5 @@ public record TrainingFlags(
   /** A builder whose values are these. */
   public TrainingFlagsBuilder toBuilder() {
     return Builders.from(this, TrainingFlagsBuilder.class);
-  }
-
-  private static void positive(String flag, int value) {
-    if (value < 1) {
-      throw new IllegalArgumentException("--%s %d is not positive".formatted(flag, value));
-    }
   }
 }

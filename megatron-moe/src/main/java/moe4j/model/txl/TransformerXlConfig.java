@@ -3,6 +3,7 @@ package moe4j.model.txl;
 import java.util.List;
 import moe4j.config.Builders;
 import moe4j.config.Flag;
+import moe4j.config.Ranges;
 import moe4j.transformer.Activation;
 import moe4j.transformer.LayerShape;
 
@@ -54,17 +55,17 @@ public record TransformerXlConfig(
 
   /** Fills what depends on other flags and checks the whole. */
   public TransformerXlConfig {
-    positive("n-layer", nLayer);
-    positive("n-head", nHead);
-    positive("d-head", dHead);
-    positive("d-model", dModel);
-    positive("d-inner", dInner);
-    positive("tgt-len", tgtLen);
-    positive("div-val", divVal);
+    Ranges.positive("n-layer", nLayer);
+    Ranges.positive("n-head", nHead);
+    Ranges.positive("d-head", dHead);
+    Ranges.positive("d-model", dModel);
+    Ranges.positive("d-inner", dInner);
+    Ranges.positive("tgt-len", tgtLen);
+    Ranges.positive("div-val", divVal);
     if (dEmbed == null || dEmbed == -1) {
       dEmbed = dModel;
     }
-    positive("d-embed", dEmbed);
+    Ranges.positive("d-embed", dEmbed);
     if (dModel % 2 != 0) {
       throw new IllegalArgumentException(
           "--d-model %d: sines and cosines of positions take an even number".formatted(dModel));
@@ -113,8 +114,8 @@ public record TransformerXlConfig(
           "--div-val %d leaves the last of %d clusters no channel of --d-embed %d"
               .formatted(divVal, cutoffs.size() + 1, dEmbed));
     }
-    probability("dropout", dropout);
-    probability("dropatt", dropatt);
+    Ranges.belowOne("dropout", dropout);
+    Ranges.belowOne("dropatt", dropatt);
     if (!(initStd >= 0) || !(projInitStd >= 0)) {
       throw new IllegalArgumentException(
           "--init-std %s, --proj-init-std %s: neither may be negative"
@@ -130,18 +131,6 @@ public record TransformerXlConfig(
   /** A builder whose values are these, what followed from others among them. */
   public TransformerXlConfigBuilder toBuilder() {
     return Builders.from(this, TransformerXlConfigBuilder.class);
-  }
-
-  private static void positive(String flag, int value) {
-    if (value < 1) {
-      throw new IllegalArgumentException("--%s %d is not positive".formatted(flag, value));
-    }
-  }
-
-  private static void probability(String flag, double value) {
-    if (!(value >= 0 && value < 1)) {
-      throw new IllegalArgumentException("--%s %s is not in [0, 1)".formatted(flag, value));
-    }
   }
 
   /**

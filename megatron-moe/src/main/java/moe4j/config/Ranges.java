@@ -1,0 +1,33 @@
+package moe4j.config;
+
+/**
+ * Checks of one flag's value, each with the sentence that it is refused with, whatever the flag.
+ */
+public final class Ranges {
+  private Ranges() {}
+
+  /**
+   * Refuses zero, what is negative and what is no number.
+   *
+   * @param flag its name without dashes
+   * @param value null for a flag that is not given, which is not refused
+   * @throws IllegalArgumentException in one sentence
+   */
+  public static void positive(String flag, Number value) {
+    if (value != null && !(value.doubleValue() > 0)) {
+      throw new IllegalArgumentException("--%s %s is not positive".formatted(flag, value));
+    }
+  }
+
+  /**
+   * Refuses what is no probability below 1.
+   *
+   * @param flag its name without dashes
+   * @throws IllegalArgumentException in one sentence
+   */
+  public static void belowOne(String flag, double value) {
+    if (!(value >= 0 && value < 1)) {
+      throw new IllegalArgumentException("--%s %s is not in [0, 1)".formatted(flag, value));
+    }
+  }
+}

@@ -2,7 +2,7 @@
 @SuppressWarnings("requires-automatic") // The two tokenizer libraries have no module-info.
 module moe4j.tokenizer {
   requires transitive com.fasterxml.jackson.databind;
-  // Optional: one who tokenises with them adds them.
+  // Optional: a program that tokenises with them adds them.
   requires static jtokkit;
   requires static ai.djl.tokenizers;
 

@@ -68,6 +68,8 @@ public final class Philox {
   /**
    * Fills a contiguous fp32 host tensor with uniform draws in [0, 1).
    *
+   * @param key such as the seed
+   * @param stream what the numbers are for
    * @param first the global index of its first element
    */
   public static void uniform(Tensor t, long key, long stream, long first) {
@@ -101,6 +103,9 @@ public final class Philox {
   /**
    * Fills a contiguous fp32 host tensor with normal draws (Box and Muller), mean 0.
    *
+   * @param std standard deviation
+   * @param key such as the seed
+   * @param stream what the numbers are for
    * @param first the global index of its first element
    */
   public static void normal(Tensor t, double std, long key, long stream, long first) {

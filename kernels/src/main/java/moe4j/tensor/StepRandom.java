@@ -111,7 +111,7 @@ public record StepRandom(
    * a part is a part of the whole, one of parts() count.
    *
    * @param index from 0
-   * @param count 1 for what this is
+   * @param count how many parts there are; 1 gives these draws themselves
    * @throws IllegalArgumentException if there is no such part
    */
   public StepRandom part(int index, int count) {
@@ -125,7 +125,7 @@ public record StepRandom(
    * what one process would have drawn for its elements.
    *
    * @param index from 0
-   * @param count 1 for what this is
+   * @param count how many parts there are; 1 gives these draws themselves
    * @throws IllegalArgumentException if there is no such part, or this is one of each sample
    */
   public StepRandom slice(int index, int count) {

@@ -47,8 +47,16 @@ public final class TensorLists {
    * where {@code foundInf} is 1. The gradients are divided by {@code gradScale} first, in place,
    * too.
    *
+   * @param parameters fp32, changed in place
+   * @param gradients fp32, one for each parameter
+   * @param expAvgs fp32, the first moments
+   * @param expAvgSqs fp32, the second moments
    * @param step fp32 scalar, already counting this step
-   * @param lr fp32 scalar
+   * @param lr fp32 scalar, the learning rate
+   * @param beta1 the first moment's decay in a step
+   * @param beta2 the second moment's decay in a step
+   * @param weightDecay decoupled: in units of the learning rate
+   * @param epsilon is added to the second moment's root
    * @param gradScale fp32 scalar
    * @param foundInf fp32 scalar, 0 or 1
    */

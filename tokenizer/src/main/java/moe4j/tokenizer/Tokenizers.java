@@ -87,7 +87,7 @@ public final class Tokenizers {
     return tokenizer;
   }
 
-  /** These libraries are optional: one who uses moe4j as a library adds what is needed. */
+  /** These libraries are optional: a program that uses moe4j as a library adds what it needs. */
   private static void needs(String type, String className, String artifact) throws IOException {
     try {
       Class.forName(className, false, Tokenizers.class.getClassLoader());

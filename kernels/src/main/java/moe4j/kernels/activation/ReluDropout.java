@@ -37,8 +37,8 @@ public final class ReluDropout {
    *     zeros, and their gradient, which may be anything, has no effect
    * @param weight [R], fp32 or bf16, or null; its gradient is in that type
    * @param drop the dropout of x's elements
-   * @throws IllegalArgumentException where shapes or types do not go together
    * @return of x's shape and type
+   * @throws IllegalArgumentException where shapes or types do not go together
    */
   public static Tensor apply(Tensor x, Tensor bias, Tensor offsets, Tensor weight, Dropout drop) {
     check(x, bias, offsets, weight);

@@ -32,7 +32,7 @@ public enum AttentionBackend {
   /** Causal attention by whichever kernel is in use. */
   @FunctionalInterface
   interface Attention {
-    /** [B, n, S, d] of each to the same. */
+    /** The result, [B, n, S, d], for a query, a key and a value of that shape. */
     Tensor of(Tensor query, Tensor key, Tensor value);
   }
 
@@ -45,7 +45,7 @@ public enum AttentionBackend {
     forced = backend;
   }
 
-  /** By its name on a command line; null for {@code auto}. */
+  /** The backend of a name on a command line; null for {@code auto}. */
   public static AttentionBackend named(String name) {
     return name.equals("auto") ? null : valueOf(name.toUpperCase(Locale.ROOT));
   }

@@ -44,7 +44,7 @@ public final class QkvProjection {
   public record Parts(Tensor query, Tensor key, Tensor value) {}
 
   /**
-   * Projects.
+   * Projects to queries, keys and values.
    *
    * @param x [..., h]
    * @param weight [g (p + 2) d, h]

@@ -32,7 +32,7 @@ public final class RelativeAttention {
   private RelativeAttention() {}
 
   /**
-   * Attends.
+   * Computes attention.
    *
    * @param query [B, Q, n, d], bf16 or fp32 where the kernels compute
    * @param keyValue [B, K, 2, n, d] in the same type, keys at index 0 of the third dimension and
@@ -67,7 +67,7 @@ public final class RelativeAttention {
 
   /**
    * The same in libtorch's operations, scores in memory: the CPU's path, and what the kernel is
-   * held against. Any float type; on a CPU bf16 is computed in fp32, as in {@link
+   * compared with. Any float type; on a CPU bf16 is computed in fp32, as in {@link
    * ScaledDotProductAttention}.
    */
   static Tensor reference(
@@ -99,12 +99,13 @@ public final class RelativeAttention {
     Tensor values = keyValue.select(2, 1).transpose(1, 2);
     Scalar scale = new Scalar(1 / Math.sqrt((double) query.size(3)));
     Tensor content = query.add(contentBias).mul(scale).transpose(1, 2).matmul(keys);
-    // Descending distances, as the shift wants them.
+    // The shift below takes distances in descending order.
     Tensor far = position.flip(0).permute(1, 2, 0);
     Tensor distances = query.add(positionBias).mul(scale).transpose(1, 2).matmul(far);
     Tensor seen = seen(queries, memory, first, sameLength, query.device());
     Tensor hidden = seen.logical_not();
-    // A softmax of nothing but -inf would be NaN: where nothing is seen, it is of any numbers.
+    // A softmax over nothing but -inf would be NaN. So a query that sees nothing gets one over all
+    // keys, which is zeroed below.
     Tensor some = hidden.logical_and(seen.any(-1, true));
     Tensor barred =
         torch

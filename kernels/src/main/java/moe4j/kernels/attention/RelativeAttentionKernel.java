@@ -79,7 +79,7 @@ final class RelativeAttentionKernel extends CustomFunction {
       return 32 * warps;
     }
 
-    /** Elements of 16 bytes. */
+    /** How many elements 16 bytes hold. */
     private int vector() {
       return 16 / elementBytes;
     }
@@ -90,14 +90,14 @@ final class RelativeAttentionKernel extends CustomFunction {
       return bytes % 128 == 0 ? bytes : bytes + 16;
     }
 
-    /** Of how many keys a warp of the forward has the products in shared memory at a time. */
+    /** For how many keys a warp of the forward keeps the products in shared memory at a time. */
     int forwardAskew() {
       return Math.min(32, keys);
     }
 
     /**
-     * The forward's blocks on a multiprocessor: with three the registers do for such heads, and the
-     * third is worth more than what else they could hold.
+     * The forward's blocks on a multiprocessor. For such heads the registers are enough for three,
+     * and the third block is worth more than what else they could hold.
      */
     int forwardBlocks(boolean drops) {
       return keys == 64 && !drops ? 3 : 1;
@@ -189,7 +189,7 @@ final class RelativeAttentionKernel extends CustomFunction {
     };
   }
 
-  /** Launches what stays with queries; the gradient of positions. */
+  /** Launches the kernel that stays with queries, and returns the gradient of positions. */
   private Tensor distances(
       Layout layout, Tensor upstream, Tensor deltas, Tensor queryGradient, Tensor partials) {
     boolean fixed = torch.globalContext().deterministicAlgorithms();
@@ -223,7 +223,7 @@ final class RelativeAttentionKernel extends CustomFunction {
     return all.view(position.shape());
   }
 
-  /** What all kernels take, around what one takes. */
+  /** The arguments that all kernels take, around those of one. */
   private Object[] arguments(Object... own) {
     List<Object> arguments =
         new ArrayList<>(Arrays.asList(query, keyValue, position, contentBias, positionBias, first));

@@ -16,10 +16,12 @@ public final class ScaledDotProductAttention {
    * <p>On a CPU bf16 is computed in fp32: libtorch's backward multiplies bf16 matrices element by
    * element where it was built without MKL, as here, and takes ten times as long.
    *
-   * @param query [B, n, S, d]; key and value the same
+   * @param query [B, n, S, d], any float type; key and value have its shape and type
    * @param allowed bool, broadcast to [B, n, S, S], true where a query may see a key; null for
    *     plain causality
    * @return [B, n, S, d], in the query's type
+   * @throws IllegalArgumentException where {@code --attention-backend} names a kernel that refuses
+   *     these
    */
   public static Tensor apply(Tensor query, Tensor key, Tensor value, Tensor allowed) {
     ScalarType type = Tensors.dtype(query);

@@ -128,7 +128,7 @@ public final class KernelTimer {
       }
       try (CudaGraph graph = CudaGraph.capture(pool, work)) {
         double seconds = onTheGpu(graph::replay);
-        // A graph that still runs may not go.
+        // A graph must not be freed while it runs.
         Cuda.synchronize();
         return new Median(seconds, false);
       } catch (CaptureFailedException e) {
@@ -143,7 +143,7 @@ public final class KernelTimer {
       long begin = System.nanoTime();
       work.run();
       if (round >= 0) {
-        // A clock may tell no difference of what takes less than its tick.
+        // Work may take less than a tick of the clock, which would then show 0.
         seconds[round] = Math.max(1, System.nanoTime() - begin) * 1e-9;
       }
     }

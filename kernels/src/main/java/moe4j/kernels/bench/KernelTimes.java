@@ -9,13 +9,13 @@ import moe4j.kernels.check.BenchCase;
  * @param of what was timed
  * @param ours the median time of a round, in seconds
  * @param reference the median time of the reference's round, in seconds
- * @param launched whether a GPU's rounds were launched from Java and not replayed as a graph, which
- *     the operation cannot be captured as: small ones then take as long as their launches
+ * @param launched whether a GPU's rounds were launched from Java, since the operation cannot be
+ *     captured as a graph: a small operation then takes as long as its launches
  */
 public record KernelTimes(BenchCase of, double ours, double reference, boolean launched) {
   private static final String LAYOUT = "%-58s %-34s %11s %13s %15s %8s";
 
-  /** What the columns are. */
+  /** The names of the columns. */
   public static String header() {
     return format(LAYOUT, "operation", "shape", "ours ms", "reference ms", "ours reach", "ratio");
   }

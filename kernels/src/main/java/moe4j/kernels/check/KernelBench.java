@@ -30,6 +30,6 @@ public interface KernelBench {
     return name.substring(name.lastIndexOf('.') + 1);
   }
 
-  /** What is timed: of every operation at least its forward. */
+  /** The cases to time: for each operation that has a kernel at least its forward. */
   List<BenchCase> cases(Scale scale);
 }

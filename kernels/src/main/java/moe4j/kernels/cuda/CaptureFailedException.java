@@ -1,6 +1,8 @@
 package moe4j.kernels.cuda;
 
-/** Something could not be captured as a CUDA graph; its cause is what failed under capture. */
+/**
+ * Work could not be captured as a CUDA graph. The exception's cause is what failed under capture.
+ */
 public final class CaptureFailedException extends RuntimeException {
   private static final long serialVersionUID = 1L;
 

@@ -34,7 +34,7 @@ public final class ExpertMlp {
 
   /** The activation between the two products. */
   public interface Activation {
-    /** [P, inputs f] to [P, f]. */
+    /** The activation of x, [P, inputs f]: [P, f]. */
     Tensor apply(Tensor x);
 
     /**
@@ -46,7 +46,7 @@ public final class ExpertMlp {
   }
 
   /**
-   * What G groups' MLPs are made of.
+   * The weights of G groups' MLPs.
    *
    * @param fc1 [G, inputs f, h]
    * @param bias1 [G, inputs f], or null
@@ -195,7 +195,10 @@ public final class ExpertMlp {
       return new Tensor[] {all};
     }
 
-    /** Forward and backward each find them: nothing is kept that is made for a product alone. */
+    /**
+     * Forward and backward each call this: what is made for products alone is not kept between
+     * them.
+     */
     private void operands() {
       operand1 = Gemm.operand(fc1);
       operand2 = Gemm.operand(fc2);
@@ -236,7 +239,7 @@ public final class ExpertMlp {
       return biases == null ? null : biases.select(0, span.group);
     }
 
-    /** Out of the task's scope. */
+    /** Keeps a tensor beyond the task's scope. */
     private static Tensor retained(Tensor t) {
       t.retainReference();
       return t;

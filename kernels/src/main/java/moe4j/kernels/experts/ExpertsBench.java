@@ -130,6 +130,16 @@ public final class ExpertsBench implements KernelBench {
           Tensor weight = in.leaf(ScalarType.Float, s.rows());
           return Operation.of(() -> WeightedActivation.gelu(x, weight), x, weight);
         });
+    cases.bothWays(
+        "SwiGLU, weighted by row",
+        "[%d, 2 x %d]".formatted(s.rows(), s.f),
+        Cost.bytes(3 * inner),
+        Cost.bytes(8 * inner),
+        in -> {
+          Tensor x = in.leaf(s.rows(), 2 * s.f);
+          Tensor weight = in.leaf(ScalarType.Float, s.rows());
+          return Operation.of(() -> WeightedActivation.swiglu(x, weight), x, weight);
+        });
     // The gradient of what the bias is added to is handed on as it is.
     cases.bothWays(
         "groups' bias, weighted by row",

@@ -29,10 +29,10 @@ public record RouteSort(Tensor order, Tensor token, Tensor slot, Tensor offsets)
   private static final int SUM_THREADS = 1024;
 
   /**
-   * Sorts.
+   * Sorts the routes that tokens have chosen.
    *
-   * @param expert int64 [T, k], each in [0, E), or negative where the choice was dropped; a larger
-   *     one stops the device
+   * @param expert the choices, int64 [T, k], each in [0, E), or negative where it was dropped; a
+   *     larger one stops the device
    * @param experts E
    */
   public static RouteSort of(Tensor expert, int experts) {

@@ -30,7 +30,7 @@ public record TopK(Tensor values, Tensor indices) {
   private static final Scalar CHOSEN = Scopes.keep(() -> new Scalar(Double.NEGATIVE_INFINITY));
 
   /**
-   * Chooses.
+   * Finds the k largest of each row.
    *
    * @param x fp32 [T, E]
    * @param k how many, from 1 to E

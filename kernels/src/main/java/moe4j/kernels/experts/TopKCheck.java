@@ -12,7 +12,7 @@ import moe4j.tensor.Tensors;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
-/** The k largest, against a sort in Java: exactly, also where numbers are equal or none. */
+/** The k largest, against a sort in Java: exactly, also where values are equal or not numbers. */
 public final class TopKCheck implements KernelCheck {
   private static final float[] ODD = {
     Float.NaN,
@@ -61,7 +61,7 @@ public final class TopKCheck implements KernelCheck {
     }
   }
 
-  /** With a shape of T, E and k. */
+  /** Checks a shape, which is T, E and k. */
   private static void run(Comparison on, String kind, Supplier<Float> numbers, int... shape) {
     Scopes.run(() -> check(on, kind, numbers, shape[0], shape[1], shape[2]));
   }

@@ -19,7 +19,7 @@ public final class WeightedActivation {
   /**
    * The exact GELU, {@code x Phi(x)} (Hendrycks and Gimpel 2016), weighted.
    *
-   * @param x [R, f]
+   * @param x [R, f], any float type; on a GPU bf16 or fp32
    * @param weight [R], fp32 or bf16; its gradient is in that type
    * @return [R, f]
    */
@@ -32,7 +32,7 @@ public final class WeightedActivation {
   /**
    * SwiGLU, {@code silu(a) b} with {@code x = [a, b]} (Shazeer 2020), weighted.
    *
-   * @param x [R, 2 f]
+   * @param x [R, 2 f], any float type; on a GPU bf16 or fp32
    * @param weight [R], fp32 or bf16; its gradient is in that type
    * @return [R, f]
    */

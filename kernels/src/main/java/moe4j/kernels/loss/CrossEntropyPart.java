@@ -23,7 +23,7 @@ public record CrossEntropyPart(int first, int vocabulary) {
    * The logsumexp of the rank's logits, and the label's logit, 0 where it is another rank's. The
    * loss is the logsumexp of the former over the ranks less the sum of the latter.
    *
-   * @param logits [T, n]
+   * @param logits [T, n], the rank's, any float type; on a GPU bf16 or fp32, and contiguous
    * @param labels int64 [T], each in [0, vocabulary); on a GPU another gives a loss of NaN
    * @return fp32 [T, 2]
    */
@@ -55,7 +55,7 @@ public record CrossEntropyPart(int first, int vocabulary) {
   /**
    * The logits' gradient, {@code (softmax(x) - onehot) upstream}; on a GPU in their own memory.
    *
-   * @param logits [T, n]
+   * @param logits [T, n], as for {@link #sums}
    * @param labels int64 [T]; on a GPU one outside the vocabulary gives gradients of NaN
    * @param logSums fp32 [T], the logsumexp over all ranks
    * @param upstream fp32 [T]

@@ -7,8 +7,9 @@ import moe4j.kernels.check.BenchCase.Operation;
 import moe4j.kernels.check.BenchCases;
 import moe4j.kernels.check.KernelBench;
 import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch.ScalarType;
 
-/** The output layer with its loss, and a rank's part of a loss. */
+/** The output layer with its loss, and a rank's part of a loss and of its gradient. */
 public final class LossBench implements KernelBench {
   @Override
   public List<BenchCase> cases(Scale scale) {
@@ -37,6 +38,19 @@ public final class LossBench implements KernelBench {
           Tensor labels = in.whole(vocabulary, rows);
           CrossEntropyPart part = new CrossEntropyPart(0, vocabulary);
           return Operation.of(() -> part.sums(logits, labels));
+        });
+    // On a GPU it is made in the logits' memory: the next round begins with what this one leaves.
+    cases.forward(
+        "a rank's part of the loss's gradient",
+        "[%d, %d]".formatted(rows, vocabulary),
+        Cost.bytes(2 * scale.bytes(rows * vocabulary)),
+        in -> {
+          Tensor logits = in.normal(rows, vocabulary);
+          Tensor labels = in.whole(vocabulary, rows);
+          Tensor logSums = in.normal(ScalarType.Float, rows);
+          Tensor upstream = in.normal(ScalarType.Float, rows);
+          CrossEntropyPart part = new CrossEntropyPart(0, vocabulary);
+          return Operation.of(() -> part.gradient(logits, labels, logSums, upstream));
         });
     return cases.list();
   }

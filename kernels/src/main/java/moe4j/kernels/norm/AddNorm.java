@@ -80,8 +80,8 @@ public final class AddNorm {
   }
 
   /**
-   * How the kernels share a row: warps, of which a lane keeps some vectors of eight elements, and
-   * rows a block. The backward keeps three sums for each element, so it has fewer a lane.
+   * How many warps share a row, and how many rows a block has. A lane keeps some vectors of eight
+   * elements; in the backward it keeps fewer, since each element there has three sums.
    */
   private record Layout(
       long channels, int forwardWarps, int forwardRows, int backwardWarps, int backwardRows) {
@@ -109,7 +109,10 @@ public final class AddNorm {
   private static final class Fused extends CustomFunction {
     private static final String SOURCE = "norm/norm.cu";
 
-    /** Threads of a block where a row is not kept in registers, and those blocks on a processor. */
+    /**
+     * The threads of a block that does not keep its row in registers, and such blocks on a
+     * processor.
+     */
     private static final int THREADS = 256;
 
     private static final int BLOCKS = 4;

@@ -26,7 +26,7 @@ public final class NormCheck implements KernelCheck {
     return "norm";
   }
 
-  /** Which of the results. */
+  /** Which of the results get a gradient. */
   private enum Used {
     SUM,
     NORM,

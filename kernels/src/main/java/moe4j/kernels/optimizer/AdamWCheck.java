@@ -27,7 +27,7 @@ public final class AdamWCheck implements KernelCheck {
   private static final int SKIPPED = 2;
 
   /**
-   * What a tensor is.
+   * The size and the types of a tensor.
    *
    * @param offset elements before it in its memory: an odd one is aligned to nothing
    */
@@ -49,7 +49,7 @@ public final class AdamWCheck implements KernelCheck {
           new Kind(100_003, 1, B, F, F),
           new Kind(262_144, 0, B, F, F));
 
-  /** What the kernel takes beside. */
+  /** What only the kernel takes. */
   private static final List<Kind> FUSED =
       List.of(
           new Kind(5, 0, F, F, B),

@@ -46,7 +46,7 @@ public final class Bf16Products {
    * @param reason a clause that follows the way in a sentence
    */
   public record Choice(Way way, String reason) {
-    /** As a sentence's end. */
+    /** The choice as the end of a sentence. */
     @Override
     public String toString() {
       return (way == Way.FP32
@@ -117,7 +117,7 @@ public final class Bf16Products {
     return Tensors.dtype(x) == ScalarType.BFloat16 && x.is_cpu() && choice().way() == Way.FP32;
   }
 
-  /** In fp32; null for null. */
+  /** Converts to fp32; null for null. */
   public static Tensor wide(Tensor x) {
     return x == null ? null : x.to(ScalarType.Float);
   }
@@ -127,7 +127,7 @@ public final class Bf16Products {
     return Scopes.compute(() -> round(body.get()));
   }
 
-  /** In bf16. */
+  /** Rounds to bf16. */
   public static Tensor round(Tensor wide) {
     return wide.to(ScalarType.BFloat16);
   }

@@ -16,7 +16,7 @@ public final class MatmulPeak {
   /** Rows and columns of the matrices. */
   public static final int SIZE = 1024;
 
-  /** As large as a GPU needs them to be. */
+  /** Rows and columns of the matrices on a GPU, which needs larger ones. */
   public static final int GPU_SIZE = 8192;
 
   private static final int REPEATS = 5;

@@ -19,7 +19,7 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
 final class OneDnn {
   private static final boolean AVAILABLE = torch.hasMKLDNN() && hasLinear();
 
-  /** Rows from which on a weight is put into blocks for a product. */
+  /** From so many rows on a weight is put into blocks for a product. */
   private static final long PACKING_PAYS = 1024;
 
   private OneDnn() {}

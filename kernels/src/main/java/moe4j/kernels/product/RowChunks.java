@@ -70,13 +70,13 @@ public record RowChunks(Tiles tiles, long rows, int columns, int groups, int chu
     return ColumnSum.partials(like, chunks() + groups - 1, columns);
   }
 
-  /** Memory for what blocks leave of sums over rows' columns. */
+  /** Memory for the parts that blocks leave of sums over a row's columns. */
   public Tensor dots(Tensor like) {
     return Tensors.empty(ScalarType.Float, like.device(), tiles.columnBlocks(), rows);
   }
 
   /**
-   * The groups' sums and the rows'.
+   * Adds up what blocks have left: the groups' sums and the rows'.
    *
    * @param partials or null
    * @param sums [G, n], or null; gets those of the partials

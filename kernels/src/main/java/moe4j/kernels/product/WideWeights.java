@@ -13,8 +13,9 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
  * Fp32 images of bf16 weights, for the products that {@link Bf16Products} makes in fp32. An image
- * is made when a weight is first multiplied by, four bytes an element, and made anew when it is
- * multiplied by after it has changed: so once a step, for all micro-batches, forward and backward.
+ * takes four bytes an element. It is made when a product first needs the weight, and made anew when
+ * a product needs the weight after a change: once a step, for all micro-batches, forward and
+ * backward.
  *
  * <p>Whoever owns a weight says so, {@link #hold}, and lets its image go, {@link #release}. That a
  * weight has changed is known from libtorch's count of changes in place; what writes to its memory

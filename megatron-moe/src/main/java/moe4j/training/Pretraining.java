@@ -9,7 +9,6 @@ import java.util.Map;
 import java.util.Objects;
 import java.util.stream.Stream;
 import moe4j.checkpoint.CheckpointStore;
-import moe4j.checkpoint.Ranks;
 import moe4j.config.BuildInfo;
 import moe4j.config.TrainingConfig;
 import moe4j.console.Screen;
@@ -321,28 +320,6 @@ public final class Pretraining {
       RunFlags.write(directory, arguments);
     } catch (IOException e) {
       LOG.warn("{} could not be written: {}", directory.resolve(RunFlags.FILE), e.getMessage());
-    }
-  }
-
-  /** The ranks of a world, as checkpoints know them. */
-  private record WorldRanks(World world) implements Ranks {
-    @Override
-    public int rank() {
-      return world.rank();
-    }
-
-    @Override
-    public int size() {
-      return world.size();
-    }
-
-    @Override
-    public List<byte[]> exchange(byte[] own) throws IOException {
-      try {
-        return world.exchange(own);
-      } catch (RankLostException e) {
-        throw new IOException(e.getMessage(), e);
-      }
     }
   }
 

@@ -31,7 +31,7 @@ import javax.tools.ToolProvider;
 final class Sources {
   private static final Path ROOT = Path.of(System.getProperty("moe4j.root"));
   private static final Pattern OUR_TYPE =
-      Pattern.compile("(moe4j(?:\\.[a-z][a-z0-9]*)*)\\.[A-Z].*");
+      Pattern.compile("(moe4j(?:\\.[a-z][a-z0-9]*)*)\\.(?:[A-Z].*|\\*)");
 
   private static List<Source> all;
 
@@ -71,7 +71,7 @@ final class Sources {
     /** The names it uses that are in a package. */
     Set<String> uses(String packageName) {
       return uses.stream()
-          .filter(use -> use.matches(Pattern.quote(packageName) + "\\.[A-Z].*"))
+          .filter(use -> use.matches(Pattern.quote(packageName) + "\\.([A-Z].*|\\*)"))
           .collect(Collectors.toCollection(TreeSet::new));
     }
   }
@@ -210,14 +210,16 @@ final class Sources {
 
     @Override
     public Void visitMethod(MethodTree tree, Void nothing) {
-      if (tree.getName().contentEquals("<init>") && type.getKind() != Tree.Kind.RECORD) {
-        constructors.add(
-            new Parameters(type.getSimpleName().toString(), tree.getParameters().size(), false));
+      int count = tree.getParameters().size();
+      // A record's constructor of all components is counted with the record.
+      boolean ofRecord = type.getKind() == Tree.Kind.RECORD && count == components(type).size();
+      if (tree.getName().contentEquals("<init>") && !ofRecord) {
+        constructors.add(new Parameters(type.getSimpleName().toString(), count, false));
       }
       return super.visitMethod(tree, null);
     }
 
-    private void readRecord(ClassTree tree) {
+    private static List<VariableTree> components(ClassTree tree) {
       List<VariableTree> components = new ArrayList<>();
       for (Tree member : tree.getMembers()) {
         if (member instanceof VariableTree field
@@ -225,6 +227,11 @@ final class Sources {
           components.add(field);
         }
       }
+      return components;
+    }
+
+    private void readRecord(ClassTree tree) {
+      List<VariableTree> components = components(tree);
       boolean flags =
           components.stream()
               .flatMap(component -> component.getModifiers().getAnnotations().stream())

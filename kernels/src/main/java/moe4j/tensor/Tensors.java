@@ -47,6 +47,19 @@ public final class Tensors {
     return torch.empty(shape, options(dtype, device), new MemoryFormatOptional());
   }
 
+  /**
+   * A new tensor of another's type and device, whose elements are not set.
+   *
+   * @param like [n, ...]
+   * @param rows its first dimension
+   * @return [rows, ...]
+   */
+  public static Tensor emptyRows(Tensor like, long rows) {
+    long[] shape = like.shape();
+    shape[0] = rows;
+    return empty(dtype(like), like.device(), shape);
+  }
+
   /** A new tensor of zeros. */
   public static Tensor zeros(ScalarType dtype, Device device, long... shape) {
     return torch.zeros(shape, options(dtype, device));

@@ -38,15 +38,9 @@ public final class RowExchange {
     return Arrays.stream(rows).allMatch(n -> n == rows[0]);
   }
 
-  private static Tensor empty(Tensor like, long rows) {
-    long[] shape = like.shape();
-    shape[0] = rows;
-    return Tensors.empty(Tensors.dtype(like), like.device(), shape);
-  }
-
   private static Tensor gathered(Tensor own, long[] rows, Group group) {
     Tensor x = own.contiguous();
-    Tensor all = empty(x, Arrays.stream(rows).sum());
+    Tensor all = Tensors.emptyRows(x, Arrays.stream(rows).sum());
     if (even(rows)) {
       group.allGather(all, x).await();
       return all;
@@ -63,12 +57,12 @@ public final class RowExchange {
     Tensor x = all.contiguous();
     long own = rows[group.rank()];
     if (even(rows)) {
-      Tensor sum = empty(x, own);
+      Tensor sum = Tensors.emptyRows(x, own);
       // What is reduced may be overwritten, and other functions may hold the gradient's tensor.
       group.reduceScatter(sum, x.clone()).await();
       return sum;
     }
-    Tensor parts = empty(x, own * group.size());
+    Tensor parts = Tensors.emptyRows(x, own * group.size());
     group.allToAll(parts, x, same(own, group), rows).await();
     Tensor sum = parts.narrow(0, 0, own).clone();
     for (int r = 1; r < group.size(); r++) {

@@ -60,6 +60,9 @@ public class MemoryEstimateTest {
     Choices overlap = new Choices(true, 1);
     MemoryEstimate early = MemoryEstimate.of(GPT2, Plans.layout(2, 1, 1, 1, false, 8, 16), overlap);
     assertEquals(early.gradients(), 4 * n);
+    // Two buckets of 40 million bf16 gradients are on their way.
+    double plain = memory(GPT2, Plans.layout(2, 1, 1, 1, false, 8, 16)).buffers();
+    assertEquals(early.buffers() - plain, 2 * 40e6 * 2);
     PlannedModel fp32 = Plans.fp32(GPT2);
     assertEquals(memory(fp32, Plans.layout(1, 1, 1, 1, false, 8, 32)).gradients(), 4 * n);
     assertEquals(memory(fp32, Plans.single(8)).optimizer(), 8 * n);

@@ -27,7 +27,7 @@ import org.testng.annotations.Test;
  */
 public class PlanFormulasTest {
   private static final int VOCABULARY = 96;
-  private static final int MODELS = 60;
+  private static final int MODELS = 200;
 
   @DataProvider
   public Object[][] models() {

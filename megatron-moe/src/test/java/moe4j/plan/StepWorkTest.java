@@ -64,6 +64,26 @@ public class StepWorkTest {
         StepWork.of(padded, spread, Plans.BALANCED, H200));
   }
 
+  /** Gradients of 2 bytes are read, and sums of 4 read and written, if there is more than one. */
+  @Test
+  public void sumsOfGradients() {
+    PlannedModel model = Plans.gpt2(Plans.GPT2, "");
+    StepWork one = StepWork.of(model, Plans.single(8), Plans.BALANCED, H200);
+    PlannedLayout two = Plans.layout(1, 1, 1, 1, false, 8, 16);
+    double more = StepWork.of(model, two, Plans.BALANCED, H200).memory() - one.memory();
+    assertEquals(more, 124_475_904 * (2 + 2 * 4) / (0.8 * 4.8e12), 1e-12);
+  }
+
+  /** Attention's fp32 weights pass through memory ten times, twelve layers' of 4 x 1024^2 x 12. */
+  @Test
+  public void dropoutOfAttention() {
+    PlannedModel dropped = Plans.gpt2(Plans.GPT2 + " --attention-dropout 0.1", "");
+    double plain =
+        StepWork.of(Plans.gpt2(Plans.GPT2, ""), Plans.single(4), Plans.BALANCED, H200).attention();
+    double more = StepWork.of(dropped, Plans.single(4), Plans.BALANCED, H200).attention() - plain;
+    assertEquals(more, 10 * 12 * 4.0 * (4 << 20) * 12 / (0.8 * 4.8e12), 1e-12);
+  }
+
   @Test
   public void sharesOfThePeak() {
     assertEquals(Calibration.product(200, 5000), 0.4);

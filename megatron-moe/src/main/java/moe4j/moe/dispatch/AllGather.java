@@ -49,25 +49,19 @@ final class AllGather implements TokenDispatcher {
 
     @Override
     public Exchange.Moving out(Tensor part) {
-      Tensor all = empty(part, part.size(0) * block.size());
+      Tensor all = Tensors.emptyRows(part, part.size(0) * block.size());
       return new Exchange.Moving(all, block.allGather(all, part));
     }
 
     @Override
     public Exchange.Moving back(Tensor rows) {
-      Tensor sum = empty(rows, rows.size(0) / block.size());
+      Tensor sum = Tensors.emptyRows(rows, rows.size(0) / block.size());
       return new Exchange.Moving(sum, block.reduceScatter(sum, rows));
     }
 
     @Override
     public boolean overwrites() {
       return true;
-    }
-
-    private static Tensor empty(Tensor like, long rows) {
-      long[] shape = like.shape();
-      shape[0] = rows;
-      return Tensors.empty(Tensors.dtype(like), like.device(), shape);
     }
   }
 

@@ -114,9 +114,7 @@ public final class AllToAll implements TokenDispatcher {
     }
 
     private Exchange.Moving move(Tensor input, long[] outputRows, long[] inputRows) {
-      long[] shape = input.shape();
-      shape[0] = Arrays.stream(outputRows).sum();
-      Tensor output = Tensors.empty(Tensors.dtype(input), input.device(), shape);
+      Tensor output = Tensors.emptyRows(input, Arrays.stream(outputRows).sum());
       return new Exchange.Moving(output, group.allToAll(output, input, outputRows, inputRows));
     }
   }

@@ -20,6 +20,7 @@ import moe4j.model.RunJson;
 import moe4j.model.SaveWords;
 import moe4j.model.SavedConfig;
 import moe4j.model.Upcycled;
+import moe4j.model.Upcycling;
 import moe4j.moe.MoeConfig;
 import moe4j.parallel.World;
 import moe4j.training.run.SaveDirectory;
@@ -74,12 +75,13 @@ public final class UpcycleCommand implements Command {
     Options options = parsed.get(Options.class);
     Path load = Path.of(options.load());
     Path save = Path.of(options.save());
+    int granularity = options.moeUpcyclingGranularity();
+    Upcycling upcycling = new Upcycling(parsed.get(MoeConfig.class), granularity);
     checkApart(load, save);
     try (Checkpoint checkpoint = SavedModels.open(load, LOG::warn)) {
       SavedConfig saved = SavedConfig.of(checkpoint, null);
       ModelFamily family = saved.family();
-      int granularity = options.moeUpcyclingGranularity();
-      Upcycled upcycled = family.upcycled(checkpoint, parsed.get(MoeConfig.class), granularity);
+      Upcycled upcycled = family.upcycled(checkpoint, upcycling);
       ModelSpec dense = saved.model();
       Integer experts = dense.moe().numExperts();
       if (experts != null) {

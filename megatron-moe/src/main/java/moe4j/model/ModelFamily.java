@@ -256,11 +256,10 @@ public interface ModelFamily {
   /**
    * A dense checkpoint's model as one with experts that computes the same.
    *
-   * @param moe the experts' flags
-   * @param granularity shards into which a dense feed-forward block is cut, an expert each
+   * @param upcycling the experts' flags, checked
    * @throws IllegalArgumentException where it cannot be, in one sentence
    */
-  default Upcycled upcycled(Checkpoint dense, MoeConfig moe, int granularity) {
+  default Upcycled upcycled(Checkpoint dense, Upcycling upcycling) {
     throw new IllegalArgumentException(
         "checkpoint %s is a %s's, and that kind of model is not upcycled: with --num-experts it has experts from its first step"
             .formatted(dense.directory(), title()));

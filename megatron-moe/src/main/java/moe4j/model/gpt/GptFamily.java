@@ -15,6 +15,7 @@ import moe4j.model.RunConfig;
 import moe4j.model.Task;
 import moe4j.model.TextModel;
 import moe4j.model.Upcycled;
+import moe4j.model.Upcycling;
 import moe4j.moe.Moe;
 import moe4j.moe.MoeConfig;
 import moe4j.parallel.ParallelConfig;
@@ -171,8 +172,8 @@ public final class GptFamily implements ModelFamily {
   }
 
   @Override
-  public Upcycled upcycled(Checkpoint dense, MoeConfig moe, int granularity) {
-    return UpcycledGpt.of(dense, new Upcycling(moe, granularity));
+  public Upcycled upcycled(Checkpoint dense, Upcycling upcycling) {
+    return UpcycledGpt.of(dense, upcycling);
   }
 
   @Override

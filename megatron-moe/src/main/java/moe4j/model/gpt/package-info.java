@@ -1,5 +1,5 @@
 /**
- * GPT: flags, model, data, costs, upcycling. Nothing outside this package but commands named after
- * it knows them.
+ * GPT: flags, model, data, costs, upcycling. Outside this package only the demo and the examples
+ * know its classes; all else knows a GPT as a {@link moe4j.model.ModelFamily}.
  */
 package moe4j.model.gpt;

@@ -8,6 +8,7 @@ import static org.testng.Assert.expectThrows;
 import java.util.List;
 import java.util.Random;
 import moe4j.config.Refusals;
+import moe4j.model.Upcycling;
 import moe4j.moe.Moe;
 import moe4j.moe.MoeConfig;
 import moe4j.moe.gate.Gate;
@@ -65,7 +66,7 @@ public class UpcyclingTest {
 
   private static GptModel experts(GptModel dense, String experts, int shards) {
     ParameterSet parameters = Models.parameters(dense.parameters().dtype());
-    return upcycling(experts, shards).model(dense, parameters);
+    return UpcycledGpt.model(dense, upcycling(experts, shards), parameters);
   }
 
   private static float[] logits(GptModel model, Tensor tokens, Pass pass) {
@@ -303,15 +304,18 @@ public class UpcyclingTest {
     var plain = Models.config(FLAGS + "--disable-bias-linear");
     String experts = "--num-experts 8 --moe-router-topk 4 --moe-aux-loss-coeff 0.01";
     MoeConfig given = MoeConfig.parse(Refusals.words(experts));
-    assertEquals(new Upcycling(given, 1).flags(plain), given);
+    assertEquals(new Upcycling(given, 1).flags(plain.layerShape(), "ffn-hidden-size"), given);
     assertEquals(
-        new Upcycling(given, 2).flags(plain),
+        new Upcycling(given, 2).flags(plain.layerShape(), "ffn-hidden-size"),
         MoeConfig.parse(Refusals.words(experts + " --moe-ffn-hidden-size 12")));
     assertEquals(
-        new Upcycling(given, 4).flags(dense),
+        new Upcycling(given, 4).flags(dense.layerShape(), "ffn-hidden-size"),
         MoeConfig.parse(Refusals.words(experts + " --moe-ffn-hidden-size 6 --add-expert-bias")));
     assertEquals(
-        upcycling(experts + " --moe-ffn-hidden-size 6", 4).flags(plain).moeFfnHiddenSize(), 6);
+        upcycling(experts + " --moe-ffn-hidden-size 6", 4)
+            .flags(plain.layerShape(), "ffn-hidden-size")
+            .moeFfnHiddenSize(),
+        6);
   }
 
   @DataProvider
@@ -455,7 +459,9 @@ public class UpcyclingTest {
     String refused =
         expectThrows(
                 IllegalArgumentException.class,
-                () -> upcycling(experts, shards).flags(Models.config(FLAGS)))
+                () ->
+                    upcycling(experts, shards)
+                        .flags(Models.config(FLAGS).layerShape(), "ffn-hidden-size"))
             .getMessage();
     assertEquals(refused, sentence);
   }

@@ -1,14 +1,15 @@
-package moe4j.model.gpt;
+package moe4j.model;
 
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.function.Supplier;
-import moe4j.moe.Moe;
 import moe4j.moe.MoeConfig;
 import moe4j.moe.MoeConfigBuilder;
 import moe4j.moe.gate.GateSpec;
+import moe4j.transformer.Activation;
+import moe4j.transformer.LayerShape;
 import moe4j.transformer.Parameter;
 import moe4j.transformer.ParameterSet;
 import org.bytedeco.javacpp.PointerScope;
@@ -110,25 +111,26 @@ public record Upcycling(MoeConfig moe, int granularity) {
    * The flags with what follows from the dense model: the experts' hidden size, and that they have
    * biases.
    *
+   * @param flag what the dense block's hidden size is called, without dashes
    * @throws IllegalArgumentException where the dense block cannot be cut, or no layer is to have
    *     experts
    */
-  public MoeConfig flags(GptConfig dense) {
+  public MoeConfig flags(LayerShape dense, String flag) {
     int channels = dense.ffnHiddenSize();
     refuse(
         channels % granularity != 0,
         () ->
-            "--moe-upcycling-granularity %d does not divide the dense model's --ffn-hidden-size %d"
-                .formatted(granularity, channels));
+            "--moe-upcycling-granularity %d does not divide the dense model's --%s %d"
+                .formatted(granularity, flag, channels));
     int each = channels / granularity;
     refuse(
         moe.moeFfnHiddenSize() != null && moe.moeFfnHiddenSize() != each,
         () ->
-            "--moe-ffn-hidden-size %d: of the dense model's --ffn-hidden-size %d, --moe-upcycling-granularity %d makes experts of %d"
-                .formatted(moe.moeFfnHiddenSize(), channels, granularity, each));
-    moe.moeLayers(dense.numLayers());
+            "--moe-ffn-hidden-size %d: of the dense model's --%s %d, --moe-upcycling-granularity %d makes experts of %d"
+                .formatted(moe.moeFfnHiddenSize(), flag, channels, granularity, each));
+    moe.moeLayers(dense.layers());
     MoeConfigBuilder flags = moe.toBuilder();
-    if (moe.expertHiddenSize(dense.layerShape()) != each) {
+    if (moe.expertHiddenSize(dense) != each) {
       flags.moeFfnHiddenSize(each);
     }
     if (dense.bias()) {
@@ -166,26 +168,23 @@ public record Upcycling(MoeConfig moe, int granularity) {
   }
 
   /**
-   * Makes the model with experts; the dense one stays as it is.
+   * Gives a model with experts its values; the dense one stays as it is.
    *
-   * @param parameters an empty set, which takes the new model's; its seed is the routers'
+   * @param experts the new model's parameters; its routers keep what they were made with
+   * @param dense the dense model's parameters
+   * @param activation between a feed-forward block's projections
    * @throws IllegalArgumentException where that is not possible: one sentence
    */
-  public GptModel model(GptModel dense, ParameterSet parameters) {
-    GptConfig config = dense.config();
-    MoeConfig flags = flags(config);
+  public void fill(ParameterSet experts, ParameterSet dense, Activation activation) {
     refuse(
-        dense.parameters().all().stream().anyMatch(Parameter::isOfExperts),
+        dense.all().stream().anyMatch(Parameter::isOfExperts),
         () -> "the model has experts already");
     Map<String, Tensor> from = new HashMap<>();
-    dense.parameters().all().forEach(p -> from.put(p.name(), p.tensor()));
-    int vocabulary = Math.toIntExact(from.get(GptModel.WORD_EMBEDDINGS).size(0));
-    GptModel model =
-        new GptModel(config, vocabulary, Moe.feedForward(config.layerShape(), flags), parameters);
-    for (Parameter parameter : parameters.all()) {
+    dense.all().forEach(p -> from.put(p.name(), p.tensor()));
+    for (Parameter parameter : experts.all()) {
       try (PointerScope scope = new PointerScope();
           NoGradGuard guard = new NoGradGuard()) {
-        fill(parameter, from, config.activation().inputs());
+        fill(parameter, from, activation.inputs());
       }
     }
     refuse(
@@ -193,7 +192,6 @@ public record Upcycling(MoeConfig moe, int granularity) {
         () ->
             "the model's feed-forward blocks have %s, which no dense one has"
                 .formatted(from.keySet()));
-    return model;
   }
 
   /** Fills a parameter and takes what it is made of out of {@code dense}. */

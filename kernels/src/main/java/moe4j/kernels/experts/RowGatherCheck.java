@@ -7,6 +7,7 @@ import java.util.Random;
 import java.util.function.UnaryOperator;
 import moe4j.kernels.check.Comparison;
 import moe4j.kernels.check.KernelCheck;
+import moe4j.kernels.check.Type;
 import moe4j.tensor.Tensors;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
@@ -22,29 +23,29 @@ public final class RowGatherCheck implements KernelCheck {
 
   @Override
   public void run(Comparison on) {
-    for (ScalarType dtype : new ScalarType[] {ScalarType.Float, ScalarType.BFloat16}) {
-      run(on, dtype, 1, 1, 1, 0);
-      run(on, dtype, 100, 2, 64, 0);
-      run(on, dtype, 101, 2, 768, 9);
-      run(on, dtype, 63, 1, 33, 5);
-      run(on, dtype, 57, 8, 1003, 0);
-      run(on, dtype, 30, 6, 264, 11);
-      run(on, dtype, 9, 40, 17, 30);
-      any(on, dtype, 1, 1, 1);
-      any(on, dtype, 50, 131, 264);
-      any(on, dtype, 301, 40, 33);
+    for (Type type : Type.values()) {
+      run(on, type, 1, 1, 1, 0);
+      run(on, type, 100, 2, 64, 0);
+      run(on, type, 101, 2, 768, 9);
+      run(on, type, 63, 1, 33, 5);
+      run(on, type, 57, 8, 1003, 0);
+      run(on, type, 30, 6, 264, 11);
+      run(on, type, 9, 40, 17, 30);
+      any(on, type, 1, 1, 1);
+      any(on, type, 50, 131, 264);
+      any(on, type, 301, 40, 33);
     }
   }
 
   /** Tokens with any number of routes, some rows that belong to no token. */
-  private static void any(Comparison on, ScalarType dtype, int tokens, int rows, int h) {
+  private static void any(Comparison on, Type type, int tokens, int rows, int h) {
     Random random = new Random(on.seed() + rows);
     long[] token = random.ints(rows, -1, tokens).asLongStream().toArray();
     Tensor given = Tensors.of(token).to(on.device(), ScalarType.Long);
     compare(
         on,
-        dtype,
-        "of any %s T=%d R=%d h=%d: ".formatted(dtype, tokens, rows, h),
+        type,
+        "of any %s T=%d R=%d h=%d: ".formatted(type, tokens, rows, h),
         token,
         new long[] {tokens, h},
         x -> RowGather.spread(x, given, null),
@@ -52,7 +53,7 @@ public final class RowGatherCheck implements KernelCheck {
   }
 
   /** Tokens with k routes each, the first rows of all belonging to no token. */
-  private static void run(Comparison on, ScalarType dtype, int tokens, int k, int h, int dropped) {
+  private static void run(Comparison on, Type type, int tokens, int k, int h, int dropped) {
     int routes = tokens * k;
     List<Integer> order = new ArrayList<>();
     for (int i = 0; i < routes; i++) {
@@ -70,8 +71,8 @@ public final class RowGatherCheck implements KernelCheck {
     Tensor givenSlot = Tensors.of(slot, tokens, k).to(on.device(), ScalarType.Long);
     compare(
         on,
-        dtype,
-        "%s T=%d k=%d h=%d: ".formatted(dtype, tokens, k, h),
+        type,
+        "%s T=%d k=%d h=%d: ".formatted(type, tokens, k, h),
         token,
         new long[] {tokens, h},
         x -> RowGather.spread(x, givenToken, givenSlot),
@@ -86,7 +87,7 @@ public final class RowGatherCheck implements KernelCheck {
    */
   private static void compare(
       Comparison on,
-      ScalarType dtype,
+      Type type,
       String what,
       long[] token,
       long[] shape,
@@ -95,7 +96,7 @@ public final class RowGatherCheck implements KernelCheck {
     Tensor tokens = Tensors.of(token, token.length);
     Tensor source = tokens.clamp_min(new Scalar(0));
     Tensor kept = tokens.ge(new Scalar(0)).to(ScalarType.Double).unsqueeze(1);
-    double bound = dtype == ScalarType.Float ? 1e-5 : 1e-2;
+    ScalarType dtype = type.dtype();
     Tensor few = on.normal(dtype, shape);
     Tensor many = on.normal(dtype, token.length, shape[1]);
 
@@ -106,7 +107,7 @@ public final class RowGatherCheck implements KernelCheck {
     Tensor exactY = exactX.index_select(0, source).mul(kept);
     exactY.mul(many).sum().backward();
     on.same("spread " + what + "rows", y.to(ScalarType.Double), exactY);
-    on.close("spread " + what + "gradient", x.grad(), exactX.grad(), bound);
+    on.close("spread " + what + "gradient", x.grad(), exactX.grad(), type.bound());
 
     x = on.leaf(many, dtype);
     y = gather.apply(x);
@@ -115,7 +116,7 @@ public final class RowGatherCheck implements KernelCheck {
     Tensor zeros = torch.zeros(shape, few.options());
     exactY = zeros.index_add(0, source, exactX.mul(kept));
     exactY.mul(few).sum().backward();
-    on.close("gather " + what + "sums", y, exactY, bound);
+    on.close("gather " + what + "sums", y, exactY, type.bound());
     on.same("gather " + what + "gradient", x.grad().to(ScalarType.Double), exactX.grad());
   }
 }

@@ -2,6 +2,7 @@ package moe4j.kernels.experts;
 
 import moe4j.kernels.check.Comparison;
 import moe4j.kernels.check.KernelCheck;
+import moe4j.kernels.check.Type;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorVector;
@@ -18,17 +19,18 @@ public final class WeightedActivationCheck implements KernelCheck {
   @Override
   public void run(Comparison on) {
     for (boolean gated : new boolean[] {false, true}) {
-      for (ScalarType dtype : new ScalarType[] {ScalarType.Float, ScalarType.BFloat16}) {
-        run(on, gated, dtype, ScalarType.Float, 50, 33);
-        run(on, gated, dtype, ScalarType.Float, 100, 512);
-        run(on, gated, dtype, ScalarType.Float, 31, 1003);
-        run(on, gated, dtype, dtype, 65, 264);
+      for (Type type : Type.values()) {
+        run(on, gated, type, ScalarType.Float, 50, 33);
+        run(on, gated, type, ScalarType.Float, 100, 512);
+        run(on, gated, type, ScalarType.Float, 31, 1003);
+        run(on, gated, type, type.dtype(), 65, 264);
       }
     }
   }
 
   private static void run(
-      Comparison on, boolean gated, ScalarType dtype, ScalarType weightType, int rows, int f) {
+      Comparison on, boolean gated, Type type, ScalarType weightType, int rows, int f) {
+    ScalarType dtype = type.dtype();
     Tensor x =
         on.normal(dtype, rows, gated ? 2L * f : f)
             .mul(new Scalar(2))
@@ -49,11 +51,10 @@ public final class WeightedActivationCheck implements KernelCheck {
 
     String what =
         "%s %s, weights %s, %dx%d: "
-            .formatted(gated ? "swiglu" : "gelu", dtype, weightType, rows, f);
-    double bound = dtype == ScalarType.Float ? 1e-5 : 1e-2;
-    on.close(what + "rows", y, exactY, bound);
-    on.close(what + "gradient", a.grad(), exactA.grad(), bound);
-    on.close(what + "weights' gradient", w.grad(), exactW.grad(), bound);
+            .formatted(gated ? "swiglu" : "gelu", type, weightType, rows, f);
+    on.close(what + "rows", y, exactY, type.bound());
+    on.close(what + "gradient", a.grad(), exactA.grad(), type.bound());
+    on.close(what + "weights' gradient", w.grad(), exactW.grad(), type.bound());
   }
 
   private static Tensor activated(Tensor x, boolean gated) {

@@ -132,6 +132,11 @@ public interface ModelFamily {
   /** What layers and experts need to know of the model. */
   LayerShape layerShape(Record flags);
 
+  /** The flag that gives the number of layers: messages name it. */
+  default String layersFlag() {
+    return "--num-layers";
+  }
+
   /** Tokens of a sample. */
   int sequenceLength(Record flags);
 

@@ -53,7 +53,7 @@ public record ModelSpec(ModelFamily family, Record flags, MoeConfig moe) {
 
   /** Layers with experts. */
   public int moeLayers() {
-    return moe.moeLayerCount(layers());
+    return moe.moeLayerCount(layers(), family.layersFlag());
   }
 
   /** Rows of the embedding for a vocabulary of so many tokens. */

@@ -273,8 +273,13 @@ public record MoeConfig(
 
   /** How many layers have experts. */
   public int moeLayerCount(int layers) {
+    return moeLayerCount(layers, "--num-layers");
+  }
+
+  /** The same for a model whose number of layers has another flag. */
+  public int moeLayerCount(int layers, String flag) {
     int count = 0;
-    for (boolean moe : moeLayers(layers)) {
+    for (boolean moe : moeLayers(layers, flag)) {
       count += moe ? 1 : 0;
     }
     return count;

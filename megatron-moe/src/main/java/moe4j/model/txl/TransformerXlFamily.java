@@ -100,6 +100,11 @@ public final class TransformerXlFamily implements ModelFamily {
   }
 
   @Override
+  public String layersFlag() {
+    return "--n-layer";
+  }
+
+  @Override
   public int sequenceLength(Record flags) {
     return ((TransformerXlConfig) flags).lengths().queries();
   }

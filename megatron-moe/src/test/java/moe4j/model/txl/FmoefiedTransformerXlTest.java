@@ -11,6 +11,8 @@ import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
 import moe4j.config.Flags;
+import moe4j.model.ModelFamilies;
+import moe4j.model.ModelSpec;
 import moe4j.moe.Moe;
 import moe4j.moe.MoeConfig;
 import moe4j.moe.experts.GroupedMlp;
@@ -145,6 +147,18 @@ public class FmoefiedTransformerXlTest {
         expectThrows(IllegalArgumentException.class, () -> SmallRun.parse(line)).getMessage(),
         "--fmoefy: --d-inner 24 is no multiple of the 5 experts a token goes to (give"
             + " --moe-ffn-hidden-size if that is meant)");
+  }
+
+  /** Whoever asks which layers have experts names the family's own flag. */
+  @Test
+  public void aPatternOfOtherLayers() {
+    ModelSpec model =
+        new ModelSpec(
+            ModelFamilies.named("txl"), config(""), moe("--num-experts 4 --moe-layer-freq [1]*3"));
+    assertEquals(
+        expectThrows(IllegalArgumentException.class, () -> model.family().check(model))
+            .getMessage(),
+        "--moe-layer-freq [1]*3 describes 3 layers, --n-layer says 2");
   }
 
   /** {@code pretrain-txl --fmoefy} from the command line to a model that has learnt. */

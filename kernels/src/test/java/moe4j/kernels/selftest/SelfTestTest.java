@@ -95,6 +95,26 @@ public class SelfTestTest {
     assertEquals(said.get(3), "second runs");
   }
 
+  /** A row that broadcasts over equal rows is not what was computed. */
+  @Test
+  public void equalNumbersOfAnotherShapeFail() {
+    List<String> lines = new ArrayList<>();
+    SelfTest.Result result =
+        SelfTest.run(
+            List.of(
+                check(
+                    "shapes",
+                    on -> {
+                      Tensor row = on.normal(ScalarType.Float, 1, 5);
+                      on.same("rows", row, row.expand(3, 5));
+                    })),
+            device,
+            Seeds.seed(),
+            lines::add);
+    assertFalse(result.passed());
+    assertTrue(lines.get(0).startsWith("rows: shape [1, 5] for [3, 5] "), lines.get(0));
+  }
+
   @Test
   public void whatOneCheckThrowsDoesNotKeepTheNextFromRunning() {
     List<String> lines = new ArrayList<>();

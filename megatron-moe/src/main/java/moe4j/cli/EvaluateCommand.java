@@ -38,7 +38,7 @@ public final class EvaluateCommand implements Command {
       @Flag(
               help =
                   "directory of checkpoints: the latest is used, of a Transformer-XL's run the"
-                      + " best",
+                      + " best; --load DIR --help lists the flags for its kind of model",
               required = true)
           String load,
       @Flag(

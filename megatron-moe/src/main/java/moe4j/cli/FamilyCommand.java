@@ -24,7 +24,9 @@ abstract class FamilyCommand implements Command {
   /** The flag that names the kind of model. */
   public record ModelFlag(
       @Flag(
-              help = "kind of model, which the other flags depend on: gpt, txl, or one of your own",
+              help =
+                  "kind of model, which the other flags depend on: gpt, txl, or one of your own;"
+                      + " --model NAME --help lists them",
               required = true)
           String model) {}
 

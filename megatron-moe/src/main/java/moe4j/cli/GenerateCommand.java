@@ -30,7 +30,7 @@ public final class GenerateCommand implements Command {
       @Flag(
               help =
                   "directory of checkpoints: the latest is used, of a Transformer-XL's run the"
-                      + " best",
+                      + " best; --load DIR --help lists the flags for its kind of model",
               required = true)
           String load,
       @Flag(help = "text to continue", otherwise = "a document is begun, if tokens can say so")

@@ -55,7 +55,9 @@ public final class PlanCommand implements Command {
   /** The flag that names the kind of model. */
   public record ModelFlag(
       @Flag(
-              help = "kind of model, which its flags depend on: gpt, txl, or one of your own",
+              help =
+                  "kind of model, which its flags depend on: gpt, txl, or one of your own; --model"
+                      + " NAME --help lists them",
               value = GPT)
           String model) {}
 

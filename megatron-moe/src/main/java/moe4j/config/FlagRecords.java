@@ -81,7 +81,7 @@ final class FlagRecords {
         Arrays.stream(components).map(RecordComponent::getType).toArray(Class<?>[]::new);
     try {
       Constructor<? extends Record> constructor = type.getDeclaredConstructor(signature);
-      constructor.setAccessible(true);
+      FlagSpec.reach(constructor);
       return constructor.newInstance(values);
     } catch (InvocationTargetException e) {
       if (e.getCause() instanceof IllegalArgumentException refused) {

@@ -1,5 +1,7 @@
 package moe4j.config;
 
+import java.lang.reflect.AccessibleObject;
+import java.lang.reflect.Member;
 import java.lang.reflect.Method;
 import java.lang.reflect.ParameterizedType;
 import java.lang.reflect.RecordComponent;
@@ -176,11 +178,25 @@ record FlagSpec(String name, RecordComponent component, Flag flag) {
     }
   }
 
+  /**
+   * Makes a member of a record of flags callable, which a module of a user's may forbid.
+   *
+   * @throws IllegalArgumentException in a sentence that names record, package and module
+   */
+  static <M extends AccessibleObject & Member> void reach(M member) {
+    if (!member.trySetAccessible()) {
+      Class<?> type = member.getDeclaringClass();
+      throw new IllegalArgumentException(
+          "%s is a record of flags: its module %s has to open the package %s"
+              .formatted(type.getName(), type.getModule().getName(), type.getPackageName()));
+    }
+  }
+
   /** The value that a record has. */
   Object of(Record record) {
     try {
       Method accessor = component.getAccessor();
-      accessor.setAccessible(true);
+      reach(accessor);
       return accessor.invoke(record);
     } catch (ReflectiveOperationException e) {
       throw new IllegalStateException(name, e);

@@ -317,7 +317,7 @@ public final class Pretraining {
       return;
     }
     try {
-      RunFlags.write(directory, arguments);
+      RunFlags.write(directory, config.family().name(), arguments);
     } catch (IOException e) {
       LOG.warn("{} could not be written: {}", directory.resolve(RunFlags.FILE), e.getMessage());
     }

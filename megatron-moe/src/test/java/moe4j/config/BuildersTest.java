@@ -265,6 +265,15 @@ public class BuildersTest {
         && FlagSpec.of(type).stream().noneMatch(other -> other.name().equals(spec.needed()));
   }
 
+  /** A module of a user's may keep its records to itself, as Java's own modules do. */
+  @Test
+  public void aRecordThatCannotBeReachedIsRefusedInASentence() throws ReflectiveOperationException {
+    Method kept = String.class.getDeclaredMethod("coder");
+    assertEquals(
+        expectThrows(IllegalArgumentException.class, () -> FlagSpec.reach(kept)).getMessage(),
+        "java.lang.String is a record of flags: its module java.base has to open the package java.lang");
+  }
+
   /** Values that a flag may refuse, and one that it takes. */
   private static List<String> values(FlagSpec spec) {
     Class<?> type = spec.isList() ? elements(spec) : spec.component().getType();

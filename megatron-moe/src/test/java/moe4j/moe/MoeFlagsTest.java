@@ -11,6 +11,7 @@ import moe4j.config.Flags;
 import moe4j.config.Refusals;
 import moe4j.model.gpt.GptConfig;
 import moe4j.moe.gate.Capacity;
+import moe4j.moe.gate.Gate;
 import moe4j.moe.gate.Gates;
 import moe4j.moe.gate.Quota;
 import moe4j.moe.gate.RouterConfig;
@@ -19,6 +20,7 @@ import moe4j.moe.gate.RouterConfig.BalanceLoss;
 import moe4j.moe.gate.RouterConfig.Score;
 import moe4j.testing.Seeds;
 import moe4j.transformer.Models;
+import moe4j.transformer.ParameterScope;
 import moe4j.transformer.Pass;
 import org.bytedeco.javacpp.PointerScope;
 import org.testng.annotations.DataProvider;
@@ -198,7 +200,22 @@ public class MoeFlagsTest {
         "--balance-strategy java.lang.Integer",
         "--balance-strategy java.lang.Integer is a class that does not implement moe4j.moe.gate.Gate$Factory"
       },
+      {
+        "--balance-strategy moe4j.moe.MoeFlagsTest$Hidden",
+        "--balance-strategy moe4j.moe.MoeFlagsTest$Hidden: the class has to be public, and a module that it is in has to open its package"
+      },
     };
+  }
+
+  /** A gate's factory that nobody else can call. */
+  private static final class Hidden implements Gate.Factory {
+    @SuppressWarnings("unused") // A class that a flag names is made by this constructor.
+    public Hidden() {}
+
+    @Override
+    public Gate create(Gate.Shape shape, ParameterScope parameters) {
+      throw new UnsupportedOperationException();
+    }
   }
 
   @Test(dataProvider = "impossible")

@@ -90,7 +90,9 @@ public class ConfigFileTest {
     Path first = workspace.path("first");
     Cli.run("pretrain-gpt", "--config", file, "--save", first, "--num-experts", 2).ok();
     Path second = workspace.path("second");
-    Cli.run("pretrain-gpt", "--config", first.resolve("config.yaml"), "--save", second).ok();
+    String written = Files.readString(first.resolve("config.yaml"));
+    assertTrue(written.contains(": moe4j pretrain --model gpt --config FILE\n"), written);
+    Cli.run("pretrain --model gpt --config", first.resolve("config.yaml"), "--save", second).ok();
     assertEquals(RunRecord.of(second).measured(), RunRecord.of(first).measured());
     // Taking a run up does not make its file one that takes up.
     Cli.run(

@@ -151,6 +151,11 @@ public final class Gates {
           "--balance-strategy takes %s or the name of a class on the class path, not '%s'"
               .formatted(String.join(", ", names()), name),
           e);
+    } catch (IllegalAccessException e) {
+      throw new IllegalArgumentException(
+          "--balance-strategy %s: the class has to be public, and a module that it is in has to open its package"
+              .formatted(name),
+          e);
     } catch (ReflectiveOperationException e) {
       throw new IllegalArgumentException(
           "--balance-strategy %s: the class has no public constructor without arguments, or that fails"

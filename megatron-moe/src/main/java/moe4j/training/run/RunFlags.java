@@ -23,12 +23,14 @@ public final class RunFlags {
   /**
    * Writes the file, whole or not at all.
    *
+   * @param family the model's, by which the command is called
    * @param arguments of the run by name, defaults filled in
    */
-  public static void write(Path directory, Map<String, Object> arguments) throws IOException {
+  public static void write(Path directory, String family, Map<String, Object> arguments)
+      throws IOException {
     Files.createDirectories(directory);
     Path beside = directory.resolve(FILE + ".tmp");
-    Files.writeString(beside, text(arguments));
+    Files.writeString(beside, text(family, arguments));
     Files.move(
         beside,
         directory.resolve(FILE),
@@ -36,7 +38,7 @@ public final class RunFlags {
         StandardCopyOption.REPLACE_EXISTING);
   }
 
-  static String text(Map<String, Object> arguments) {
+  static String text(String family, Map<String, Object> arguments) {
     Map<String, Object> flags = new LinkedHashMap<>(arguments);
     flags.keySet().removeAll(BEGIN);
     // A run that was taken up from its own checkpoints began without any.
@@ -48,8 +50,9 @@ public final class RunFlags {
     }
     return ConfigYaml.text(
         List.of(
-            "Every flag of this run. --config with this file repeats it; a flag typed after it wins,",
-            "such as another directory for its checkpoints."),
+            "Every flag of this run. It is repeated by: moe4j pretrain --model %s --config FILE"
+                .formatted(family),
+            "A flag that is typed wins, such as another directory for its checkpoints."),
         flags);
   }
 }

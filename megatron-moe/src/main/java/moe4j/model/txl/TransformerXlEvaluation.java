@@ -77,51 +77,7 @@ final class TransformerXlEvaluation implements Evaluation {
     }
   }
 
-  /**
-   * How it is evaluated.
-   *
-   * @param rows columns of the batch
-   * @param mostSegments -1 for all
-   */
-  record Form(TransformerXlConfig.Lengths lengths, int rows, int mostSegments) {
-    /**
-     * What the flags leave open is as in the evaluations of the run.
-     *
-     * @param trained the model's shape
-     * @param run the run's flags; null where the checkpoint is without them, as those of moe4j 0.1
-     *     are: then segments and memory are the training's, and the rest is upstream's default
-     */
-    static Form of(Options options, TransformerXlConfig trained, TrainingFlags run) {
-      int own = run == null ? trained.tgtLen() : run.evalTgtLen();
-      int target = or(options.tgtLen(), own);
-      boolean same = options.sameLength() || trained.sameLength();
-      int memory = or(options.memLen(), trained.lengths().memoryFor(target));
-      if (memory < 1 && trained.memLen() > 0 && options.memLen() == null) {
-        throw new IllegalArgumentException(
-            "--tgt-len %d leaves no memory of the training's --mem-len %d + --tgt-len %d: --mem-len says how long it is to be"
-                .formatted(target, trained.memLen(), trained.tgtLen()));
-      }
-      if (same && memory == 0) {
-        throw new IllegalArgumentException(
-            "--mem-len 0: with --same-length every position sees --mem-len others");
-      }
-      return new Form(
-          new TransformerXlConfig.Lengths(
-              target,
-              or(options.extLen(), trained.extLen()),
-              memory,
-              same,
-              or(options.clampLen(), trained.clampLen())),
-          or(options.batchSize(), run == null ? 10 : run.evalBatchSize()),
-          or(options.maxEvalSteps(), run == null ? -1 : run.maxEvalSteps()));
-    }
-
-    private static int or(Integer typed, int otherwise) {
-      return typed == null ? otherwise : typed;
-    }
-  }
-
-  private final Form form;
+  private final EvaluationForm form;
   private final String title;
   private final TransformerXl trained;
   private final TransformerXl model;
@@ -151,7 +107,7 @@ final class TransformerXlEvaluation implements Evaluation {
     this.model = trained.with(form.lengths(), form.rows());
   }
 
-  private static Form form(Options options, Checkpoint checkpoint, String gate) {
+  private static EvaluationForm form(Options options, Checkpoint checkpoint, String gate) {
     SavedConfig saved = SavedConfig.of(checkpoint, gate);
     TrainingFlags run = saved.more("training", TrainingFlags.class).orElse(null);
     TransformerXlConfig trained = saved.model("txl").flags(TransformerXlConfig.class);
@@ -161,7 +117,7 @@ final class TransformerXlEvaluation implements Evaluation {
               + " open is as in training",
           checkpoint.directory());
     }
-    return Form.of(options, trained, run);
+    return EvaluationForm.of(options, trained, run);
   }
 
   private Samples samples(String name, ByteCorpus corpus, Part part) {

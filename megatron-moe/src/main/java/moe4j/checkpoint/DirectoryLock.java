@@ -112,7 +112,7 @@ public final class DirectoryLock implements AutoCloseable {
     return lock;
   }
 
-  /** Who saved here before; empty where nobody did, or left no word of it. */
+  /** Who saved here before; empty if no process did, or if its record cannot be read. */
   public Optional<LockOwner> before() {
     return before;
   }
@@ -170,8 +170,9 @@ public final class DirectoryLock implements AutoCloseable {
   }
 
   /**
-   * Whether a lock that was refused may be a dead one's. This machine's end with their owners; a
-   * file server may keep another's for a while, and of one's own job a process may still be ending.
+   * Whether a lock that was refused may belong to a process that has ended. This machine's locks
+   * end with their owners, but a file server may keep another machine's for a while, and a process
+   * of the same job may still be ending.
    */
   private boolean isWorthWaiting(Optional<LockOwner> seen) {
     return seen.isPresent()
@@ -220,7 +221,10 @@ public final class DirectoryLock implements AutoCloseable {
     }
   }
 
-  /** Two that find a dead one's directory may both take it: the one who wrote last has it. */
+  /**
+   * Two processes that find the directory of one that has ended may both take it: the one that
+   * wrote last has it.
+   */
   private void settle() throws IOException {
     pause(times.beat());
     Optional<LockOwner> now = LockOwner.in(directory);
@@ -272,7 +276,7 @@ public final class DirectoryLock implements AutoCloseable {
       return false;
     }
     if (!Files.exists(directory.resolve(FILE))) {
-      // Whoever asks next finds out, and says so.
+      // The next check of the directory finds out, and says so.
       return true;
     }
     Optional<LockOwner> now = LockOwner.in(directory);

@@ -103,7 +103,7 @@ public record LockOwner(
           file + " is a directory, where the run writes who saves here: move it away");
     }
     try {
-      // JSON's null is nobody.
+      // JSON's null names no owner.
       return Optional.ofNullable(JSON.readValue(Files.readAllBytes(file), LockOwner.class));
     } catch (NoSuchFileException | JsonProcessingException e) {
       return Optional.empty();

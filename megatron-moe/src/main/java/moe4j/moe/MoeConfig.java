@@ -99,7 +99,7 @@ public record MoeConfig(
         String moeTokenDropPolicy,
     @Flag(
             help = "hidden size of an expert that every token goes to",
-            otherwise = "there is none",
+            otherwise = "no such expert",
             needs = "num-experts")
         Integer moeSharedExpertIntermediateSize,
     @Flag(

@@ -26,7 +26,7 @@ public record Layout(int world, int tensor, int expert, int expertTensor) {
   /** All on one rank. */
   public static final Layout SINGLE = new Layout(1, 1, 1, 1);
 
-  /** Refuses what cannot be, with the arithmetic. */
+  /** Refuses sizes that are not positive or do not divide the ranks, with the arithmetic. */
   public Layout {
     Ranges.positive("tensor-model-parallel-size", tensor);
     Ranges.positive("expert-model-parallel-size", expert);
@@ -63,7 +63,7 @@ public record Layout(int world, int tensor, int expert, int expertTensor) {
     return world / (expert * expertTensor);
   }
 
-  /** The ranks with which one shares the matrices of dense layers, in their order. */
+  /** The ranks that share the matrices of dense layers with this one, in their order. */
   public List<Integer> tensorRanks(int rank) {
     int first = rank / tensor * tensor;
     return every(first, 1, tensor);
@@ -74,12 +74,12 @@ public record Layout(int world, int tensor, int expert, int expertTensor) {
     return every(rank % tensor, tensor, data());
   }
 
-  /** The ranks that share an expert's matrices with one, in their order. */
+  /** The ranks that share an expert's matrices with this one, in their order. */
   public List<Integer> expertTensorRanks(int rank) {
     return every(rank / expertTensor * expertTensor, 1, expertTensor);
   }
 
-  /** The ranks among which all experts are, one's own among them, in their order. */
+  /** The ranks that together have all experts, or the same part of each, in their order. */
   public List<Integer> expertRanks(int rank) {
     int block = expert * expertTensor;
     return every(rank / block * block + rank % expertTensor, expertTensor, expert);

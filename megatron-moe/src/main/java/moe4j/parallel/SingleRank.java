@@ -3,7 +3,7 @@ package moe4j.parallel;
 import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Tensor;
 
-/** A group of one rank, which has nobody to talk to. */
+/** A group of one rank, in which nothing is communicated. */
 final class SingleRank implements Group {
   static final Group GROUP = new SingleRank();
 

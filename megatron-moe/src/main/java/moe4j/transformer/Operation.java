@@ -47,7 +47,7 @@ public final class Operation {
   /** Dropout between a feed-forward block's two projections. */
   public static final Operation FEED_FORWARD_HIDDEN = new Operation("feed-forward hidden", 8);
 
-  /** Dropout of what stands for relative positions. */
+  /** Dropout of the vectors of relative positions. */
   public static final Operation POSITIONS = new Operation("positions", 9);
 
   /** Dropout of the last layer's output. */

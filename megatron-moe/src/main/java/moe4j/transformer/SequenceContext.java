@@ -5,7 +5,7 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
  * What all layers of a model share in one pass over sequences in which no token may see a later
- * one: positions and masks. Attention and every other mixer that stands in for it gets it.
+ * one: positions and masks. It is handed to each layer's attention, or to the mixer in its place.
  *
  * @param rotary turns queries and keys, or null
  * @param angles what {@link RotaryEmbedding#at} gave, or null

@@ -1,2 +1,2 @@
-/** What experts compute: MLPs in grouped products, or modules of one's own. */
+/** What experts compute: MLPs in grouped products, or a user's own modules. */
 package moe4j.moe.experts;

@@ -84,6 +84,7 @@ public record Capacity(double factor, Policy policy, boolean padded) {
    * @param weight [T, k]
    * @param experts E
    * @param rows how many rows each expert takes at most
+   * @param policy which choices are kept
    * @param padded whether every expert gets exactly so many rows
    */
   public static Routing route(

@@ -52,7 +52,7 @@ public record PlannedLayout(
 
   /** Micro-batches of a step: global batch / (micro-batch DP). */
   public int microBatches() {
-    return globalBatch / (microBatch * dp());
+    return (int) (globalBatch / ((long) microBatch * dp()));
   }
 
   /** A rank's part of a micro-batch. */
@@ -179,7 +179,7 @@ public record PlannedLayout(
   }
 
   private Optional<Refusal> refusedBatch() {
-    return globalBatch % (microBatch * dp()) == 0
+    return globalBatch % ((long) microBatch * dp()) == 0
         ? Optional.empty()
         : Optional.of(
             new Refusal(

@@ -122,7 +122,7 @@ public final class Planner {
       for (int ep : experts ? sizes(space.ep(), world) : List.of(1)) {
         for (int etp : experts ? expertTensorSizes(space.etp(), tp) : List.of(1)) {
           int batch = space.globalBatch();
-          List<Integer> one = List.of(Math.max(1, batch * tp / world));
+          List<Integer> one = List.of((int) Math.max(1, (long) batch * tp / world));
           for (int microBatch : space.microBatches().isEmpty() ? one : space.microBatches()) {
             boolean sequence = space.sequenceParallel() && tp > 1;
             layouts.add(new PlannedLayout(world, tp, sequence, ep, etp, false, microBatch, batch));

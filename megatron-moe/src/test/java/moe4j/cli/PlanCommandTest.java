@@ -169,6 +169,22 @@ public class PlanCommandTest {
             + " model carries from a step to the next is of all sequences of a rank at once, and"
             + " those are 11"
       },
+      // Numbers whose products no int holds.
+      {
+        GPT2 + " --world-size 4 --global-batch-size 8 --micro-batch-size 1073741824",
+        "no layout is possible of the 5 tried, \\d for this reason: --global-batch-size 8 is no"
+            + " multiple of --micro-batch-size 1073741824 times \\d data parallel ranks"
+      },
+      {
+        GPT2 + " --world-size 4 --global-batch-size 8 --vocab-size 2147483647",
+        "a vocabulary of 2147483647, padded to a multiple of --make-vocab-size-divisible-by 128,"
+            + " would have 2147483648 tokens, and at most 2147483647 are possible"
+      },
+      {
+        GPT2 + " --world-size 4 --global-batch-size 8 --hidden-size 1073741832",
+        "(?s)--hidden-size 1073741832: the usual --ffn-hidden-size would be 4294967328, and at most"
+            + " 2147483647 is possible.*"
+      },
       {TXL.replace("txl", "bertha"), "there is no kind of model 'bertha': there are .*gpt.*"},
     };
   }

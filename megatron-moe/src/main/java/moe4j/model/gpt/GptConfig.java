@@ -109,8 +109,14 @@ public record GptConfig(
           "--swiglu, --squared-relu and --relu exclude each other: a model has one activation");
     }
     if (ffnHiddenSize == null) {
-      ffnHiddenSize =
-          swiglu ? Math.max(64, ((int) (4L * hiddenSize * 2 / 3.0 / 64)) * 64) : 4 * hiddenSize;
+      long four = 4L * hiddenSize;
+      long usual = swiglu ? Math.max(64, (long) (four * 2 / 3.0 / 64) * 64) : four;
+      if (usual > Integer.MAX_VALUE) {
+        throw new IllegalArgumentException(
+            "--hidden-size %d: the usual --ffn-hidden-size would be %d, and at most %d is possible"
+                .formatted(hiddenSize, usual, Integer.MAX_VALUE));
+      }
+      ffnHiddenSize = (int) usual;
     }
     Ranges.positive("ffn-hidden-size", ffnHiddenSize);
     if (maxPositionEmbeddings == null) {
@@ -197,7 +203,13 @@ public record GptConfig(
 
   /** The vocabulary the embedding has, for a tokenizer's: the next multiple that is allowed. */
   public int paddedVocabulary(int vocabulary) {
-    int multiple = makeVocabSizeDivisibleBy;
-    return Math.toIntExact((vocabulary + multiple - 1L) / multiple * multiple);
+    long multiple = makeVocabSizeDivisibleBy;
+    long padded = (vocabulary + multiple - 1) / multiple * multiple;
+    if (padded > Integer.MAX_VALUE) {
+      throw new IllegalArgumentException(
+          "a vocabulary of %d, padded to a multiple of --make-vocab-size-divisible-by %d, would have %d tokens, and at most %d are possible"
+              .formatted(vocabulary, multiple, padded, Integer.MAX_VALUE));
+    }
+    return (int) padded;
   }
 }

@@ -86,9 +86,23 @@ public record SavedCorpus(
    */
   ByteCorpus open(Checkpoint checkpoint) throws IOException {
     CorpusFlags saved = saved(checkpoint);
-    ByteCorpus corpus = flags(checkpoint, saved).open();
+    CorpusFlags flags = flags(checkpoint, saved);
+    boolean named = data != null || dataFile != null;
+    ByteCorpus corpus = named ? flags.open() : own(checkpoint, flags);
     checkSymbols(checkpoint, saved, corpus);
     return corpus;
+  }
+
+  /** Reads the corpus that the checkpoint names: nobody has typed the flag that may be wrong. */
+  private static ByteCorpus own(Checkpoint checkpoint, CorpusFlags flags) throws IOException {
+    try {
+      return flags.open();
+    } catch (IOException | IllegalArgumentException e) {
+      throw new IOException(
+          "the corpus that checkpoint %s names cannot be used (%s): --data or --data-file says where it lies now"
+              .formatted(checkpoint.directory(), e.getMessage()),
+          e);
+    }
   }
 
   private CorpusFlags flags(Checkpoint checkpoint, CorpusFlags saved) {

@@ -80,6 +80,10 @@ public class KindsOfModelsTest {
       Files.delete(text);
       assertEquals(Console.command(generate, txl).ok().out(), written);
       assertTrue(
+          Console.command("evaluate --load", txl)
+              .refusal(1)
+              .endsWith("there is no such file): --data or --data-file says where it lies now"));
+      assertTrue(
           Console.command("upcycle --num-experts 4 --save", folder.path("no"), "--load", txl)
               .refusal(2)
               .contains("is a Transformer-XL's, and that kind of model is not upcycled: "));

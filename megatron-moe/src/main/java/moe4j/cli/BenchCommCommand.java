@@ -5,6 +5,7 @@ import java.util.List;
 import moe4j.config.BuildInfo;
 import moe4j.config.Flag;
 import moe4j.config.Flags;
+import moe4j.config.Ranges;
 import moe4j.kernels.NativeLibraries;
 import moe4j.kernels.cuda.Cuda;
 import moe4j.parallel.CommBench;
@@ -44,11 +45,8 @@ public final class BenchCommCommand implements Command {
 
     /** Checks ranges. */
     public Options {
-      if (warmupRounds < 0 || rounds < 1) {
-        throw new IllegalArgumentException(
-            "--warmup-rounds %d, --rounds %d: at least 0 and at least 1 are asked for"
-                .formatted(warmupRounds, rounds));
-      }
+      Ranges.notNegative("warmup-rounds", warmupRounds);
+      Ranges.positive("rounds", rounds);
       for (String size : sizes) {
         if (!size.matches("[1-9]\\d{0,11}")) {
           throw new IllegalArgumentException(

@@ -52,11 +52,8 @@ public final class BenchKernelsCommand implements Command {
 
     /** Checks ranges. */
     public Options {
-      if (warmupRounds < 0 || rounds < 1) {
-        throw new IllegalArgumentException(
-            "--warmup-rounds %d, --rounds %d: at least 0 and at least 1 are asked for"
-                .formatted(warmupRounds, rounds));
-      }
+      Ranges.notNegative("warmup-rounds", warmupRounds);
+      Ranges.positive("rounds", rounds);
       Ranges.positive("num-threads", numThreads);
     }
   }

@@ -69,10 +69,7 @@ public final class BenchMoeCommand implements Command {
       Ranges.positive("ffn-hidden-size", ffnHiddenSize);
       Ranges.positive("tokens", tokens);
       Ranges.positive("rounds", rounds);
-      if (warmupRounds < 0) {
-        throw new IllegalArgumentException(
-            "--warmup-rounds %d is negative".formatted(warmupRounds));
-      }
+      Ranges.notNegative("warmup-rounds", warmupRounds);
     }
 
     /** A model of one such layer. */

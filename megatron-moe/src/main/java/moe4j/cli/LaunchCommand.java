@@ -15,6 +15,7 @@ import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.ThreadLocalRandom;
 import moe4j.config.Flag;
 import moe4j.config.Flags;
+import moe4j.config.Ranges;
 import moe4j.training.ShutdownSignal;
 
 /**
@@ -52,16 +53,12 @@ public final class LaunchCommand implements Command {
 
     /** Checks the numbers. */
     public Options {
-      if (nprocPerNode < 1) {
-        throw new IllegalArgumentException(
-            "--nproc-per-node %d is not positive".formatted(nprocPerNode));
-      } else if (maxRestarts < 0) {
-        throw new IllegalArgumentException("--max-restarts %d is negative".formatted(maxRestarts));
-      } else if (masterPort != null && (masterPort < 1 || masterPort > LAST_PORT)) {
+      Ranges.positive("nproc-per-node", nprocPerNode);
+      Ranges.notNegative("max-restarts", maxRestarts);
+      Ranges.notNegative("stop-timeout", stopTimeout);
+      if (masterPort != null && (masterPort < 1 || masterPort > LAST_PORT)) {
         throw new IllegalArgumentException(
             "--master-port %d is not a port: ports are 1 to %d".formatted(masterPort, LAST_PORT));
-      } else if (stopTimeout < 0) {
-        throw new IllegalArgumentException("--stop-timeout %d is negative".formatted(stopTimeout));
       }
     }
   }

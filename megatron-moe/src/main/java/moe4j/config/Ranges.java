@@ -20,6 +20,18 @@ public final class Ranges {
   }
 
   /**
+   * Refuses what is below zero and what is no number.
+   *
+   * @param flag its name without dashes
+   * @throws IllegalArgumentException in one sentence
+   */
+  public static void notNegative(String flag, Number value) {
+    if (!(value.doubleValue() >= 0)) {
+      throw new IllegalArgumentException("--%s %s is negative".formatted(flag, value));
+    }
+  }
+
+  /**
    * Refuses what is no probability below 1.
    *
    * @param flag its name without dashes

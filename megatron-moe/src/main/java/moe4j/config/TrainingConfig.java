@@ -82,9 +82,7 @@ public record TrainingConfig(
                   globalBatchSize,
                   Integer.MAX_VALUE));
     }
-    if (evalIters < 0) {
-      throw new IllegalArgumentException("--eval-iters %d is negative".formatted(evalIters));
-    }
+    Ranges.notNegative("eval-iters", evalIters);
     if (deterministicMode && attentionBackend.equals("fused")) {
       throw new IllegalArgumentException(
           "--attention-backend fused and --deterministic-mode exclude each other: cuDNN's attention"

@@ -190,7 +190,7 @@ public class BadInputTest {
       {"bench", "comm, gpt, kernels, model, moe or txl"},
       {"bench gpt", "is required"},
       {"bench kernels --only norms", "--only", "norm, activation, dropout, attention"},
-      {"bench kernels --rounds 0", "--warmup-rounds 5, --rounds 0"},
+      {"bench kernels --rounds 0", "--rounds 0 is not positive"},
       {"data", "the word after it is enwik8"},
       {"data enwik9 --out x", "enwik8, not 'enwik9'"},
       {"data enwik8", "--out is required"},

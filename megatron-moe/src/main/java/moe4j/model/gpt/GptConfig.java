@@ -136,10 +136,7 @@ public record GptConfig(
     }
     Ranges.positive("rotary-base", rotaryBase);
     Ranges.positive("norm-epsilon", normEpsilon);
-    if (!(initMethodStd >= 0)) {
-      throw new IllegalArgumentException(
-          "--init-method-std %s is negative".formatted(initMethodStd));
-    }
+    Ranges.notNegative("init-method-std", initMethodStd);
     Ranges.belowOne("attention-dropout", attentionDropout);
     Ranges.belowOne("hidden-dropout", hiddenDropout);
   }

@@ -90,9 +90,7 @@ public record TrainingFlags(
       throw new IllegalArgumentException(
           "--lr %s and --eta-min %s: 0 <= eta-min <= lr is asked for".formatted(lr, etaMin));
     }
-    if (!(clip >= 0)) {
-      throw new IllegalArgumentException("--clip %s is negative".formatted(clip));
-    }
+    Ranges.notNegative("clip", clip);
   }
 
   /** A builder whose values are the flags' defaults. */

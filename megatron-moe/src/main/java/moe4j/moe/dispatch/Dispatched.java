@@ -67,6 +67,20 @@ public record Dispatched(List<Tensor> inputs, Routing routing, int part, int par
     return routing.offsets();
   }
 
+  /**
+   * Refuses rows for another number of experts than there are: of fewer, some would never have any,
+   * and of more, a kernel would read what lies after the last one's weights.
+   *
+   * @param experts of this rank
+   */
+  public void checkExperts(long experts) {
+    if (routing.offsets().numel() != experts) {
+      throw new IllegalArgumentException(
+          "the gate routes to %d experts, but the layer has %d"
+              .formatted(routing.offsets().numel(), experts));
+    }
+  }
+
   /** The weight of each row's output in its token's output: [R]. */
   public Tensor weight() {
     return routing.weight();

@@ -167,6 +167,7 @@ public final class GroupedMlp implements Experts {
 
   @Override
   public Tensor forward(Dispatched dispatched, Pass pass) {
+    dispatched.checkExperts(weights.fc1().size(0));
     Tensor rows = dispatched.rows();
     Tensor offsets = dispatched.offsets();
     Dropout drop = dropout(dispatched, pass);

@@ -85,11 +85,7 @@ public final class ModuleExperts implements Experts {
   /** Where each expert's rows end. */
   private long[] ends(Dispatched dispatched) {
     Routing routing = dispatched.routing();
-    if (routing.offsets().numel() != experts.size()) {
-      throw new IllegalArgumentException(
-          "the gate routes to %d experts, but the layer has %d"
-              .formatted(routing.offsets().numel(), experts.size()));
-    }
+    dispatched.checkExperts(experts.size());
     if (routing.capacity() > 0) {
       long[] ends = new long[experts.size()];
       for (int e = 0; e < ends.length; e++) {

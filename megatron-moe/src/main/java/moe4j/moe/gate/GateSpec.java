@@ -32,7 +32,15 @@ public record GateSpec(
    *     its routes depend on later tokens of its sequence
    * @param weights what the weights of a token's experts add up to
    */
-  public record Choice(Integer only, boolean byExperts, Weights weights) {}
+  public record Choice(Integer only, boolean byExperts, Weights weights) {
+    /** Refuses a number of experts that no token can go to. */
+    public Choice {
+      if (only != null && only < 1) {
+        throw new IllegalArgumentException(
+            "a gate of %d experts a token routes none".formatted(only));
+      }
+    }
+  }
 
   /** What the weights of a token's experts add up to, before anything is dropped. */
   public enum Weights {

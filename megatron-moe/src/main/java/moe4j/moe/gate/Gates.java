@@ -77,7 +77,8 @@ public final class Gates {
    * @throws IllegalArgumentException in one sentence where there is no such gate
    */
   public static GateSpec spec(String strategy) {
-    return builtIn(strategy).orElseGet(() -> factory(strategy).spec().renamed(strategy));
+    return builtIn(strategy)
+        .orElseGet(() -> told(strategy, "spec()", factory(strategy).spec()).renamed(strategy));
   }
 
   /**
@@ -92,7 +93,15 @@ public final class Gates {
     Optional<BuiltIn> own = find(strategy);
     return own.isPresent()
         ? own.get().maker().create(shape, room, parameters)
-        : factory(strategy).create(shape, room, parameters);
+        : told(strategy, "create(...)", factory(strategy).create(shape, room, parameters));
+  }
+
+  private static <T> T told(String strategy, String method, T value) {
+    if (value == null) {
+      throw new IllegalArgumentException(
+          "--balance-strategy %s: the class's %s gives null".formatted(strategy, method));
+    }
+    return value;
   }
 
   /**
@@ -156,7 +165,7 @@ public final class Gates {
           "--balance-strategy %s: the class has to be public, and a module that it is in has to open its package"
               .formatted(name),
           e);
-    } catch (ReflectiveOperationException e) {
+    } catch (ReflectiveOperationException | LinkageError e) {
       throw new IllegalArgumentException(
           "--balance-strategy %s: the class has no public constructor without arguments, or that fails"
               .formatted(name),

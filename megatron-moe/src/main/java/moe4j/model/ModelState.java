@@ -5,6 +5,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collections;
 import java.util.List;
+import java.util.function.Function;
 import java.util.function.Supplier;
 import moe4j.checkpoint.Checkpoint;
 import moe4j.checkpoint.Dtype;
@@ -182,6 +183,31 @@ public final class ModelState {
                 .formatted(checkpoint.directory(), name, stored, shape));
       }
     };
+  }
+
+  /**
+   * Makes a checkpoint's model for use and not for training.
+   *
+   * @param like the name of a tensor that has the model's type
+   * @param made makes the model, whose parameters it gives to the set
+   * @throws IllegalArgumentException where checkpoint and configuration differ: one sentence
+   * @throws IOException where the checkpoint cannot be read, or lacks a parameter: likewise
+   */
+  public static <M extends LanguageModel> M trained(
+      Checkpoint checkpoint, String like, Device device, Function<ParameterSet, M> made)
+      throws IOException {
+    boolean bf16 = checkpoint.tensor(like).dtype() == Dtype.BF16;
+    ParameterSet parameters =
+        new ParameterSet(0, bf16 ? ScalarType.BFloat16 : ScalarType.Float, device);
+    try {
+      parameters.expect(expectation(checkpoint));
+      M model = made.apply(parameters);
+      loadModel(checkpoint, parameters);
+      return model;
+    } catch (IOException | RuntimeException e) {
+      parameters.close();
+      throw e;
+    }
   }
 
   /**

@@ -2,16 +2,13 @@ package moe4j.model.gpt;
 
 import java.io.IOException;
 import moe4j.checkpoint.Checkpoint;
-import moe4j.checkpoint.Dtype;
 import moe4j.checkpoint.StoredTensor;
 import moe4j.config.DataFlags;
 import moe4j.model.ModelSpec;
 import moe4j.model.ModelState;
 import moe4j.model.SavedConfig;
 import moe4j.tokenizer.Tokenizer;
-import moe4j.transformer.ParameterSet;
 import org.bytedeco.pytorch.Device;
-import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
  * A trained model out of a checkpoint, for use and not for training.
@@ -46,18 +43,24 @@ public record GptCheckpoint(GptModel model, Tokenizer tokenizer, DataFlags data,
     return new GptCheckpoint(model, tokenizer, data, checkpoint.info().iteration());
   }
 
-  /** A checkpoint's model, in the type it was saved in. */
+  /**
+   * A checkpoint's model, in the type it was saved in.
+   *
+   * @param gate the command line's {@code --balance-strategy}, or null: a class of one's own that
+   *     the checkpoint may name
+   * @throws IllegalArgumentException where the checkpoint is no GPT's, or differs from its own
+   *     configuration: one sentence
+   * @throws IOException in one sentence, where it cannot be read
+   */
   public static GptModel model(Checkpoint checkpoint, String gate, Device device)
       throws IOException {
     ModelSpec spec = SavedConfig.of(checkpoint, gate).model("gpt");
-    StoredTensor embedding = embedding(checkpoint);
-    int rows = Math.toIntExact(embedding.shape().get(0));
-    ScalarType dtype = embedding.dtype() == Dtype.BF16 ? ScalarType.BFloat16 : ScalarType.Float;
-    ParameterSet parameters = new ParameterSet(0, dtype, device);
-    parameters.expect(ModelState.expectation(checkpoint));
-    GptModel model = new GptFamily().model(spec, rows, 1, parameters);
-    ModelState.loadModel(checkpoint, parameters);
-    return model;
+    int rows = Math.toIntExact(embedding(checkpoint).shape().get(0));
+    return ModelState.trained(
+        checkpoint,
+        GptModel.WORD_EMBEDDINGS,
+        device,
+        parameters -> new GptFamily().model(spec, rows, 1, parameters));
   }
 
   private static StoredTensor embedding(Checkpoint checkpoint) throws IOException {

@@ -2,17 +2,17 @@ package moe4j.model.txl;
 
 import java.io.IOException;
 import moe4j.checkpoint.Checkpoint;
-import moe4j.checkpoint.Dtype;
 import moe4j.data.stream.ByteVocabulary;
 import moe4j.model.ModelSpec;
 import moe4j.model.ModelState;
 import moe4j.model.SavedConfig;
-import moe4j.transformer.ParameterSet;
 import org.bytedeco.pytorch.Device;
-import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /** A trained Transformer-XL out of a checkpoint, for use and not for training. */
 final class TransformerXlCheckpoint {
+  /** A tensor that every one of them has. */
+  private static final String BIAS = "decoder.r_w_bias";
+
   private TransformerXlCheckpoint() {}
 
   /**
@@ -30,24 +30,21 @@ final class TransformerXlCheckpoint {
     checkVocabulary(checkpoint, vocabulary);
     ModelSpec spec = SavedConfig.of(checkpoint, gate).model("txl");
     TransformerXlConfig config = spec.flags(TransformerXlConfig.class);
-    Dtype saved = checkpoint.tensor("decoder.r_w_bias").dtype();
-    ScalarType type = saved == Dtype.BF16 ? ScalarType.BFloat16 : ScalarType.Float;
-    ParameterSet parameters = new ParameterSet(0, type, device);
-    parameters.expect(ModelState.expectation(checkpoint));
     int rows =
         config.memLen() == 0
             ? 1
             : Math.toIntExact(checkpoint.tensor("memory.layers.0").shape().get(0));
-    TransformerXl model =
-        new TransformerXlFamily().model(spec, vocabulary.size(), rows, parameters);
-    ModelState.loadModel(checkpoint, parameters);
-    return model;
+    return ModelState.trained(
+        checkpoint,
+        BIAS,
+        device,
+        parameters -> new TransformerXlFamily().model(spec, vocabulary.size(), rows, parameters));
   }
 
   /** With clusters of symbols, each a tensor of its own, their sizes are checked in loading. */
   private static void checkVocabulary(Checkpoint checkpoint, ByteVocabulary vocabulary)
       throws IOException {
-    if (!checkpoint.contains("decoder.r_w_bias")) {
+    if (!checkpoint.contains(BIAS)) {
       throw new IllegalArgumentException(
           "checkpoint %s is no Transformer-XL's".formatted(checkpoint.directory()));
     }

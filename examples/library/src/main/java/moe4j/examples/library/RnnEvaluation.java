@@ -10,9 +10,7 @@ import moe4j.model.LanguageModel;
 import moe4j.model.ModelSpec;
 import moe4j.model.ModelState;
 import moe4j.model.SavedConfig;
-import moe4j.transformer.ParameterSet;
 import org.bytedeco.pytorch.Device;
-import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /** A trained character RNN on the part of its text that it has not learnt. */
 final class RnnEvaluation implements Evaluation {
@@ -20,7 +18,6 @@ final class RnnEvaluation implements Evaluation {
   private static final int SAMPLES = 16;
 
   private final String directory;
-  private final ParameterSet parameters;
   private final LanguageModel model;
   private final Samples samples;
 
@@ -32,9 +29,12 @@ final class RnnEvaluation implements Evaluation {
     int length = spec.sequenceLength();
     SampleDataset text = saved.data(RnnText.class).samples(0.9, 1, length, SAMPLES);
     this.samples = new Samples("", text, SAMPLES, ROWS, length, length, false, false);
-    this.parameters = new ParameterSet(0, ScalarType.Float, device);
-    this.model = spec.family().model(spec, RnnFamily.BYTES, ROWS, parameters);
-    ModelState.loadModel(checkpoint, parameters);
+    this.model =
+        ModelState.trained(
+            checkpoint,
+            "characters.weight",
+            device,
+            parameters -> spec.family().model(spec, RnnFamily.BYTES, ROWS, parameters));
   }
 
   @Override
@@ -56,6 +56,6 @@ final class RnnEvaluation implements Evaluation {
 
   @Override
   public void close() {
-    parameters.close();
+    model.parameters().close();
   }
 }

@@ -48,6 +48,12 @@ public class LauncherTest {
 
   /** The class path that Java would get, and what stands behind it. */
   private List<String> launched(String classes) throws IOException, InterruptedException {
+    List<String> words = words(classes);
+    return words.subList(words.indexOf("-cp") + 1, words.size());
+  }
+
+  /** All that the launcher prints, and what Java would get. */
+  private List<String> words(String classes) throws IOException, InterruptedException {
     ProcessBuilder builder =
         new ProcessBuilder("bash", home.resolve("moe4j").toString(), "a command", "--flag")
             .redirectErrorStream(true);
@@ -63,8 +69,7 @@ public class LauncherTest {
             .lines()
             .toList();
     assertEquals(process.waitFor(), 0, String.join("\n", words));
-    int at = words.indexOf("-cp");
-    return words.subList(at + 1, words.size());
+    return words;
   }
 
   @Test
@@ -76,6 +81,15 @@ public class LauncherTest {
             "moe4j.cli.Main",
             "a command",
             "--flag"));
+  }
+
+  @Test
+  public void anEntryThatIsNotThereIsNamed() throws IOException, InterruptedException {
+    List<String> words = words(home + ":not/built:" + home + "/*:");
+    assertEquals(
+        words.get(0),
+        "moe4j: MOE4J_CLASSPATH names not/built, and there is no such file or directory here");
+    assertEquals(words.stream().filter(word -> word.startsWith("moe4j: ")).count(), 1);
   }
 
   @Test

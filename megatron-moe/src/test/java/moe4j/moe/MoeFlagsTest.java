@@ -207,9 +207,8 @@ public class MoeFlagsTest {
     };
   }
 
-  /** A gate's factory that nobody else can call. */
-  private static final class Hidden implements Gate.Factory {
-    @SuppressWarnings("unused") // A class that a flag names is made by this constructor.
+  /** A gate's factory that no other package can make. */
+  static final class Hidden implements Gate.Factory {
     public Hidden() {}
 
     @Override

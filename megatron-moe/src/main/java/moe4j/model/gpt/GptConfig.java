@@ -110,7 +110,7 @@ public record GptConfig(
     }
     if (ffnHiddenSize == null) {
       long four = 4L * hiddenSize;
-      long usual = swiglu ? Math.max(64, (long) (four * 2 / 3.0 / 64) * 64) : four;
+      long usual = swiglu ? Math.max(64, ((long) (four * 2 / 3.0 / 64)) * 64) : four;
       if (usual > Integer.MAX_VALUE) {
         throw new IllegalArgumentException(
             "--hidden-size %d: the usual --ffn-hidden-size would be %d, and at most %d is possible"

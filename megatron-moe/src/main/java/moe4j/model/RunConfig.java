@@ -37,6 +37,14 @@ public record RunConfig(
   public RunConfig {
     Faults faults = new Faults();
     ModelFamily family = model.family();
+    if (!family.dataFlags().isInstance(data)) {
+      throw new IllegalArgumentException(
+          "data of %s cannot be a %s's, which are told by %s"
+              .formatted(
+                  data == null ? "no record" : "the class " + data.getClass().getName(),
+                  family.title(),
+                  family.dataFlags().getName()));
+    }
     faults.none(() -> family.check(model));
     faults.none(() -> schedule(optimizer, training).at(0));
     faults.none(() -> family.checkDivision(model, training, parallel));

@@ -161,4 +161,16 @@ public class RunConfigTest {
             .getMessage(),
         sentence);
   }
+
+  /** Java code may put any record in the data's place. */
+  @Test
+  public void dataAreTheFamilys() {
+    RunConfig run = GptFamily.parse(Refusals.words(SMALL));
+    RunConfigBuilder other =
+        RunConfig.builder(run.model(), run.training(), run.optimizer(), run.moe());
+    assertEquals(
+        expectThrows(IllegalArgumentException.class, other::build).getMessage(),
+        "data of the class moe4j.moe.MoeConfig cannot be a GPT's, which are told by"
+            + " moe4j.config.DataFlags");
+  }
 }

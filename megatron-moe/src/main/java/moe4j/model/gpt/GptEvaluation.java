@@ -83,6 +83,10 @@ final class GptEvaluation implements Evaluation {
 
   private long samples(long there, int sequence) {
     if (options.samples() == null) {
+      LOG.info(
+          "evaluating all {} sequences of the {} part; --samples asks for fewer",
+          there,
+          options.part());
       return there;
     }
     if (options.samples() > there) {

@@ -33,12 +33,12 @@ public class MemoryTest {
       " --num-experts 4 --moe-aux-loss-coeff 0.01 --moe-z-loss-coeff 0.001";
 
   /** Steps until compiled code, arenas and buffers are what they will be, and steps after them. */
-  private static final int WARM = 300;
+  private static final int WARM = 200;
 
-  private static final int MORE = 300;
+  private static final int MORE = 200;
 
   /** 40 KiB a step: the logits of a micro-batch are 64. */
-  private static final long GROWTH_KIB = 12 * 1024;
+  private static final long GROWTH_KIB = 8 * 1024;
 
   @DataProvider
   public Object[][] models() {
@@ -51,7 +51,7 @@ public class MemoryTest {
   }
 
   /**
-   * As many native objects after each log interval of 160 steps as after the first step, and after
+   * As many native objects after each log interval of 110 steps as after the first step, and after
    * the run as before it. A shorter one in front makes what the process keeps, operators and
    * constants, whichever tests ran before.
    */
@@ -60,8 +60,8 @@ public class MemoryTest {
     pointers(51, flags);
     collect();
     long before = Scopes.livePointers();
-    List<Long> pointers = pointers(160, flags);
-    assertEquals(pointers.size(), 17);
+    List<Long> pointers = pointers(110, flags);
+    assertEquals(pointers.size(), 12);
     assertEquals(pointers.stream().distinct().toList(), pointers.subList(0, 1));
     collect();
     assertEquals(Scopes.livePointers(), before, "after the run");

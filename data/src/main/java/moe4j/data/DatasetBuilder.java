@@ -135,7 +135,7 @@ final class DatasetBuilder {
     return all.toString();
   }
 
-  /** The weights' shares of 1; null where there are none. */
+  /** The weights' shares of 1; null where no weights are given. */
   private static double[] weights(Blend blend) {
     return blend.weights() == null
         ? null

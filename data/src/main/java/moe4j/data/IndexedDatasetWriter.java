@@ -150,7 +150,7 @@ public final class IndexedDatasetWriter implements AutoCloseable {
       writeIndex(idx);
       idx.force(true);
     }
-    // An older index would describe the new .bin wrongly: between these moves there is none.
+    // An older index would describe the new .bin wrongly: between these moves no index exists.
     Files.deleteIfExists(withSuffix(prefix, ".idx"));
     bin.moveTo(withSuffix(prefix, ".bin"));
     Files.move(idxPart, withSuffix(prefix, ".idx"), ATOMIC_MOVE);

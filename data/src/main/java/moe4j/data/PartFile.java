@@ -122,7 +122,7 @@ public final class PartFile implements Closeable {
     }
   }
 
-  /** What the system calls the file of that name, or null if there is none. */
+  /** What the system calls the file of that name, or null if no such file exists. */
   private static Object key(Path path) throws IOException {
     try {
       Object key = Files.readAttributes(path, BasicFileAttributes.class).fileKey();

@@ -21,7 +21,7 @@ public record SampleRules(
 
   /**
    * @throws IllegalArgumentException if eod lies outside of the vocabulary, or a rule needs it and
-   *     there is none
+   *     the tokenizer has none
    */
   public SampleRules {
     if (eod < -1 || eod >= vocabSize) {
@@ -41,7 +41,9 @@ public record SampleRules(
     pad = pad == eod ? -1 : pad;
   }
 
-  /** Refuses a flag that cannot do without an end-of-document token, where there is none. */
+  /**
+   * Refuses a flag that cannot do without an end-of-document token, where the tokenizer has none.
+   */
   void needEod(String flag) {
     needEod(flag, eod);
   }

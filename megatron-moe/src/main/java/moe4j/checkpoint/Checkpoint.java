@@ -220,7 +220,7 @@ public final class Checkpoint implements Closeable {
   /**
    * A tensor's element type and global shape.
    *
-   * @throws IOException where it has none of this name
+   * @throws IOException where the checkpoint has no tensor of this name
    */
   public StoredTensor tensor(String name) throws IOException {
     Manifest.TensorEntry entry = entry(name);

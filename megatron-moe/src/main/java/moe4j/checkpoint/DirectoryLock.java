@@ -316,7 +316,7 @@ public final class DirectoryLock implements AutoCloseable {
     return removed;
   }
 
-  /** Which file a path leads to; null where there is none. */
+  /** Which file a path leads to; null where no file is there. */
   private static Object fileKey(Path path) throws IOException {
     try {
       Object key =

@@ -117,7 +117,7 @@ final class CudaLibraries {
     }
   }
 
-  /** What matches in a directory, by name; nothing where there is none to read. */
+  /** What matches in a directory, by name; nothing where no such directory can be read. */
   private static List<Path> list(Path directory, String pattern) throws IOException {
     List<Path> found = new ArrayList<>();
     if (!Files.isDirectory(directory) || !Files.isReadable(directory)) {

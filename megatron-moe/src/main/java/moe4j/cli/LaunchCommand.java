@@ -27,7 +27,9 @@ import moe4j.training.ShutdownSignal;
  * --max-restarts} allows; then its exit status is this command's.
  */
 public final class LaunchCommand implements Command {
-  /** Below the ports that systems give away themselves: none of those is taken before rank 0 is. */
+  /**
+   * Systems give away higher ports themselves, so no connection takes one of these before rank 0.
+   */
   private static final int FIRST_PORT = 20_000;
 
   private static final int PORTS = 10_000;

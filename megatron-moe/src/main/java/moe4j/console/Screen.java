@@ -32,7 +32,7 @@ public final class Screen {
   /**
    * A screen.
    *
-   * @param out the terminal, or null where there is none
+   * @param out the terminal, or null where the output is no terminal
    * @param columns how many it has now; 0 where it does not say
    */
   public Screen(PrintStream out, IntSupplier columns) {

@@ -20,7 +20,7 @@ import moe4j.transformer.LayerShape;
 
 /**
  * The mixture-of-experts layers of a model, by Megatron's flags and FastMoE's; without {@code
- * --num-experts} there are none.
+ * --num-experts} the model has no such layers.
  */
 public record MoeConfig(
     @Flag(help = "experts of each MoE layer, in total; without it the model is dense")

@@ -279,7 +279,8 @@ public final class AdamW implements AutoCloseable {
   }
 
   /**
-   * This rank's gradients of the step so far, in the parameters' order, zeros where there are none.
+   * This rank's gradients of the step so far, in the parameters' order, zeros for a parameter
+   * without one.
    */
   public List<Tensor> gradients() {
     return reducer != null ? reducer.ofParameters() : gradients.all();

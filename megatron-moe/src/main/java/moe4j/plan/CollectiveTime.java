@@ -124,7 +124,7 @@ final class CollectiveTime {
    * The part of a reduction that a computation beside it does not hide: at least the last bucket.
    *
    * @param seconds of the reduction
-   * @param beside seconds of the computation; 0 where there is none
+   * @param beside seconds of the computation; 0 where nothing is computed meanwhile
    */
   double exposed(double seconds, double beside) {
     return beside == 0 ? seconds : Math.max(seconds - beside, seconds / buckets);

@@ -49,7 +49,7 @@ public record Gpu(
   /**
    * The kind of GPU that {@code --gpu} names.
    *
-   * @throws IllegalArgumentException if there is none of this name
+   * @throws IllegalArgumentException if no known GPU has this name
    */
   public static Gpu named(String name) {
     return KNOWN.stream()

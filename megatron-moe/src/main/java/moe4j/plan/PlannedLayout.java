@@ -155,7 +155,7 @@ public record PlannedLayout(
         .findFirst();
   }
 
-  /** A size whose part on a rank is none of those that the kernels can compute. */
+  /** A size of which each rank would get a part that the kernels cannot compute. */
   private Optional<Refusal> misaligned(PlannedModel model) {
     Placement placement = placement(1);
     for (Divisible size : model.costs().divisible()) {

@@ -60,7 +60,7 @@ public final class Planner {
    * @param fitting layouts that fit into memory, the fastest first
    * @param tooLarge layouts that do not fit, the one that lacks the least memory first
    * @param impossible how many layouts the model cannot have
-   * @param commonest the reason that most of these have; null where there are none
+   * @param commonest the reason that most of these have; null where no layout was refused
    */
   public record Plan(
       List<Candidate> fitting, List<Candidate> tooLarge, int impossible, Reason commonest) {}

@@ -51,7 +51,7 @@ public record RunHistory(
       return values.getOrDefault(key, Double.NaN);
     }
 
-    /** The language model's loss, NaN where there is none. */
+    /** The language model's loss, NaN where it was not recorded. */
     public double loss() {
       return value(IterationRecord.LM_LOSS);
     }

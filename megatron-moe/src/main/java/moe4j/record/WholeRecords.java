@@ -76,7 +76,7 @@ public final class WholeRecords implements Closeable {
     }
   }
 
-  /** Which file a path leads to; null where there is none. */
+  /** Which file a path leads to; null where no file is there. */
   private static Object key(Path path) throws IOException {
     try {
       Object key = Files.readAttributes(path, BasicFileAttributes.class).fileKey();

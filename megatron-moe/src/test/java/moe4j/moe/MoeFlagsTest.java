@@ -213,7 +213,7 @@ public class MoeFlagsTest {
 
     @Override
     public Gate create(Gate.Shape shape, ParameterScope parameters) {
-      throw new UnsupportedOperationException();
+      throw new AssertionError("a gate that cannot be reached was made");
     }
   }
 

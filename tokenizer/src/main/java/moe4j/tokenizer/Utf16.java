@@ -4,7 +4,7 @@ package moe4j.tokenizer;
 final class Utf16 {
   private Utf16() {}
 
-  /** The text with U+FFFD for each unpaired surrogate; the same string where there is none. */
+  /** The text with U+FFFD for each unpaired surrogate; the same string where all are paired. */
   static String wellFormed(String text) {
     char[] repaired = null;
     for (int i = 0; i < text.length(); i++) {

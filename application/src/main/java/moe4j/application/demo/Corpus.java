@@ -44,8 +44,8 @@ final class Corpus {
    * corpus that is there already is checked and kept.
    *
    * @param sums whether the jars are to be those whose SHA-256 the repository holds
-   * @throws IOException where there are none, one cannot be read or is another than it should be,
-   *     or another corpus is there
+   * @throws IOException where no jars are found, one cannot be read or is another than it should
+   *     be, or another corpus is there
    */
   static Summary write(Path jars, boolean sums, Path prefix, Tokenizer tokenizer)
       throws IOException {

@@ -34,7 +34,7 @@ public final class ByteVocabulary {
     /**
      * The kind of a label.
      *
-     * @throws IllegalArgumentException if there is none: one sentence
+     * @throws IllegalArgumentException if no vocabulary has this name: one sentence
      */
     public static Kind of(String label) {
       return Stream.of(values())

@@ -70,7 +70,7 @@ public record CorpusManifest(
   /**
    * Reads a directory's.
    *
-   * @throws IOException if there is none, or it is not one: one sentence naming the file
+   * @throws IOException if the file does not exist, or is no manifest: one sentence naming the file
    */
   static CorpusManifest read(Path directory) throws IOException {
     Path file = directory.resolve(FILE_NAME);

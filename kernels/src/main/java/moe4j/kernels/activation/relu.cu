@@ -54,7 +54,7 @@ __device__ __forceinline__ void factors(const Keep& k, u64 i, float (&by)[1]) {
 // max(x, 0), which keeps a NaN.
 __device__ __forceinline__ float relu(float x) { return x <= 0 ? 0.0f : x; }
 
-// The bias of a segment's rows, zeros where there is none.
+// The bias of a segment's rows, zeros where the rows have no bias.
 __device__ __forceinline__ void load_bias(
     const T* bias, const Strip& at, const Segment& s, int f, float (&b)[WIDTH]) {
 #pragma unroll

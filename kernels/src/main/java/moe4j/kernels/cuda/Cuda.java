@@ -11,7 +11,7 @@ import org.bytedeco.pytorch.global.torch_cuda;
 
 /**
  * The GPU at hand: libtorch's current device. Only {@link #isAvailable} and {@link
- * #unavailableReason} may be asked where there is none.
+ * #unavailableReason} may be asked on a machine without a GPU.
  */
 public final class Cuda {
   /** Asked once: a process keeps its GPU. */

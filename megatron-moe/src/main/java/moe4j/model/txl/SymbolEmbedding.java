@@ -78,7 +78,7 @@ final class SymbolEmbedding {
     return tables.get(cluster);
   }
 
-  /** A cluster's projection; null where there is none. */
+  /** A cluster's projection; null where the model has no projections. */
   Tensor projection(int cluster) {
     return projections.isEmpty() ? null : projections.get(cluster);
   }

@@ -98,7 +98,7 @@ public final class RealTokens {
   }
 
   /**
-   * The mean over the real tokens, 0 where there is none.
+   * The mean over the real tokens, or 0 if all tokens are padding.
    *
    * @param x fp32 [T]
    */
@@ -106,7 +106,10 @@ public final class RealTokens {
     return all() ? x.mean() : values(x).sum().div(divisor());
   }
 
-  /** The divisor of means, an fp32 scalar: the number of real tokens, or 1 where there is none. */
+  /**
+   * The divisor of means, an fp32 scalar: the number of real tokens, or 1 if all tokens are
+   * padding.
+   */
   Tensor divisor() {
     return count().clamp_min(ONE).to(ScalarType.Float);
   }

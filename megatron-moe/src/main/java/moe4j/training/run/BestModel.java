@@ -77,7 +77,7 @@ public final class BestModel {
     }
   }
 
-  /** The lowest loss so far; infinite where there is none. */
+  /** The lowest loss so far; infinite before the first evaluation. */
   double loss() {
     return loss;
   }

@@ -47,7 +47,7 @@ public final class Resumption implements AutoCloseable {
    * @param task says what has to be as it was
    * @param say takes a line for each broken checkpoint and for each flag that has changed
    * @throws IOException where there are checkpoints and none can be used, or one is asked for and
-   *     there is none
+   *     does not exist
    * @throws IllegalArgumentException where the checkpoint is of another model, or its place in the
    *     data means nothing in the run's: one sentence
    */

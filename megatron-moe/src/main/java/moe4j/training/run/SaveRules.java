@@ -72,7 +72,7 @@ final class SaveRules {
                 .formatted(save.resolve(RunFiles.OLD + "...")));
   }
 
-  /** The way to go on with what is there, before the other ways; empty where there is none. */
+  /** How to use what the directory holds, before the other ways; empty if no flag uses it. */
   private static String goOn(
       CheckpointConfig flags, SaveWords words, boolean canGoOn, boolean same) {
     if (!canGoOn) {

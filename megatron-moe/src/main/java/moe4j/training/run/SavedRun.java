@@ -23,8 +23,8 @@ import moe4j.record.RunHistory;
  * @param directory the directory that was looked into
  * @param name the run's name, as its record or else its checkpoint tells it, or else the
  *     directory's
- * @param newest the checkpoint saved last; empty where there is none
- * @param best the checkpoint that {@code --keep-best} keeps; empty where there is none
+ * @param newest the checkpoint saved last; empty where nothing was saved
+ * @param best the checkpoint that {@code --keep-best} keeps; empty where no best model was kept
  * @param history what the run recorded; empty where there is no record here or none that is whole
  * @param state whether it goes on
  */

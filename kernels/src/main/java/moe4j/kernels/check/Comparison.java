@@ -17,6 +17,7 @@ public final class Comparison {
   private final long seed;
   private final List<Finding> findings = new ArrayList<>();
   private long drawn;
+  private String skipped;
 
   /** A comparison on a device, whose inputs follow from the seed. */
   public Comparison(Device device, long seed) {
@@ -52,6 +53,20 @@ public final class Comparison {
   /** The seed, for sizes that a check draws by itself. */
   public long seed() {
     return seed;
+  }
+
+  /**
+   * Says that nothing is compared here.
+   *
+   * @param reason a clause, such as {@code it needs a GPU}
+   */
+  public void skip(String reason) {
+    skipped = reason;
+  }
+
+  /** Why nothing is compared here; null where something is. */
+  public String skipped() {
+    return skipped;
   }
 
   /** What was found so far. */

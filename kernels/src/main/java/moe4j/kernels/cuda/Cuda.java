@@ -94,6 +94,16 @@ public final class Cuda {
     return properties().major + "." + properties().minor;
   }
 
+  /** Whether this is a Hopper, the only GPU that runs kernels written for its tensor cores. */
+  public static boolean isHopper() {
+    return properties().major == 9 && properties().minor == 0;
+  }
+
+  /** Whether the GPU copies boxes of tensors by itself, as a {@link TensorMap} says. */
+  public static boolean takesTensorMaps() {
+    return properties().major >= 9;
+  }
+
   /** The architecture that kernels are compiled for, such as {@code sm_90a}. */
   static String architecture() {
     return architecture(properties().major, properties().minor);

@@ -2,14 +2,11 @@ package moe4j.kernels.cuda;
 
 import java.util.List;
 import java.util.concurrent.ConcurrentHashMap;
-import moe4j.tensor.Scopes;
 import org.bytedeco.cuda.cudart.CUfunc_st;
 import org.bytedeco.cuda.cudart.CUstream_st;
 import org.bytedeco.cuda.global.cudart;
-import org.bytedeco.javacpp.LongPointer;
 import org.bytedeco.javacpp.Pointer;
 import org.bytedeco.javacpp.PointerPointer;
-import org.bytedeco.pytorch.Tensor;
 
 /**
  * A kernel of ours, written in CUDA C++ and compiled by NVRTC for the GPU at hand when it is first
@@ -17,7 +14,12 @@ import org.bytedeco.pytorch.Tensor;
  */
 public final class CudaKernel {
   private static final ConcurrentHashMap<Key, CudaKernel> KERNELS = new ConcurrentHashMap<>();
-  private static final ThreadLocal<Arguments> ARGUMENTS = ThreadLocal.withInitial(Arguments::new);
+  private static final ThreadLocal<KernelArguments> ARGUMENTS =
+      ThreadLocal.withInitial(
+          () -> {
+            CudaModule.makeContextCurrent();
+            return new KernelArguments();
+          });
 
   private final Key key;
   private volatile Loaded loaded;
@@ -56,7 +58,7 @@ public final class CudaKernel {
    * @param threads a block
    * @param sharedBytes dynamic shared memory; the kernel's limit is raised to it
    * @param arguments in the function's order and of its parameters' sizes: a contiguous CUDA tensor
-   *     (its address; null is 0), Long, Integer, Float
+   *     (its address; null is 0), a {@link TensorMap} (its 128 bytes), Long, Integer, Float
    * @throws IllegalArgumentException naming kernel and argument, where one is neither, or is not of
    *     its parameter's size, or where there are not as many as parameters
    * @throws IllegalStateException where the source does not compile, or CUDA refuses
@@ -134,83 +136,5 @@ public final class CudaKernel {
         + " of "
         + key.source
         + (key.defines.isEmpty() ? "" : " " + key.defines);
-  }
-
-  /**
-   * A thread's memory for arguments, which libcuda copies during the launch: eight bytes each, of
-   * which a smaller one takes the first.
-   */
-  private static final class Arguments {
-    private static final int MOST = 64;
-
-    private final LongPointer values;
-    private final PointerPointer<Pointer> addresses;
-
-    Arguments() {
-      CudaModule.makeContextCurrent();
-      values = Scopes.keep(() -> new LongPointer(MOST));
-      addresses =
-          Scopes.keep(
-              () -> {
-                PointerPointer<Pointer> pointers = new PointerPointer<>(MOST);
-                for (int i = 0; i < MOST; i++) {
-                  pointers.put(i, values.getPointer(i));
-                }
-                return pointers;
-              });
-    }
-
-    PointerPointer<Pointer> pack(CudaKernel kernel, Object[] arguments) {
-      if (arguments.length > MOST) {
-        throw new IllegalArgumentException(
-            kernel + " has " + arguments.length + " arguments; the most is " + MOST + ".");
-      }
-      for (int i = 0; i < arguments.length; i++) {
-        values.put(i, bits(kernel, i, arguments[i]));
-      }
-      return addresses;
-    }
-
-    private static long bits(CudaKernel kernel, int index, Object argument) {
-      if (argument instanceof Tensor tensor) {
-        return address(kernel, index, tensor);
-      }
-      if (argument instanceof Integer number) {
-        return number;
-      }
-      if (argument instanceof Long number) {
-        return number;
-      }
-      if (argument instanceof Float number) {
-        return Float.floatToRawIntBits(number);
-      }
-      if (argument == null) {
-        return 0;
-      }
-      throw refused(kernel, index, "is a " + argument.getClass().getSimpleName());
-    }
-
-    private static long address(CudaKernel kernel, int index, Tensor tensor) {
-      if (!tensor.defined() || !tensor.is_cuda()) {
-        throw refused(kernel, index, "is not on the GPU");
-      }
-      if (!tensor.is_contiguous()) {
-        throw refused(kernel, index, "is not contiguous");
-      }
-      // An empty tensor has no address.
-      Pointer data = tensor.data_ptr();
-      return data == null ? 0 : data.address();
-    }
-
-    private static IllegalArgumentException refused(CudaKernel kernel, int index, String fault) {
-      return new IllegalArgumentException(
-          "Argument "
-              + (index + 1)
-              + " of "
-              + kernel
-              + " "
-              + fault
-              + ": a contiguous CUDA tensor, null, Long, Integer or Float is wanted.");
-    }
   }
 }

@@ -85,8 +85,11 @@ final class KernelParameters {
     }
   }
 
-  /** The bytes of a number, or of an address. */
+  /** The bytes of a number, of an address or of a map. */
   private static int size(Object argument) {
+    if (argument instanceof TensorMap) {
+      return TensorMap.BYTES;
+    }
     return argument instanceof Integer || argument instanceof Float ? 4 : 8;
   }
 

@@ -19,6 +19,14 @@ final class Nvrtc {
 
   private static final int SHOWN_ERRORS = 3;
 
+  /**
+   * What ptxas says of products on Hopper's tensor cores that it makes wait for each other, and of
+   * registers that it does not move between a block's warps: the code is right, but many times as
+   * slow as it was written to be.
+   */
+  private static final Pattern SERIALISED =
+      Pattern.compile(".*\\(C75\\d\\d\\) .*(serialized|setmaxnreg).*");
+
   private Nvrtc() {}
 
   /** Such as {@code 13.0}. */
@@ -37,7 +45,8 @@ final class Nvrtc {
    * @param defines such as {@code H=768}
    * @param architecture such as {@code sm_90a}
    * @return the machine code of that architecture
-   * @throws IllegalStateException naming file and line of the first errors
+   * @throws IllegalStateException naming file and line of the first errors; or where the compiler
+   *     has taken the speed out of products on tensor cores
    */
   static byte[] compile(
       String name,
@@ -69,6 +78,13 @@ final class Nvrtc {
               "The kernels in " + what + " do not compile: " + firstErrors(log(program)));
         }
         check(status, "compile " + what);
+        String serialised = serialised(log(program));
+        if (serialised != null) {
+          throw new IllegalStateException(
+              ("The kernels in %s would be slow with NVRTC %s, which says: %s. Do without them"
+                      + " (--moe-grouped-products libtorch), or take another version of CUDA.")
+                  .formatted(what, version(), serialised));
+        }
         return cubin(program, what);
       } finally {
         nvrtc.nvrtcDestroyProgram(program);
@@ -101,6 +117,15 @@ final class Nvrtc {
     int shown = Math.min(errors.size(), SHOWN_ERRORS);
     String rest = errors.size() > shown ? "; and " + (errors.size() - shown) + " more" : "";
     return String.join("; ", errors.subList(0, shown)) + rest;
+  }
+
+  /** The first line that tells of products made to wait for each other; null for none. */
+  static String serialised(String log) {
+    return log.lines()
+        .map(String::strip)
+        .filter(line -> SERIALISED.matcher(line).matches())
+        .findFirst()
+        .orElse(null);
   }
 
   private static byte[] cubin(_nvrtcProgram program, String what) {

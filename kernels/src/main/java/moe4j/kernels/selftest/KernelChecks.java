@@ -32,6 +32,7 @@ public final class KernelChecks {
     if (device.is_cuda()) {
       checks.add(new LoaderCheck());
       checks.add(new GraphCheck());
+      checks.add(new TensorMapCheck());
     }
     checks.addAll(all());
     return checks;

@@ -75,7 +75,9 @@ public final class SelfTest {
       String trouble = null;
       try {
         Scopes.run(() -> check.run(comparison));
-        if (comparison.findings().isEmpty()) {
+        if (comparison.skipped() != null) {
+          out.accept(check.name() + " was skipped: " + comparison.skipped());
+        } else if (comparison.findings().isEmpty()) {
           trouble = "compared nothing";
         }
       } catch (RuntimeException | LinkageError e) {

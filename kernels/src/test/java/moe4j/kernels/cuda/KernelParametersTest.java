@@ -18,6 +18,7 @@ public class KernelParametersTest {
     PARAMETERS.check(new Tensor(), 1L, 2, 3f);
     PARAMETERS.check(null, null, 2f, 3);
     new KernelParameters("the kernel of nothing").check();
+    new KernelParameters("the kernel of a map", 128, 8).check(new TensorMap(new long[16]), null);
   }
 
   @DataProvider
@@ -53,6 +54,10 @@ public class KernelParametersTest {
         new Object[] {null, 1L, 2, 3f, 4, 5},
         "Argument 5 of the kernel f of t/f.cu, of 4 bytes (Integer), has no parameter: 6 are given"
             + " for 4."
+      },
+      {
+        new Object[] {new TensorMap(new long[16]), 1L, 2, 3f},
+        "Argument 1 of the kernel f of t/f.cu has 128 bytes (TensorMap), where its parameter has 8."
       },
       // What is of another size is named before what is missing: it says where one was left out.
       {

@@ -116,6 +116,15 @@ public class SelfTestTest {
   }
 
   @Test
+  public void aCheckSaysWhyItIsSkipped() {
+    List<String> lines = new ArrayList<>();
+    List<KernelCheck> checks = List.of(check("absent", on -> on.skip("it needs a GPU")));
+    SelfTest.Result result = SelfTest.run(checks, device, Seeds.seed(), lines::add);
+    assertEquals(lines, List.of("absent was skipped: it needs a GPU"));
+    assertEquals(result.toString(), "1 checks, 0 findings, 0 failed");
+  }
+
+  @Test
   public void whatOneCheckThrowsDoesNotKeepTheNextFromRunning() {
     List<String> lines = new ArrayList<>();
     SelfTest.Result result =

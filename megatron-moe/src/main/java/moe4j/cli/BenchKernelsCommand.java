@@ -5,6 +5,7 @@ import moe4j.config.Flag;
 import moe4j.config.Flags;
 import moe4j.config.Ranges;
 import moe4j.kernels.NativeLibraries;
+import moe4j.kernels.bench.Ceilings;
 import moe4j.kernels.bench.KernelBenches;
 import moe4j.kernels.bench.KernelTimer;
 import moe4j.kernels.bench.KernelTimes;
@@ -16,7 +17,7 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
  * {@code moe4j bench kernels}: the time of each operation that has a kernel, beside that of its
- * reference.
+ * reference, and which part of it the device would take at its ceilings.
  *
  * <pre>moe4j bench kernels --device cuda --bf16 --only norm</pre>
  */
@@ -65,7 +66,7 @@ public final class BenchKernelsCommand implements Command {
 
   @Override
   public String summary() {
-    return "time each operation that has a kernel, beside its reference";
+    return "time each operation that has a kernel, beside its reference and its floor";
   }
 
   @Override
@@ -89,11 +90,13 @@ public final class BenchKernelsCommand implements Command {
           cuda ? Cuda.name() : "CPU, %d threads".formatted(NativeLibraries.threads()),
           options.bf16() ? "bf16" : "fp32",
           BuildInfo.commit());
+      Ceilings ceilings = Ceilings.measure(dtype, opened.device());
+      System.out.println(ceilings);
       System.out.println(KernelTimes.header());
       for (KernelBench bench : KernelBenches.all()) {
         if (options.only() == null || options.only().equals(bench.name())) {
           for (BenchCase of : bench.cases(scale)) {
-            System.out.println(timer.time(of));
+            System.out.println(timer.time(of).line(ceilings));
           }
         }
       }

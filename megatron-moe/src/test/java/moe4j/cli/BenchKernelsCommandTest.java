@@ -31,12 +31,18 @@ public class BenchKernelsCommandTest {
     Console console = Console.command("bench kernels --only dropout --rounds 1");
     assertEquals(console.status(), 0, console.err());
     List<String> lines = console.out().lines().toList();
-    assertEquals(lines.size(), 5, String.join("\n", lines));
+    assertEquals(lines.size(), 6, String.join("\n", lines));
     assertTrue(lines.get(0).matches("CPU, \\d+ threads, fp32, commit .*"), lines.get(0));
-    for (String line : lines.subList(2, 5)) {
-      assertTrue(
-          line.matches("\\S.* +\\[512, 64] +\\d+\\.\\d{4} +\\d+\\.\\d{4} +\\d+\\.\\d GB/s.*"),
-          line);
+    assertTrue(
+        lines
+            .get(1)
+            .matches(
+                "ceilings measured in this run: 1024-cubed fp32 product \\S+ TFLOP/s,"
+                    + " copy \\d+\\.\\d GB/s"),
+        lines.get(1));
+    String figures = " +\\d+\\.\\d{4} +\\d+\\.\\d{4} +\\d+\\.\\d GB/s +\\d+% +\\d+\\.\\d\\d";
+    for (String line : lines.subList(3, 6)) {
+      assertTrue(line.matches("\\S.* +\\[512, 64]" + figures), line);
     }
   }
 }

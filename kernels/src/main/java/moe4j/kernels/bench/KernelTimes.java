@@ -13,11 +13,12 @@ import moe4j.kernels.check.BenchCase;
  *     captured as a graph: a small operation then takes as long as its launches
  */
 public record KernelTimes(BenchCase of, double ours, double reference, boolean launched) {
-  private static final String LAYOUT = "%-58s %-34s %11s %13s %15s %8s";
+  private static final String LAYOUT = "%-58s %-34s %11s %13s %15s %6s %8s";
 
   /** The names of the columns. */
   public static String header() {
-    return format(LAYOUT, "operation", "shape", "ours ms", "reference ms", "ours reach", "ratio");
+    return format(
+        LAYOUT, "operation", "shape", "ours ms", "reference ms", "ours reach", "share", "ratio");
   }
 
   /** How many times as fast as the reference. */
@@ -30,8 +31,13 @@ public record KernelTimes(BenchCase of, double ours, double reference, boolean l
     return (of.cost().flops() > 0 ? of.cost().flops() : of.cost().bytes()) / ours;
   }
 
-  @Override
-  public String toString() {
+  /** Which part of our time the device would take at its ceilings, in percent. */
+  public double share(Ceilings ceilings) {
+    return 100 * ceilings.floor(of.cost()) / ours;
+  }
+
+  /** The line of a table below {@link #header}. */
+  public String line(Ceilings ceilings) {
     String rate =
         of.cost().flops() > 0
             ? format("%.3g TFLOP/s", rate() / 1e12)
@@ -43,6 +49,7 @@ public record KernelTimes(BenchCase of, double ours, double reference, boolean l
             format("%.4f", ours * 1e3),
             format("%.4f", reference * 1e3),
             rate,
+            format("%.0f%%", share(ceilings)),
             format("%.2f", ratio()))
         + (launched ? "  launched" : "");
   }

@@ -105,11 +105,13 @@ public final class ExpertsBench implements KernelBench {
     double flops = 2.0 * s.rows() * s.h * s.f;
     long inner = scale.bytes(s.rows() * s.f);
     long outer = scale.bytes(s.rows() * s.h);
+    // Of each of the three products both operands are read and the result is written.
+    long each = inner + outer + scale.bytes(s.experts * s.h * s.f);
     cases.bothWays(
         "product by groups",
         "[%d, %d] to %d, %d groups".formatted(s.rows(), s.h, s.f, s.experts),
-        Cost.flops(flops),
-        Cost.flops(3 * flops),
+        new Cost(each, flops),
+        new Cost(3 * each, 3 * flops),
         in -> {
           Tensor x = in.leaf(s.rows(), s.h);
           Tensor weight = in.leaf(s.experts, s.f, s.h);

@@ -19,12 +19,14 @@ public final class ProductBench implements KernelBench {
     long f = scale.of(3072, 128);
     long groups = scale.of(64, 8);
     double flops = 2.0 * rows * h * f;
+    // Of each of the three products both operands are read and the result is written.
+    long each = scale.bytes(rows * h + h * f + rows * f);
     BenchCases cases = new BenchCases();
     cases.bothWays(
         "linear layer",
         "[%d, %d] to %d".formatted(rows, h, f),
-        Cost.flops(flops),
-        Cost.flops(3 * flops),
+        new Cost(each, flops),
+        new Cost(3 * each, 3 * flops),
         in -> {
           Tensor x = in.leaf(rows, h);
           Tensor weight = in.leaf(f, h);

@@ -85,10 +85,32 @@ public class KernelBenchesTest {
       assertTrue(figure > 0 && Double.isFinite(figure), times.toString());
     }
     assertTrue(times.rate() > 0 && Double.isFinite(times.rate()), times.toString());
+    String line = times.line(new Ceilings("product", 1e12, 1e10));
     assertTrue(
-        times.toString().startsWith(name)
-            && times.toString().contains(of.cost().flops() > 0 ? " TFLOP/s " : " GB/s "),
-        times.toString());
+        line.startsWith(name) && line.contains(of.cost().flops() > 0 ? " TFLOP/s " : " GB/s "),
+        line);
+  }
+
+  /** The larger of what products and what moving bytes take. */
+  @Test
+  public void theFloorIsTheLargerOfBothCosts() {
+    Ceilings ceilings = new Ceilings("product", 1e12, 1e10);
+    assertEquals(ceilings.floor(new BenchCase.Cost(20_000_000, 1e9)), 2e-3, 1e-12);
+    assertEquals(ceilings.floor(new BenchCase.Cost(20_000_000, 3e9)), 3e-3, 1e-12);
+    BenchCase of = new BenchCase("one", "[1]", BenchCase.Cost.bytes(20_000_000), false, null);
+    KernelTimes times = new KernelTimes(of, 8e-3, 16e-3, true);
+    assertEquals(times.share(ceilings), 25, 1e-9);
+    assertTrue(times.line(ceilings).endsWith(" 2.5 GB/s    25%     2.00  launched"));
+  }
+
+  @Test
+  public void ceilingsAreMeasuredAndLeaveNothingBehind() {
+    Ceilings.measure(ScalarType.Float, device);
+    long pointers = Scopes.livePointers();
+    Ceilings ceilings = Ceilings.measure(ScalarType.Float, device);
+    assertTrue(Scopes.livePointers() <= pointers);
+    assertTrue(ceilings.flops() > 1e8 && ceilings.bytes() > 1e7, ceilings.toString());
+    assertEquals(ceilings.product(), "1024-cubed fp32 product");
   }
 
   /** What a case is held against computes the same. */

@@ -1,37 +1,69 @@
 package moe4j.cli;
 
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.EnumMap;
 import java.util.List;
 import java.util.Locale;
+import java.util.Map;
 import moe4j.config.BuildInfo;
 import moe4j.config.Flag;
 import moe4j.config.Flags;
 import moe4j.config.Ranges;
 import moe4j.config.TrainingConfig;
 import moe4j.kernels.NativeLibraries;
+import moe4j.kernels.bench.Ceilings;
+import moe4j.kernels.bench.WorkTimer;
 import moe4j.kernels.cuda.Cuda;
-import moe4j.moe.Moe;
 import moe4j.moe.MoeConfig;
-import moe4j.training.step.BlockBench;
-import moe4j.training.step.BlockBench.Times;
+import moe4j.moe.bench.BenchShape;
+import moe4j.moe.bench.ExpertSweep;
+import moe4j.moe.bench.LayerBench;
+import moe4j.moe.bench.LayerBench.Way;
+import moe4j.moe.bench.LayerErrors;
+import moe4j.moe.bench.LayerTimes;
+import moe4j.report.SpeedPicture;
 import moe4j.training.step.ComputeDevice;
 import moe4j.transformer.Activation;
 import moe4j.transformer.LayerShape;
-import moe4j.transformer.Mlp;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
- * {@code moe4j bench moe}: the time of an MoE layer beside that of a dense feed-forward layer of as
- * many FLOPs.
+ * {@code moe4j bench moe}: the time of an MoE layer beside that of a naive loop over experts, of
+ * libtorch's grouped products and of a dense feed-forward layer of as many FLOPs.
  *
  * <pre>
+ * moe4j bench moe --shape A,C96,G --bf16 --device cuda
+ * moe4j bench moe --sweep-experts 2,4,8,16,32,64,96,128 --bf16 --device cuda
  * moe4j bench moe --hidden-size 512 --tokens 4096 --num-experts 16 --fmoefy
  * moe4j bench moe --hidden-size 512 --tokens 4096 --num-experts 16 --balance-strategy switch --top-k 1
  * </pre>
  */
 public final class BenchMoeCommand implements Command {
+  /** The layer of FastMoE's figure, whatever its number of experts. */
+  private static final String SWEPT = "C8";
+
+  /** Flags that say what a named shape says already. */
+  private static final List<String> SIZES =
+      List.of("num-experts", "tokens", "hidden-size", "ffn-hidden-size", "swiglu");
 
   /** Its flags beside those of the experts. */
   public record Options(
+      @Flag(
+              help =
+                  "layers by name, with commas between them, in place of sizes and --num-experts:"
+                      + " A, C8, C32, C96, C128, B, D, G, X64, X128, F")
+          List<String> shape,
+      @Flag(help = "named shapes in a small size, which a CPU takes in any case") boolean small,
+      @Flag(
+              help =
+                  "numbers of experts, with commas between them: times the layer with each, and"
+                      + " draws a picture")
+          List<String> sweepExperts,
+      @Flag(help = "directory for that picture, experts.png", value = "runs/sweep-experts")
+          String outputDir,
       @Flag(help = "hidden size", value = "256") int hiddenSize,
       @Flag(
               help = "hidden size of a dense feed-forward layer, of which the experts' follows",
@@ -62,9 +94,13 @@ public final class BenchMoeCommand implements Command {
 
     /** Fills the dense layer's size and checks ranges. */
     public Options {
+      shape = separate(shape);
+      sweepExperts = separate(sweepExperts);
       if (ffnHiddenSize == null) {
         ffnHiddenSize = 4 * hiddenSize;
       }
+      shape.forEach(BenchShape::named);
+      counts(sweepExperts);
       Ranges.positive("hidden-size", hiddenSize);
       Ranges.positive("ffn-hidden-size", ffnHiddenSize);
       Ranges.positive("tokens", tokens);
@@ -72,10 +108,52 @@ public final class BenchMoeCommand implements Command {
       Ranges.notNegative("warmup-rounds", warmupRounds);
     }
 
-    /** A model of one such layer. */
-    LayerShape shape() {
-      Activation activation = swiglu ? Activation.SWIGLU : Activation.GELU;
-      return LayerShape.of(1, hiddenSize, ffnHiddenSize, activation, 0.02).withBias(false);
+    private static List<String> separate(List<String> words) {
+      return words.stream().flatMap(word -> List.of(word.split(",")).stream()).toList();
+    }
+
+    /** The numbers of experts of a sweep. */
+    private static List<Integer> counts(List<String> words) {
+      List<Integer> counts = new ArrayList<>();
+      for (String word : words) {
+        try {
+          counts.add(Integer.valueOf(word));
+        } catch (NumberFormatException e) {
+          throw new IllegalArgumentException(
+              "--sweep-experts takes whole numbers with commas between them, not '%s'"
+                  .formatted(word),
+              e);
+        }
+        Ranges.positive("sweep-experts", counts.get(counts.size() - 1));
+      }
+      return counts;
+    }
+
+    /** Whether the layers are known by name, and not by their sizes. */
+    private boolean named(MoeConfig moe) {
+      return !shape.isEmpty() || (!sweepExperts.isEmpty() && !moe.enabled());
+    }
+
+    /** The layers to time. */
+    List<BenchShape> shapes(MoeConfig moe) {
+      if (!named(moe)) {
+        Activation activation = swiglu ? Activation.SWIGLU : Activation.GELU;
+        LayerShape model =
+            LayerShape.of(1, hiddenSize, ffnHiddenSize, activation, 0.02).withBias(false);
+        return List.of(new BenchShape("", tokens, model, moe));
+      }
+      boolean smaller = small || device.equals("cpu");
+      List<String> names = shape.isEmpty() ? List.of(SWEPT) : shape;
+      return names.stream()
+          .map(BenchShape::named)
+          .map(layer -> smaller ? layer.small() : layer)
+          .toList();
+    }
+
+    /** The same layer with each number of experts of the sweep. */
+    List<BenchShape> sweep(MoeConfig moe) {
+      BenchShape layer = shapes(moe).get(0);
+      return counts(sweepExperts).stream().map(layer::withExperts).toList();
     }
 
     TrainingConfig training() {
@@ -97,7 +175,7 @@ public final class BenchMoeCommand implements Command {
 
   @Override
   public String summary() {
-    return "time an MoE layer beside a dense layer of as many FLOPs";
+    return "time an MoE layer beside a naive loop, grouped products and a dense layer";
   }
 
   @Override
@@ -108,80 +186,140 @@ public final class BenchMoeCommand implements Command {
   @Override
   public void check(Flags.Parsed parsed, int processes) {
     MoeConfig moe = parsed.get(MoeConfig.class);
-    if (!moe.enabled()) {
+    Options options = parsed.get(Options.class);
+    boolean sweeps = !options.sweepExperts().isEmpty();
+    if (options.named(moe)) {
+      for (String flag : SIZES) {
+        if (parsed.isTyped(flag)) {
+          throw new IllegalArgumentException(
+              options.shape().isEmpty()
+                  ? "--%s needs --num-experts: without it --sweep-experts times a layer of its own"
+                      .formatted(flag)
+                  : "--%s and --shape exclude each other: a shape has its sizes".formatted(flag));
+        }
+      }
+    } else if (!moe.enabled()) {
       throw new IllegalArgumentException(
-          "--num-experts is required: without experts there is no MoE layer to time");
+          "--num-experts or --shape is required: without experts there is no MoE layer to time");
+    } else if (options.small()) {
+      throw new IllegalArgumentException("--small needs --shape: typed sizes are what they are");
     }
-    LayerShape shape = parsed.get(Options.class).shape();
-    moe.moeLayers(shape.layers());
-    moe.expertHiddenSize(shape);
+    if (!sweeps && parsed.isTyped("output-dir")) {
+      throw new IllegalArgumentException("--output-dir needs --sweep-experts");
+    }
+    if (sweeps && options.shape().size() > 1) {
+      throw new IllegalArgumentException(
+          "--sweep-experts takes one --shape, not %d".formatted(options.shape().size()));
+    }
+    List<BenchShape> shapes = sweeps ? options.sweep(moe) : options.shapes(moe);
+    for (BenchShape shape : shapes) {
+      shape.moe().moeLayers(shape.model().layers());
+      shape.expertHiddenSize();
+    }
   }
 
   @Override
-  public int run(Flags.Parsed parsed) {
+  public int run(Flags.Parsed parsed) throws IOException {
     Options options = parsed.get(Options.class);
     MoeConfig moe = parsed.get(MoeConfig.class);
-    LayerShape shape = options.shape();
-    int expert = moe.expertHiddenSize(shape);
-    LayerShape dense = shape.withFfnHiddenSize(activeChannels(moe, expert));
     TrainingConfig training = options.training();
+    ScalarType dtype = training.bf16() ? ScalarType.BFloat16 : ScalarType.Float;
     if (training.numThreads() != null) {
       NativeLibraries.setThreads(training.numThreads());
     }
-    ScalarType dtype = training.bf16() ? ScalarType.BFloat16 : ScalarType.Float;
-    try (ComputeDevice device = ComputeDevice.open(training);
-        BlockBench bench =
-            new BlockBench(
-                device.device(),
-                dtype,
-                options.tokens(),
-                shape.hiddenSize(),
-                options.cudaGraph().equals("on"),
-                options.warmupRounds(),
-                options.rounds())) {
+    try (ComputeDevice device = ComputeDevice.open(training)) {
+      boolean cuda = device.device().is_cuda();
       System.out.printf(
           "%s, %s, commit %s%n",
-          training.device().equals("cuda")
-              ? Cuda.name()
-              : "CPU, %d threads".formatted(NativeLibraries.threads()),
+          cuda ? Cuda.name() : "CPU, %d threads".formatted(NativeLibraries.threads()),
           training.bf16() ? "bf16" : "fp32",
           BuildInfo.commit());
-      System.out.printf(
-          "%d tokens of %d channels; experts: %d of %d channels, %d a token; dense: %d channels%n",
-          options.tokens(),
-          shape.hiddenSize(),
-          moe.numExperts(),
-          expert,
-          moe.moeRouterTopk(),
-          dense.ffnHiddenSize());
-      double flops = flops(dense, options.tokens());
-      List<Times> experts =
-          bench.run("MoE", scope -> Moe.feedForward(shape, moe).create(0, scope), flops);
-      List<Times> mlp = bench.run("dense", scope -> new Mlp(dense, 0, scope), flops);
-      experts.forEach(System.out::println);
-      mlp.forEach(System.out::println);
-      System.out.printf(
-          Locale.ROOT,
-          "MoE takes %.2f times as long as dense, %.2f times with the backward%n",
-          experts.get(0).median() / mlp.get(0).median(),
-          experts.get(1).median() / mlp.get(1).median());
+      Ceilings ceilings = Ceilings.measure(dtype, device.device());
+      System.out.println(ceilings);
+      LayerBench.Setting setting =
+          new LayerBench.Setting(
+              device.device(),
+              dtype,
+              options.cudaGraph().equals("on"),
+              new WorkTimer(device.device(), options.warmupRounds(), options.rounds(), 1, cuda),
+              ceilings);
+      if (!options.sweepExperts().isEmpty()) {
+        return sweep(options, moe, setting);
+      }
+      boolean sound = true;
+      for (BenchShape shape : options.shapes(moe)) {
+        sound &= table(shape, setting);
+      }
+      return sound ? 0 : 1;
     }
+  }
+
+  /** Prints a layer's times and errors; returns whether the errors are those of a sound one. */
+  private static boolean table(BenchShape shape, LayerBench.Setting setting) {
+    System.out.println(shape);
+    System.out.println(LayerTimes.header());
+    try (LayerBench bench = new LayerBench(shape, setting)) {
+      LayerErrors errors = bench.errors();
+      Map<Way, List<LayerTimes>> all = new EnumMap<>(Way.class);
+      for (Way way : Way.of(shape, setting.dtype())) {
+        all.put(way, bench.time(way));
+        all.get(way).forEach(System.out::println);
+      }
+      System.out.println(errors);
+      System.out.println(against("MoE takes", all.get(Way.LAYER), all.get(Way.DENSE), "dense"));
+      List<LayerTimes> given = all.get(Way.GIVEN);
+      String layer = "MoE with its routing given";
+      System.out.println(against("The naive loop takes", all.get(Way.NAIVE), given, layer));
+      if (all.containsKey(Way.SORTED)) {
+        System.out.println(
+            against("Sorting and _grouped_mm take", all.get(Way.SORTED), given, layer));
+      }
+      if (!errors.within(setting.bound())) {
+        System.err.printf(
+            Locale.ROOT,
+            "moe4j bench moe: the layer's errors are above %.0e: its times are not worth anything%n",
+            setting.bound());
+        return false;
+      }
+      return true;
+    }
+  }
+
+  private static String against(
+      String subject, List<LayerTimes> times, List<LayerTimes> base, String other) {
+    return String.format(
+        Locale.ROOT,
+        "%s %.2f times as long as %s, %.2f times with the backward",
+        subject,
+        times.get(0).median() / base.get(0).median(),
+        other,
+        times.get(1).median() / base.get(1).median());
+  }
+
+  private static int sweep(Options options, MoeConfig moe, LayerBench.Setting setting)
+      throws IOException {
+    Path directory = Path.of(options.outputDir());
+    // Told before minutes of timing, not after them.
+    Files.createDirectories(directory);
+    BenchShape layer = options.shapes(moe).get(0);
+    String title =
+        "%d tokens, experts of %d-%d-%d, %d a token"
+            .formatted(
+                layer.tokens(),
+                layer.model().hiddenSize(),
+                layer.expertHiddenSize(),
+                layer.model().hiddenSize(),
+                layer.moe().moeRouterTopk());
+    System.out.println(title);
+    ExpertSweep sweep = new ExpertSweep(layer, setting);
+    System.out.println(sweep.header());
+    for (int experts : Options.counts(options.sweepExperts())) {
+      System.out.println(sweep.add(experts));
+    }
+    System.out.println(sweep.headline());
+    Path picture = directory.resolve("experts.png");
+    SpeedPicture.write(picture, title, sweep.lines());
+    System.out.println(picture);
     return 0;
-  }
-
-  /** Hidden channels that a token goes through. */
-  private static int activeChannels(MoeConfig moe, int expert) {
-    Integer shared = moe.moeSharedExpertIntermediateSize();
-    return Math.addExact(
-        Math.multiplyExact(expert, moe.moeRouterTopk()), shared == null ? 0 : shared);
-  }
-
-  /** Of a dense layer's forward, matrix products alone. */
-  private static double flops(LayerShape dense, int tokens) {
-    return 2.0
-        * tokens
-        * dense.hiddenSize()
-        * dense.ffnHiddenSize()
-        * (dense.activation().inputs() + 1);
   }
 }

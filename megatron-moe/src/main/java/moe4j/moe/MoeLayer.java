@@ -115,8 +115,13 @@ public final class MoeLayer implements FeedForward {
             parameters.child("shared_experts"));
   }
 
-  /** The gate that flags ask for. */
-  static Gate gate(LayerShape model, MoeConfig moe, int layer, ParameterScope parameters) {
+  /**
+   * The gate that flags ask for.
+   *
+   * @param layer the layer's global number, from 0
+   * @param parameters the gate's scope
+   */
+  public static Gate gate(LayerShape model, MoeConfig moe, int layer, ParameterScope parameters) {
     Gate.Shape shape =
         new Gate.Shape(
             layer,

@@ -1,16 +1,12 @@
 package moe4j.report;
 
-import java.awt.image.BufferedImage;
-import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.nio.file.StandardCopyOption;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.function.Consumer;
-import javax.imageio.ImageIO;
 import moe4j.record.MetricsReader;
 import moe4j.record.PythonFormat;
 import moe4j.record.RunHistory;
@@ -21,9 +17,6 @@ import moe4j.record.ValidationRecord;
  * report.html}, one page that needs no other file, and {@code loss.png}.
  */
 public final class CompareReport {
-  /** What draws the picture; an optional library. */
-  private static final String XCHART = "org.knowm.xchart.XYChart";
-
   private final List<RunHistory> histories;
   private final List<RunSummary> runs;
 
@@ -130,42 +123,9 @@ public final class CompareReport {
   public Path write(Path directory) throws IOException {
     Files.createDirectories(directory);
     Path page = directory.resolve("report.html");
-    replace(page, ReportPage.of(runs, summary()).getBytes(StandardCharsets.UTF_8));
-    replace(directory.resolve("loss.png"), png(picture(page)));
+    PictureFile.replace(page, ReportPage.of(runs, summary()).getBytes(StandardCharsets.UTF_8));
+    PictureFile.write(
+        directory.resolve("loss.png"), page + " is written", () -> LossPicture.of(runs));
     return page;
-  }
-
-  private BufferedImage picture(Path page) throws IOException {
-    try {
-      Class.forName(XCHART, false, CompareReport.class.getClassLoader());
-    } catch (ClassNotFoundException absent) {
-      throw new IOException(
-          page
-              + " is written, but loss.png needs the artifact org.knowm.xchart:xchart on the class"
-              + " path: add it, or moe4j-application, which brings it",
-          absent);
-    }
-    try {
-      return LossPicture.of(runs);
-    } catch (InternalError | LinkageError e) {
-      // What the JDK throws where fontconfig finds no font, or its libraries are not installed.
-      throw new IOException(
-          page
-              + " is written, but loss.png needs a font and Java finds none here (on Debian and"
-              + " Ubuntu: apt-get install fontconfig fonts-dejavu-core)",
-          e);
-    }
-  }
-
-  private static byte[] png(BufferedImage image) throws IOException {
-    ByteArrayOutputStream bytes = new ByteArrayOutputStream();
-    ImageIO.write(image, "png", bytes);
-    return bytes.toByteArray();
-  }
-
-  private static void replace(Path file, byte[] bytes) throws IOException {
-    Path beside = file.resolveSibling(file.getFileName() + ".tmp");
-    Files.write(beside, bytes);
-    Files.move(beside, file, StandardCopyOption.ATOMIC_MOVE, StandardCopyOption.REPLACE_EXISTING);
   }
 }

@@ -2,7 +2,6 @@ package moe4j.report;
 
 import java.awt.BasicStroke;
 import java.awt.Color;
-import java.awt.Font;
 import java.awt.Graphics2D;
 import java.awt.image.BufferedImage;
 import java.util.List;
@@ -18,11 +17,6 @@ import org.knowm.xchart.style.markers.SeriesMarkers;
 final class LossPicture {
   static final int WIDTH = 1800;
   static final int HEIGHT = 760;
-
-  /** The report's colours for light pages. */
-  private static final int[] COLOURS = {
-    0x2563eb, 0xe8590c, 0x0f9d6b, 0xa33ea1, 0xc92a2a, 0x0b7f93, 0x8a6d00, 0x5f5bd7
-  };
 
   private LossPicture() {}
 
@@ -57,27 +51,13 @@ final class LossPicture {
   }
 
   private static void style(XYChart chart) {
+    ChartStyle.apply(chart);
+    chart.getStyler().setLegendPosition(LegendPosition.InsideNE);
     chart
         .getStyler()
-        .setChartBackgroundColor(Color.WHITE)
-        .setPlotBackgroundColor(Color.WHITE)
-        .setPlotBorderVisible(false)
-        .setLegendPosition(LegendPosition.InsideNE)
-        .setLegendBorderColor(Color.WHITE)
-        .setLegendFont(new Font(Font.SANS_SERIF, Font.PLAIN, 19))
-        .setChartTitleFont(new Font(Font.SANS_SERIF, Font.BOLD, 24))
-        .setChartTitleBoxVisible(false)
-        .setChartPadding(18);
-    chart
-        .getStyler()
-        .setAxisTitleFont(new Font(Font.SANS_SERIF, Font.PLAIN, 19))
-        .setAxisTickLabelsFont(new Font(Font.SANS_SERIF, Font.PLAIN, 17))
-        .setPlotGridLinesColor(new Color(0xe4e7ec))
-        .setPlotGridLinesStroke(new BasicStroke(1f))
         .setXAxisMin(0.0)
         .setXAxisTickMarkSpacingHint(110)
-        .setYAxisTickMarkSpacingHint(64)
-        .setMarkerSize(8);
+        .setYAxisTickMarkSpacingHint(64);
   }
 
   private static void add(
@@ -93,7 +73,7 @@ final class LossPicture {
         Curve thin = curve.thinned();
         // Names are keys: the raw and the smoothed curve of a run need two.
         XYSeries series = chart.addSeries(curve.name() + kind, thin.x(), thin.y());
-        Color colour = new Color(COLOURS[curve.colour()]);
+        Color colour = ChartStyle.colour(curve.colour());
         series.setLabel(curve.name() + suffix);
         series.setShowInLegend(kind != Kind.RAW);
         series.setLineColor(new Color(colour.getRed(), colour.getGreen(), colour.getBlue(), alpha));

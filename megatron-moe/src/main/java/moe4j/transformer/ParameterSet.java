@@ -30,6 +30,7 @@ public final class ParameterSet implements AutoCloseable {
   private final ScalarType dtype;
   private final Device device;
   private final Groups groups;
+  private final boolean drawn;
   private final List<Parameter> parameters = new ArrayList<>();
   private final List<Parameter.Buffer> buffers = new ArrayList<>();
   private final List<Parameter.Buffer> scratch = new ArrayList<>();
@@ -89,10 +90,20 @@ public final class ParameterSet implements AutoCloseable {
 
   /** An empty set that takes this rank's parts of the parameters. */
   public ParameterSet(long seed, ScalarType dtype, Device device, Groups groups) {
+    this(seed, dtype, device, groups, true);
+  }
+
+  private ParameterSet(long seed, ScalarType dtype, Device device, Groups groups, boolean drawn) {
     this.seed = seed;
     this.dtype = dtype;
     this.device = device;
     this.groups = groups;
+    this.drawn = drawn;
+  }
+
+  /** An empty set on one rank, whose parameters hold no values until somebody fills them. */
+  public static ParameterSet unset(ScalarType dtype, Device device) {
+    return new ParameterSet(0, dtype, device, Groups.single(), false);
   }
 
   /**
@@ -232,8 +243,8 @@ public final class ParameterSet implements AutoCloseable {
     Tensor tensor =
         Scopes.keep(
             () -> {
-              if (device.is_meta()) {
-                // Shapes alone: there is nothing to draw.
+              if (device.is_meta() || !drawn) {
+                // Shapes alone, or memory for values that come later.
                 return Tensors.empty(dtype, device, slot.shape()).set_requires_grad(true);
               }
               Tensor host = torch.empty(slot.shape());

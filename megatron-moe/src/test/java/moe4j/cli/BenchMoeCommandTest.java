@@ -1,16 +1,22 @@
 package moe4j.cli;
 
 import static org.testng.Assert.assertEquals;
+import static org.testng.Assert.assertFalse;
 import static org.testng.Assert.assertTrue;
 import static org.testng.Assert.expectThrows;
 
+import java.awt.image.BufferedImage;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.util.List;
+import javax.imageio.ImageIO;
 import moe4j.config.Flags;
 import moe4j.tensor.Scopes;
+import org.testng.annotations.DataProvider;
 import org.testng.annotations.Test;
 
 /** The bench of one layer, on the CPU and small. */
@@ -18,41 +24,108 @@ public class BenchMoeCommandTest {
   private static final String SMALL =
       "--hidden-size 16 --tokens 32 --num-experts 4 --rounds 3 --warmup-rounds 1 ";
 
-  @Test
-  public void timesBothLayersBothWays() throws Exception {
-    long pointers = Scopes.livePointers();
-    List<String> lines = run(SMALL + "--fmoefy --moe-aux-loss-coeff 0.01");
-    assertEquals(
-        lines.get(1),
-        "32 tokens of 16 channels; experts: 4 of 32 channels, 2 a token; dense: 64 channels");
-    String figures =
-        ": median \\d+\\.\\d{3} ms, \\d+\\.\\d{3} to \\d+\\.\\d{3} over 3 rounds"
-            + " \\| \\d+\\.\\d{3} TFLOP/s";
-    assertTrue(lines.get(2).matches("MoE forward" + figures), lines.get(2));
-    assertTrue(lines.get(3).matches("MoE forward and backward" + figures), lines.get(3));
-    assertTrue(lines.get(4).matches("dense forward" + figures), lines.get(4));
-    assertTrue(lines.get(5).matches("dense forward and backward" + figures), lines.get(5));
+  private static final List<String> WAYS =
+      List.of("MoE", "MoE, routing given", "router", "naive loop", "sort, _grouped_mm", "dense");
+
+  /** A line of times; with the floor and the rates where the FLOPs are known. */
+  private static String figures(String way, String pass) {
+    String number = " +\\d+\\.\\d{1,3}";
+    String counted = way.equals("router") ? " +- +- +- +-" : number.repeat(3) + " +\\d+%";
+    return way + " +" + pass + number + number + " \\d+\\.\\d{1,3}" + counted + " +-";
+  }
+
+  private static void assertTable(List<String> lines) {
+    assertTrue(lines.get(0).startsWith("layer  "), lines.get(0));
+    for (int i = 0; i < WAYS.size(); i++) {
+      String forward = lines.get(1 + 2 * i);
+      assertTrue(forward.matches(figures(WAYS.get(i), "forward")), forward);
+      String both = lines.get(2 + 2 * i);
+      assertTrue(both.matches(figures(WAYS.get(i), "forward and backward")), both);
+    }
     assertTrue(
-        lines.get(6).matches("MoE takes [\\d.]+ times as long as dense, [\\d.]+ times.*"),
-        lines.get(6));
-    assertEquals(lines.size(), 7);
+        lines.get(13).matches("errors against fp\\d\\d: output \\d\\.\\de-\\d\\d, .*"),
+        lines.get(13));
+    String times = " [\\d.]+ times as long as %s, [\\d.]+ times with the backward";
+    assertTrue(lines.get(14).matches("MoE takes" + times.formatted("dense")), lines.get(14));
+    String given = times.formatted("MoE with its routing given");
+    assertTrue(lines.get(15).matches("The naive loop takes" + given), lines.get(15));
+    assertTrue(lines.get(16).matches("Sorting and _grouped_mm take" + given), lines.get(16));
+  }
+
+  @Test
+  public void timesAllWaysBothWays() throws Exception {
+    String line = SMALL + "--fmoefy --moe-aux-loss-coeff 0.01";
+    run(line);
+    long pointers = Scopes.livePointers();
+    List<String> lines = run(line);
     assertEquals(Scopes.livePointers(), pointers);
+    assertTrue(lines.get(0).matches("CPU, \\d+ threads, fp32, commit .*"), lines.get(0));
+    assertTrue(lines.get(1).startsWith("ceilings measured in this run: "), lines.get(1));
+    assertEquals(
+        lines.get(2),
+        "32 tokens of 16 channels; experts: 4 of 32 channels, 2 a token, gelu; dense: 64 channels");
+    assertTable(lines.subList(3, lines.size()));
+    assertEquals(lines.size(), 20);
+  }
+
+  @Test
+  public void namedShapesAreSmallOnTheCpu() throws IOException {
+    List<String> lines = run("--shape C8,X128 --bf16 --rounds 1 --warmup-rounds 0");
+    assertTrue(
+        lines.get(2).startsWith("shape C8: 64 tokens of 64 channels; experts: 8 of 256 channels"),
+        lines.get(2));
+    assertTable(lines.subList(3, 20));
+    assertTrue(
+        lines
+            .get(20)
+            .startsWith(
+                "shape X128: 176 tokens of 32 channels; experts: 16 of 32 channels, 2 a token, and"
+                    + " a shared one of 64, relu; "),
+        lines.get(20));
+    assertTable(lines.subList(21, lines.size()));
+    assertEquals(lines.size(), 38);
   }
 
   @Test
   public void theDenseLayerHasAsManyActiveChannels() throws Exception {
     String words = "--swiglu --top-k 3 --moe-ffn-hidden-size 10 ";
+    List<String> lines = run(SMALL + words + "--moe-shared-expert-intermediate-size 7 --bf16");
     assertTrue(
-        run(SMALL + words + "--moe-shared-expert-intermediate-size 7 --bf16")
-            .get(1)
-            .endsWith("experts: 4 of 10 channels, 3 a token; dense: 37 channels"));
+        lines
+            .get(2)
+            .endsWith(
+                "experts: 4 of 10 channels, 3 a token, and a shared one of 7, swiglu; dense: 37"
+                    + " channels"),
+        lines.get(2));
+    // Grouped products of libtorch's need multiples of eight.
+    assertFalse(String.join("\n", lines).contains("_grouped_mm"), String.join("\n", lines));
+  }
+
+  @Test
+  public void aSweepDrawsAPicture() throws IOException {
+    Path directory = Files.createTempDirectory("sweep");
+    List<String> lines =
+        run("--sweep-experts 2,4 8 --rounds 1 --warmup-rounds 0 --output-dir " + directory);
+    assertEquals(lines.get(2), "64 tokens, experts of 64-256-64, 2 a token");
+    String pair = " +\\d+\\.\\d{3} / \\d+\\.\\d{3}";
+    for (int i = 0; i < 3; i++) {
+      assertTrue(
+          lines.get(5 + i).matches(" +" + (2 << i) + pair.repeat(4) + " +[\\d.]+ / [\\d.]+"),
+          lines.get(5 + i));
+    }
+    assertTrue(
+        lines.get(8).matches("With [248] experts the naive loop takes [\\d.]+ times as long.*"),
+        lines.get(8));
+    Path picture = directory.resolve("experts.png");
+    assertEquals(lines.subList(9, lines.size()), List.of(picture.toString()));
+    BufferedImage image = ImageIO.read(picture.toFile());
+    assertEquals(image.getWidth() + " x " + image.getHeight(), "1100 x 760");
   }
 
   @Test
   public void refusesWhatCannotBeTimed() {
-    assertEquals(
-        refusal("--hidden-size 16"),
-        "--num-experts is required: without experts there is no MoE layer to time");
+    String without = "without experts there is no MoE layer to time";
+    assertEquals(refusal("--hidden-size 16"), "--num-experts or --shape is required: " + without);
     assertEquals(refusal(SMALL + "--tokens 0"), "--tokens 0 is not positive");
     assertEquals(
         refusal(SMALL + "--fmoefy --top-k 3 --ffn-hidden-size 64"),
@@ -62,6 +135,32 @@ public class BenchMoeCommandTest {
         refusal(SMALL + "--moe-layer-freq [0]"),
         "--moe-layer-freq [0] leaves no layer for experts: have a 1 in it, or leave out"
             + " --num-experts");
+  }
+
+  @DataProvider
+  public Object[][] refusals() {
+    return new Object[][] {
+      {"--shape A,Z", "--shape takes A, C8, C32, C96, C128, B, D, G, X64, X128, F, not 'Z'"},
+      {"--shape A --tokens 9", "--tokens and --shape exclude each other: a shape has its sizes"},
+      {"--shape A --output-dir x", "--output-dir needs --sweep-experts"},
+      {"--shape A,B --sweep-experts 4", "--sweep-experts takes one --shape, not 2"},
+      {
+        "--sweep-experts 2,many",
+        "--sweep-experts takes whole numbers with commas between them, not 'many'"
+      },
+      {"--sweep-experts 4,1", "--sweep-experts 1: a token goes to 2 experts"},
+      {"--sweep-experts 0", "--sweep-experts 0 is not positive"},
+      {
+        "--sweep-experts 4 --swiglu",
+        "--swiglu needs --num-experts: without it --sweep-experts times a layer of its own"
+      },
+      {SMALL + "--small", "--small needs --shape: typed sizes are what they are"},
+    };
+  }
+
+  @Test(dataProvider = "refusals")
+  public void refusesInASentence(String line, String sentence) {
+    assertEquals(refusal(line), sentence);
   }
 
   private static Flags.Parsed parse(String line) throws IOException {

@@ -38,7 +38,7 @@ public class LayersTest {
           Set.of("training.run"),
           Set.of("training.step"),
           Set.of("model.gpt", "model.txl"),
-          Set.of("model"),
+          Set.of("model", "moe.bench"),
           Set.of("moe"),
           Set.of("moe.experts"),
           Set.of("moe.dispatch"),

@@ -1,0 +1,64 @@
+package moe4j.moe.bench;
+
+import java.util.Locale;
+import moe4j.kernels.bench.WorkTimer.Rounds;
+
+/**
+ * What one way to compute a layer takes, in one direction: a line of a table.
+ *
+ * @param name of the way
+ * @param backward whether with the backward
+ * @param rounds the times
+ * @param floor of what it computes, or null where nobody has counted
+ * @param kept bytes that a forward keeps for its backward beside its output; negative where they
+ *     are not known
+ */
+public record LayerTimes(
+    String name, boolean backward, Rounds rounds, LayerFloor floor, long kept) {
+  private static final String LAYOUT = "%-22s %-20s %10s %22s %9s %9s %9s %6s %10s";
+
+  /** The names of the columns. */
+  public static String header() {
+    return line(
+        "layer",
+        "pass",
+        "median ms",
+        "least and most",
+        "TFLOP/s",
+        "GB/s",
+        "floor ms",
+        "share",
+        "kept MiB");
+  }
+
+  /** Seconds of a round in the middle. */
+  public double median() {
+    return rounds.median();
+  }
+
+  @Override
+  public String toString() {
+    double seconds = median();
+    boolean counted = floor != null;
+    String line =
+        line(
+            name,
+            backward ? "forward and backward" : "forward",
+            number(seconds * 1e3),
+            number(rounds.least() * 1e3) + " " + number(rounds.most() * 1e3),
+            counted ? number(floor.flops() / seconds / 1e12) : "-",
+            counted ? number(floor.bytes() / seconds / 1e9) : "-",
+            counted ? number(floor.seconds() * 1e3) : "-",
+            counted ? String.format(Locale.ROOT, "%.0f%%", 100 * floor.seconds() / seconds) : "-",
+            kept < 0 ? "-" : number(kept / 0x1p20));
+    return line + (rounds.launched() ? "  launched" : "");
+  }
+
+  private static String number(double value) {
+    return String.format(Locale.ROOT, value < 1000 ? "%.3f" : "%.1f", value);
+  }
+
+  private static String line(Object... columns) {
+    return String.format(Locale.ROOT, LAYOUT, columns).stripTrailing();
+  }
+}

@@ -138,7 +138,15 @@ public record MoeConfig(
                     + " (FasterMoE's)",
             value = "1",
             needs = "num-experts")
-        int moeA2aOverlapDegree)
+        int moeA2aOverlapDegree,
+    @Flag(
+            help =
+                "whose kernels multiply the experts' rows on a GPU: moe4j's, which take bf16 on a"
+                    + " Hopper (H100, H200), or libtorch's, which are used elsewhere in any case",
+            value = "ours",
+            choices = {"ours", "libtorch"},
+            needs = "num-experts")
+        String moeGroupedProducts)
     implements Flags.Checked {
 
   /** Takes the values of FastMoE's names over to Megatron's, so that each value has one name. */
@@ -312,6 +320,13 @@ public record MoeConfig(
     return moeTokenDispatcherType.equals("allgather")
         ? TokenDispatcher.Kind.ALL_GATHER
         : TokenDispatcher.Kind.ALL_TO_ALL;
+  }
+
+  /** Whose kernels multiply the experts' rows on a GPU. */
+  public GroupedMlp.Products groupedProducts() {
+    return moeGroupedProducts.equals("ours")
+        ? GroupedMlp.Products.OURS
+        : GroupedMlp.Products.LIBTORCH;
   }
 
   /** Whether each expert gets a number of rows that the host knows before the gate has routed. */

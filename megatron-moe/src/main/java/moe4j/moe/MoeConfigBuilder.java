@@ -69,4 +69,6 @@ public interface MoeConfigBuilder extends FlagsBuilder<MoeConfig> {
   MoeConfigBuilder moeTokenDispatcherType(String value);
 
   MoeConfigBuilder moeA2aOverlapDegree(int value);
+
+  MoeConfigBuilder moeGroupedProducts(String value);
 }

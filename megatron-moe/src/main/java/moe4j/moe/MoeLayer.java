@@ -98,7 +98,8 @@ public final class MoeLayer implements FeedForward {
         layer,
         gate(model, moe, layer, parameters.child("router").partial()),
         dispatcher,
-        new GroupedMlp(moe.expertShape(model, layer), parameters.child("experts")),
+        new GroupedMlp(
+            moe.expertShape(model, layer), parameters.child("experts"), moe.groupedProducts()),
         shared(model, moe, layer, parameters),
         groups);
   }
@@ -149,7 +150,7 @@ public final class MoeLayer implements FeedForward {
    * @return [..., d], d being h where the experts have it as input and output
    */
   public Tensor forward(Tensor hidden, TokenMask mask, Pass pass) {
-    return forward(List.of(hidden), mask, pass, rows -> List.of(experts.forward(rows, pass)))
+    return forward(List.of(hidden), mask, pass, tokens -> List.of(experts.sum(tokens, pass)))
         .get(0);
   }
 
@@ -161,7 +162,11 @@ public final class MoeLayer implements FeedForward {
    * @return the experts' outputs, [..., d] each, d its own; a shared expert adds to the first
    */
   public List<Tensor> forward(List<Tensor> inputs, TokenMask mask, Pass pass) {
-    return forward(inputs, mask, pass, rows -> experts.forwardAll(rows, pass));
+    return forward(
+        inputs,
+        mask,
+        pass,
+        tokens -> experts.forwardAll(tokens, pass).stream().map(tokens::sum).toList());
   }
 
   private List<Tensor> forward(

@@ -5,6 +5,7 @@ import moe4j.kernels.activation.BiasSwiGlu;
 import moe4j.kernels.activation.ReluDropout;
 import moe4j.kernels.dropout.Dropout;
 import moe4j.kernels.experts.ExpertMlp;
+import moe4j.kernels.experts.ExpertMlp.Form;
 import moe4j.kernels.experts.WeightedActivation;
 import moe4j.tensor.Scopes;
 import moe4j.tensor.Tensors;
@@ -16,7 +17,7 @@ import org.bytedeco.pytorch.global.torch;
 /** The activation between the two projections of a feed-forward block. */
 public enum Activation implements ExpertMlp.Activation {
   /** {@code x Phi(x)}, exact (Hendrycks and Gimpel 2016). */
-  GELU(1) {
+  GELU(1, Form.GELU) {
     @Override
     public Tensor apply(Tensor x, Tensor bias) {
       return BiasGelu.apply(x, bias);
@@ -34,7 +35,7 @@ public enum Activation implements ExpertMlp.Activation {
   },
 
   /** {@code silu(a) b} with x = [a, b] along the last dimension (Shazeer 2020). */
-  SWIGLU(2) {
+  SWIGLU(2, Form.SWIGLU) {
     @Override
     public Tensor apply(Tensor x, Tensor bias) {
       return BiasSwiGlu.apply(x, bias);
@@ -55,7 +56,7 @@ public enum Activation implements ExpertMlp.Activation {
   },
 
   /** {@code max(x, 0)}. */
-  RELU(1) {
+  RELU(1, Form.RELU) {
     @Override
     public Tensor apply(Tensor x, Tensor bias) {
       return apply(x, bias, Dropout.NONE);
@@ -78,7 +79,7 @@ public enum Activation implements ExpertMlp.Activation {
   },
 
   /** {@code max(x, 0)^2} (So et al. 2021). */
-  SQUARED_RELU(1) {
+  SQUARED_RELU(1, Form.OTHER) {
     @Override
     public Tensor apply(Tensor x, Tensor bias) {
       return torch.relu(plus(x, bias)).square();
@@ -99,9 +100,11 @@ public enum Activation implements ExpertMlp.Activation {
   private static final Scalar TWO = Scopes.keep(() -> new Scalar(2));
 
   private final int inputs;
+  private final Form form;
 
-  Activation(int inputs) {
+  Activation(int inputs, Form form) {
     this.inputs = inputs;
+    this.form = form;
   }
 
   private static Tensor plus(Tensor x, Tensor bias) {
@@ -115,6 +118,11 @@ public enum Activation implements ExpertMlp.Activation {
   /** How many input channels there are for each output channel: 2 for SwiGLU, else 1. */
   public int inputs() {
     return inputs;
+  }
+
+  @Override
+  public Form form() {
+    return form;
   }
 
   /** [..., inputs f] to [..., f]. */

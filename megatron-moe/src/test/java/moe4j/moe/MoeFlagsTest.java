@@ -55,6 +55,7 @@ public class MoeFlagsTest {
       {"--add-expert-bias", "num-experts"},
       {"--moe-token-dispatcher-type allgather", "num-experts"},
       {"--moe-a2a-overlap-degree 2", "num-experts"},
+      {"--moe-grouped-products libtorch", "num-experts"},
       {"--fmoefy", "num-experts"},
       {"--top-k 3", "num-experts"},
       {"--hidden-hidden-size 3", "num-experts"},

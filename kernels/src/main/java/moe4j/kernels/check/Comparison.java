@@ -101,6 +101,41 @@ public final class Comparison {
     findings.add(new Finding(what, scale == 0 ? difference : difference / scale, bound));
   }
 
+  /**
+   * {@link #close} in each of several consecutive groups by itself, of which the worst is told: a
+   * group that is wrong is not hidden by the others.
+   *
+   * @param ends where each group ends in the first dimension; what lies behind the last is not
+   *     compared
+   */
+  public void closeInGroups(
+      String what, Tensor actual, Tensor expected, long[] ends, double bound) {
+    Tensor a = actual.detach().cpu().to(ScalarType.Double);
+    Tensor e = expected.detach().cpu().to(ScalarType.Double);
+    if (isOfAnotherShape(what, a, e, bound)) {
+      return;
+    }
+    double worst = 0;
+    int of = 0;
+    long start = 0;
+    for (int g = 0; g < ends.length; g++) {
+      Tensor own = Tensors.slice(e, 0, start, ends[g]);
+      double scale = Tensors.item(own.norm());
+      double difference = Tensors.item(Tensors.slice(a, 0, start, ends[g]).sub(own).norm());
+      double error = scale == 0 ? difference : difference / scale;
+      // A NaN is worse than all numbers.
+      if (!(error <= worst)) {
+        worst = error;
+        of = g;
+      }
+      if (Double.isNaN(worst)) {
+        break;
+      }
+      start = ends[g];
+    }
+    findings.add(new Finding(what + " (group " + of + ")", worst, bound));
+  }
+
   /** All elements are equal, bit for bit. */
   public void same(String what, Tensor actual, Tensor expected) {
     if (isOfAnotherShape(what, actual, expected, 0)) {

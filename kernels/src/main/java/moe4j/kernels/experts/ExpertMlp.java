@@ -32,8 +32,25 @@ public final class ExpertMlp {
 
   private ExpertMlp() {}
 
+  /** The activations that kernels know, and all others. */
+  public enum Form {
+    /** {@code x Phi(x)}. */
+    GELU,
+    /** {@code max(x, 0)}. */
+    RELU,
+    /** {@code silu(a) b} with x = [a, b]. */
+    SWIGLU,
+    /** What tensor operations compute. */
+    OTHER
+  }
+
   /** The activation between the two products. */
   public interface Activation {
+    /** What a kernel may compute in place of the following. */
+    default Form form() {
+      return Form.OTHER;
+    }
+
     /** The activation of x, [P, inputs f]: [P, f]. */
     Tensor apply(Tensor x);
 

@@ -54,46 +54,39 @@ public final class GroupBias {
     return y.add(rows.masked_fill(GroupRows.none(offsets, y.size(0)), new Scalar(0)));
   }
 
-  private static final class Fused extends CustomFunction {
-    private Tensor bias;
-    private Tensor weight;
-    private Tensor offsets;
-
-    @Override
-    protected Tensor[] forward(Tensor[] inputs) {
-      Tensor y = inputs[0].contiguous();
-      bias = save(inputs[1].contiguous());
-      weight = inputs[2] == null ? null : save(inputs[2].contiguous());
-      offsets = save(inputs[3].contiguous());
-      Launch.require(offsets, "offsets", ScalarType.Int, bias.size(0));
-      Launch.sameType(y, bias);
-      Tensor out = Launch.empty(y);
-      RowChunks grid = grid(y, out);
-      launch("group_bias_forward", grid, y, bias, offsets, weight, out);
-      return new Tensor[] {out};
+  /**
+   * Rows of groups that have a bias each, on a GPU.
+   *
+   * @param bias [G, h]
+   * @param weight [R], fp32 or bf16, or null for ones
+   * @param offsets int32 [G], where each group ends
+   * @param count R
+   */
+  record Rows(Tensor bias, Tensor weight, Tensor offsets, long count) {
+    private RowChunks grid(Tensor... rows) {
+      boolean aligned = bias.size(1) % 8 == 0 && Launch.aligned(bias) && Launch.aligned(rows);
+      return RowChunks.over(count, bias.size(1), offsets, aligned);
     }
 
-    @Override
-    protected Tensor[] backward(Tensor[] gradients) {
-      Tensor gradient = gradients[0];
-      Tensor sums = needsGradient(1) ? Launch.empty(bias) : null;
-      Tensor rowSums = needsGradient(2) ? Launch.empty(weight) : null;
-      if (sums != null || rowSums != null) {
-        RowChunks grid = grid(gradient, gradient);
-        Tensor partials = sums == null ? null : grid.partials(gradient);
-        Tensor dots = rowSums == null ? null : grid.dots(gradient);
-        launch("group_bias_backward", grid, gradient, bias, offsets, weight, partials, dots);
-        grid.finish(offsets, partials, sums, dots, rowSums);
-      }
-      // This is another handle of the same memory: the one that was given is closed after the
-      // backward.
-      return new Tensor[] {needsGradient(0) ? gradient.detach() : null, sums, rowSums, null};
+    /** In how many parts {@link #backward} gives a row's product with its bias. */
+    int parts(Tensor gradient) {
+      return grid(gradient).tiles().columnBlocks();
     }
 
-    private RowChunks grid(Tensor rows, Tensor other) {
-      long h = rows.size(1);
-      boolean aligned = h % 8 == 0 && Launch.aligned(rows, bias, other);
-      return RowChunks.over(rows.size(0), h, offsets, aligned);
+    /**
+     * What a gradient adds up to: {@code sums[g] = sum_r weight[r] gradient[token[r]]} over each
+     * group's rows, and for each row the parts of {@code <gradient[token[r]], bias[g]>}.
+     *
+     * @param gradient [T, h], or [R, h] without tokens; rows after the last group have no effect
+     * @param token int64 [R], negative for a row of zeros; or null
+     * @param sums [G, h], or null
+     * @param dots fp32 [parts, R], or null; zeros after the last group
+     */
+    void backward(Tensor gradient, Tensor token, Tensor sums, Tensor dots) {
+      RowChunks grid = grid(gradient);
+      Tensor partials = sums == null ? null : grid.partials(gradient);
+      launch("group_bias_backward", grid, gradient, token, bias, offsets, weight, partials, dots);
+      grid.finish(offsets, partials, sums, null, null);
     }
 
     private void launch(String function, RowChunks grid, Tensor... tensors) {
@@ -111,6 +104,40 @@ public final class GroupBias {
               "WEIGHTED=" + (weight == null ? 0 : 1),
               "WEIGHT=" + (weight == null ? "float" : Launch.name(Tensors.dtype(weight))))
           .launch(grid.blocks(), grid.threads(), 0, arguments);
+    }
+  }
+
+  private static final class Fused extends CustomFunction {
+    private Rows rows;
+
+    @Override
+    protected Tensor[] forward(Tensor[] inputs) {
+      Tensor y = inputs[0].contiguous();
+      Tensor bias = save(inputs[1].contiguous());
+      Tensor weight = inputs[2] == null ? null : save(inputs[2].contiguous());
+      Tensor offsets = save(inputs[3].contiguous());
+      Launch.require(offsets, "offsets", ScalarType.Int, bias.size(0));
+      Launch.sameType(y, bias);
+      rows = new Rows(bias, weight, offsets, y.size(0));
+      Tensor out = Launch.empty(y);
+      rows.launch("group_bias_forward", rows.grid(y, out), y, bias, offsets, weight, out);
+      return new Tensor[] {out};
+    }
+
+    @Override
+    protected Tensor[] backward(Tensor[] gradients) {
+      Tensor gradient = gradients[0];
+      Tensor sums = needsGradient(1) ? Launch.empty(rows.bias) : null;
+      Tensor rowSums = needsGradient(2) ? Launch.empty(rows.weight) : null;
+      if (sums != null || rowSums != null) {
+        RowChunks grid = rows.grid(gradient);
+        Tensor dots = rowSums == null ? null : grid.dots(gradient);
+        rows.backward(gradient, null, sums, dots);
+        grid.finish(rows.offsets, null, null, dots, rowSums);
+      }
+      // This is another handle of the same memory: the one that was given is closed after the
+      // backward.
+      return new Tensor[] {needsGradient(0) ? gradient.detach() : null, sums, rowSums, null};
     }
   }
 }

@@ -58,18 +58,27 @@ public final class RowGather {
    * @param x [R, h]
    * @param token int64 [R]; a row whose token is negative belongs to no token
    * @param tokens T
-   * @return [T, h], summed in fp32
+   * @return [T, h], summed in fp32, of fp64 in fp64
    */
   public static Tensor gatherAny(Tensor x, Tensor token, long tokens) {
     return new GatherAny(tokens).apply(x, token)[0];
   }
 
-  private static Tensor out(Tensor x, Tensor token) {
+  /** {@link #spread} without a gradient. */
+  static Tensor out(Tensor x, Tensor token) {
     if (Kernels.take(x) && x.is_floating_point()) {
       return launch("spread", x, token, token.size(0), 1);
     }
     Tensor rows = x.index_select(0, token.clamp_min(ZERO));
     return rows.masked_fill_(token.lt(ZERO).unsqueeze(1), ZERO);
+  }
+
+  /** {@link #gather} or, where there are no slots, {@link #gatherAny}, without a gradient. */
+  static Tensor back(Tensor x, Tensor token, Tensor slot, long tokens) {
+    if (x.size(0) == 0) {
+      return Tensors.zeros(Tensors.dtype(x), x.device(), tokens, x.size(1));
+    }
+    return slot == null ? sums(x, token, tokens) : back(x, slot);
   }
 
   private static Tensor back(Tensor x, Tensor slot) {
@@ -82,8 +91,9 @@ public final class RowGather {
   }
 
   private static Tensor sums(Tensor x, Tensor token, long tokens) {
-    Tensor rows = x.masked_fill(token.lt(ZERO).unsqueeze(1), ZERO).to(ScalarType.Float);
-    Tensor sums = Tensors.zeros(ScalarType.Float, x.device(), tokens, x.size(1));
+    ScalarType type = Tensors.dtype(x) == ScalarType.Double ? ScalarType.Double : ScalarType.Float;
+    Tensor rows = x.masked_fill(token.lt(ZERO).unsqueeze(1), ZERO).to(type);
+    Tensor sums = Tensors.zeros(type, x.device(), tokens, x.size(1));
     return sums.index_add_(0, token.clamp_min(ZERO), rows).to(Tensors.dtype(x));
   }
 

@@ -80,8 +80,8 @@ public record RowChunks(Tiles tiles, long rows, int columns, int groups, int chu
    *
    * @param partials or null
    * @param sums [G, n], or null; gets those of the partials
-   * @param dots or null
-   * @param rowSums [R], or null; gets those of the dots
+   * @param dots fp32 [.., R], or null
+   * @param rowSums [R], or null; gets those of the dots, and zeros after the last group
    */
   public void finish(Tensor offsets, Tensor partials, Tensor sums, Tensor dots, Tensor rowSums) {
     if (sums == null && rowSums == null) {
@@ -108,7 +108,7 @@ public record RowChunks(Tiles tiles, long rows, int columns, int groups, int chu
             columns,
             groups,
             chunkRows,
-            tiles.columnBlocks(),
+            dots == null ? 0 : Math.toIntExact(dots.size(0)),
             sumBlocks);
   }
 }

@@ -7,7 +7,7 @@
 
 // The first sum_blocks blocks, 32 columns of a group each: partials, by chunk and group [.., n], to sums
 // [groups, n], zeros for a group without rows. The others, a row a thread: dots [tiles, rows] to
-// row_sums [rows].
+// row_sums [rows], zeros after the last group.
 extern "C" __global__ void __launch_bounds__(32 * TILE_WARPS) group_finish(
     const float* __restrict__ partials, const int* __restrict__ offsets, T* __restrict__ sums,
     const float* __restrict__ dots, WEIGHT* __restrict__ row_sums, long long rows, int n,
@@ -16,8 +16,10 @@ extern "C" __global__ void __launch_bounds__(32 * TILE_WARPS) group_finish(
     const long long row = (long long)(blockIdx.x - sum_blocks) * 32 * TILE_WARPS + threadIdx.x;
     if (row >= rows) return;
     float sum = 0;
+    if (!offsets || row < offsets[groups - 1]) {
 #pragma unroll 4
-    for (int i = 0; i < tiles; i++) sum += dots[i * rows + row];
+      for (int i = 0; i < tiles; i++) sum += dots[i * rows + row];
+    }
     row_sums[row] = from_float<WEIGHT>(sum);
     return;
   }

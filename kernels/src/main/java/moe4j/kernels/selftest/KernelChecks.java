@@ -10,7 +10,9 @@ import moe4j.kernels.check.KernelCheck;
 import moe4j.kernels.dropout.DropoutCheck;
 import moe4j.kernels.experts.GroupBiasCheck;
 import moe4j.kernels.experts.GroupedMatmulCheck;
+import moe4j.kernels.experts.GroupedProductsCheck;
 import moe4j.kernels.experts.RouteSortCheck;
+import moe4j.kernels.experts.RoutedMlpCheck;
 import moe4j.kernels.experts.RouterProjectionCheck;
 import moe4j.kernels.experts.RowGatherCheck;
 import moe4j.kernels.experts.TopKCheck;
@@ -57,6 +59,8 @@ public final class KernelChecks {
         new WeightedActivationCheck(),
         new ReluDropoutCheck(),
         new GroupBiasCheck(),
-        new GroupedMatmulCheck());
+        new GroupedMatmulCheck(),
+        new GroupedProductsCheck(),
+        new RoutedMlpCheck());
   }
 }

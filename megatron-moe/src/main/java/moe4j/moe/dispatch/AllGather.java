@@ -72,7 +72,6 @@ final class AllGather implements TokenDispatcher {
     private final Exchange exchange = new Exchange(new Everywhere(block));
     private final Exchange.Moving numbers;
     private final Tensor[] there;
-    private Routing local;
     private Tensor tie;
     private Tensor[] back;
 
@@ -105,7 +104,7 @@ final class AllGather implements TokenDispatcher {
       Tensor chosen = numbers.arrived();
       Tensor[] arrived = exchange.arrive(0, there);
       tie = arrived[arrived.length - 1];
-      local = byToken ? ofTokens(chosen, arrived[0]) : ofExperts(chosen, arrived[0]);
+      Routing local = byToken ? ofTokens(chosen, arrived[0]) : ofExperts(chosen, arrived[0]);
       return new Dispatched(List.of(arrived).subList(1, arrived.length - 1), local);
     }
 
@@ -139,9 +138,8 @@ final class AllGather implements TokenDispatcher {
     }
 
     @Override
-    public void giveBack(int part, List<Tensor> rows) {
-      back =
-          exchange.giveBack(0, tie, rows.stream().map(y -> Dispatched.gather(y, local)).toList());
+    public void giveBack(int part, List<Tensor> sums) {
+      back = exchange.giveBack(0, tie, sums);
     }
 
     @Override

@@ -125,7 +125,6 @@ public final class AllToAll implements TokenDispatcher {
     private final Exchange exchange;
     private final Tensor[][] there;
     private final Tensor[][] back = new Tensor[parts][];
-    private final Routing[] sorted = new Routing[parts];
     private final Tensor[] ties = new Tensor[parts];
 
     Way(List<Tensor> inputs, Routing routing) {
@@ -176,17 +175,16 @@ public final class AllToAll implements TokenDispatcher {
       for (int k = 0; k < arrived.length - 1; k++) {
         all.add(RowExchange.gather(arrived[k], sizes, groups.expertTensor()));
       }
-      sorted[part] = counts.sorted(from(part), all.get(0));
-      return new Dispatched(all.subList(1, all.size()), sorted[part], part, parts);
+      Routing sorted = counts.sorted(from(part), all.get(0));
+      return new Dispatched(all.subList(1, all.size()), sorted, part, parts);
     }
 
     @Override
-    public void giveBack(int part, List<Tensor> rows) {
+    public void giveBack(int part, List<Tensor> sums) {
       long[] sizes = counts.gathered(from(part));
       List<Tensor> own = new ArrayList<>();
-      for (Tensor y : rows) {
-        Tensor inOrder = Dispatched.gather(y, sorted[part]);
-        own.add(RowExchange.reduceScatter(inOrder, sizes, groups.expertTensor()));
+      for (Tensor rows : sums) {
+        own.add(RowExchange.reduceScatter(rows, sizes, groups.expertTensor()));
       }
       back[part] = exchange.giveBack(part, ties[part], own);
     }

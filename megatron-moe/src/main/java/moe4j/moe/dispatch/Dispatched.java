@@ -7,7 +7,8 @@ import org.bytedeco.pytorch.Tensor;
 
 /**
  * Tokens on their way to this rank's experts. {@link #rows} gathers their rows for experts that ask
- * for them; a kernel may instead gather while it multiplies.
+ * for them, and {@link #sum} adds up what comes out; a kernel may instead gather while it
+ * multiplies.
  *
  * @param inputs the sources of the rows, [T, ...] each; the first is the hidden state, [T, h]
  * @param routing which rows, in which order, with what weights
@@ -34,6 +35,16 @@ public record Dispatched(List<Tensor> inputs, Routing routing, int part, int par
   /** The rows of one of several inputs, grouped by expert: [R, ...]. */
   public Tensor rows(int input) {
     return spread(inputs.get(input), routing.token(), routing.slot());
+  }
+
+  /**
+   * Adds the rows' outputs up by token.
+   *
+   * @param rows [R, ...], weighted
+   * @return [T, ...], T being the tokens that these rows come from
+   */
+  public Tensor sum(Tensor rows) {
+    return gather(rows, routing);
   }
 
   /** {@link RowGather#spread} of rows of any shape. */

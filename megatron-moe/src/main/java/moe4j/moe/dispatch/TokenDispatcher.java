@@ -36,9 +36,10 @@ public interface TokenDispatcher {
     /**
      * Begins to bring a part's outputs back.
      *
-     * @param rows the experts' outputs, [R, ...] each, weighted, in the order of the part's rows
+     * @param sums the experts' outputs, weighted and added up by the part's tokens ({@link
+     *     Dispatched#sum}): [T, ...] each
      */
-    void giveBack(int part, List<Tensor> rows);
+    void giveBack(int part, List<Tensor> sums);
 
     /** Waits for all parts' outputs and adds them up by token: [T, ...] each. */
     List<Tensor> finish();
@@ -101,8 +102,8 @@ public interface TokenDispatcher {
     }
 
     @Override
-    public void giveBack(int part, List<Tensor> rows) {
-      rows.forEach(y -> outputs.add(Dispatched.gather(y, dispatched.routing())));
+    public void giveBack(int part, List<Tensor> sums) {
+      outputs.addAll(sums);
     }
 
     @Override

@@ -17,6 +17,16 @@ public interface Experts {
    */
   Tensor forward(Dispatched dispatched, Pass pass);
 
+  /**
+   * {@link #forward}, the rows added up by token: what a layer asks for. Experts that never have
+   * rows of their own, because a kernel gathers them, compute it another way.
+   *
+   * @return [T, d]
+   */
+  default Tensor sum(Dispatched dispatched, Pass pass) {
+    return dispatched.sum(forward(dispatched, pass));
+  }
+
   /** {@link #forward} where there are several outputs, [R, ...] each. */
   default List<Tensor> forwardAll(Dispatched dispatched, Pass pass) {
     return List.of(forward(dispatched, pass));

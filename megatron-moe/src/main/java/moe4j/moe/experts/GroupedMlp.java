@@ -5,8 +5,10 @@ import moe4j.kernels.dropout.Dropout;
 import moe4j.kernels.experts.ExpertMlp;
 import moe4j.kernels.experts.GroupBias;
 import moe4j.kernels.experts.GroupedMatmul;
+import moe4j.kernels.experts.RoutedMlp;
 import moe4j.kernels.product.GroupRows;
 import moe4j.moe.dispatch.Dispatched;
+import moe4j.moe.gate.Routing;
 import moe4j.parallel.ExpertRange;
 import moe4j.parallel.Group;
 import moe4j.parallel.Shard;
@@ -103,8 +105,17 @@ public final class GroupedMlp implements Experts {
     }
   }
 
+  /** Whose kernels multiply rows on a GPU. */
+  public enum Products {
+    /** moe4j's, where these take such rows ({@link RoutedMlp}); otherwise libtorch's. */
+    OURS,
+    /** libtorch's ({@link GroupedMatmul}). */
+    LIBTORCH
+  }
+
   private final Activation activation;
   private final HiddenDropout dropout;
+  private final Products products;
 
   /** This rank among those that have the layer's experts or parts of them. */
   private final int rank;
@@ -120,12 +131,23 @@ public final class GroupedMlp implements Experts {
    *     experts cannot be shared out so
    */
   public GroupedMlp(Shape shape, ParameterScope parameters) {
+    this(shape, parameters, Products.OURS);
+  }
+
+  /**
+   * The same with a choice of whose kernels multiply.
+   *
+   * @throws IllegalArgumentException if a size is not one that grouped products take, or the
+   *     experts cannot be shared out so
+   */
+  public GroupedMlp(Shape shape, ParameterScope parameters, Products products) {
     Group peers = parameters.groups().expertTensor();
     ExpertRange experts = ExpertRange.of(shape.experts(), parameters.groups().expert());
     long h = shape.hiddenSize();
     long f = shape.expertHiddenSize();
     this.activation = shape.activation();
     this.dropout = shape.dropout();
+    this.products = products;
     this.rank = parameters.groups().expertBlock().rank();
     check(shape, peers.size());
     long inner = activation.inputs() * f;
@@ -166,8 +188,37 @@ public final class GroupedMlp implements Experts {
   }
 
   @Override
+  public Tensor sum(Dispatched dispatched, Pass pass) {
+    dispatched.checkExperts(weights.fc1().size(0));
+    Tensor x = dispatched.inputs().get(0);
+    return isRouted(x) ? routed(dispatched, pass) : Experts.super.sum(dispatched, pass);
+  }
+
+  /** {@link #sum} as products of ours compute it, from tokens to tokens. */
+  Tensor routed(Dispatched dispatched, Pass pass) {
+    Tensor x = dispatched.inputs().get(0);
+    Dropout drop = dropout(dispatched, pass);
+    return RoutedMlp.sums(x, routes(dispatched), weights, activation, drop);
+  }
+
+  /** Whether products of ours compute this, which gather rows by themselves. */
+  private boolean isRouted(Tensor x) {
+    return products == Products.OURS && RoutedMlp.take(x, weights);
+  }
+
+  private static RoutedMlp.Routes routes(Dispatched dispatched) {
+    Routing routing = dispatched.routing();
+    return new RoutedMlp.Routes(
+        routing.token(), routing.slot(), routing.offsets(), routing.weight());
+  }
+
+  @Override
   public Tensor forward(Dispatched dispatched, Pass pass) {
     dispatched.checkExperts(weights.fc1().size(0));
+    Tensor x = dispatched.inputs().get(0);
+    if (isRouted(x)) {
+      return RoutedMlp.rows(x, routes(dispatched), weights, activation, dropout(dispatched, pass));
+    }
     Tensor rows = dispatched.rows();
     Tensor offsets = dispatched.offsets();
     Dropout drop = dropout(dispatched, pass);

@@ -43,6 +43,7 @@ public final class RunCheckpoints {
           "moe_token_drop_policy",
           "moe_token_dispatcher_type",
           "moe_a2a_overlap_degree",
+          "moe_grouped_products",
           "balance_loss_weight");
 
   private RunCheckpoints() {}

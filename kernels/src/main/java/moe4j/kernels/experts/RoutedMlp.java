@@ -1,0 +1,200 @@
+package moe4j.kernels.experts;
+
+import moe4j.kernels.dropout.Dropout;
+import moe4j.tensor.CustomFunction;
+import moe4j.tensor.Tensors;
+import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch.ScalarType;
+
+/**
+ * Two-layer MLPs of groups from tokens to tokens: rows are gathered from their tokens where they
+ * are multiplied, and biases, activation, dropout and weights belong to the products ({@link
+ * GroupedProducts}). The results' rows are not kept for the backward: a weight's gradient is the
+ * product of the activations and their gradient, as the second product is linear.
+ */
+public final class RoutedMlp {
+  private RoutedMlp() {}
+
+  /**
+   * Which token each row takes, and what it counts.
+   *
+   * @param token int64 [R], negative for a row that belongs to no token and whose result nobody
+   *     takes; null where the tokens are the rows, in their order
+   * @param slot int64 [T, k], the rows of each token, negative for none, of which no row is named
+   *     twice; null where a token has any number of rows
+   * @param offsets int32 [G], where each group's rows end; those after the last end may hold
+   *     anything
+   * @param weight [R], fp32, bf16 or fp64; its gradient is in that type
+   */
+  public record Routes(Tensor token, Tensor slot, Tensor offsets, Tensor weight) {
+    /** R. */
+    public long rows() {
+      return weight.numel();
+    }
+  }
+
+  /** Whether products of our own compute this: see {@link GroupedProducts#take}. */
+  public static boolean take(Tensor x, ExpertMlp.Weights weights) {
+    return GroupedProducts.take(x, weights);
+  }
+
+  /**
+   * {@code y[r] = weight[r] (drop(act(x[token[r]] fc1[g]^T + bias1[g])) fc2[g]^T + bias2[g])} for
+   * the group g that row r is in.
+   *
+   * @param x [T, h], of the weights' type
+   * @param drop the dropout of the activations, [R, f]
+   * @return [R, h], of which rows after the last end hold anything
+   */
+  public static Tensor rows(
+      Tensor x,
+      Routes routes,
+      ExpertMlp.Weights weights,
+      ExpertMlp.Activation activation,
+      Dropout drop) {
+    return apply(x, routes, weights, activation, drop, false);
+  }
+
+  /**
+   * The same rows, added up by token.
+   *
+   * @return [T, h]: the sum of the rows that take each token
+   */
+  public static Tensor sums(
+      Tensor x,
+      Routes routes,
+      ExpertMlp.Weights weights,
+      ExpertMlp.Activation activation,
+      Dropout drop) {
+    return apply(x, routes, weights, activation, drop, routes.token != null);
+  }
+
+  private static Tensor apply(
+      Tensor x,
+      Routes routes,
+      ExpertMlp.Weights weights,
+      ExpertMlp.Activation activation,
+      Dropout drop,
+      boolean summed) {
+    check(x, routes, weights);
+    return new Routed(activation, drop, summed)
+        .apply(
+            x,
+            routes.weight,
+            weights.fc1(),
+            weights.fc2(),
+            weights.bias1(),
+            weights.bias2(),
+            routes.token,
+            routes.slot,
+            routes.offsets)[0];
+  }
+
+  private static void check(Tensor x, Routes routes, ExpertMlp.Weights weights) {
+    long groups = weights.fc1().size(0);
+    boolean fits =
+        x.dim() == 2
+            && x.size(1) == weights.fc1().size(2)
+            && x.size(1) == weights.fc2().size(1)
+            && weights.fc2().size(0) == groups
+            && Tensors.dtype(routes.offsets) == ScalarType.Int
+            && routes.offsets.numel() == groups
+            && (routes.token == null ? x.size(0) : routes.token.numel()) == routes.rows()
+            && (routes.slot == null || routes.slot.size(0) == x.size(0));
+    if (!fits) {
+      throw new IllegalArgumentException(
+          "The sizes of %d groups' weights %s and %s, of x %s, %d rows and %d ends in %s do not go together."
+              .formatted(
+                  groups,
+                  Tensors.shape(weights.fc1()),
+                  Tensors.shape(weights.fc2()),
+                  Tensors.shape(x),
+                  routes.rows(),
+                  routes.offsets.numel(),
+                  Tensors.dtype(routes.offsets)));
+    }
+  }
+
+  private static final class Routed extends CustomFunction {
+    private static final int X = 0;
+    private static final int WEIGHT = 1;
+    private static final int FC1 = 2;
+    private static final int FC2 = 3;
+    private static final int BIAS1 = 4;
+    private static final int BIAS2 = 5;
+    private static final int INPUTS = 9;
+
+    private final ExpertMlp.Activation activation;
+    private final Dropout drop;
+    private final boolean summed;
+    private GroupedProducts products;
+    private Tensor x;
+    private Tensor token;
+    private Tensor slot;
+
+    /** Before the activation, and after activation, dropout and weight. */
+    private Tensor inner;
+
+    private Tensor activated;
+
+    Routed(ExpertMlp.Activation activation, Dropout drop, boolean summed) {
+      this.activation = activation;
+      this.drop = drop.isNone() ? Dropout.NONE : drop;
+      this.summed = summed;
+    }
+
+    @Override
+    protected Tensor[] forward(Tensor[] inputs) {
+      x = kept(inputs[X]);
+      token = kept(inputs[6]);
+      slot = kept(inputs[7]);
+      ExpertMlp.Weights weights =
+          new ExpertMlp.Weights(
+              kept(inputs[FC1]), kept(inputs[BIAS1]), kept(inputs[FC2]), kept(inputs[BIAS2]));
+      GroupedProducts.Groups groups =
+          new GroupedProducts.Groups(weights, kept(inputs[8]), kept(inputs[WEIGHT]));
+      products = GroupedProducts.of(x, groups, new GroupedProducts.Between(activation, drop));
+      GroupedProducts.Up up = products.up(x, token);
+      inner = save(up.inner());
+      activated = save(up.activated());
+      Tensor y = products.down(up.activated());
+      return new Tensor[] {summed ? RowGather.back(y, token, slot, x.size(0)) : y};
+    }
+
+    private Tensor kept(Tensor t) {
+      return t == null ? null : save(t.contiguous());
+    }
+
+    @Override
+    protected Tensor[] backward(Tensor[] gradients) {
+      Tensor gradient = gradients[0];
+      Tensor source = summed ? token : null;
+      Tensor[] results = new Tensor[INPUTS];
+      // What is not needed any more is closed at once: of a large layer each of these is as much
+      // memory as a result.
+      if (needsGradient(FC2)) {
+        results[FC2] = products.weightGradient(gradient, source, activated, null);
+      }
+      activated.close();
+      GroupedProducts.Down down =
+          products.backward(
+              gradient,
+              source,
+              inner,
+              new GroupedProducts.Wanted(
+                  needsGradient(WEIGHT), needsGradient(BIAS1), needsGradient(BIAS2)));
+      inner.close();
+      results[WEIGHT] = down.weight();
+      results[BIAS1] = down.bias1();
+      results[BIAS2] = down.bias2();
+      if (needsGradient(FC1)) {
+        results[FC1] = products.weightGradient(down.inner(), null, x, token);
+      }
+      if (needsGradient(X)) {
+        Tensor rows = products.inputGradient(down.inner());
+        results[X] = token == null ? rows : RowGather.back(rows, token, slot, x.size(0));
+      }
+      return results;
+    }
+  }
+}

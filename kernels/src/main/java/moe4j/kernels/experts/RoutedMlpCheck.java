@@ -1,0 +1,114 @@
+package moe4j.kernels.experts;
+
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Random;
+import moe4j.kernels.check.Comparison;
+import moe4j.kernels.check.KernelCheck;
+import moe4j.kernels.check.Leaves;
+import moe4j.kernels.check.Type;
+import moe4j.kernels.experts.RoutedCase.Act;
+import moe4j.kernels.experts.RoutedCase.Shape;
+import moe4j.tensor.Scopes;
+import moe4j.tensor.Tensors;
+import org.bytedeco.pytorch.Device;
+import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch.ScalarType;
+
+/** Routed MLPs as a whole, forward and backward, with routes of every kind. */
+public final class RoutedMlpCheck implements KernelCheck {
+  private static final String[] NAMES = {"x", "weight", "fc1", "fc2", "bias1", "bias2"};
+
+  @Override
+  public String name() {
+    return "routed experts";
+  }
+
+  @Override
+  public void run(Comparison on) {
+    for (Act act : Act.values()) {
+      for (boolean extras : new boolean[] {false, true}) {
+        Shape shape = new Shape(64, 128, act, extras, extras ? 0.2 : 0);
+        Scopes.run(() -> choices(on, shape, 90, 3, 2));
+        Scopes.run(() -> byGroups(on, shape, 50, 3, 33));
+      }
+    }
+    Scopes.run(() -> choices(on, new Shape(128, 72, Act.GELU, true, 0), 200, 2, 70));
+    if (on.device().is_cuda()) {
+      for (Act act : Act.values()) {
+        Scopes.run(() -> choices(on, new Shape(768, 1536, act, true, 0.2), 2000, 2, 8));
+        Scopes.run(() -> byGroups(on, new Shape(512, 512, act, false, 0), 1500, 16, 130));
+      }
+    }
+  }
+
+  /** Tokens have each chosen k groups, some of which were dropped; the last group has no row. */
+  private static void choices(Comparison on, Shape shape, int tokens, int k, int groups) {
+    Random random = new Random(on.seed() + tokens);
+    int[] chosen = random.ints((long) tokens * k, -1, groups).toArray();
+    long[] slot = new long[chosen.length];
+    long[] token = new long[chosen.length];
+    Arrays.fill(slot, -1);
+    Arrays.fill(token, -1);
+    int[] sizes = new int[groups + 1];
+    int row = 0;
+    for (int g = 0; g < groups; g++) {
+      for (int i = 0; i < chosen.length; i++) {
+        if (chosen[i] == g) {
+          token[row] = i / k;
+          slot[i] = row++;
+          sizes[g]++;
+        }
+      }
+    }
+    RoutedCase given = new RoutedCase(on, ScalarType.BFloat16, shape, chosen.length - row, sizes);
+    compare(on, given, tokens, token, Tensors.of(slot, tokens, k));
+  }
+
+  /** Each group has chosen so many tokens, some more than once and some never. */
+  private static void byGroups(Comparison on, Shape shape, int tokens, int groups, int capacity) {
+    int[] sizes = new int[groups];
+    Arrays.fill(sizes, capacity);
+    RoutedCase given = new RoutedCase(on, ScalarType.BFloat16, shape, 0, sizes);
+    compare(on, given, tokens, given.tokens(new Random(on.seed() + tokens), tokens), null);
+  }
+
+  private static void compare(
+      Comparison on, RoutedCase given, int tokens, long[] token, Tensor slot) {
+    List<Tensor> values = new ArrayList<>();
+    values.add(given.normal(1, tokens, given.shape.h()));
+    values.add(given.weight());
+    values.addAll(Arrays.asList(given.weights()));
+    Tensor upstream = given.normal(1, tokens, given.shape.h());
+    Tensor[] all = values.toArray(new Tensor[0]);
+    Leaves actual = Leaves.on(on, ScalarType.BFloat16, all);
+    Leaves exact = Leaves.reference(all);
+    Device device = on.device();
+    Tensor y = actual.backward(upstream, t -> apply(given, token, slot, device, t));
+    Device cpu = upstream.device();
+    Tensor expected = exact.backward(upstream, t -> apply(given, token, slot, cpu, t));
+    String what =
+        "routed experts %s T=%d R=%d G=%d%s"
+            .formatted(
+                given.shape, tokens, given.rows, given.groups(), slot == null ? " by experts" : "");
+    on.close(what + ": tokens", y, expected, Type.BF16.bound());
+    actual.compare(on, exact, what, Type.BF16.bound(), NAMES);
+  }
+
+  private static Tensor apply(
+      RoutedCase given, long[] token, Tensor slot, Device device, Tensor[] leaves) {
+    RoutedMlp.Routes routes =
+        new RoutedMlp.Routes(
+            Tensors.of(token, token.length).to(device, ScalarType.Long),
+            slot == null ? null : slot.to(device, ScalarType.Long),
+            given.offsets(device),
+            leaves[1]);
+    return RoutedMlp.sums(
+        leaves[0],
+        routes,
+        RoutedCase.weights(leaves[2], leaves[3], leaves[4], leaves[5]),
+        given.shape.act(),
+        given.drop(device));
+  }
+}

@@ -4,6 +4,7 @@ import java.nio.FloatBuffer;
 import java.nio.charset.StandardCharsets;
 import java.util.stream.LongStream;
 import org.bytedeco.javacpp.FloatPointer;
+import org.bytedeco.javacpp.IntPointer;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Tensor;
 
@@ -124,6 +125,43 @@ public final class Philox {
             out.values[i + 1] = (float) (radius * Math.sin(angle));
           }
         });
+  }
+
+  /**
+   * Fills a contiguous int32 host tensor with draws of 16 bits, of which eight neighbours share a
+   * block: element i has the index {@code first + i}, and its block the index over eight.
+   *
+   * @param key such as the seed
+   * @param stream what the numbers are for
+   * @param first the global index of its first element, a multiple of eight
+   */
+  public static void sixteens(Tensor t, long key, long stream, long first) {
+    if (first % 8 != 0) {
+      throw new IllegalArgumentException(
+          "Draws of 16 bits begin at a multiple of eight, which %d is not.".formatted(first));
+    }
+    try (PointerScope scope = new PointerScope()) {
+      IntPointer memory = new IntPointer(t.data_ptr());
+      long size = t.numel();
+      LongStream range = LongStream.range(0, (size + CHUNK - 1) / CHUNK);
+      (size > CHUNK ? range.parallel() : range)
+          .forEach(
+              chunk -> {
+                long from = chunk * CHUNK;
+                int length = (int) Math.min(CHUNK, size - from);
+                int[] draws = new int[4];
+                int[] halves = new int[length];
+                for (int i = 0; i < length; i += 8) {
+                  block(key, (first + from + i) / 8, stream, draws);
+                  for (int j = 0; j < Math.min(8, length - i); j++) {
+                    halves[i + j] = draws[j / 2] >>> 16 * (j & 1) & 0xffff;
+                  }
+                }
+                try (PointerScope piece = new PointerScope()) {
+                  new IntPointer(memory).position(from).put(halves, 0, length);
+                }
+              });
+    }
   }
 
   private static final class Four {

@@ -5,6 +5,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collections;
 import java.util.List;
+import java.util.Map;
 import java.util.function.Function;
 import java.util.function.Supplier;
 import moe4j.checkpoint.Checkpoint;
@@ -12,6 +13,7 @@ import moe4j.checkpoint.Dtype;
 import moe4j.checkpoint.Slice;
 import moe4j.checkpoint.TensorSource;
 import moe4j.optimizer.AdamW;
+import moe4j.optimizer.OptimizerState;
 import moe4j.optimizer.Sharing;
 import moe4j.parallel.Groups;
 import moe4j.tensor.Tensors;
@@ -35,9 +37,12 @@ public final class ModelState {
   /** The name of the optimizer's step counter, which every checkpoint with optimizer state has. */
   public static final String STEP = "optimizer.state.step";
 
-  private static final String MASTER = "optimizer.state.fp32_param.";
-  private static final String EXP_AVG = "optimizer.state.exp_avg.";
-  private static final String EXP_AVG_SQ = "optimizer.state.exp_avg_sq.";
+  /** What stands before a parameter's name. */
+  private static final Map<OptimizerState.Kind, String> PREFIXES =
+      Map.of(
+          OptimizerState.Kind.MASTER, "optimizer.state.fp32_param.",
+          OptimizerState.Kind.EXP_AVG, "optimizer.state.exp_avg.",
+          OptimizerState.Kind.EXP_AVG_SQ, "optimizer.state.exp_avg_sq.");
 
   private ModelState() {}
 
@@ -77,32 +82,43 @@ public final class ModelState {
       sources.add(source(STEP, optimizer.stepCounter()));
     }
     int number = 0;
-    for (AdamW.State state : optimizer.states()) {
+    for (OptimizerState state : optimizer.states()) {
       Sharing sharing = Sharing.of(state.parameter(), groups);
       // Segments differ from rank to rank, and so do their numbers.
       boolean saves =
           optimizer.isDistributed() ? sharing.countsHere(true) : sharing.isDealt(number++);
       if (saves) {
         for (Held held : held(state)) {
-          sources.add(source(held.prefix(), held.piece(), held.tensor()));
+          Piece box = held.piece();
+          sources.add(
+              new TensorSource(
+                  held.name(),
+                  Dtype.F32,
+                  box.globalShape(),
+                  new Slice(box.offset(), box.shape()),
+                  content(() -> state.read(held.kind(), box.start(), box.start() + box.volume()))));
         }
       }
     }
     return sources;
   }
 
-  /** A box of a tensor of the optimizer's. */
-  private record Held(String prefix, Piece piece, Tensor tensor) {}
+  /** A box of one of a state's tensors; its elements begin at {@code piece.start()} there. */
+  private record Held(OptimizerState.Kind kind, Piece piece) {
+    String name() {
+      return PREFIXES.get(kind) + piece.name();
+    }
+  }
 
-  private static List<Held> held(AdamW.State state) {
+  private static List<Held> held(OptimizerState state) {
     List<Held> all = new ArrayList<>();
     for (Piece piece : state.parameter().pieces()) {
       for (Piece box : within(piece, state.from(), state.to())) {
-        if (state.hasMaster()) {
-          all.add(new Held(MASTER, box, state.master()));
+        for (OptimizerState.Kind kind : OptimizerState.Kind.values()) {
+          if (kind != OptimizerState.Kind.MASTER || state.hasMaster()) {
+            all.add(new Held(kind, box));
+          }
         }
-        all.add(new Held(EXP_AVG, box, state.expAvg()));
-        all.add(new Held(EXP_AVG_SQ, box, state.expAvgSq()));
       }
     }
     return all;
@@ -237,12 +253,29 @@ public final class ModelState {
    */
   public static void loadOptimizer(Checkpoint checkpoint, AdamW optimizer) throws IOException {
     load(checkpoint, STEP, whole(STEP, optimizer.stepCounter()), optimizer.stepCounter());
-    for (AdamW.State state : optimizer.states()) {
-      for (Held held : held(state)) {
-        String name = held.prefix() + held.piece().name();
-        boolean lacks = held.prefix().equals(MASTER) && !checkpoint.contains(name);
-        load(checkpoint, lacks ? held.piece().name() : name, held.piece(), held.tensor());
+    for (OptimizerState state : optimizer.states()) {
+      List<Held> all = held(state);
+      for (OptimizerState.Kind kind : OptimizerState.Kind.values()) {
+        load(checkpoint, state, kind, all.stream().filter(h -> h.kind() == kind).toList());
       }
+    }
+    optimizer.shareParameters();
+  }
+
+  /** Loads one of a state's tensors in fp32, and has it kept as the state keeps it. */
+  private static void load(
+      Checkpoint checkpoint, OptimizerState state, OptimizerState.Kind kind, List<Held> boxes)
+      throws IOException {
+    if (boxes.isEmpty()) {
+      return;
+    }
+    try (PointerScope scope = new PointerScope()) {
+      Tensor values = state.read(kind);
+      for (Held held : boxes) {
+        boolean lacks = kind == OptimizerState.Kind.MASTER && !checkpoint.contains(held.name());
+        load(checkpoint, lacks ? held.piece().name() : held.name(), held.piece(), values);
+      }
+      state.set(kind, values);
     }
   }
 
@@ -265,9 +298,9 @@ public final class ModelState {
   public static void resetMasters(AdamW optimizer) {
     try (PointerScope scope = new PointerScope();
         NoGradGuard guard = new NoGradGuard()) {
-      for (AdamW.State state : optimizer.states()) {
+      for (OptimizerState state : optimizer.states()) {
         if (state.hasMaster()) {
-          state.master().copy_(state.of(state.parameter().tensor()));
+          state.setMaster(state.of(state.parameter().tensor()).to(ScalarType.Float));
         }
       }
     }

@@ -3,9 +3,11 @@ package moe4j.optimizer;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
+import java.util.function.Supplier;
 import java.util.stream.IntStream;
 import moe4j.kernels.cuda.Kernels;
 import moe4j.kernels.optimizer.FusedAdamW;
+import moe4j.kernels.optimizer.ReferenceAdamW;
 import moe4j.kernels.product.WideWeights;
 import moe4j.parallel.Groups;
 import moe4j.parallel.ParallelConfig;
@@ -17,7 +19,6 @@ import moe4j.transformer.ParameterSet;
 import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
-import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
@@ -27,53 +28,22 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  * they were.
  *
  * <p>On a GPU the update is a kernel of ours, {@link FusedAdamW}; elsewhere, and as its reference,
- * it is libtorch's operations over lists. There it reads the gradients as the backward left them;
- * fp32 sums are kept only where there is something to add up.
+ * it is libtorch's operations, {@link ReferenceAdamW}. The kernel reads the gradients as the
+ * backward left them; fp32 sums are kept only where there is something to add up.
  *
  * <p>Where the model is divided among ranks, gradients are summed over those that share a parameter
  * ({@link Sharing}), and norm, clip factor and found-inf are the same bits on all ranks: all clip
  * and skip alike. With {@code --use-distributed-optimizer} a rank holds the state of segments of
  * its parameters only, and updates these.
- *
- * <p>The file is over 400 lines because the kernel's update and its reference, which have to stay
- * the same arithmetic on the same state, are read side by side.
  */
 public final class AdamW implements AutoCloseable {
 
-  /**
-   * What the optimizer holds for a parameter, or for a segment of it: the elements that this rank
-   * updates. Its tensors are of the parameter's shape where it is all of it, else flat.
-   *
-   * @param parameter the model's
-   * @param from the first element, among the rank's own in row-major order
-   * @param to behind the last
-   * @param master fp32; the parameter itself where that is fp32
-   * @param expAvg fp32, the first moment
-   * @param expAvgSq fp32, the second moment
-   */
-  public record State(
-      Parameter parameter, long from, long to, Tensor master, Tensor expAvg, Tensor expAvgSq) {
-
-    /** The segment as a view of a tensor of the parameter's shape. */
-    public Tensor of(Tensor like) {
-      return to - from == like.numel() ? like : like.view(-1).narrow(0, from, to - from);
-    }
-
-    /** Whether the master is a tensor of its own. */
-    public boolean hasMaster() {
-      return Tensors.dtype(parameter.tensor()) != ScalarType.Float;
-    }
-  }
-
   private final OptimizerConfig config;
+  private final StatePrecision precision;
   private final ParameterSet parameters;
   private final boolean masters;
   private final boolean distributed;
-  private final List<State> states = new ArrayList<>();
-
-  /** The parameters that the model computes with, in the order of the states. */
-  private final List<Tensor> values = new ArrayList<>();
-
+  private final List<OptimizerState> states = new ArrayList<>();
   private final List<Tensor> owned = new ArrayList<>();
   private final StepGradients gradients;
 
@@ -82,13 +52,12 @@ public final class AdamW implements AutoCloseable {
 
   private final GlobalSums sums;
   private final FusedAdamW fused;
+  private final ReferenceAdamW reference;
 
   /** The states in the order of the kernel's slots: those that this rank counts come first. */
   private final List<Integer> slotOrder;
 
   private final int countedSlots;
-  private final List<Integer> decayed = new ArrayList<>();
-  private final List<Integer> undecayed = new ArrayList<>();
   private final Tensor rates;
   private final Tensor step;
   private final Tensor norm;
@@ -117,8 +86,14 @@ public final class AdamW implements AutoCloseable {
     this.parameters = parameters;
     this.masters = parameters.dtype() != ScalarType.Float;
     var device = parameters.device();
+    this.foundInf = own(() -> Tensors.zeros(ScalarType.Float, device));
+    boolean kernels = Kernels.take(foundInf);
+    this.precision = StatePrecision.of(config, masters, kernels);
     Groups groups = parameters.groups();
-    this.reducer = groups.world().isAlone() ? null : new GradientReducer(parameters, parallel);
+    this.reducer =
+        groups.world().isAlone()
+            ? null
+            : new GradientReducer(parameters, parallel, precision.gradients());
     this.distributed = reducer != null && parallel.useDistributedOptimizer();
     if (reducer == null) {
       parameters.all().forEach(p -> add(p, 0, p.tensor().numel(), null));
@@ -139,54 +114,45 @@ public final class AdamW implements AutoCloseable {
     this.rates = own(() -> Tensors.zeros(ScalarType.Float, device, 2));
     this.step = own(() -> Tensors.zeros(ScalarType.Float, device));
     this.norm = own(() -> Tensors.zeros(ScalarType.Float, device));
-    this.foundInf = own(() -> Tensors.zeros(ScalarType.Float, device));
     this.zeros = own(() -> Tensors.zeros(ScalarType.Double, device));
     // A rank may have nothing to update: its parts of small buckets may all be padding.
-    this.fused = Kernels.take(foundInf) && !states.isEmpty() ? fused() : null;
+    boolean any = !states.isEmpty();
+    this.fused = kernels && any ? fused() : null;
+    this.reference = kernels && any ? null : reference();
     this.gradients = reducer != null ? reducer : ofOneRank(device.is_cuda(), microBatches);
     setLearningRate(config.lr());
   }
 
   private void add(Parameter p, long from, long to, Tensor value) {
-    (p.decay() ? decayed : undecayed).add(states.size());
     Tensor computed = value == null ? p.tensor() : value;
-    values.add(computed);
-    Tensor master = masters ? own(() -> computed.detach().to(ScalarType.Float)) : computed;
-    states.add(new State(p, from, to, master, moment(computed), moment(computed)));
+    double decay = p.decay() ? config.weightDecay() : 0;
+    states.add(new OptimizerState(p, from, to, computed, precision, parameters.seed(), decay));
   }
 
-  private Tensor moment(Tensor like) {
-    return own(() -> Tensors.zeros(ScalarType.Float, like.device(), like.shape()));
+  private List<FusedAdamW.Slot> slots() {
+    return slotOrder.stream().map(i -> states.get(i).slot()).toList();
   }
 
   private FusedAdamW fused() {
     return new FusedAdamW(
-        slotOrder.stream().map(this::slot).toList(),
-        config.adamBeta1(),
-        config.adamBeta2(),
-        config.adamEps(),
-        config.clipGrad());
+        slots(), config.adamBeta1(), config.adamBeta2(), config.adamEps(), config.clipGrad());
   }
 
-  private FusedAdamW.Slot slot(int index) {
-    State s = states.get(index);
-    return new FusedAdamW.Slot(
-        values.get(index),
-        s.master(),
-        s.expAvg(),
-        s.expAvgSq(),
-        s.parameter().decay() ? config.weightDecay() : 0);
+  private ReferenceAdamW reference() {
+    return new ReferenceAdamW(
+        slots(), config.adamBeta1(), config.adamBeta2(), config.adamEps(), config.clipGrad());
   }
 
   private Gradients ofOneRank(boolean gpu, int microBatches) {
-    boolean summed = masters && (fused == null || microBatches > 1);
+    // The backward itself adds bf16 gradients up where they are to be summed in bf16.
+    boolean summed = masters && !config.sumsInBf16() && (fused == null || microBatches > 1);
     return new Gradients(
         parameters.all().stream().map(Parameter::tensor).toList(),
         summed,
         gpu && (summed || microBatches > 1));
   }
 
-  private Tensor own(java.util.function.Supplier<Tensor> made) {
+  private Tensor own(Supplier<Tensor> made) {
     Tensor tensor = Scopes.keep(made);
     owned.add(tensor);
     return tensor;
@@ -198,13 +164,25 @@ public final class AdamW implements AutoCloseable {
   }
 
   /** The state of each parameter, or of this rank's segments, in the parameters' order. */
-  public List<State> states() {
+  public List<OptimizerState> states() {
     return states;
   }
 
   /** Whether this rank has only parts of the state of its parameters, and others have the rest. */
   public boolean isDistributed() {
     return distributed;
+  }
+
+  /**
+   * Gives all ranks the parameters that each of them updates, where they hold them all: after
+   * masters were set, by which a parameter may round another way than where it was saved. All ranks
+   * call it.
+   */
+  public void shareParameters() {
+    if (distributed) {
+      Scopes.run(reducer::gather);
+      WideWeights.changed();
+    }
   }
 
   /**
@@ -294,11 +272,9 @@ public final class AdamW implements AutoCloseable {
     double[] result = new double[1];
     Scopes.run(
         () -> {
-          List<Tensor> all = states.stream().map(s -> s.master().detach()).toList();
-          result[0] =
-              reducer == null
-                  ? Tensors.item(TensorLists.norm(all).to(ScalarType.Double))
-                  : Math.sqrt(Tensors.item(sums.squares(all)));
+          List<Supplier<Tensor>> all =
+              states.stream().map(s -> (Supplier<Tensor>) () -> s.master().detach()).toList();
+          result[0] = Math.sqrt(Tensors.item(sums.squaresOf(all)));
         });
     return result[0];
   }
@@ -328,8 +304,7 @@ public final class AdamW implements AutoCloseable {
     if (fused != null) {
       Scopes.run(
           () -> {
-            List<Tensor> found = gradients.orNull();
-            fused.bind(slotOrder.stream().map(found::get).toList(), gradients.kept());
+            fused.bind(inSlots(gradients.orNull()), gradients.kept());
           });
     }
   }
@@ -377,53 +352,18 @@ public final class AdamW implements AutoCloseable {
 
   private void referenceUpdate() {
     List<Tensor> all = gradients.all();
-    Tensor learningRate =
-        torch.where(foundInf.gt(new Scalar(0)), rates.select(0, 1), rates.select(0, 0));
     norm.copy_(norm(all));
     if (countZeros) {
       zeros.copy_(sums.zeros(all));
     }
-    foundInf.copy_(norm.isfinite().logical_not());
-    step.add_(foundInf.neg().add_(new Scalar(1.0)));
-    // Megatron's coefficient, clip / (norm + 1e-6) where that is below 1, as a divisor.
-    Tensor scale =
-        config.clipGrad() == 0
-            ? torch.ones_like(norm)
-            : norm.add(new Scalar(1e-6))
-                .div(new Scalar(config.clipGrad()))
-                .clamp_min(new Scalar(1.0));
-    update(all, decayed, config.weightDecay(), learningRate, scale);
-    update(all, undecayed, 0.0, learningRate, scale);
-    if (masters && !states.isEmpty()) {
-      TensorLists.copy(values, states.stream().map(State::master).toList());
-    }
+    reference.step(inSlots(all), rates, step, norm, foundInf);
     if (gradients.kept()) {
       all.forEach(Tensor::zero_);
     }
   }
 
-  private void update(
-      List<Tensor> gradients,
-      List<Integer> group,
-      double weightDecay,
-      Tensor learningRate,
-      Tensor scale) {
-    if (group.isEmpty()) {
-      return;
-    }
-    TensorLists.adamw(
-        group.stream().map(i -> states.get(i).master()).toList(),
-        group.stream().map(gradients::get).toList(),
-        group.stream().map(i -> states.get(i).expAvg()).toList(),
-        group.stream().map(i -> states.get(i).expAvgSq()).toList(),
-        step,
-        learningRate,
-        config.adamBeta1(),
-        config.adamBeta2(),
-        weightDecay,
-        config.adamEps(),
-        scale,
-        foundInf);
+  private List<Tensor> inSlots(List<Tensor> inStates) {
+    return slotOrder.stream().map(inStates::get).toList();
   }
 
   @Override
@@ -432,6 +372,7 @@ public final class AdamW implements AutoCloseable {
     if (fused != null) {
       fused.close();
     }
+    states.forEach(OptimizerState::close);
     owned.forEach(Tensor::close);
   }
 }

@@ -13,7 +13,7 @@ import java.util.List;
  * @param size elements of the memory
  */
 record FlatLayout(List<Bucket> buckets, long size) {
-  static final long ALIGNMENT = 64;
+  static final long ALIGNMENT = 256;
 
   /**
    * A parameter's place.

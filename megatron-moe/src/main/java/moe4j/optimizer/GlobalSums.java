@@ -2,7 +2,9 @@ package moe4j.optimizer;
 
 import java.util.ArrayList;
 import java.util.List;
+import java.util.function.Supplier;
 import moe4j.parallel.Group;
+import moe4j.tensor.Scopes;
 import moe4j.tensor.TensorLists;
 import moe4j.tensor.Tensors;
 import org.bytedeco.pytorch.Device;
@@ -44,6 +46,18 @@ final class GlobalSums {
   Tensor squares(List<Tensor> all) {
     List<Tensor> own = own(all);
     return overRanks(own.isEmpty() ? zero() : TensorLists.squares(own));
+  }
+
+  /** The same of tensors that are made one after the other. */
+  Tensor squaresOf(List<Supplier<Tensor>> all) {
+    Tensor sum = zero();
+    for (int i = 0; i < all.size(); i++) {
+      if (counted.get(i)) {
+        Supplier<Tensor> each = all.get(i);
+        Scopes.run(() -> sum.add_(TensorLists.squares(List.of(each.get()))));
+      }
+    }
+    return overRanks(sum);
   }
 
   /** How many elements are zero: fp64, a scalar. */

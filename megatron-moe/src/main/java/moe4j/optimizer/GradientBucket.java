@@ -29,7 +29,7 @@ final class GradientBucket implements AutoCloseable {
    * A bucket of flat memories.
    *
    * @param group over which it is summed
-   * @param gradients fp32, of the whole memory
+   * @param gradients of the whole memory
    * @param values the parameters' memory, in the same layout, or null where the optimizer is not
    *     distributed
    */

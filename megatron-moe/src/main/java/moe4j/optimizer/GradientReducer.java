@@ -23,7 +23,7 @@ import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
- * The gradients of a step where there are several ranks. Micro-batches are added up in flat fp32
+ * The gradients of a step where there are several ranks. Micro-batches are added up in flat
  * memories, one for each group of ranks that sums; after the last one they are summed over the
  * ranks, bucket by bucket. Gradients are not divided by the number of ranks, because the loss is.
  *
@@ -58,6 +58,7 @@ final class GradientReducer implements StepGradients {
   record Segment(Parameter parameter, long from, long to, Tensor gradient, Tensor value) {}
 
   private final List<Parameter> parameters;
+  private final ScalarType summed;
   private final Group world;
   private final boolean distributed;
   private final boolean overlap;
@@ -79,10 +80,15 @@ final class GradientReducer implements StepGradients {
   private int begun;
   private RuntimeException failure;
 
-  /** Takes a model's gradients over; with a distributed optimizer it moves the parameters. */
-  GradientReducer(ParameterSet set, ParallelConfig config) {
+  /**
+   * Takes a model's gradients over; with a distributed optimizer it moves the parameters.
+   *
+   * @param summed the type of the sums: fp32, or bf16
+   */
+  GradientReducer(ParameterSet set, ParallelConfig config, ScalarType summed) {
     Groups groups = set.groups();
     this.parameters = List.copyOf(set.all());
+    this.summed = summed;
     this.world = groups.world();
     this.distributed = config.useDistributedOptimizer();
     this.overlap = config.overlapGradReduce();
@@ -135,7 +141,7 @@ final class GradientReducer implements StepGradients {
       long bucketSize,
       Tensor[] values) {
     FlatLayout layout = FlatLayout.of(numbers, sizes, bucketSize, distributed ? group.size() : 1);
-    Tensor memory = own(() -> Tensors.zeros(ScalarType.Float, set.device(), layout.size()));
+    Tensor memory = own(() -> Tensors.zeros(summed, set.device(), layout.size()));
     memories.add(memory);
     Tensor flat =
         distributed ? own(() -> Tensors.zeros(set.dtype(), set.device(), layout.size())) : null;
@@ -318,6 +324,12 @@ final class GradientReducer implements StepGradients {
       memories.forEach(Tensor::zero_);
       buckets.forEach(GradientBucket::await);
     }
+  }
+
+  /** Gives all ranks all parameters, where the optimizer is distributed. */
+  void gather() {
+    buckets.forEach(GradientBucket::beginGather);
+    buckets.forEach(GradientBucket::await);
   }
 
   /**

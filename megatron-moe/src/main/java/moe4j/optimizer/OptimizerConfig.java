@@ -40,8 +40,41 @@ public record OptimizerConfig(
     @Flag(help = "AdamW's decay of the first moment", value = "0.9") double adamBeta1,
     @Flag(help = "AdamW's decay of the second moment", value = "0.999") double adamBeta2,
     @Flag(help = "AdamW's epsilon", value = "1e-8") double adamEps,
-    @Flag(help = "largest global gradient norm; 0 for no clipping", value = "1.0")
-        double clipGrad) {
+    @Flag(help = "largest global gradient norm; 0 for no clipping", value = "1.0") double clipGrad,
+    @Flag(help = "take the types of gradients' sums and moments from the four flags below")
+        boolean usePrecisionAwareOptimizer,
+    @Flag(
+            help =
+                "type of the sums of gradients, over micro-batches and ranks; bf16 with --bf16 only",
+            value = "fp32",
+            choices = {"fp32", "bf16"},
+            needs = "use-precision-aware-optimizer")
+        String mainGradsDtype,
+    @Flag(
+            help = "type of the masters of bf16 parameters",
+            value = "fp32",
+            choices = {"fp32"},
+            needs = "use-precision-aware-optimizer")
+        String mainParamsDtype,
+    @Flag(
+            help = "how AdamW's first moments are kept; bf16 and fp8 are rounded by keyed draws",
+            value = "fp32",
+            choices = {"fp32", "bf16", "fp8"},
+            needs = "use-precision-aware-optimizer")
+        String expAvgDtype,
+    @Flag(
+            help = "how AdamW's second moments are kept, likewise",
+            value = "fp32",
+            choices = {"fp32", "bf16", "fp8"},
+            needs = "use-precision-aware-optimizer")
+        String expAvgSqDtype,
+    @Flag(
+            help =
+                "how fp32 masters of bf16 parameters are kept: whole, or as the 16 bits that the"
+                    + " parameter lacks",
+            otherwise = "remainder on a GPU, whole on a CPU",
+            choices = {"whole", "remainder"})
+        String masterStorage) {
 
   /** Checks ranges and that iterations and samples are not mixed. */
   public OptimizerConfig {
@@ -91,6 +124,16 @@ public record OptimizerConfig(
   /** A builder whose values are these, what followed from others among them. */
   public OptimizerConfigBuilder toBuilder() {
     return Builders.from(this, OptimizerConfigBuilder.class);
+  }
+
+  /** Whether gradients are summed in bf16. */
+  boolean sumsInBf16() {
+    return mainGradsDtype.equals("bf16");
+  }
+
+  /** Whether masters are kept as what the parameters lack. */
+  boolean splitsMasters(boolean gpu) {
+    return masterStorage == null ? gpu : masterStorage.equals("remainder");
   }
 
   /** The flag that counts in iterations, where one is given. */

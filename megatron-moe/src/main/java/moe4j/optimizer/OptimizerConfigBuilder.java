@@ -42,4 +42,16 @@ public interface OptimizerConfigBuilder extends FlagsBuilder<OptimizerConfig> {
   OptimizerConfigBuilder adamEps(double value);
 
   OptimizerConfigBuilder clipGrad(double value);
+
+  OptimizerConfigBuilder usePrecisionAwareOptimizer(boolean value);
+
+  OptimizerConfigBuilder mainGradsDtype(String value);
+
+  OptimizerConfigBuilder mainParamsDtype(String value);
+
+  OptimizerConfigBuilder expAvgDtype(String value);
+
+  OptimizerConfigBuilder expAvgSqDtype(String value);
+
+  OptimizerConfigBuilder masterStorage(String value);
 }

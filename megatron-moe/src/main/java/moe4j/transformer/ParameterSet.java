@@ -161,6 +161,11 @@ public final class ParameterSet implements AutoCloseable {
     return gone;
   }
 
+  /** The run's seed, by which initial weights are drawn. */
+  public long seed() {
+    return seed;
+  }
+
   /** The type the model computes in. */
   public ScalarType dtype() {
     return dtype;

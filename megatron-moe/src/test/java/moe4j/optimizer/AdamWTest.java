@@ -122,7 +122,7 @@ public class AdamWTest {
 
   private static List<float[]> state(AdamW optimizer) {
     List<float[]> all = new ArrayList<>();
-    for (AdamW.State state : optimizer.states()) {
+    for (OptimizerState state : optimizer.states()) {
       all.add(Tensors.floats(state.master()));
       all.add(Tensors.floats(state.expAvg()));
       all.add(Tensors.floats(state.expAvgSq()));
@@ -181,7 +181,7 @@ public class AdamWTest {
                   * (m.get(i)[j] / (1 - Math.pow(0.9, step)))
                   / (Math.sqrt(v.get(i)[j] / (1 - Math.pow(0.95, step))) + 1e-8);
         }
-        AdamW.State state = optimizer.states().get(i);
+        OptimizerState state = optimizer.states().get(i);
         assertClose("master", Tensors.floats(state.master()), p, 1e-6, 1);
         assertClose("exp_avg", Tensors.floats(state.expAvg()), m.get(i), 1e-5, 1e-2);
         assertClose("exp_avg_sq", Tensors.floats(state.expAvgSq()), v.get(i), 1e-5, 1e-2);
@@ -196,7 +196,7 @@ public class AdamWTest {
     ParameterSet parameters = parameters(dtype);
     AdamW optimizer = optimizer(parameters, "");
     boolean own = dtype != ScalarType.Float;
-    for (AdamW.State state : optimizer.states()) {
+    for (OptimizerState state : optimizer.states()) {
       assertEquals(state.hasMaster(), own);
       long at = state.parameter().tensor().data_ptr().address();
       assertEquals(state.master().data_ptr().address() != at, own);
@@ -219,7 +219,7 @@ public class AdamWTest {
       optimizer.step();
     }
     for (int i = 0; i < start.size(); i++) {
-      AdamW.State state = optimizer.states().get(i);
+      OptimizerState state = optimizer.states().get(i);
       float[] master = Tensors.floats(state.master());
       // With a gradient that stays, each of Adam's steps is the learning rate.
       double[] expected = Close.doubles(start.get(i));

@@ -145,9 +145,9 @@ public class DividedAdamWTest {
           }
           result[0] =
               new Expected(
-                  DividedModel.byName(optimizer, AdamW.State::master),
-                  DividedModel.byName(optimizer, AdamW.State::expAvg),
-                  DividedModel.byName(optimizer, AdamW.State::expAvgSq),
+                  DividedModel.byName(optimizer, OptimizerState::master),
+                  DividedModel.byName(optimizer, OptimizerState::expAvg),
+                  DividedModel.byName(optimizer, OptimizerState::expAvgSq),
                   DividedModel.byName(optimizer, s -> s.parameter().tensor()),
                   norms,
                   zeros,
@@ -166,8 +166,8 @@ public class DividedAdamWTest {
   }
 
   private static void check(
-      String what, Rank rank, Function<AdamW.State, Tensor> actual, Map<String, float[]> whole) {
-    for (AdamW.State state : rank.optimizer().states()) {
+      String what, Rank rank, Function<OptimizerState, Tensor> actual, Map<String, float[]> whole) {
+    for (OptimizerState state : rank.optimizer().states()) {
       Scopes.run(
           () ->
               assertClose(
@@ -230,9 +230,9 @@ public class DividedAdamWTest {
           assertEquals(norm, expected.parametersNorm(), 1e-6 * norm);
           own.add(norm);
           norms.put(rank.groups().world().rank(), own);
-          check("master", rank, AdamW.State::master, expected.master());
-          check("exp_avg", rank, AdamW.State::expAvg, expected.expAvg());
-          check("exp_avg_sq", rank, AdamW.State::expAvgSq, expected.expAvgSq());
+          check("master", rank, OptimizerState::master, expected.master());
+          check("exp_avg", rank, OptimizerState::expAvg, expected.expAvg());
+          check("exp_avg_sq", rank, OptimizerState::expAvgSq, expected.expAvgSq());
           checkParameters(rank, expected.parameter());
           assertEquals(Tensors.item(rank.optimizer().stepCounter()), 3.0);
         });
@@ -252,7 +252,7 @@ public class DividedAdamWTest {
         rank -> {
           long sum = 0;
           int segments = 0;
-          for (AdamW.State state : rank.optimizer().states()) {
+          for (OptimizerState state : rank.optimizer().states()) {
             assertEquals(state.expAvg().numel(), state.to() - state.from());
             assertEquals(state.master().numel(), state.to() - state.from());
             sum += state.to() - state.from();
@@ -282,7 +282,7 @@ public class DividedAdamWTest {
         "--adam-beta1 0 --clip-grad 0",
         rank -> {
           rank.step(0, encoded);
-          for (AdamW.State state : rank.optimizer().states()) {
+          for (OptimizerState state : rank.optimizer().states()) {
             Layout layout = way.layout();
             boolean partial = state.parameter().partial();
             int ranks =
@@ -317,7 +317,7 @@ public class DividedAdamWTest {
             assertEquals(
                 rank.norm(), expected.norms().get(step), 1e-6 * expected.norms().get(step));
           }
-          check("exp_avg", rank, AdamW.State::expAvg, expected.expAvg());
+          check("exp_avg", rank, OptimizerState::expAvg, expected.expAvg());
           checkParameters(rank, expected.parameter());
         });
   }
@@ -360,7 +360,7 @@ public class DividedAdamWTest {
   private static List<float[]> everything(Rank rank) {
     List<float[]> all = new ArrayList<>();
     rank.parameters().all().forEach(p -> all.add(Tensors.floats(p.tensor())));
-    for (AdamW.State state : rank.optimizer().states()) {
+    for (OptimizerState state : rank.optimizer().states()) {
       all.add(Tensors.floats(state.master()));
       all.add(Tensors.floats(state.expAvg()));
       all.add(Tensors.floats(state.expAvgSq()));
@@ -520,7 +520,7 @@ public class DividedAdamWTest {
                 rank.optimizer().accumulate();
               });
           rank.optimizer().step();
-          for (AdamW.State state : rank.optimizer().states()) {
+          for (OptimizerState state : rank.optimizer().states()) {
             for (float value : Tensors.floats(state.expAvg())) {
               assertEquals(value, 2f, state.parameter().name());
             }

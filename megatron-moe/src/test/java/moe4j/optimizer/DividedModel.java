@@ -95,9 +95,9 @@ public final class DividedModel {
   }
 
   /** Tensors by their global names, of one rank that has all of each. */
-  public static Map<String, float[]> byName(AdamW whole, Function<AdamW.State, Tensor> tensor) {
+  public static Map<String, float[]> byName(AdamW whole, Function<OptimizerState, Tensor> tensor) {
     Map<String, float[]> all = new HashMap<>();
-    for (AdamW.State state : whole.states()) {
+    for (OptimizerState state : whole.states()) {
       for (Piece piece : state.parameter().pieces()) {
         Scopes.run(
             () -> all.put(piece.name(), Tensors.floats(piece.of(tensor.apply(state).detach()))));

@@ -11,27 +11,29 @@ import org.testng.annotations.Test;
 
 public class FlatLayoutTest {
 
-  /** By hand: 3 parameters of 100, 64 and 1 elements in buckets of 65 and more, two parts each. */
+  /**
+   * By hand: 3 parameters of 400, 256 and 1 elements in buckets of 257 and more, two parts each.
+   */
   @Test
   public void theLastParameterComesFirst() {
-    FlatLayout layout = FlatLayout.of(List.of(0, 2, 5), new long[] {100, 9, 64, 9, 9, 1}, 65, 2);
+    FlatLayout layout = FlatLayout.of(List.of(0, 2, 5), new long[] {400, 9, 256, 9, 9, 1}, 257, 2);
     assertEquals(
         layout,
         new FlatLayout(
             List.of(
                 new FlatLayout.Bucket(
                     0,
-                    128,
-                    List.of(new FlatLayout.Place(5, 0, 1), new FlatLayout.Place(2, 64, 64))),
-                new FlatLayout.Bucket(128, 128, List.of(new FlatLayout.Place(0, 128, 100)))),
-            256));
+                    512,
+                    List.of(new FlatLayout.Place(5, 0, 1), new FlatLayout.Place(2, 256, 256))),
+                new FlatLayout.Bucket(512, 512, List.of(new FlatLayout.Place(0, 512, 400)))),
+            1024));
     assertEquals(layout.buckets().get(0).last(), 2);
-    // Parameter 0 lies at 128 to 228.
+    // Parameter 0 lies at 512 to 912.
     FlatLayout.Place place = layout.buckets().get(1).places().get(0);
-    assertEquals(place.within(128, 192), new long[] {0, 64});
-    assertEquals(place.within(192, 256), new long[] {64, 100});
-    assertEquals(place.within(0, 128), new long[] {0, 0});
-    assertEquals(place.within(250, 256), new long[] {100, 100});
+    assertEquals(place.within(512, 768), new long[] {0, 256});
+    assertEquals(place.within(768, 1024), new long[] {256, 400});
+    assertEquals(place.within(0, 512), new long[] {0, 0});
+    assertEquals(place.within(920, 1024), new long[] {400, 400});
   }
 
   @Test

@@ -35,7 +35,13 @@ public class OptimizerConfigTest {
             0.9,
             0.999,
             1e-8,
-            1.0));
+            1.0,
+            false,
+            "fp32",
+            "fp32",
+            "fp32",
+            "fp32",
+            null));
   }
 
   @DataProvider

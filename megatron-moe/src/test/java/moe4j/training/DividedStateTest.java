@@ -24,6 +24,7 @@ import moe4j.model.ModelState;
 import moe4j.optimizer.AdamW;
 import moe4j.optimizer.DividedModel;
 import moe4j.optimizer.DividedModel.Way;
+import moe4j.optimizer.OptimizerState;
 import moe4j.parallel.Layout;
 import moe4j.parallel.ThreadRanks;
 import moe4j.tensor.Scopes;
@@ -148,7 +149,7 @@ public class DividedStateTest {
 
   /** What one rank has, by global name; of the optimizer with a prefix. */
   private static void collect(AdamW optimizer, ParameterSet parameters, Map<String, float[]> all) {
-    for (AdamW.State state : optimizer.states()) {
+    for (OptimizerState state : optimizer.states()) {
       for (Piece piece : state.parameter().pieces()) {
         Scopes.run(
             () -> {
@@ -166,7 +167,7 @@ public class DividedStateTest {
   }
 
   private static float[] part(
-      Parameter p, AdamW.State state, String prefix, Map<String, float[]> all) {
+      Parameter p, OptimizerState state, String prefix, Map<String, float[]> all) {
     try (PointerScope scope = new PointerScope();
         NoGradGuard guard = new NoGradGuard()) {
       Map<String, Tensor> whole = new HashMap<>();
@@ -220,14 +221,14 @@ public class DividedStateTest {
           for (Parameter p : parameters.all()) {
             assertEquals(Tensors.floats(p.tensor()), part(p, null, "", loaded), p.name());
           }
-          for (AdamW.State s : optimizer.states()) {
+          for (OptimizerState s : optimizer.states()) {
             Parameter p = s.parameter();
             assertEquals(Tensors.floats(s.master()), part(p, s, "w ", loaded), p.name());
             assertEquals(Tensors.floats(s.expAvg()), part(p, s, "m ", loaded), p.name());
             assertEquals(Tensors.floats(s.expAvgSq()), part(p, s, "v ", loaded), p.name());
           }
           step(optimizer, parameters, 2);
-          for (AdamW.State s : optimizer.states()) {
+          for (OptimizerState s : optimizer.states()) {
             Parameter p = s.parameter();
             assertClose(
                 p.name(), Tensors.floats(s.master()), part(p, s, "w ", continued), 2e-6, 1e-2);
@@ -252,7 +253,7 @@ public class DividedStateTest {
           ModelState.resetMasters(optimizer);
           boolean moved = false;
           for (int i = 0; i < initial.size(); i++) {
-            AdamW.State s = optimizer.states().get(i);
+            OptimizerState s = optimizer.states().get(i);
             float[] master = Tensors.floats(s.master());
             try (NoGradGuard guard = new NoGradGuard()) {
               assertEquals(master, Tensors.floats(s.of(s.parameter().tensor())));
@@ -285,7 +286,7 @@ public class DividedStateTest {
             ModelState.loadModel(checkpoint, parameters);
             ModelState.loadOptimizer(checkpoint, optimizer);
           }
-          for (AdamW.State s : optimizer.states()) {
+          for (OptimizerState s : optimizer.states()) {
             assertEquals(Tensors.floats(s.master()), part(s.parameter(), s, "", saved));
           }
         });

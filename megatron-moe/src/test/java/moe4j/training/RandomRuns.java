@@ -153,6 +153,7 @@ public final class RandomRuns {
     Double fraction = maybe(() -> random.nextDouble() / 2);
     int warmup = fraction == null ? random.nextInt(10) : 0;
     Integer wsd = style.equals("WSD") ? Integer.valueOf(size(9)) : null;
+    boolean precise = flip();
     return new OptimizerConfig(
         "adam",
         lr,
@@ -171,7 +172,13 @@ public final class RandomRuns {
         random.nextDouble(),
         random.nextDouble(),
         positive(),
-        choice(0.0, 1.0, positive()));
+        choice(0.0, 1.0, positive()),
+        precise,
+        "fp32",
+        "fp32",
+        precise ? choice("fp32", "bf16", "fp8") : "fp32",
+        precise ? choice("fp32", "bf16", "fp8") : "fp32",
+        choice(null, "whole", "remainder"));
   }
 
   private TrainingConfig training(boolean iterations) {

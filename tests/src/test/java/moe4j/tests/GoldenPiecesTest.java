@@ -16,6 +16,7 @@ import moe4j.kernels.loss.CrossEntropy;
 import moe4j.optimizer.AdamW;
 import moe4j.optimizer.LearningRate;
 import moe4j.optimizer.OptimizerConfig;
+import moe4j.optimizer.OptimizerState;
 import moe4j.tensor.Tensors;
 import moe4j.transformer.Parameter;
 import moe4j.transformer.ParameterSet;
@@ -103,7 +104,7 @@ public class GoldenPiecesTest {
       Tensor parameter = parameters.root().weight("weight", 1, golden.get("param").size());
       set(parameter, golden.get("param"));
       try (AdamW optimizer = new AdamW(parameters, config, 1)) {
-        AdamW.State state = optimizer.states().get(0);
+        OptimizerState state = optimizer.states().get(0);
         optimizer.setLearningRate(config.lr());
         for (JsonNode step : golden.get("steps")) {
           backward(parameters, List.of(step.get("grad")));

@@ -2,10 +2,10 @@ package moe4j.kernels.optimizer;
 
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Collections;
 import java.util.List;
 import moe4j.kernels.cuda.CudaKernel;
 import moe4j.tensor.Scopes;
-import moe4j.tensor.TensorLists;
 import moe4j.tensor.Tensors;
 import org.bytedeco.pytorch.Device;
 import org.bytedeco.pytorch.Tensor;
@@ -15,7 +15,7 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  * AdamW (Loshchilov and Hutter 2019) over many tensors on a GPU, a step in three launches: partial
  * sums of the gradients' norm, the step's scalars, the update. It reads and writes everything once,
  * asks the device nothing and sums in a fixed order; {@link #step} can be captured. Its reference
- * is {@link TensorLists}.
+ * is {@link ReferenceAdamW}.
  *
  * <p>Tables on the device tell the kernels what they work on: they hold the addresses of the slots'
  * tensors and of their gradients. The caller keeps all of those alive for as long as steps are
@@ -29,31 +29,49 @@ public final class FusedAdamW implements AutoCloseable {
   private static final int FINALISE_THREADS = 1024;
 
   /** 64-bit words of a slot in the table: as in adamw.cu. */
-  private static final int WORDS = 8;
+  private static final int WORDS = 14;
 
   private static final int GRADIENT = 4;
   private static final int TYPES = 6;
+  private static final int SQUARES = 12;
 
-  /** A slot's types: what is bf16 and not fp32. */
+  /** A slot's types. */
   private static final long PARAMETER_BF16 = 1;
 
-  private static final long MASTER_BF16 = 2;
-  private static final long MOMENTS_BF16 = 4;
+  private static final long MASTER_REST = 2;
+  private static final long MOMENTS_LOW = 4;
   private static final long GRADIENT_BF16 = 8;
+
+  /** Among the chunks of the norm: the slot's sum of squares is known. */
+  private static final long KNOWN = 0x80000000L;
 
   /**
    * A tensor and its state, all contiguous and of one size.
    *
    * @param parameter what the model computes with, fp32 or bf16: a step writes the rounded master
    *     there
-   * @param master fp32, or bf16 beside a bf16 parameter; the parameter itself where there is no
-   *     other
-   * @param expAvg the first moment, fp32 or bf16
-   * @param expAvgSq the second moment, of the same type
+   * @param master fp32; the parameter itself where that is fp32; or int16, what a bf16 parameter
+   *     lacks of its master ({@link SplitMaster})
+   * @param expAvg the first moment
+   * @param expAvgSq the second moment. Both are fp32, or they are of the types that all slots have
+   *     whose moments are not
+   * @param draws where the random numbers come from by which moments are rounded; null where both
+   *     are fp32
    * @param weightDecay decoupled: in units of the learning rate
    */
   public record Slot(
-      Tensor parameter, Tensor master, Tensor expAvg, Tensor expAvgSq, double weightDecay) {}
+      Tensor parameter,
+      Tensor master,
+      Moment expAvg,
+      Moment expAvgSq,
+      Moment.Keyed draws,
+      double weightDecay) {
+
+    /** Whether its moments are rounded. */
+    boolean isLow() {
+      return expAvg.type() != MomentType.FP32 || expAvgSq.type() != MomentType.FP32;
+    }
+  }
 
   private final double beta1;
   private final double beta2;
@@ -63,11 +81,18 @@ public final class FusedAdamW implements AutoCloseable {
   private final long[] table;
   private final int chunks;
 
-  /** By slot, the chunks up to its end. */
-  private final int[] chunkEnds;
+  /** The types of moments that are not fp32, as the kernel is compiled for them. */
+  private final String[] types;
+
+  /** By slot, the chunks of the norm up to its end. */
+  private final int[] normEnds;
 
   private final Tensor deviceTable;
   private final Tensor deviceChunks;
+
+  /** The chunks whose squares are summed: all, but one for a slot whose sum is known. */
+  private final Tensor normChunks;
+
   private final Tensor partials;
   private final Tensor scalars;
   private boolean bound;
@@ -88,52 +113,93 @@ public final class FusedAdamW implements AutoCloseable {
     this.epsilon = epsilon;
     this.clipGrad = clipGrad;
     this.sizes = new long[slots.size()];
-    this.chunkEnds = new int[slots.size()];
+    this.normEnds = new int[slots.size()];
     this.table = new long[slots.size() * WORDS];
+    this.types = types(slots);
     List<Long> parts = new ArrayList<>();
     for (int i = 0; i < sizes.length; i++) {
       fill(i, slots.get(i));
-      for (long chunk = 0; chunk * CHUNK < sizes[i]; chunk++) {
-        parts.add((long) i << 32 | chunk);
-      }
-      chunkEnds[i] = parts.size();
+      addChunks(i, parts);
+      normEnds[i] = parts.size();
     }
     this.chunks = parts.size();
     Device device = slots.get(0).parameter().device();
-    long[] packed = parts.stream().mapToLong(Long::longValue).toArray();
+    Tensor packed = Scopes.keep(() -> packed(parts).to(device, ScalarType.Long));
     this.deviceTable = Scopes.keep(() -> Tensors.of(table).to(device, ScalarType.Long));
-    this.deviceChunks = Scopes.keep(() -> Tensors.of(packed).to(device, ScalarType.Long));
+    this.deviceChunks = packed;
+    this.normChunks = Scopes.keep(() -> packed.clone());
     this.partials = Scopes.keep(() -> Tensors.zeros(ScalarType.Float, device, chunks));
-    this.scalars = Scopes.keep(() -> Tensors.zeros(ScalarType.Float, device, 8));
+    this.scalars = Scopes.keep(() -> Tensors.zeros(ScalarType.Float, device, 12));
+  }
+
+  /** The types of the first and of the second moment, of the slots in which they are not fp32. */
+  private static String[] types(List<Slot> slots) {
+    MomentType first = MomentType.FP32;
+    MomentType second = MomentType.FP32;
+    for (int i = 0; i < slots.size(); i++) {
+      Slot slot = slots.get(i);
+      if (slot.isLow()) {
+        boolean other = first != MomentType.FP32 || second != MomentType.FP32;
+        if (other && (first != slot.expAvg().type() || second != slot.expAvgSq().type())) {
+          throw new IllegalArgumentException(
+              "slot %d: its moments are in %s and %s, and another slot's in %s and %s"
+                  .formatted(i, slot.expAvg().type(), slot.expAvgSq().type(), first, second));
+        }
+        first = slot.expAvg().type();
+        second = slot.expAvgSq().type();
+      }
+    }
+    return new String[] {"FIRST=" + first.kernel(), "SECOND=" + second.kernel()};
+  }
+
+  private void addChunks(int slot, List<Long> parts) {
+    for (long chunk = 0; chunk * CHUNK < sizes[slot]; chunk++) {
+      parts.add((long) slot << 32 | chunk);
+    }
+  }
+
+  private static Tensor packed(List<Long> chunks) {
+    return Tensors.of(chunks.stream().mapToLong(Long::longValue).toArray());
   }
 
   private void fill(int index, Slot slot) {
     boolean parameter = isBf16(index, "parameter", slot.parameter());
-    boolean master = isBf16(index, "master", slot.master());
-    boolean moments = isBf16(index, "first moment", slot.expAvg());
+    boolean rest = Tensors.dtype(slot.master()) == ScalarType.Short;
+    if (rest ? !parameter : isBf16(index, "master", slot.master())) {
+      throw new IllegalArgumentException(
+          "slot %d: beside a parameter in %s a master cannot be in %s"
+              .formatted(index, Tensors.dtype(slot.parameter()), Tensors.dtype(slot.master())));
+    }
     sizes[index] = slot.parameter().numel();
-    for (Tensor t : List.of(slot.master(), slot.expAvg(), slot.expAvgSq())) {
+    for (Tensor t : List.of(slot.master(), slot.expAvg().values(), slot.expAvgSq().values())) {
       requireSize(index, t);
     }
-    if (moments != isBf16(index, "second moment", slot.expAvgSq())) {
+    Moment.Keyed draws = slot.draws();
+    if (slot.isLow() && (draws == null || draws.first() % 8 != 0)) {
       throw new IllegalArgumentException(
-          "slot " + index + ": its two moments are of different types");
-    }
-    if (master && !parameter) {
-      throw new IllegalArgumentException(
-          "slot " + index + ": an fp32 parameter cannot have a bf16 master");
+          "slot %d: moments that are rounded by draws need a key, and a first index that is a multiple of eight"
+              .formatted(index));
     }
     int at = index * WORDS;
     table[at] = address(slot.parameter());
     table[at + 1] = address(slot.master());
-    table[at + 2] = address(slot.expAvg());
-    table[at + 3] = address(slot.expAvgSq());
+    table[at + 2] = address(slot.expAvg().values());
+    table[at + 3] = address(slot.expAvgSq().values());
     table[at + 5] = sizes[index];
     table[at + TYPES] =
         (parameter ? PARAMETER_BF16 : 0)
-            | (master ? MASTER_BF16 : 0)
-            | (moments ? MOMENTS_BF16 : 0);
+            | (rest ? MASTER_REST : 0)
+            | (slot.isLow() ? MOMENTS_LOW : 0);
     table[at + 7] = Double.doubleToRawLongBits(slot.weightDecay());
+    table[at + 8] = slot.expAvg().scales() == null ? 0 : address(slot.expAvg().scales());
+    table[at + 9] = slot.expAvgSq().scales() == null ? 0 : address(slot.expAvgSq().scales());
+    table[at + 10] = draws == null ? 0 : draws.key();
+    table[at + 11] = draws == null ? 0 : draws.first();
+  }
+
+  /** {@link #bind(List, List, boolean)} where no sum of squares is known. */
+  public void bind(List<Tensor> gradients, boolean zeroAfter) {
+    bind(gradients, Collections.nCopies(sizes.length, null), zeroAfter);
   }
 
   /**
@@ -141,18 +207,19 @@ public final class FusedAdamW implements AutoCloseable {
    * captured; they may be other tensors at each step.
    *
    * @param gradients one for each slot, in their order: contiguous, fp32 or bf16; null is zeros
+   * @param squares one for each slot: parts, in any number, of the sum of the gradient's squares,
+   *     contiguous fp32, which what computes the gradient has left there, so that the norm does not
+   *     read it; or null. They are added up in the same order at each step
    * @param zeroAfter whether steps leave zeros in the gradients, skipped ones too
    */
-  public void bind(List<Tensor> gradients, boolean zeroAfter) {
-    if (gradients.size() != sizes.length) {
+  public void bind(List<Tensor> gradients, List<Tensor> squares, boolean zeroAfter) {
+    if (gradients.size() != sizes.length || squares.size() != sizes.length) {
       throw new IllegalArgumentException(
-          "AdamW was given "
-              + gradients.size()
-              + " gradients for "
-              + sizes.length
-              + " slots: each needs one, or null.");
+          "AdamW was given %d gradients and %d sums of squares for %d slots: each needs one, or null."
+              .formatted(gradients.size(), squares.size(), sizes.length));
     }
     long[] before = table.clone();
+    boolean other = bindSquares(gradients, squares);
     for (int i = 0; i < sizes.length; i++) {
       Tensor gradient = gradients.get(i);
       int at = i * WORDS;
@@ -164,11 +231,46 @@ public final class FusedAdamW implements AutoCloseable {
         table[at + GRADIENT] = address(gradient);
       }
     }
+    if (other) {
+      bindNorm();
+    }
     this.zeroAfter = zeroAfter;
     if (!bound || !Arrays.equals(before, table)) {
       Scopes.run(() -> deviceTable.copy_(Tensors.of(table)));
     }
     bound = true;
+  }
+
+  /** Whether it is known of other slots than before. */
+  private boolean bindSquares(List<Tensor> gradients, List<Tensor> squares) {
+    boolean other = false;
+    for (int i = 0; i < sizes.length; i++) {
+      Tensor known = squares.get(i);
+      if (known != null && (gradients.get(i) == null || isBf16(i, "sum of squares", known))) {
+        throw new IllegalArgumentException(
+            "slot %d: the sum of squares is of a gradient, in fp32".formatted(i));
+      }
+      int at = i * WORDS + SQUARES;
+      long address = known == null ? 0 : address(known);
+      other |= (address == 0) != (table[at] == 0);
+      table[at] = address;
+      table[at + 1] = known == null ? 0 : known.numel();
+    }
+    return other;
+  }
+
+  /** The norm reads all chunks of some slots, and of others the known sum. */
+  private void bindNorm() {
+    List<Long> parts = new ArrayList<>();
+    for (int i = 0; i < sizes.length; i++) {
+      if (table[i * WORDS + SQUARES] != 0) {
+        parts.add((long) i << 32 | KNOWN);
+      } else {
+        addChunks(i, parts);
+      }
+      normEnds[i] = parts.size();
+    }
+    Scopes.run(() -> normChunks.narrow(0, 0, parts.size()).copy_(packed(parts)));
   }
 
   /**
@@ -183,8 +285,9 @@ public final class FusedAdamW implements AutoCloseable {
    * @param foundInf fp32, a scalar: 1 where the last step was skipped, and then where this one was
    */
   public void step(Tensor rates, Tensor step, Tensor norm, Tensor foundInf) {
-    sumChunks(chunks);
-    finish(partials, chunks, rates, step, norm, foundInf);
+    int count = normEnds[sizes.length - 1];
+    sumChunks(count);
+    finish(partials, count, rates, step, norm, foundInf);
   }
 
   /**
@@ -193,7 +296,7 @@ public final class FusedAdamW implements AutoCloseable {
    * goes to {@link #step(Tensor, Tensor, Tensor, Tensor, Tensor)}.
    */
   public Tensor squares(int slots) {
-    int count = slots == 0 ? 0 : chunkEnds[slots - 1];
+    int count = slots == 0 ? 0 : normEnds[slots - 1];
     if (count > 0) {
       sumChunks(count);
     }
@@ -209,20 +312,20 @@ public final class FusedAdamW implements AutoCloseable {
     finish(squares, 1, rates, step, norm, foundInf);
   }
 
-  /** Each of the first chunks' sum of squares. */
+  /** The sum of squares of each of the first of the norm's chunks. */
   private void sumChunks(int count) {
     if (!bound) {
       throw new IllegalStateException(
           "AdamW takes no step before bind has said where the gradients are.");
     }
-    CudaKernel.of("optimizer/adamw.cu", "norm_partials")
-        .launch(count, THREADS, 0, deviceTable, deviceChunks, partials);
+    CudaKernel.of("optimizer/adamw.cu", "norm_partials", types)
+        .launch(count, THREADS, 0, deviceTable, normChunks, partials);
   }
 
   private void finish(
       Tensor squares, int count, Tensor rates, Tensor step, Tensor norm, Tensor foundInf) {
     // A double goes as its bits.
-    CudaKernel.of("optimizer/adamw.cu", "finalise")
+    CudaKernel.of("optimizer/adamw.cu", "finalise", types)
         .launch(
             1,
             FINALISE_THREADS,
@@ -238,7 +341,7 @@ public final class FusedAdamW implements AutoCloseable {
             norm,
             foundInf,
             scalars);
-    CudaKernel.of("optimizer/adamw.cu", "update_all")
+    CudaKernel.of("optimizer/adamw.cu", "update_all", types)
         .launch(chunks, THREADS, 0, deviceTable, deviceChunks, scalars, zeroAfter ? 1 : 0);
   }
 
@@ -271,7 +374,7 @@ public final class FusedAdamW implements AutoCloseable {
 
   @Override
   public void close() {
-    for (Tensor t : List.of(deviceTable, deviceChunks, partials, scalars)) {
+    for (Tensor t : List.of(deviceTable, deviceChunks, normChunks, partials, scalars)) {
       t.close();
     }
   }

@@ -2,6 +2,7 @@ package moe4j.kernels.optimizer;
 
 import java.util.ArrayList;
 import java.util.List;
+import java.util.function.Supplier;
 import moe4j.kernels.check.BenchCase;
 import moe4j.kernels.check.BenchCase.Cost;
 import moe4j.kernels.check.BenchCase.Operation;
@@ -11,7 +12,6 @@ import moe4j.kernels.check.KernelBench;
 import moe4j.kernels.cuda.Kernels;
 import moe4j.tensor.TensorLists;
 import moe4j.tensor.Tensors;
-import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
@@ -23,6 +23,20 @@ public final class OptimizerBench implements KernelBench {
   private static final double DECAY = 0.1;
   private static final double CLIP = 1.0;
 
+  /** How a case keeps its state. */
+  private record Kept(boolean rest, MomentType moments) {
+    String name() {
+      String word = moments == MomentType.FP32 ? "" : ", moments in " + moments.word();
+      return "AdamW with its clipping" + (rest ? ", masters of 16 bits more" : "") + word;
+    }
+
+    /** Bytes that an element's step moves; the norm reads the gradient once more. */
+    double bytes(boolean bf16) {
+      double master = rest ? 2 * 2 + 2 * 2 : 2 * 4 + (bf16 ? 2 : 0);
+      return master + 2 * 2 * moments.bytes() + 2 * (bf16 ? 2 : 4);
+    }
+  }
+
   @Override
   public List<BenchCase> cases(Scale scale) {
     long layers = scale.of(12, 2);
@@ -32,59 +46,57 @@ public final class OptimizerBench implements KernelBench {
     for (long size : sizes) {
       elements += layers * size;
     }
-    // The gradient in, the master and both moments in and out, and a bf16 parameter out.
-    long bytes = elements * (4 + 3 * 8) + (isBf16(scale) ? scale.bytes(elements) : 0);
+    boolean bf16 = scale.dtype() == ScalarType.BFloat16;
+    List<Kept> all = new ArrayList<>(List.of(new Kept(false, MomentType.FP32)));
+    if (bf16) {
+      for (MomentType moments : MomentType.values()) {
+        all.add(new Kept(true, moments));
+      }
+    }
     BenchCases cases = new BenchCases();
-    cases.forward(
-        "AdamW with its clipping",
-        "%d tensors, %d elements".formatted(layers * sizes.length, elements),
-        Cost.bytes(bytes),
-        in -> step(in, layers, sizes, isBf16(scale)));
+    for (Kept kept : all) {
+      cases.forward(
+          kept.name(),
+          "%d tensors, %d elements".formatted(layers * sizes.length, elements),
+          Cost.bytes(Math.round(elements * kept.bytes(bf16))),
+          in -> step(in, layers, sizes, kept, bf16));
+    }
     return cases.list();
   }
 
-  private static boolean isBf16(Scale scale) {
-    return scale.dtype() == ScalarType.BFloat16;
-  }
-
-  private static Operation step(BenchInputs in, long layers, long[] sizes, boolean bf16) {
+  private static Operation step(
+      BenchInputs in, long layers, long[] sizes, Kept kept, boolean bf16) {
     Lists lists = new Lists(in);
     for (long layer = 0; layer < layers; layer++) {
       for (long size : sizes) {
-        lists.add(in, size, bf16);
+        lists.add(in, size, kept, bf16);
       }
     }
+    in.atEnd(lists::close);
+    ReferenceAdamW reference =
+        Kernels.take(lists.norm) && kept.moments != MomentType.FP32
+            ? null
+            : new ReferenceAdamW(lists.slots, BETA1, BETA2, EPSILON, CLIP);
     if (!Kernels.take(lists.norm)) {
-      return Operation.of(lists::reference);
+      return Operation.of(() -> lists.step(reference));
     }
-    List<FusedAdamW.Slot> slots = new ArrayList<>();
-    for (int i = 0; i < lists.masters.size(); i++) {
-      slots.add(
-          new FusedAdamW.Slot(
-              lists.parameters.get(i),
-              lists.masters.get(i),
-              lists.first.get(i),
-              lists.second.get(i),
-              DECAY));
-    }
-    FusedAdamW fused = new FusedAdamW(slots, BETA1, BETA2, EPSILON, CLIP);
+    FusedAdamW fused = new FusedAdamW(lists.slots, BETA1, BETA2, EPSILON, CLIP);
     in.atEnd(fused::close);
     fused.bind(lists.gradients, false);
-    return Operation.beside(
+    Supplier<Tensor> ours =
         () -> {
           fused.step(lists.rates, lists.step, lists.norm, lists.foundInf);
           return lists.norm;
-        },
-        lists::reference);
+        };
+    return reference == null
+        ? Operation.of(ours)
+        : Operation.beside(ours, () -> lists.step(reference));
   }
 
   /** All tensors of the optimizer. */
   private static final class Lists {
-    private final List<Tensor> parameters = new ArrayList<>();
-    private final List<Tensor> masters = new ArrayList<>();
+    private final List<FusedAdamW.Slot> slots = new ArrayList<>();
     private final List<Tensor> gradients = new ArrayList<>();
-    private final List<Tensor> first = new ArrayList<>();
-    private final List<Tensor> second = new ArrayList<>();
     private final Tensor rates;
     private final Tensor step;
     private final Tensor norm;
@@ -97,39 +109,31 @@ public final class OptimizerBench implements KernelBench {
       foundInf = Tensors.zeros(ScalarType.Float, in.device());
     }
 
-    void add(BenchInputs in, long size, boolean bf16) {
+    void add(BenchInputs in, long size, Kept kept, boolean bf16) {
       Tensor master = in.normal(ScalarType.Float, size);
-      masters.add(master);
-      parameters.add(bf16 ? master.to(ScalarType.BFloat16) : master);
-      gradients.add(in.normal(ScalarType.Float, size));
-      first.add(Tensors.zeros(ScalarType.Float, in.device(), size));
-      second.add(Tensors.zeros(ScalarType.Float, in.device(), size));
+      Tensor parameter = bf16 ? master.to(ScalarType.BFloat16) : master;
+      Tensor rest = kept.rest ? Tensors.zeros(ScalarType.Short, in.device(), size) : master;
+      gradients.add(in.normal(bf16 ? ScalarType.BFloat16 : ScalarType.Float, size));
+      slots.add(
+          new FusedAdamW.Slot(
+              parameter,
+              rest,
+              new Moment(kept.moments, false, master),
+              new Moment(kept.moments, true, master),
+              new Moment.Keyed(slots.size(), 0),
+              DECAY));
     }
 
-    /** The step in operations over lists of tensors. */
-    Tensor reference() {
+    /** The step in libtorch's operations. */
+    Tensor step(ReferenceAdamW reference) {
       norm.copy_(TensorLists.norm(gradients));
-      foundInf.copy_(norm.isfinite().logical_not());
-      step.add_(foundInf.neg().add_(new Scalar(1.0)));
-      Tensor divisor = norm.add(new Scalar(1e-6)).div(new Scalar(CLIP)).clamp_min(new Scalar(1.0));
-      TensorLists.adamw(
-          masters,
-          gradients,
-          first,
-          second,
-          step,
-          rates.select(0, 0),
-          BETA1,
-          BETA2,
-          DECAY,
-          EPSILON,
-          divisor,
-          foundInf);
-      // In fp32 a parameter is its own master.
-      if (Tensors.dtype(parameters.get(0)) == ScalarType.BFloat16) {
-        TensorLists.copy(parameters, masters);
-      }
+      reference.step(gradients, rates, step, norm, foundInf);
       return norm;
+    }
+
+    void close() {
+      slots.forEach(slot -> slot.expAvg().close());
+      slots.forEach(slot -> slot.expAvgSq().close());
     }
   }
 }

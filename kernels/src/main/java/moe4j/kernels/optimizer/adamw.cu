@@ -1,7 +1,17 @@
 // A step of AdamW (Loshchilov and Hutter 2019) over many tensors: the gradients' norm by chunks, the
 // step's scalars, the update. What a block works on it finds in tables that FusedAdamW.java writes;
 // nothing is asked by the host, and the order of every sum is fixed.
+//
+// FIRST and SECOND are the types of the moments of slots that say MOMENTS_LOW: float, bf16 or fp8.
 #include "common.cuh"
+#include "moments.cuh"
+
+#ifndef FIRST
+#define FIRST float
+#endif
+#ifndef SECOND
+#define SECOND float
+#endif
 
 // As in FusedAdamW.java.
 #define CHUNK 32768
@@ -10,22 +20,31 @@
 // A tensor with its state. The gradient may be null, which is zeros.
 struct Slot {
   void* parameter;
-  void* master;
+  void* master;  // fp32, or, where MASTER_REST says so, the 16 bits that the parameter lacks
   void* exp_avg;
   void* exp_avg_sq;
   void* gradient;
   u64 size;
   u64 types;
   double decay;
+  float* scales1;  // of the moments' blocks, where they are fp8
+  float* scales2;
+  u64 key;             // of its random numbers
+  u64 first;           // the place of its first element among those that share the key
+  float* squares;      // parts of the sum of the gradient's squares, or null: they are read then
+  u64 squares_count;
 };
 
-// What is bf16 and not fp32, in Slot.types.
+// In Slot.types.
 #define PARAMETER_BF16 1
-#define MASTER_BF16 2
-#define MOMENTS_BF16 4
+#define MASTER_REST 2
+#define MOMENTS_LOW 4
 #define GRADIENT_BF16 8
 
-// The step's scalars, all fp32.
+// Among the chunks of the norm: the sum of the slot's squares is known in parts.
+#define KNOWN 0x80000000ull
+
+// The step's scalars.
 struct Scalars {
   float found_inf;   // 1: nothing is updated
   float scale;       // of the gradients, by clipping
@@ -35,6 +54,7 @@ struct Scalars {
   float weight1;     // 1 - beta1
   float weight2;     // 1 - beta2
   float epsilon;
+  u32 step;          // the number of this step, from 1: random numbers are keyed by it
 };
 
 // A block's part of a tensor: chunks[block] is the slot's number and, in the low half, the chunk's.
@@ -77,14 +97,24 @@ template <typename T> __device__ __forceinline__ float squares(const T* g, int s
   return sum;
 }
 
+// The parts of a sum that is known: they are many where a weight has many experts.
+__device__ __forceinline__ float known_squares(const Slot& slot) {
+  const float* parts = global<float>(slot.squares, 0);
+  float sum = 0;
+  for (u64 i = threadIdx.x; i < slot.squares_count; i += THREADS) sum += parts[i];
+  return sum;
+}
+
 extern "C" __global__ void __launch_bounds__(THREADS)
     norm_partials(const Slot* slots, const u64* chunks, float* partials) {
   __shared__ float sums[THREADS / 32];
   const u64 chunk = chunks[blockIdx.x];
   const Slot slot = slots[chunk >> 32];
-  const Part part = part_of(slot, chunk);
   float sum = 0;
-  if (slot.gradient != 0) {
+  if (chunk & KNOWN) {
+    sum = known_squares(slot);
+  } else if (slot.gradient != 0) {
+    const Part part = part_of(slot, chunk);
     sum = slot.types & GRADIENT_BF16
         ? squares(global<bf16>(slot.gradient, part.offset), part.size)
         : squares(global<float>(slot.gradient, part.offset), part.size);
@@ -133,6 +163,7 @@ extern "C" __global__ void __launch_bounds__(1024)
   s.weight1 = (float)(1 - beta1);
   s.weight2 = (float)(1 - beta2);
   s.epsilon = (float)epsilon;
+  s.step = (u32)steps;
   *scalars = s;
   step[0] = steps;
   norm[0] = total;
@@ -150,50 +181,104 @@ __device__ __forceinline__ void adamw(
   p = fmaf(-s.step_size, m / fmaf(sqrtf(v), s.correction, s.epsilon), p);
 }
 
-template <typename P, typename W, typename M, typename G>
-__device__ __forceinline__ void update(
-    const Slot& slot, const Part& part, const Scalars& s, bool zero_after) {
-  P* p = global<P>(slot.parameter, part.offset);
-  W* w = global<W>(slot.master, part.offset);
-  M* m = global<M>(slot.exp_avg, part.offset);
-  M* v = global<M>(slot.exp_avg_sq, part.offset);
-  G* g = slot.gradient == 0 ? 0 : global<G>(slot.gradient, part.offset);
-  const bool apart = slot.parameter != slot.master;
-  const bool zero = zero_after && g != 0;
+__device__ __forceinline__ void set_zero(float& x) { x = 0; }
+__device__ __forceinline__ void set_zero(bf16& x) { x.bits = 0; }
+
+// The state of a part of a slot, and its gradient.
+template <typename W, typename M, typename V, typename G> struct State {
+  Masters<W> masters;
+  Moments<M, false> first;
+  Moments<V, true> second;
+  G* gradient;
+
+  __device__ __forceinline__ State(const Slot& slot, u64 offset)
+      : masters(slot.parameter, slot.master, offset),
+        first(slot.exp_avg, slot.scales1, offset),
+        second(slot.exp_avg_sq, slot.scales2, offset),
+        gradient(slot.gradient == 0 ? 0 : global<G>(slot.gradient, offset)) {}
+
+  __device__ __forceinline__ bool wide() const {
+    return aligned(masters.addresses() | first.address() | second.address() | (u64)gradient);
+  }
+};
+
+// A thread updates eight neighbours, and a warp 256, which are a block of the moments' codes.
+// Everything is read before anything is computed.
+template <typename S>
+__device__ __forceinline__ void update_blocks(
+    const S& on, const Slot& slot, u64 offset, int end, const Scalars& s, bool zero) {
   const float decay = (float)(s.rate * slot.decay);
-  const int whole = aligned((u64)p | (u64)w | (u64)m | (u64)v | (u64)g) ? part.size & ~7 : 0;
-  for (int i = 8 * threadIdx.x; i < whole; i += 8 * THREADS) {
-    float a[8], b[8], c[8], d[8];
-    load8(w + i, a);
-    load8(m + i, b);
-    load8(v + i, c);
-    if (g != 0) {
-      load8(g + i, d);
+  for (int i = 8 * threadIdx.x; i < end; i += 8 * THREADS) {
+    float p[8], m[8], v[8], d[8];
+    on.masters.load8(i, p);
+    on.first.load8(i, m);
+    on.second.load8(i, v);
+    if (on.gradient != 0) {
+      load8(on.gradient + i, d);
     } else {
 #pragma unroll
       for (int j = 0; j < 8; j++) d[j] = 0;
     }
 #pragma unroll
-    for (int j = 0; j < 8; j++) adamw(s, decay, d[j], a[j], b[j], c[j]);
-    store8(w + i, a);
-    store8(m + i, b);
-    store8(v + i, c);
-    if (apart) store8(p + i, a);
+    for (int j = 0; j < 8; j++) adamw(s, decay, d[j], p[j], m[j], v[j]);
+    on.masters.store8(i, p);
+    const Place place = {slot.key, slot.first + offset + i, s.step};
+    on.first.store8(i, m, place);
+    on.second.store8(i, v, place);
     if (zero) {
 #pragma unroll
       for (int j = 0; j < 8; j++) d[j] = 0;
-      store8(g + i, d);
+      store8(on.gradient + i, d);
     }
   }
-  for (int i = whole + threadIdx.x; i < part.size; i += THREADS) {
-    float a = to_float(w[i]), b = to_float(m[i]), c = to_float(v[i]);
-    adamw(s, decay, g != 0 ? to_float(g[i]) : 0.0f, a, b, c);
-    w[i] = from_float<W>(a);
-    m[i] = from_float<M>(b);
-    v[i] = from_float<M>(c);
-    if (apart) p[i] = from_float<P>(a);
-    if (zero) g[i] = from_float<G>(0);
+}
+
+// The same of what is not in whole blocks, or not aligned: one element at a time, with few registers.
+// Where a block of codes needs its maximum first, the update is computed twice.
+template <typename S>
+__device__ __forceinline__ void update_rest(
+    const S& on, const Slot& slot, u64 offset, int start, int size, const Scalars& s, bool zero) {
+  const float decay = (float)(s.rate * slot.decay);
+  for (int block = start + 256 * (threadIdx.x / 32); block < size; block += 8 * THREADS) {
+    const int end = min(size, block + 256);
+    float largest1 = 0, largest2 = 0;
+#pragma unroll 1
+    for (int pass = on.first.BLOCKS || on.second.BLOCKS ? 0 : 1; pass < 2; pass++) {
+#pragma unroll 1
+      for (int i = block + (threadIdx.x & 31); i < end; i += 32) {
+        float p = on.masters.load(i), m = on.first.load(i), v = on.second.load(i);
+        adamw(s, decay, on.gradient != 0 ? to_float(on.gradient[i]) : 0.0f, p, m, v);
+        if (pass == 0) {
+          largest1 = fmaxf(largest1, fabsf(m));
+          largest2 = fmaxf(largest2, v);
+        } else {
+          const Place place = {slot.key, slot.first + offset + i, s.step};
+          on.masters.store(i, p);
+          on.first.store(i, m, largest1, place);
+          on.second.store(i, v, largest2, place);
+          if (zero) set_zero(on.gradient[i]);
+        }
+      }
+      if (pass == 0) {
+        largest1 = warp_max(largest1);
+        largest2 = warp_max(largest2);
+      }
+    }
+    // All of the block have been read.
+    __syncwarp();
+    on.first.store_scale(block, largest1);
+    on.second.store_scale(block, largest2);
   }
+}
+
+template <typename W, typename M, typename V, typename G>
+__device__ __forceinline__ void update(
+    const Slot& slot, const Part& part, const Scalars& s, bool zero_after) {
+  const State<W, M, V, G> on(slot, part.offset);
+  const bool zero = zero_after && on.gradient != 0;
+  const int whole = on.wide() ? part.size & ~255 : 0;
+  update_blocks(on, slot, part.offset, whole, s, zero);
+  update_rest(on, slot, part.offset, whole, part.size, s, zero);
 }
 
 template <typename G> __device__ __forceinline__ void zeros(const Slot& slot, const Part& part) {
@@ -201,30 +286,31 @@ template <typename G> __device__ __forceinline__ void zeros(const Slot& slot, co
   for (int i = threadIdx.x; i < part.size; i += THREADS) g[i] = from_float<G>(0);
 }
 
-template <typename P, typename W, typename M>
+template <typename W, typename M, typename V>
 __device__ __forceinline__ void update(
     const Slot& slot, const Part& part, const Scalars& s, bool zero_after) {
   if (slot.types & GRADIENT_BF16) {
-    update<P, W, M, bf16>(slot, part, s, zero_after);
+    update<W, M, V, bf16>(slot, part, s, zero_after);
   } else {
-    update<P, W, M, float>(slot, part, s, zero_after);
+    update<W, M, V, float>(slot, part, s, zero_after);
   }
 }
 
-template <typename P, typename W>
+// Where all moments are fp32 the two branches are one to the compiler.
+template <typename W>
 __device__ __forceinline__ void update(
     const Slot& slot, const Part& part, const Scalars& s, bool zero_after) {
-  if (slot.types & MOMENTS_BF16) {
-    update<P, W, bf16>(slot, part, s, zero_after);
+  if (slot.types & MOMENTS_LOW) {
+    update<W, FIRST, SECOND>(slot, part, s, zero_after);
   } else {
-    update<P, W, float>(slot, part, s, zero_after);
+    update<W, float, float>(slot, part, s, zero_after);
   }
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 2)
     update_all(const Slot* slots, const u64* chunks, const Scalars* scalars, int zero_after) {
   const u64 chunk = chunks[blockIdx.x];
-  const Slot slot = slots[chunk >> 32];
+  const Slot& slot = slots[chunk >> 32];
   const Part part = part_of(slot, chunk);
   const Scalars s = *scalars;
   if (s.found_inf != 0) {
@@ -236,10 +322,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
       }
     }
   } else if (!(slot.types & PARAMETER_BF16)) {
-    update<float, float>(slot, part, s, zero_after);
-  } else if (slot.types & MASTER_BF16) {
-    update<bf16, bf16>(slot, part, s, zero_after);
+    update<Itself>(slot, part, s, zero_after);
+  } else if (slot.types & MASTER_REST) {
+    update<Rest>(slot, part, s, zero_after);
   } else {
-    update<bf16, float>(slot, part, s, zero_after);
+    update<Apart>(slot, part, s, zero_after);
   }
 }

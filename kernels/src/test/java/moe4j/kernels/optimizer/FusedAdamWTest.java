@@ -19,7 +19,9 @@ public class FusedAdamWTest {
         () -> {
           Tensor t = torch.zeros(2, 3);
           assertFalse(Kernels.take(t));
-          var slots = List.of(new FusedAdamW.Slot(t, t, t, t, 0.1));
+          Moment first = new Moment(MomentType.FP32, false, t);
+          Moment second = new Moment(MomentType.FP32, true, t);
+          var slots = List.of(new FusedAdamW.Slot(t, t, first, second, null, 0.1));
           var refusal =
               expectThrows(
                   IllegalArgumentException.class, () -> new FusedAdamW(slots, 0.9, 0.95, 1e-8, 1));

@@ -1,0 +1,34 @@
+package moe4j.optimizer;
+
+import moe4j.kernels.optimizer.MomentType;
+import org.bytedeco.pytorch.global.torch.ScalarType;
+
+/**
+ * How the optimizer keeps its state.
+ *
+ * @param split whether a bf16 parameter has the 16 bits beside it that its fp32 master has and it
+ *     lacks, and not the master
+ * @param gradients the type of sums of gradients
+ * @param expAvg how first moments are kept
+ * @param expAvgSq how second moments are kept
+ */
+record StatePrecision(boolean split, ScalarType gradients, MomentType expAvg, MomentType expAvgSq) {
+
+  /**
+   * What a configuration says.
+   *
+   * @param bf16 whether parameters are
+   * @param gpu whether kernels of ours update them, on a GPU
+   */
+  static StatePrecision of(OptimizerConfig config, boolean bf16, boolean gpu) {
+    if (!bf16 && config.sumsInBf16()) {
+      throw new IllegalArgumentException(
+          "--main-grads-dtype bf16 is for a model in bf16: give --bf16 too, or leave it out");
+    }
+    return new StatePrecision(
+        bf16 && config.splitsMasters(gpu),
+        config.sumsInBf16() ? ScalarType.BFloat16 : ScalarType.Float,
+        MomentType.of(config.expAvgDtype()),
+        MomentType.of(config.expAvgSqDtype()));
+  }
+}

@@ -59,6 +59,27 @@ template <typename Type> __device__ __forceinline__ Slope gelu(float x) {
   return r;
 }
 
+// The same for what is rounded to bf16 in the end, with one special function: log2(1 - Phi(z)) and z phi(z) / (1 -
+// Phi(z)) as polynomials in z = |x|, fitted on [0, 5.8], beyond which the tail is as good as 0. The tail's relative
+// error is below 3.2e-4, a sixth of what rounding does.
+__device__ __forceinline__ Slope gelu_of_bf16(float x) {
+  const float z = fminf(fabsf(x), 16.0f);
+  float s = fmaf(z, -2.13726696e-4f, 4.62494488e-3f);
+  s = fmaf(s, z, -4.35406174e-2f);
+  s = fmaf(s, z, -4.71513092e-1f);
+  s = fmaf(s, z, -1.14517754f);
+  const float tail = exp2_fast(fmaf(s, z, -1.00045925f));
+  float q = fmaf(z, -9.1002e-4f, 1.490834e-2f);
+  q = fmaf(q, z, -9.874414e-2f);
+  q = fmaf(q, z, -6.4248649e-1f);
+  q = fmaf(q, z, -7.9745337e-1f);
+  q = fmaf(q, z, 1.0f) * tail;
+  Slope r;
+  r.value = fmaf(-fabsf(x), tail, fmaxf(x, 0.0f));
+  r.slope = x < 0 ? q : 1.0f - q;
+  return r;
+}
+
 // x sigmoid(x).
 template <typename Type> __device__ __forceinline__ Slope silu(float x) {
   const float s = sigmoid(x, Type());

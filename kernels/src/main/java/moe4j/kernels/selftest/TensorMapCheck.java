@@ -107,7 +107,7 @@ final class TensorMapCheck implements KernelCheck {
       Arrays.fill(box, 1);
       box[box.length - 2] = rows;
       box[box.length - 1] = COLUMNS;
-      CudaKernel.of("cuda/tensor_map.cu", "copy_boxes", "RANK=" + shape.length)
+      CudaKernel.of("selftest/tensor_map.cu", "copy_boxes", "RANK=" + shape.length)
           .launch(
               boxes.size(0),
               THREADS,

@@ -44,7 +44,7 @@ public class KernelBenchesTest {
     return cases(true).stream().map(c -> new Object[] {c.name(), c}).toArray(Object[][]::new);
   }
 
-  /** A topic is a package with sources for a GPU. */
+  /** A topic is a package with sources for a GPU; the self-test's own are no operations. */
   @Test
   public void everyTopicIsTimed() throws IOException {
     Set<String> topics = new TreeSet<>();
@@ -59,6 +59,7 @@ public class KernelBenchesTest {
       assertFalse(bench.cases(new KernelBench.Scale(ScalarType.Float, true)).isEmpty());
       timed.add(bench.name());
     }
+    topics.remove("selftest");
     assertEquals(timed, topics);
   }
 

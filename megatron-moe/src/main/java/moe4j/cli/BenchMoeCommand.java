@@ -109,7 +109,7 @@ public final class BenchMoeCommand implements Command {
     }
 
     private static List<String> separate(List<String> words) {
-      return words.stream().flatMap(word -> List.of(word.split(",")).stream()).toList();
+      return words.stream().flatMap(word -> List.of(word.split(",", -1)).stream()).toList();
     }
 
     /** The numbers of experts of a sweep. */

@@ -15,7 +15,7 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  * @param type of the reference, fp32 or fp64
  * @param errors of each tensor
  */
-public record LayerErrors(String type, List<Error> errors) {
+public record LayerErrors(String type, List<Figure> errors) {
 
   /** Copies the list. */
   public LayerErrors {
@@ -29,7 +29,7 @@ public record LayerErrors(String type, List<Error> errors) {
    * @param whole the error of all of it
    * @param worst the largest error of one expert's part, or NaN where it has no such parts
    */
-  public record Error(String what, double whole, double worst) {
+  public record Figure(String what, double whole, double worst) {
     private boolean within(double bound) {
       return whole <= bound && !(worst > bound);
     }
@@ -78,18 +78,18 @@ public record LayerErrors(String type, List<Error> errors) {
     }
 
     /** The error of a tensor whose parts are experts'. */
-    Error byExpert() {
+    Figure byExpert() {
       double worst = 0;
       for (double error : each) {
         // Not Math.max alone: a comparison would pass over what is no number.
         worst = Double.isNaN(error) ? Double.POSITIVE_INFINITY : Math.max(worst, error);
       }
-      return new Error(what, whole(), worst);
+      return new Figure(what, whole(), worst);
     }
 
     /** The error of a tensor in one part. */
-    Error atOnce() {
-      return new Error(what, whole(), Double.NaN);
+    Figure atOnce() {
+      return new Figure(what, whole(), Double.NaN);
     }
 
     private double whole() {
@@ -105,6 +105,6 @@ public record LayerErrors(String type, List<Error> errors) {
   @Override
   public String toString() {
     return "errors against %s: %s"
-        .formatted(type, String.join(", ", errors.stream().map(Error::toString).toList()));
+        .formatted(type, String.join(", ", errors.stream().map(Figure::toString).toList()));
   }
 }

@@ -29,7 +29,7 @@ final class LayerReference {
   private final Tensor upstream;
   private final Tensor output;
   private final Tensor hiddenGradient;
-  private final List<LayerErrors.Error> errors = new ArrayList<>();
+  private final List<LayerErrors.Figure> errors = new ArrayList<>();
 
   /**
    * A reference in fp32 for bf16, in fp64 for fp32.
@@ -174,7 +174,7 @@ final class LayerReference {
         new TensorVector());
   }
 
-  private static LayerErrors.Error error(String what, Tensor actual, Tensor expected) {
+  private static LayerErrors.Figure error(String what, Tensor actual, Tensor expected) {
     Parts whole = new Parts(what);
     whole.add(actual, expected);
     return whole.atOnce();
@@ -187,7 +187,7 @@ final class LayerReference {
    * @param gradient that of its input, [T, h]
    */
   LayerErrors against(Tensor actual, Tensor gradient) {
-    List<LayerErrors.Error> all = new ArrayList<>();
+    List<LayerErrors.Figure> all = new ArrayList<>();
     all.add(error("output", actual, output));
     all.add(error("gradients: hidden", gradient, hiddenGradient));
     all.addAll(errors);

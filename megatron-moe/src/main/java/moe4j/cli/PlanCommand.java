@@ -19,6 +19,7 @@ import moe4j.plan.Gpu;
 import moe4j.plan.PlannedModel;
 import moe4j.plan.Planner;
 import moe4j.plan.Planner.Candidate;
+import moe4j.plan.StateBytes;
 import org.apache.logging.log4j.LogManager;
 import org.apache.logging.log4j.Logger;
 
@@ -134,6 +135,39 @@ public final class PlanCommand implements Command {
     }
   }
 
+  /** What the optimizer keeps, by the flags of a run. */
+  public record StateOptions(
+      @Flag(help = "take the types of gradients' sums and moments from the flags below")
+          boolean usePrecisionAwareOptimizer,
+      @Flag(
+              help = "type of the sums of gradients",
+              value = "fp32",
+              choices = {"fp32", "bf16"},
+              needs = "use-precision-aware-optimizer")
+          String mainGradsDtype,
+      @Flag(
+              help = "how first moments are kept",
+              value = "fp32",
+              choices = {"fp32", "bf16", "fp8"},
+              needs = "use-precision-aware-optimizer")
+          String expAvgDtype,
+      @Flag(
+              help = "how second moments are kept",
+              value = "fp32",
+              choices = {"fp32", "bf16", "fp8"},
+              needs = "use-precision-aware-optimizer")
+          String expAvgSqDtype,
+      @Flag(
+              help = "how masters of bf16 parameters are kept",
+              otherwise = "remainder",
+              choices = {"whole", "remainder"})
+          String masterStorage) {
+
+    StateBytes bytes() {
+      return StateBytes.of(mainGradsDtype, expAvgDtype, expAvgSqDtype, masterStorage);
+    }
+  }
+
   @Override
   public String name() {
     return "plan";
@@ -154,7 +188,7 @@ public final class PlanCommand implements Command {
   public Flags flags() {
     List<Class<? extends Record>> flags = new ArrayList<>(List.of(ModelFlag.class));
     flags.addAll(family.presetFlags());
-    flags.addAll(List.of(Options.class, family.modelFlags(), MoeConfig.class));
+    flags.addAll(List.of(Options.class, StateOptions.class, family.modelFlags(), MoeConfig.class));
     return Flags.of(flags);
   }
 
@@ -186,7 +220,9 @@ public final class PlanCommand implements Command {
     Costs costs = spec.costs(spec.paddedVocabulary(options.vocabSize()));
     PlannedModel model = new PlannedModel(costs, options.bf16());
     Cluster cluster = options.cluster();
-    Choices choices = new Choices(options.overlapGradReduce(), options.loadImbalance());
+    StateOptions state = parsed.get(StateOptions.class);
+    Choices choices =
+        new Choices(options.overlapGradReduce(), options.loadImbalance(), state.bytes());
     Planner.Plan plan = new Planner(model, cluster, choices).plan(options.space(costs.limits()));
     if (plan.fitting().isEmpty()) {
       throw new IllegalArgumentException(nothing(plan, cluster));
@@ -197,7 +233,7 @@ public final class PlanCommand implements Command {
       System.out.println(String.format("%4d", i + 1) + table.row(plan.fitting().get(i)));
     }
     System.out.println(rest(plan, cluster, options.top()));
-    System.out.println(next(plan.fitting().get(0), spec, model, choices));
+    System.out.println(next(plan.fitting().get(0), spec, state, model, choices));
     return 0;
   }
 
@@ -247,9 +283,11 @@ public final class PlanCommand implements Command {
     return String.join("; ", parts);
   }
 
-  private static String next(Candidate best, ModelSpec spec, PlannedModel model, Choices choices) {
+  private static String next(
+      Candidate best, ModelSpec spec, StateOptions state, PlannedModel model, Choices choices) {
     List<String> line = new ArrayList<>(Flags.shortCommandLine(spec.flags()));
     line.addAll(Flags.shortCommandLine(spec.moe()));
+    line.addAll(Flags.shortCommandLine(state));
     if (model.bf16()) {
       line.add("--bf16");
     }

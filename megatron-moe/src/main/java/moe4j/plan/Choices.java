@@ -5,8 +5,9 @@ package moe4j.plan;
  *
  * @param overlapGradReduce whether gradients are reduced bucket by bucket during the backward
  * @param imbalance rows of the fullest expert rank divided by the mean, at least 1
+ * @param state what the optimizer keeps
  */
-public record Choices(boolean overlapGradReduce, double imbalance) {
+public record Choices(boolean overlapGradReduce, double imbalance, StateBytes state) {
 
   /** Refuses an imbalance below 1. */
   public Choices {
@@ -14,6 +15,11 @@ public record Choices(boolean overlapGradReduce, double imbalance) {
       throw new IllegalArgumentException(
           "--load-imbalance %s: the fullest rank has the mean at least".formatted(imbalance));
     }
+  }
+
+  /** Choices whose optimizer keeps all in fp32. */
+  Choices(boolean overlapGradReduce, double imbalance) {
+    this(overlapGradReduce, imbalance, StateBytes.WHOLE);
   }
 
   /** Whether a layout's gradients are reduced while its backward computes them. */
@@ -26,8 +32,12 @@ public record Choices(boolean overlapGradReduce, double imbalance) {
     return Math.max(40e6, 1e6 * layout.dp());
   }
 
-  /** Whether there are fp32 sums of gradients, beside the gradients that a backward leaves. */
-  static boolean sums(PlannedModel model, PlannedLayout layout) {
-    return model.bf16() && (layout.dp() > 1 || layout.microBatches() > 1);
+  /**
+   * Whether there are sums of gradients beside the gradients that a backward leaves. A backward
+   * itself adds micro-batches up where the sums are in its own type.
+   */
+  boolean sums(PlannedModel model, PlannedLayout layout) {
+    boolean own = state.gradient() == model.bytes();
+    return model.bf16() && (layout.dp() > 1 || layout.microBatches() > 1 && !own);
   }
 }

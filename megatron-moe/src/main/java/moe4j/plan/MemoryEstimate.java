@@ -8,8 +8,8 @@ import moe4j.cost.Placement;
  * measured memory that the allocator reserves is their sum; so they are added.
  *
  * @param parameters parameters in the model's type
- * @param gradients gradients as a backward leaves them and, if several are added up, fp32 sums
- * @param optimizer fp32 masters and two moments, or this rank's part of them
+ * @param gradients gradients as a backward leaves them and, if several are added up, their sums
+ * @param optimizer masters and two moments, or this rank's part of them
  * @param activations what one micro-batch's forward keeps, including the logits
  * @param buffers what a part's backward needs in addition, and buckets that are being reduced
  * @param constant CUDA's context, libraries, kernels and communicators, which libtorch's allocator
@@ -36,10 +36,10 @@ public record MemoryEstimate(
     boolean early = choices.reducesInBackward(layout);
     double bucket = Math.min(Choices.bucket(layout), (double) count.rank());
     double left = early && model.bf16() ? 0 : (double) e * count.rank();
-    double sums = Choices.sums(model, layout) ? 4.0 * count.rank() : 0;
+    double sums = choices.sums(model, layout) ? choices.state().gradient() * count.rank() : 0;
     double shards = layout.distributedOptimizer() ? layout.dp() : 1;
     double expertShards = layout.distributedOptimizer() ? layout.edp() : 1;
-    double each = model.bf16() ? 12 : 8;
+    double each = choices.state().moments() + (model.bf16() ? choices.state().master() : 0);
     Placement placement = layout.placement(choices);
     return new MemoryEstimate(
         (double) e * count.rank(),

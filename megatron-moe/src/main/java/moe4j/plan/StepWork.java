@@ -44,6 +44,7 @@ public record StepWork(
   private static final class Sum {
     private final PlannedModel model;
     private final PlannedLayout layout;
+    private final Choices choices;
     private final Placement placement;
     private final double peak;
     private final double bandwidth;
@@ -51,6 +52,7 @@ public record StepWork(
     Sum(PlannedModel model, PlannedLayout layout, Choices choices, Gpu gpu) {
       this.model = model;
       this.layout = layout;
+      this.choices = choices;
       this.placement = layout.placement(choices);
       this.peak = gpu.peak(model.bf16());
       this.bandwidth = Calibration.BANDWIDTH * gpu.bandwidth();
@@ -104,10 +106,12 @@ public record StepWork(
       return core.flops(placement) / (Calibration.attention(core) * peak) + passed / bandwidth;
     }
 
-    /** Bytes of a micro-batch's gradients, read, and of their fp32 sums, read and written. */
+    /** Bytes of a micro-batch's gradients, read, and of their sums, read and written. */
     private double accumulation() {
       ParameterCount count = ParameterCount.of(model, layout.tp(), layout.ep(), layout.etp());
-      return Choices.sums(model, layout) ? (model.bytes() + 8.0) * count.rank() : 0;
+      return choices.sums(model, layout)
+          ? (model.bytes() + 2 * choices.state().gradient()) * count.rank()
+          : 0;
     }
   }
 }

@@ -47,21 +47,25 @@ public record TimeEstimate(
         m * exchange,
         reduce + gather,
         exposed,
-        optimizer(model, layout, cluster.gpu()),
+        optimizer(model, layout, choices, cluster.gpu()),
         model.costs().flops(layout.globalBatch(), layout.microBatch()));
   }
 
   /**
-   * The update at the memory's bandwidth: master and moments read and written (24 bytes), the bf16
-   * parameter written (2), gradients read twice, for the norm, and once (2 each, or 4 where they
-   * are sums, which are zeroed as well).
+   * The update at the memory's bandwidth: master and moments read and written (24 bytes in fp32),
+   * the bf16 parameter written, or read as well where it is a part of its master, gradients read
+   * twice, for the norm, and once (2 each, or 4 where they are sums in fp32, which are zeroed).
    */
-  private static double optimizer(PlannedModel model, PlannedLayout layout, Gpu gpu) {
+  private static double optimizer(
+      PlannedModel model, PlannedLayout layout, Choices choices, Gpu gpu) {
     ParameterCount count = ParameterCount.of(model, layout.tp(), layout.ep(), layout.etp());
-    boolean sums = Choices.sums(model, layout);
+    boolean sums = choices.sums(model, layout);
+    StateBytes state = choices.state();
     boolean kept = layout.dp() > 1 || layout.microBatches() > 1;
-    double gradient = sums || !model.bf16() ? 4 : 2;
-    double each = 24 + (model.bf16() ? 2 : 0) + 2 * gradient;
+    double gradient = !model.bf16() ? 4 : sums ? state.gradient() : 2;
+    boolean whole = state.master() == 4;
+    double masters = !model.bf16() ? 2 * 4 : 2 * state.master() + (whole ? 2 : 2 * 2);
+    double each = masters + 2 * state.moments() + 2 * gradient;
     boolean sharded = layout.distributedOptimizer();
     double updated =
         count.dense() / (sharded ? layout.dp() : 1.0)

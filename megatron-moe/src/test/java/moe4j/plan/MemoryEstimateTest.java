@@ -68,6 +68,28 @@ public class MemoryEstimateTest {
     assertEquals(memory(fp32, Plans.single(8)).optimizer(), 8 * n);
   }
 
+  /** 16 bits more a master; moments of 2 bytes, or of one and a scale for 256; sums in bf16. */
+  @Test
+  public void theOptimizersTypes() {
+    double n = 124_475_904;
+    PlannedLayout several = Plans.layout(2, 1, 1, 1, false, 8, 32);
+    double[][] expected = {{2 + 8, 4 + 2}, {2 + 4, 2 + 2}, {4 + 2 + 8 / 256.0, 4 + 2}};
+    StateBytes[] states = {
+      StateBytes.of("fp32", "fp32", "fp32", null),
+      StateBytes.of("bf16", "bf16", "bf16", null),
+      StateBytes.of("fp32", "fp8", "fp8", "whole"),
+    };
+    for (int i = 0; i < states.length; i++) {
+      MemoryEstimate made = MemoryEstimate.of(GPT2, several, new Choices(false, 1, states[i]));
+      assertEquals(made.optimizer(), expected[i][0] * n, 1);
+      assertEquals(made.gradients(), expected[i][1] * n, 1);
+    }
+    // A backward adds bf16 gradients up itself.
+    PlannedLayout one = Plans.layout(1, 1, 1, 1, false, 8, 32);
+    assertEquals(
+        MemoryEstimate.of(GPT2, one, new Choices(false, 1, states[1])).gradients(), 2 * n, 1);
+  }
+
   @Test
   public void distributedOptimizer() {
     ParameterCount count = ParameterCount.of(MIXTRAL, 1, 4, 1);

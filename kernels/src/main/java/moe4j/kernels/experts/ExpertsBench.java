@@ -1,12 +1,14 @@
 package moe4j.kernels.experts;
 
 import java.util.List;
+import java.util.function.Supplier;
 import moe4j.kernels.check.BenchCase;
 import moe4j.kernels.check.BenchCase.Cost;
 import moe4j.kernels.check.BenchCase.Operation;
 import moe4j.kernels.check.BenchCases;
 import moe4j.kernels.check.BenchInputs;
 import moe4j.kernels.check.KernelBench;
+import moe4j.kernels.dropout.Dropout;
 import moe4j.tensor.Tensors;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorVector;
@@ -28,6 +30,7 @@ public final class ExpertsBench implements KernelBench {
     routing(scale, sizes, cases);
     rows(scale, sizes, cases);
     experts(scale, sizes, cases);
+    whole(scale, sizes, cases);
     return cases.list();
   }
 
@@ -155,6 +158,50 @@ public final class ExpertsBench implements KernelBench {
           Tensor offsets = in.ends(s.experts, s.rows());
           return Operation.of(() -> GroupBias.add(y, bias, offsets, weight), y, bias, weight);
         });
+  }
+
+  /**
+   * All of it between the router and the sums, beside libtorch's products and what lies between.
+   */
+  private static void whole(Scale scale, Sizes s, BenchCases cases) {
+    double flops = 4.0 * s.rows() * s.h * s.f;
+    // The weights are read once; a backward reads them again and writes their gradients. Of the
+    // rows the inner ones are kept: written forwards, read and made anew backwards.
+    long weights = scale.bytes(2 * s.experts * s.h * s.f);
+    long inner = scale.bytes(s.rows() * s.f);
+    cases.bothWays(
+        "experts with GELU",
+        "[%d, %d] by %d to %d, %d groups".formatted(s.tokens, s.h, K, s.f, s.experts),
+        new Cost(weights + 3 * inner, flops),
+        new Cost(3 * weights + 8 * inner, 3 * flops),
+        in -> {
+          RouteSort sorted = routes(in, s);
+          Tensor x = in.leaf(s.tokens, s.h);
+          Tensor weight = in.leaf(ScalarType.Float, s.rows());
+          Tensor fc1 = in.leaf(s.experts, s.f, s.h);
+          Tensor fc2 = in.leaf(s.experts, s.h, s.f);
+          ExpertMlp.Weights mlp = new ExpertMlp.Weights(fc1, null, fc2, null);
+          RoutedMlp.Routes routes =
+              new RoutedMlp.Routes(sorted.token(), sorted.slot(), sorted.offsets(), weight);
+          Supplier<Tensor> apart = () -> apart(x, routes, fc1, fc2);
+          return Operation.beside(
+              RoutedMlp.take(x, mlp)
+                  ? () -> RoutedMlp.sums(x, routes, mlp, RoutedCase.Act.GELU, Dropout.NONE)
+                  : apart,
+              apart,
+              x,
+              weight,
+              fc1,
+              fc2);
+        });
+  }
+
+  private static Tensor apart(Tensor x, RoutedMlp.Routes routes, Tensor fc1, Tensor fc2) {
+    Tensor rows = RowGather.spread(x, routes.token(), routes.slot());
+    Tensor inner = GroupedMatmul.linear(rows, fc1, routes.offsets());
+    Tensor activated = WeightedActivation.gelu(inner, routes.weight());
+    Tensor outer = GroupedMatmul.linear(activated, fc2, routes.offsets());
+    return RowGather.gather(outer, routes.token(), routes.slot());
   }
 
   /** The groups of {@link BenchInputs#ends}, a product each. */

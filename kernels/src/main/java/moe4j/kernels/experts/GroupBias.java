@@ -68,24 +68,30 @@ public final class GroupBias {
       return RowChunks.over(count, bias.size(1), offsets, aligned);
     }
 
+    /** {@link GroupBias#add} without a gradient. */
+    Tensor add(Tensor y) {
+      Tensor out = Launch.empty(y);
+      launch("group_bias_forward", grid(y, out), y, bias, offsets, weight, out);
+      return out;
+    }
+
     /** In how many parts {@link #backward} gives a row's product with its bias. */
     int parts(Tensor gradient) {
       return grid(gradient).tiles().columnBlocks();
     }
 
     /**
-     * What a gradient adds up to: {@code sums[g] = sum_r weight[r] gradient[token[r]]} over each
-     * group's rows, and for each row the parts of {@code <gradient[token[r]], bias[g]>}.
+     * What a gradient adds up to: {@code sums[g] = sum_r weight[r] gradient[r]} over each group's
+     * rows, and for each row the parts of {@code <gradient[r], bias[g]>}.
      *
-     * @param gradient [T, h], or [R, h] without tokens; rows after the last group have no effect
-     * @param token int64 [R], negative for a row of zeros; or null
+     * @param gradient [R, h]; rows after the last group have no effect
      * @param sums [G, h], or null
      * @param dots fp32 [parts, R], or null; zeros after the last group
      */
-    void backward(Tensor gradient, Tensor token, Tensor sums, Tensor dots) {
+    void backward(Tensor gradient, Tensor sums, Tensor dots) {
       RowChunks grid = grid(gradient);
       Tensor partials = sums == null ? null : grid.partials(gradient);
-      launch("group_bias_backward", grid, gradient, token, bias, offsets, weight, partials, dots);
+      launch("group_bias_backward", grid, gradient, bias, offsets, weight, partials, dots);
       grid.finish(offsets, partials, sums, null, null);
     }
 
@@ -119,9 +125,7 @@ public final class GroupBias {
       Launch.require(offsets, "offsets", ScalarType.Int, bias.size(0));
       Launch.sameType(y, bias);
       rows = new Rows(bias, weight, offsets, y.size(0));
-      Tensor out = Launch.empty(y);
-      rows.launch("group_bias_forward", rows.grid(y, out), y, bias, offsets, weight, out);
-      return new Tensor[] {out};
+      return new Tensor[] {rows.add(y)};
     }
 
     @Override
@@ -132,7 +136,7 @@ public final class GroupBias {
       if (sums != null || rowSums != null) {
         RowChunks grid = rows.grid(gradient);
         Tensor dots = rowSums == null ? null : grid.dots(gradient);
-        rows.backward(gradient, null, sums, dots);
+        rows.backward(gradient, sums, dots);
         grid.finish(rows.offsets, null, null, dots, rowSums);
       }
       // This is another handle of the same memory: the one that was given is closed after the

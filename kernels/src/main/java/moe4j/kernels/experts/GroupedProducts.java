@@ -1,17 +1,28 @@
 package moe4j.kernels.experts;
 
+import java.util.function.UnaryOperator;
+import moe4j.kernels.cuda.Cuda;
+import moe4j.kernels.cuda.Kernels;
+import moe4j.kernels.cuda.Launch;
 import moe4j.kernels.dropout.Dropout;
+import moe4j.tensor.Tensors;
 import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
  * The products of groups' two-layer MLPs, forward and backward, with all that lies between: by
  * kernels of ours on Hopper, and by their reference elsewhere. None of them records a gradient.
  *
- * <p>R rows lie one group after the other. Where an operand has a row for each token, the row r is
- * that of {@code token[r]}, and zeros where that is negative. What results hold after the last
- * group's end is not said, and what operands hold there has no effect.
+ * <p>R rows lie one group after the other. What results hold after the last group's end is not
+ * said, and what operands hold there has no effect.
  */
 abstract class GroupedProducts {
+  /** The most groups whose ends a kernel holds. */
+  private static final long MOST_GROUPS = 512;
+
+  /** Rows begin at multiples of 16 bytes. */
+  private static final long MULTIPLE = 8;
+
   /**
    * The groups and what is theirs.
    *
@@ -36,8 +47,8 @@ abstract class GroupedProducts {
   /**
    * The first product's results.
    *
-   * @param inner {@code x[token[r]] fc1[g]^T + bias1[g]}, [R, inputs f]
-   * @param activated {@code weight[r] drop(act(inner[r]))}, [R, f]
+   * @param inner {@code x[r] fc1[g]^T}, [R, inputs f]: without the bias
+   * @param activated {@code weight[r] drop(act(inner[r] + bias1[g]))}, [R, f]
    */
   record Up(Tensor inner, Tensor activated) {}
 
@@ -55,21 +66,37 @@ abstract class GroupedProducts {
   record Down(Tensor inner, Tensor weight, Tensor bias1, Tensor bias2) {}
 
   /**
-   * Whether kernels of ours compute products with such rows: no GPU has any so far.
+   * Whether kernels of ours compute products with such rows: bf16 on a Hopper, in sizes that are
+   * multiples of 8, the weights beginning at multiples of 16 bytes.
    *
    * @param x [.., h]
    */
   static boolean take(Tensor x, ExpertMlp.Weights weights) {
-    return false;
+    Tensor fc1 = weights.fc1();
+    return Kernels.take(x)
+        && Cuda.isHopper()
+        && Tensors.dtype(x) == ScalarType.BFloat16
+        && Tensors.dtype(fc1) == ScalarType.BFloat16
+        && fc1.size(0) <= MOST_GROUPS
+        && fc1.size(1) % MULTIPLE == 0
+        && fc1.size(2) % MULTIPLE == 0
+        && weights.fc2().size(2) % MULTIPLE == 0
+        && Launch.aligned(fc1, weights.fc2(), weights.bias1(), weights.bias2());
   }
 
-  /** The products of some groups: kernels where {@link #take} says so, else the reference. */
-  static GroupedProducts of(Tensor x, Groups groups, Between between) {
-    return new PlainProducts(groups, between);
+  /**
+   * The products of some groups: kernels where {@link #take} says so, else the reference.
+   *
+   * @param keep keeps a tensor for the backward
+   */
+  static GroupedProducts of(Groups groups, Between between, UnaryOperator<Tensor> keep) {
+    return take(groups.weights().fc1(), groups.weights())
+        ? new HopperProducts(groups, between, keep)
+        : new PlainProducts(groups, between);
   }
 
-  /** {@code inner} and {@code activated} of x, [T, h], or [R, h] where token is null. */
-  abstract Up up(Tensor x, Tensor token);
+  /** The first product of x, [R, h], and what comes of it. */
+  abstract Up up(Tensor x);
 
   /** {@code activated[r] fc2[g]^T + weight[r] bias2[g]}, [R, h]. */
   abstract Tensor down(Tensor activated);
@@ -77,17 +104,17 @@ abstract class GroupedProducts {
   /**
    * The gradients of {@link #up}'s results, of the weights and of the biases.
    *
-   * @param gradient of {@link #down}'s result, [T, h], or [R, h] where token is null
+   * @param gradient of {@link #down}'s result, [R, h]
    * @param inner as of {@link #up}
    */
-  abstract Down backward(Tensor gradient, Tensor token, Tensor inner, Wanted wanted);
+  abstract Down backward(Tensor gradient, Tensor inner, Wanted wanted);
 
   /** {@code inner[r] fc1[g]}: the gradient of x, [R, h], of that of the first product. */
   abstract Tensor inputGradient(Tensor inner);
 
   /**
    * {@code sum_r left[r]^T right[r]} over each group's rows, zeros for a group without rows: [G,
-   * left's columns, right's columns]. Of the two at most one has a row for each token.
+   * left's columns, right's columns].
    */
-  abstract Tensor weightGradient(Tensor left, Tensor leftToken, Tensor right, Tensor rightToken);
+  abstract Tensor weightGradient(Tensor left, Tensor right);
 }

@@ -38,25 +38,26 @@ final class PlainProducts extends GroupedProducts {
   }
 
   @Override
-  Up up(Tensor x, Tensor token) {
-    Tensor inner = products(rows(x, token), fc1.transpose(1, 2));
-    if (bias1 != null) {
-      inner = inner.add(bias(bias1));
-    }
-    Tensor activated = weighted(dropped(between.activation().apply(inner)));
-    return new Up(inner.to(type), activated.to(type));
+  Up up(Tensor x) {
+    Tensor inner = products(x, fc1.transpose(1, 2)).to(type);
+    Tensor activated = weighted(dropped(between.activation().apply(biased(inner))));
+    return new Up(inner, activated.to(type));
+  }
+
+  private Tensor biased(Tensor inner) {
+    return bias1 == null ? wide(inner) : wide(inner).add(bias(bias1));
   }
 
   @Override
   Tensor down(Tensor activated) {
-    Tensor y = products(wide(activated), fc2.transpose(1, 2));
+    Tensor y = products(activated, fc2.transpose(1, 2));
     return (bias2 == null ? y : y.add(weighted(bias(bias2)))).to(type);
   }
 
   @Override
-  Down backward(Tensor gradient, Tensor token, Tensor inner, Wanted wanted) {
-    Tensor before = wide(inner);
-    Tensor dy = rows(gradient, token);
+  Down backward(Tensor gradient, Tensor inner, Wanted wanted) {
+    Tensor before = biased(inner);
+    Tensor dy = wide(gradient);
     Tensor du = dropped(products(dy, fc2));
     Tensor dinner = between.activation().gradient(weighted(du), before);
     Tensor dots = null;
@@ -76,13 +77,13 @@ final class PlainProducts extends GroupedProducts {
 
   @Override
   Tensor inputGradient(Tensor inner) {
-    return products(wide(inner), fc1).to(type);
+    return products(inner, fc1).to(type);
   }
 
   @Override
-  Tensor weightGradient(Tensor left, Tensor leftToken, Tensor right, Tensor rightToken) {
-    Tensor a = rows(left, leftToken);
-    Tensor b = rows(right, rightToken);
+  Tensor weightGradient(Tensor left, Tensor right) {
+    Tensor a = wide(left);
+    Tensor b = wide(right);
     TensorVector groups = new TensorVector();
     for (int g = 0; g < ends.length; g++) {
       groups.push_back(group(a, g).t().mm(group(b, g)));
@@ -98,18 +99,15 @@ final class PlainProducts extends GroupedProducts {
     return Tensors.slice(rows, 0, number == 0 ? 0 : ends[number - 1], ends[number]);
   }
 
-  private static Tensor rows(Tensor x, Tensor token) {
-    return wide(token == null ? x : RowGather.out(x, token));
-  }
-
   /** Each group's rows times its matrix, [G, k, n]; zeros after the last. */
   private Tensor products(Tensor rows, Tensor matrices) {
+    Tensor all = wide(rows);
     TensorVector groups = new TensorVector();
     for (int g = 0; g < ends.length; g++) {
-      groups.push_back(group(rows, g).mm(wide(matrices.select(0, g))));
+      groups.push_back(group(all, g).mm(wide(matrices.select(0, g))));
     }
     long behind = rows.size(0) - ends[ends.length - 1];
-    groups.push_back(torch.zeros(new long[] {behind, matrices.size(2)}, rows.options()));
+    groups.push_back(torch.zeros(new long[] {behind, matrices.size(2)}, all.options()));
     return torch.cat(groups, 0);
   }
 

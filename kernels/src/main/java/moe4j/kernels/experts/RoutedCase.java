@@ -162,15 +162,19 @@ final class RoutedCase {
     return t;
   }
 
-  /** fc1, fc2 and, where there are any, the biases. */
-  Tensor[] weights() {
+  /**
+   * fc1, fc2 and, where there are any, the biases.
+   *
+   * @param bias1 the first bias's standard deviation
+   */
+  Tensor[] weights(double bias1) {
     int inner = shape.act.inputs() * shape.f;
     Tensor fc1 = normal(1 / Math.sqrt(shape.h), groups(), inner, shape.h);
     Tensor fc2 = normal(1 / Math.sqrt(shape.f), groups(), shape.h, shape.f);
     return new Tensor[] {
       fc1,
       fc2,
-      shape.biases ? normal(1, groups(), inner) : null,
+      shape.biases ? normal(bias1, groups(), inner) : null,
       shape.biases ? normal(1, groups(), shape.h) : null
     };
   }

@@ -7,10 +7,10 @@ import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
- * Two-layer MLPs of groups from tokens to tokens: rows are gathered from their tokens where they
- * are multiplied, and biases, activation, dropout and weights belong to the products ({@link
- * GroupedProducts}). The results' rows are not kept for the backward: a weight's gradient is the
- * product of the activations and their gradient, as the second product is linear.
+ * Two-layer MLPs of groups from tokens to tokens: tokens' rows are spread once, and biases,
+ * activation, dropout and weights belong to the products ({@link GroupedProducts}). The results'
+ * rows are not kept for the backward: a weight's gradient is the product of the activations and
+ * their gradient, as the second product is linear.
  */
 public final class RoutedMlp {
   private RoutedMlp() {}
@@ -122,17 +122,23 @@ public final class RoutedMlp {
     private static final int FC2 = 3;
     private static final int BIAS1 = 4;
     private static final int BIAS2 = 5;
+    private static final int TOKEN = 6;
+    private static final int SLOT = 7;
+    private static final int OFFSETS = 8;
     private static final int INPUTS = 9;
 
     private final ExpertMlp.Activation activation;
     private final Dropout drop;
     private final boolean summed;
     private GroupedProducts products;
-    private Tensor x;
+    private long tokens;
     private Tensor token;
     private Tensor slot;
 
-    /** Before the activation, and after activation, dropout and weight. */
+    /** The tokens by row. */
+    private Tensor x;
+
+    /** The first product, and what the second one multiplies. */
     private Tensor inner;
 
     private Tensor activated;
@@ -145,41 +151,49 @@ public final class RoutedMlp {
 
     @Override
     protected Tensor[] forward(Tensor[] inputs) {
-      x = kept(inputs[X]);
-      token = kept(inputs[6]);
-      slot = kept(inputs[7]);
+      tokens = inputs[X].size(0);
+      token = kept(inputs[TOKEN]);
+      slot = kept(inputs[SLOT]);
+      x = save(spread(inputs[X].contiguous(), token));
       ExpertMlp.Weights weights =
           new ExpertMlp.Weights(
               kept(inputs[FC1]), kept(inputs[BIAS1]), kept(inputs[FC2]), kept(inputs[BIAS2]));
       GroupedProducts.Groups groups =
-          new GroupedProducts.Groups(weights, kept(inputs[8]), kept(inputs[WEIGHT]));
-      products = GroupedProducts.of(x, groups, new GroupedProducts.Between(activation, drop));
-      GroupedProducts.Up up = products.up(x, token);
+          new GroupedProducts.Groups(weights, kept(inputs[OFFSETS]), kept(inputs[WEIGHT]));
+      products =
+          GroupedProducts.of(groups, new GroupedProducts.Between(activation, drop), this::save);
+      GroupedProducts.Up up = products.up(x);
       inner = save(up.inner());
       activated = save(up.activated());
-      Tensor y = products.down(up.activated());
-      return new Tensor[] {summed ? RowGather.back(y, token, slot, x.size(0)) : y};
+      return new Tensor[] {sum(products.down(up.activated()), summed)};
     }
 
     private Tensor kept(Tensor t) {
       return t == null ? null : save(t.contiguous());
     }
 
+    /** The rows of tokens; those that there are, where these are the tokens. */
+    private static Tensor spread(Tensor x, Tensor token) {
+      return token == null ? x : RowGather.out(x, token);
+    }
+
+    private Tensor sum(Tensor rows, boolean byToken) {
+      return byToken ? RowGather.back(rows, token, slot, tokens) : rows;
+    }
+
     @Override
     protected Tensor[] backward(Tensor[] gradients) {
-      Tensor gradient = gradients[0];
-      Tensor source = summed ? token : null;
+      Tensor gradient = spread(gradients[0], summed ? token : null);
       Tensor[] results = new Tensor[INPUTS];
       // What is not needed any more is closed at once: of a large layer each of these is as much
       // memory as a result.
       if (needsGradient(FC2)) {
-        results[FC2] = products.weightGradient(gradient, source, activated, null);
+        results[FC2] = products.weightGradient(gradient, activated);
       }
       activated.close();
       GroupedProducts.Down down =
           products.backward(
               gradient,
-              source,
               inner,
               new GroupedProducts.Wanted(
                   needsGradient(WEIGHT), needsGradient(BIAS1), needsGradient(BIAS2)));
@@ -188,11 +202,10 @@ public final class RoutedMlp {
       results[BIAS1] = down.bias1();
       results[BIAS2] = down.bias2();
       if (needsGradient(FC1)) {
-        results[FC1] = products.weightGradient(down.inner(), null, x, token);
+        results[FC1] = products.weightGradient(down.inner(), x);
       }
       if (needsGradient(X)) {
-        Tensor rows = products.inputGradient(down.inner());
-        results[X] = token == null ? rows : RowGather.back(rows, token, slot, x.size(0));
+        results[X] = sum(products.inputGradient(down.inner()), token != null);
       }
       return results;
     }

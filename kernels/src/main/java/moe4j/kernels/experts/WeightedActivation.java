@@ -48,10 +48,49 @@ public final class WeightedActivation {
     return activated.mul(weight.to(Tensors.dtype(activated)).unsqueeze(1));
   }
 
+  /**
+   * Rows and their weights on a GPU, without a gradient.
+   *
+   * @param gated whether this is SwiGLU, and not GELU
+   * @param x [R, f], or [R, 2 f] where gated
+   * @param weight [R]
+   */
+  record Rows(boolean gated, Tensor x, Tensor weight) {
+    /** The activations, weighted: [R, f]. */
+    Tensor forward() {
+      Launch.require(weight, "weights", Tensors.dtype(weight), x.size(0));
+      long f = x.size(1) / (gated ? 2 : 1);
+      Tensor y = Tensors.empty(Tensors.dtype(x), x.device(), x.size(0), f);
+      launch("forward", x, weight, y, x.size(0), Math.toIntExact(f));
+      return y;
+    }
+
+    /**
+     * The gradients.
+     *
+     * @param gradient of the result
+     * @param dx gets the gradient of x
+     * @param dweight gets that of the weights
+     */
+    void backward(Tensor gradient, Tensor dx, Tensor dweight) {
+      int f = Math.toIntExact(gradient.size(1));
+      launch("backward", x, weight, gradient, dx, dweight, x.size(0), f);
+    }
+
+    private void launch(String kernel, Object... arguments) {
+      Launch.kernel(
+              "experts/weighted_activation.cu",
+              kernel,
+              Tensors.dtype(x),
+              "WEIGHT=" + Launch.name(Tensors.dtype(weight)),
+              "GATED=" + (gated ? 1 : 0))
+          .launch(Launch.rowBlocks(x.size(0)), Launch.ROW_THREADS, 0, arguments);
+    }
+  }
+
   private static final class Weighted extends CustomFunction {
     private final boolean gated;
-    private Tensor x;
-    private Tensor weight;
+    private Rows rows;
 
     Weighted(boolean gated) {
       this.gated = gated;
@@ -59,34 +98,16 @@ public final class WeightedActivation {
 
     @Override
     protected Tensor[] forward(Tensor[] inputs) {
-      x = save(inputs[0].contiguous());
-      weight = save(inputs[1].contiguous());
-      long rows = x.size(0);
-      Launch.require(weight, "weights", Tensors.dtype(weight), rows);
-      long f = x.size(1) / (gated ? 2 : 1);
-      Tensor y = Tensors.empty(Tensors.dtype(x), x.device(), rows, f);
-      launch("forward", rows, x, weight, y, rows, Math.toIntExact(f));
-      return new Tensor[] {y};
+      rows = new Rows(gated, save(inputs[0].contiguous()), save(inputs[1].contiguous()));
+      return new Tensor[] {rows.forward()};
     }
 
     @Override
     protected Tensor[] backward(Tensor[] gradients) {
-      Tensor dx = Launch.empty(x);
-      Tensor dweight = Launch.empty(weight);
-      long rows = x.size(0);
-      int f = Math.toIntExact(gradients[0].size(1));
-      launch("backward", rows, x, weight, gradients[0], dx, dweight, rows, f);
+      Tensor dx = Launch.empty(rows.x);
+      Tensor dweight = Launch.empty(rows.weight);
+      rows.backward(gradients[0], dx, dweight);
       return new Tensor[] {needsGradient(0) ? dx : null, needsGradient(1) ? dweight : null};
-    }
-
-    private void launch(String kernel, long rows, Object... arguments) {
-      Launch.kernel(
-              "experts/weighted_activation.cu",
-              kernel,
-              Tensors.dtype(x),
-              "WEIGHT=" + Launch.name(Tensors.dtype(weight)),
-              "GATED=" + (gated ? 1 : 0))
-          .launch(Launch.rowBlocks(rows), Launch.ROW_THREADS, 0, arguments);
     }
   }
 }

@@ -41,11 +41,10 @@ extern "C" __global__ void __launch_bounds__(32 * TILE_WARPS, 4) group_bias_forw
 }
 
 // partials, by chunk and group the sums of weight[r] dy[r]; dots [column_blocks, rows], by tile
-// sum_i dy[r][i] bias[g][i]; each or null. With tokens dy[r] is the gradient of row r's token, and zeros
-// where that is negative.
+// sum_i dy[r][i] bias[g][i]; each or null.
 extern "C" __global__ void __launch_bounds__(32 * TILE_WARPS, 3) group_bias_backward(
-    const T* __restrict__ dy, const long long* __restrict__ token, const T* __restrict__ bias,
-    const int* __restrict__ offsets, const WEIGHT* __restrict__ weight, float* __restrict__ partials, float* __restrict__ dots,
+    const T* __restrict__ dy, const T* __restrict__ bias, const int* __restrict__ offsets,
+    const WEIGHT* __restrict__ weight, float* __restrict__ partials, float* __restrict__ dots,
     long long rows, int h, int groups, int chunk_rows, int column_blocks) {
   const Strip at = strip(rows, h, chunk_rows, column_blocks);
   EACH_SEGMENT(s, at, offsets, groups) {
@@ -62,13 +61,7 @@ extern "C" __global__ void __launch_bounds__(32 * TILE_WARPS, 3) group_bias_back
 #pragma unroll
       for (int k = 0; k < ROWS; k++) {
         const int row = row_of(first, k, s);
-        const long long source = token ? token[at.row + row] : at.row + row;
-        if (source >= 0) {
-          load(dy + source * h + at.column, g[k]);
-        } else {
-#pragma unroll
-          for (int i = 0; i < WIDTH; i++) g[k][i] = 0;
-        }
+        load(dy + element(at, row, h), g[k]);
         w[k] = weight_of(weight, at, row);
       }
 #pragma unroll

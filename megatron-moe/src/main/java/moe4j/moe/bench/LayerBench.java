@@ -122,7 +122,8 @@ public final class LayerBench implements AutoCloseable {
     LayerShape model = shape.model();
     MoeConfig moe = shape.moe();
     ParameterScope scope = parameters.root();
-    GroupedMlp experts = new GroupedMlp(moe.expertShape(model, 0), scope.child("experts"));
+    GroupedMlp experts =
+        new GroupedMlp(moe.expertShape(model, 0), scope.child("experts"), moe.groupedProducts());
     FeedForward shared = shared(scope);
     Gate gate = MoeLayer.gate(model, moe, 0, scope.child("router"));
     Mlp dense = new Mlp(shape.dense(), 0, scope.child("dense"));

@@ -309,6 +309,9 @@ speed() {
   run bench_kernels bench kernels --device cuda --bf16
   succeeded bench_kernels && say "bench kernels" ok || say "bench kernels" FAILED
   grep -v '^status' "$out/bench_kernels.log"
+  run bench_moe bench moe --device cuda --bf16 --shape A,C8,C32,C96,C128,B,D,G,X64,X128,F --rounds 10
+  succeeded bench_moe && say "bench moe" ok || say "bench moe" FAILED
+  grep -v '^status' "$out/bench_moe.log"
 }
 
 # What the sanitizer finds in our kernels. It also finds fault with libraries' kernels, and with the

@@ -11,7 +11,7 @@ chance for all experts; sorting it counts. Forward without gradients, and forwar
 Variants: naive (a parameter an expert, where, index_add), grouped (argsort, torch._grouped_mm, gradients of rows by
 indexing), rows (the same, with gathers whose gradient is a gather: no atomic additions), compiled (rows, by
 torch.compile), autotuned (compiled with max-autotune-no-cudagraphs), dense, dense-compiled. On a GPU events take the
-time, a median over rounds, other memory is written between rounds, and each variant but the naive loop is timed
+time, a median over rounds, other memory is read between rounds, and each variant but the naive loop is timed
 launched from Python and as a CUDA graph.
 """
 import argparse
@@ -242,7 +242,7 @@ class Timer:
     def __init__(self, a):
         self.cuda = a.device != "cpu"
         self.rounds, self.warmup = a.rounds, a.warmup
-        self.other = torch.empty(EVICTING_BYTES, dtype=torch.uint8, device=a.device) if self.cuda else None
+        self.other = torch.zeros(EVICTING_BYTES // 4, device=a.device) if self.cuda else None
 
     def median(self, work):
         """Milliseconds of the round in the middle."""
@@ -250,7 +250,7 @@ class Timer:
         for i in range(self.warmup + self.rounds):
             if self.cuda:
                 first, second = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-                self.other.zero_()
+                self.other.sum()
                 first.record()
                 work()
                 second.record()

@@ -261,7 +261,7 @@ public final class BenchMoeCommand implements Command {
     try (LayerBench bench = new LayerBench(shape, setting)) {
       LayerErrors errors = bench.errors();
       Map<Way, List<LayerTimes>> all = new EnumMap<>(Way.class);
-      for (Way way : Way.of(shape, setting.dtype())) {
+      for (Way way : bench.ways()) {
         all.put(way, bench.time(way));
         all.get(way).forEach(System.out::println);
       }
@@ -273,6 +273,11 @@ public final class BenchMoeCommand implements Command {
       if (all.containsKey(Way.SORTED)) {
         System.out.println(
             against("Sorting and _grouped_mm take", all.get(Way.SORTED), given, layer));
+      }
+      if (all.containsKey(Way.LIBTORCH)) {
+        System.out.println(
+            against(
+                "The layer with libtorch's products takes", all.get(Way.LIBTORCH), given, layer));
       }
       if (!errors.within(setting.bound())) {
         System.err.printf(

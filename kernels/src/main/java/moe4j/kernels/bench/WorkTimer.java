@@ -22,8 +22,8 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  * @param rounds those that do, at least one
  * @param times how often a round on a GPU does the work, since the clock of events ticks every 0.5
  *     us
- * @param cold whether other memory is written before each round, so that the work finds nothing of
- *     its own in the GPU's cache
+ * @param cold whether other memory is read before each round, so that the work finds nothing of its
+ *     own in the GPU's cache
  */
 public record WorkTimer(Device device, int warmup, int rounds, int times, boolean cold) {
   /** Times work is done as it is before it is captured, so that its kernels are loaded. */
@@ -108,11 +108,12 @@ public record WorkTimer(Device device, int warmup, int rounds, int times, boolea
     try (PointerScope scope = new PointerScope();
         CudaEvent begin = new CudaEvent();
         CudaEvent end = new CudaEvent()) {
-      Tensor other = cold ? Tensors.empty(ScalarType.Byte, device, EVICTING_BYTES) : null;
+      Tensor other = cold ? Tensors.zeros(ScalarType.Float, device, EVICTING_BYTES / 4) : null;
       for (int round = -warmup; round < rounds; round++) {
         if (cold) {
-          // The GPU writes for longer than Java takes to launch what follows.
-          Scopes.run(other::zero_);
+          // The GPU reads for longer than Java takes to launch what follows. What is only read need
+          // not be written back while the work is timed.
+          Scopes.run(other::sum);
         }
         begin.record();
         for (int i = 0; i < times; i++) {

@@ -24,8 +24,8 @@ public final class ExpertSweep {
   public ExpertSweep(BenchShape layer, LayerBench.Setting setting) {
     this.layer = layer;
     this.setting = setting;
-    this.ways = new ArrayList<>(WAYS);
-    ways.retainAll(Way.of(layer, setting.dtype()));
+    boolean sorted = SortedGroups.takes(layer, setting.dtype());
+    this.ways = WAYS.stream().filter(way -> way != Way.SORTED || sorted).toList();
   }
 
   /** All times with so many experts. */

@@ -1,31 +1,15 @@
 package moe4j.moe.bench;
 
-import java.util.ArrayList;
-import java.util.EnumMap;
 import java.util.List;
-import java.util.Map;
-import java.util.stream.Stream;
+import java.util.Set;
 import moe4j.kernels.bench.Ceilings;
 import moe4j.kernels.bench.WorkTimer;
 import moe4j.kernels.cuda.Cuda;
-import moe4j.kernels.dropout.Draw;
-import moe4j.moe.MoeConfig;
-import moe4j.moe.MoeLayer;
-import moe4j.moe.dispatch.TokenDispatcher;
-import moe4j.moe.experts.GroupedMlp;
-import moe4j.moe.experts.SharedExpert;
-import moe4j.moe.gate.Gate;
 import moe4j.tensor.CustomFunction;
 import moe4j.tensor.Scopes;
 import moe4j.tensor.StepRandom;
 import moe4j.tensor.Tensors;
-import moe4j.transformer.Activation;
-import moe4j.transformer.FeedForward;
-import moe4j.transformer.LayerShape;
-import moe4j.transformer.Mlp;
 import moe4j.transformer.Operation;
-import moe4j.transformer.ParameterScope;
-import moe4j.transformer.ParameterSet;
 import moe4j.transformer.Pass;
 import org.bytedeco.pytorch.BoolOptional;
 import org.bytedeco.pytorch.Device;
@@ -53,6 +37,8 @@ public final class LayerBench implements AutoCloseable {
     LAYER("MoE"),
     /** The layer with choices that are given. */
     GIVEN("MoE, routing given"),
+    /** The same with libtorch's products, where moe4j's compute {@link #GIVEN}. */
+    LIBTORCH("MoE, libtorch products"),
     /** The gate by itself, the sorting of routes included. */
     ROUTER("router"),
     /** A parameter for each expert, and a loop over them. */
@@ -71,14 +57,6 @@ public final class LayerBench implements AutoCloseable {
     /** What it is called in a table. */
     public String label() {
       return label;
-    }
-
-    /** The ways that there are for a layer. */
-    public static List<Way> of(BenchShape shape, ScalarType dtype) {
-      long multiple = SortedGroups.multiple(dtype);
-      boolean aligned =
-          shape.model().hiddenSize() % multiple == 0 && shape.expertHiddenSize() % multiple == 0;
-      return Stream.of(values()).filter(way -> aligned || way != SORTED).toList();
     }
   }
 
@@ -105,139 +83,33 @@ public final class LayerBench implements AutoCloseable {
 
   private final BenchShape shape;
   private final Setting setting;
-  private final ParameterSet parameters;
-  private final LayerWeights weights;
-  private final GivenRoutes given;
-  private final NaiveLoop naive;
-  private final Tensor hidden;
-  private final Tensor upstream;
+  private final Contenders contenders;
   private final Tensor position;
-  private final Map<Way, Contender> contenders = new EnumMap<>(Way.class);
 
   /** Makes the layer and fills its weights. */
   public LayerBench(BenchShape shape, Setting setting) {
     this.shape = shape;
     this.setting = setting;
-    this.parameters = ParameterSet.unset(setting.dtype, setting.device);
-    LayerShape model = shape.model();
-    MoeConfig moe = shape.moe();
-    ParameterScope scope = parameters.root();
-    GroupedMlp experts =
-        new GroupedMlp(moe.expertShape(model, 0), scope.child("experts"), moe.groupedProducts());
-    FeedForward shared = shared(scope);
-    Gate gate = MoeLayer.gate(model, moe, 0, scope.child("router"));
-    Mlp dense = new Mlp(shape.dense(), 0, scope.child("dense"));
-    LayerWeights.fill(parameters, SEED, model.initMethodStd());
-    this.weights = LayerWeights.of(parameters, "experts.");
-    this.given =
-        new GivenRoutes(
-            shape.tokens(), moe.numExperts(), moe.moeRouterTopk(), SEED, setting.device);
-    this.naive = new NaiveLoop(weights, model.activation(), model.innerDropout());
-    this.hidden = Scopes.keep(() -> drawn(0).set_requires_grad(true));
-    this.upstream = Scopes.keep(() -> drawn(1));
+    this.contenders = new Contenders(shape, setting.device, setting.dtype, SEED);
     this.position =
         setting.device.is_cuda()
             ? Scopes.keep(() -> Tensors.zeros(ScalarType.Long, setting.device, 2))
             : null;
-    TokenDispatcher here = TokenDispatcher.local();
-    MoeLayer layer = new MoeLayer(0, gate, here, experts, shared);
-    MoeLayer routed = new MoeLayer(0, given, here, experts, shared);
-    add(Way.LAYER, parameters("experts.", "shared_experts.", "router."), layer::forward);
-    add(Way.GIVEN, parameters("experts.", "shared_experts."), routed::forward);
-    add(
-        Way.ROUTER,
-        parameters("router."),
-        (x, pass) -> gate.route(x.flatten(0, -2), pass).weight());
-    add(Way.NAIVE, naive.leaves(), this::naive);
-    add(Way.SORTED, parameters("experts.", "shared_experts."), this::sorted);
-    add(Way.DENSE, parameters("dense."), dense::forward);
   }
 
-  private FeedForward shared(ParameterScope scope) {
-    return shape.sharedHiddenSize() == 0
-        ? null
-        : new SharedExpert(
-            shape.model(),
-            0,
-            shape.sharedHiddenSize(),
-            shape.moe().moeSharedExpertGate(),
-            scope.child("shared_experts"));
-  }
-
-  /** Normal numbers, [1, T, h]. */
-  private Tensor drawn(int operation) {
-    Tensor like =
-        Tensors.empty(
-            ScalarType.Float, setting.device, 1, shape.tokens(), shape.model().hiddenSize());
-    return Draw.normal(new StepRandom(SEED, 0, 0, 1), like, 0, operation).to(setting.dtype);
-  }
-
-  private List<Tensor> parameters(String... prefixes) {
-    List<Tensor> found = new ArrayList<>();
-    for (String prefix : prefixes) {
-      parameters.all().stream()
-          .filter(parameter -> parameter.name().startsWith(prefix))
-          .forEach(parameter -> found.add(parameter.tensor()));
-    }
-    return found;
-  }
-
-  private interface Forward {
-    Tensor apply(Tensor hidden, Pass pass);
-  }
-
-  private void add(Way way, List<Tensor> ownLeaves, Forward forward) {
-    List<Tensor> leaves = new ArrayList<>(ownLeaves);
-    leaves.add(hidden);
-    if (way == Way.GIVEN || way == Way.NAIVE || way == Way.SORTED) {
-      leaves.add(given.weights());
-    }
-    if (way == Way.NAIVE) {
-      leaves.addAll(parameters("shared_experts."));
-    }
-    contenders.put(
-        way,
-        new Contender(way.label, pass -> forward.apply(hidden, pass), leaves, way != Way.NAIVE));
-  }
-
-  private Tensor naive(Tensor x, Pass pass) {
-    Tensor tokens = x.flatten(0, -2);
-    return withShared(
-        naive.forward(tokens, given.choices(), given.weights(), pass.isTraining()), tokens);
-  }
-
-  private Tensor sorted(Tensor x, Pass pass) {
-    Tensor tokens = x.flatten(0, -2);
-    SortedGroups groups =
-        new SortedGroups(weights, shape.model().activation(), shape.model().innerDropout());
-    return withShared(
-        groups.forward(tokens, given.choices(), given.weights(), pass.isTraining()), tokens);
-  }
-
-  private Tensor withShared(Tensor output, Tensor tokens) {
-    LayerWeights own = sharedWeights();
-    return own.fc1() == null
-        ? output
-        : output.add(
-            SharedMlp.apply(new PlainMlp(own, shape.model().activation()), sharedGate(), tokens));
-  }
-
-  private LayerWeights sharedWeights() {
-    return LayerWeights.of(parameters, "shared_experts.");
-  }
-
-  private Tensor sharedGate() {
-    return LayerWeights.named(parameters, "shared_experts.gate_weight");
+  /** The ways that there are, in order: libtorch's products do not take every size. */
+  public Set<Way> ways() {
+    return contenders.all().keySet();
   }
 
   /** What a way computes in an evaluation; its tensors belong to the scope that is open. */
   Tensor output(Way way) {
-    return contenders.get(way).forward().apply(Pass.evaluation());
+    return contenders.all().get(way).forward().apply(Pass.evaluation());
   }
 
   /** Times one way, its forward without gradients and its forward with its backward. */
   public List<LayerTimes> time(Way way) {
-    Contender contender = contenders.get(way);
+    Contender contender = contenders.all().get(way);
     Runnable forward = () -> Scopes.run(() -> forward(contender));
     Runnable both = () -> Scopes.run(() -> both(contender));
     List<LayerTimes> times =
@@ -259,7 +131,7 @@ public final class LayerBench implements AutoCloseable {
     return switch (way) {
       case ROUTER -> null;
       case DENSE -> LayerFloor.dense(shape, backward, setting.elementBytes(), setting.ceilings);
-      case LAYER, GIVEN, NAIVE, SORTED ->
+      case LAYER, GIVEN, LIBTORCH, NAIVE, SORTED ->
           LayerFloor.experts(shape, backward, setting.elementBytes(), setting.ceilings);
     };
   }
@@ -289,6 +161,7 @@ public final class LayerBench implements AutoCloseable {
     Pass pass = training();
     Tensor output = contender.forward().apply(pass);
     TensorVector outputs = new TensorVector(output);
+    Tensor upstream = contenders.upstream();
     TensorVector gradients =
         new TensorVector(
             output.numel() == upstream.numel()
@@ -309,6 +182,8 @@ public final class LayerBench implements AutoCloseable {
       return -1;
     }
     long[] kept = new long[1];
+    // What libraries keep for themselves is taken now, and not counted below.
+    Scopes.run(() -> both(contender));
     Scopes.run(
         () -> {
           Cuda.synchronize();
@@ -323,24 +198,27 @@ public final class LayerBench implements AutoCloseable {
   /** Compares the layer whose routing is given with a reference in a longer type. */
   public LayerErrors errors() {
     LayerErrors[] found = new LayerErrors[1];
-    Contender layer = contenders.get(Way.GIVEN);
+    Contender layer = contenders.all().get(Way.GIVEN);
     Scopes.run(
         () -> {
           try {
             Tensor output = backward(layer).flatten(0, -2);
-            Activation activation = shape.model().activation();
+            Tensor hidden = contenders.hidden();
             LayerReference reference =
-                new LayerReference(hidden.flatten(0, -2), upstream.flatten(0, -2), activation);
+                new LayerReference(
+                    hidden.flatten(0, -2),
+                    contenders.upstream().flatten(0, -2),
+                    shape.model().activation());
             // As GroupedMlp draws it for the first layer's rows on one rank.
             reference.experts(
-                given,
-                weights,
+                contenders.given(),
+                contenders.weights(),
                 training()
                     .chance()
                     .piece(0)
                     .dropout(shape.model().innerDropout(), 1, Operation.FEED_FORWARD_HIDDEN));
             if (shape.sharedHiddenSize() > 0) {
-              reference.shared(sharedWeights(), sharedGate());
+              reference.shared(contenders.sharedWeights(), contenders.sharedGate());
             }
             found[0] = reference.against(output, hidden.grad().flatten(0, -2));
           } finally {
@@ -360,14 +238,10 @@ public final class LayerBench implements AutoCloseable {
 
   @Override
   public void close() {
-    naive.close();
-    given.close();
-    hidden.close();
-    upstream.close();
+    contenders.close();
     if (position != null) {
       position.close();
     }
-    parameters.close();
     emptyCache();
   }
 }

@@ -6,6 +6,8 @@ import java.util.List;
 import java.util.Map;
 import java.util.function.UnaryOperator;
 import moe4j.kernels.dropout.Draw;
+import moe4j.kernels.experts.ExpertMlp;
+import moe4j.kernels.experts.RoutedMlp;
 import moe4j.tensor.Scopes;
 import moe4j.tensor.StepRandom;
 import moe4j.transformer.Parameter;
@@ -36,6 +38,11 @@ record LayerWeights(Tensor fc1, Tensor bias1, Tensor fc2, Tensor bias2) {
         named(parameters, prefix + "linear_fc1.bias"),
         named(parameters, prefix + "linear_fc2.weight"),
         named(parameters, prefix + "linear_fc2.bias"));
+  }
+
+  /** Whether products of moe4j's own compute with these. */
+  boolean areTaken(Tensor hidden) {
+    return RoutedMlp.take(hidden, new ExpertMlp.Weights(fc1, bias1, fc2, bias2));
   }
 
   /** The same tensors, each made into another. */

@@ -20,9 +20,10 @@ record SortedGroups(LayerWeights weights, Activation activation, double dropout)
   /** Where {@code aten::_grouped_mm} lets a row begin, in bytes. */
   private static final long ALIGNMENT = 16;
 
-  /** What both sides of the weights have to be multiples of. */
-  static long multiple(ScalarType dtype) {
-    return ALIGNMENT / (dtype == ScalarType.Float ? 4 : 2);
+  /** Whether the operator takes a layer's sizes. */
+  static boolean takes(BenchShape shape, ScalarType dtype) {
+    long multiple = ALIGNMENT / (dtype == ScalarType.Float ? 4 : 2);
+    return shape.model().hiddenSize() % multiple == 0 && shape.expertHiddenSize() % multiple == 0;
   }
 
   /**

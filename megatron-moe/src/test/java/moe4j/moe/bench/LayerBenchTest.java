@@ -116,7 +116,7 @@ public class LayerBenchTest {
   private List<LayerTimes> time(BenchShape shape) {
     List<LayerTimes> all = new ArrayList<>();
     try (LayerBench bench = new LayerBench(shape, setting(ScalarType.Float))) {
-      for (Way way : Way.values()) {
+      for (Way way : bench.ways()) {
         all.addAll(bench.time(way));
       }
     }
@@ -211,7 +211,7 @@ public class LayerBenchTest {
       BenchShape small = BenchShape.named(name).small();
       assertTrue(small.tokens() <= 512 && small.expertHiddenSize() <= 896, small.toString());
       assertEquals(small.moe().moeRouterTopk(), BenchShape.named(name).moe().moeRouterTopk());
-      assertEquals(Way.of(small, ScalarType.BFloat16), List.of(Way.values()), name);
+      assertTrue(SortedGroups.takes(small, ScalarType.BFloat16), small.toString());
     }
     assertEquals(
         expectThrows(IllegalArgumentException.class, () -> BenchShape.named("E")).getMessage(),

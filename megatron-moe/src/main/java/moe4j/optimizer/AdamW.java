@@ -304,7 +304,7 @@ public final class AdamW implements AutoCloseable {
     if (fused != null) {
       Scopes.run(
           () -> {
-            fused.bind(inSlots(gradients.orNull()), gradients.kept());
+            fused.bind(inSlots(gradients.orNull()), inSlots(gradients.squares()), gradients.kept());
           });
     }
   }

@@ -2,6 +2,7 @@ package moe4j.optimizer;
 
 import java.util.ArrayList;
 import java.util.List;
+import moe4j.kernels.product.KnownSquares;
 import moe4j.tensor.Scopes;
 import moe4j.tensor.TensorLists;
 import moe4j.tensor.Tensors;
@@ -94,6 +95,19 @@ final class Gradients implements StepGradients {
   }
 
   @Override
+  public List<Tensor> squares() {
+    if (summed) {
+      return StepGradients.super.squares();
+    }
+    List<Tensor> squares = new ArrayList<>();
+    for (Tensor parameter : parameters) {
+      Tensor gradient = parameter.grad();
+      squares.add(gradient.defined() ? KnownSquares.of(parameter, gradient) : null);
+    }
+    return squares;
+  }
+
+  @Override
   public List<Tensor> all() {
     List<Tensor> gradients = new ArrayList<>(orNull());
     for (int i = 0; i < gradients.size(); i++) {
@@ -122,7 +136,13 @@ final class Gradients implements StepGradients {
   }
 
   private void reset() {
-    Scopes.run(() -> parameters.forEach(p -> p.mutable_grad().reset()));
+    Scopes.run(
+        () ->
+            parameters.forEach(
+                p -> {
+                  p.mutable_grad().reset();
+                  KnownSquares.forget(p);
+                }));
   }
 
   @Override

@@ -1,5 +1,6 @@
 package moe4j.optimizer;
 
+import java.util.Collections;
 import java.util.List;
 import org.bytedeco.pytorch.Tensor;
 
@@ -24,6 +25,14 @@ interface StepGradients extends AutoCloseable {
 
   /** The step's gradients, in the parameters' order; null where a parameter got none. */
   List<Tensor> orNull();
+
+  /**
+   * The parts of each gradient's sum of squares, in the parameters' order; null where what has
+   * computed it did not add it up, or the gradient is a sum of several.
+   */
+  default List<Tensor> squares() {
+    return Collections.nCopies(orNull().size(), null);
+  }
 
   /** The step's gradients, with zeros where a parameter got none. */
   List<Tensor> all();

@@ -7,6 +7,7 @@ import static org.testng.Assert.assertSame;
 
 import java.util.ArrayList;
 import java.util.List;
+import moe4j.kernels.product.KnownSquares;
 import moe4j.tensor.Scopes;
 import moe4j.tensor.Tensors;
 import org.bytedeco.javacpp.PointerScope;
@@ -156,5 +157,26 @@ public class GradientsTest {
         assertEquals(used.grad().defined(), kept);
       }
     }
+  }
+
+  /** Of one micro-batch's gradient a product may know the squares, and of a sum's nobody does. */
+  @Test(dataProvider = "ways")
+  public void squaresAreKnownOfWhatAProductWrote(boolean bf16, boolean summed, boolean kept) {
+    try (Gradients gradients = gradients(bf16, summed, kept)) {
+      backward(3);
+      KnownSquares.leave(used, used.grad(), Tensors.of(new float[] {9, 18}));
+      gradients.accumulate();
+      List<Tensor> squares = gradients.squares();
+      assertEquals(squares.size(), 2);
+      assertNull(squares.get(1));
+      if (summed) {
+        assertNull(squares.get(0));
+      } else {
+        assertEquals(Tensors.floats(squares.get(0)), new float[] {9, 18});
+        microBatch(gradients, 1);
+        assertNull(gradients.squares().get(0));
+      }
+    }
+    assertNull(KnownSquares.of(used, used));
   }
 }

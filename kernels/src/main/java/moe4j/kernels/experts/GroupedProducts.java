@@ -5,6 +5,7 @@ import moe4j.kernels.cuda.Cuda;
 import moe4j.kernels.cuda.Kernels;
 import moe4j.kernels.cuda.Launch;
 import moe4j.kernels.dropout.Dropout;
+import moe4j.kernels.product.KnownSquares;
 import moe4j.tensor.Tensors;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
@@ -115,6 +116,9 @@ abstract class GroupedProducts {
   /**
    * {@code sum_r left[r]^T right[r]} over each group's rows, zeros for a group without rows: [G,
    * left's columns, right's columns].
+   *
+   * @param parameter whose gradient that is: a kernel leaves the sum of its squares ({@link
+   *     KnownSquares})
    */
-  abstract Tensor weightGradient(Tensor left, Tensor right);
+  abstract Tensor weightGradient(Tensor left, Tensor right, Tensor parameter);
 }

@@ -10,6 +10,7 @@ import moe4j.kernels.check.KernelCheck;
 import moe4j.kernels.check.Type;
 import moe4j.kernels.experts.RoutedCase.Act;
 import moe4j.kernels.experts.RoutedCase.Shape;
+import moe4j.kernels.product.KnownSquares;
 import moe4j.tensor.Scopes;
 import moe4j.tensor.Tensors;
 import org.bytedeco.pytorch.Device;
@@ -162,9 +163,16 @@ public final class GroupedProductsCheck implements KernelCheck {
       Tensor a = given.onDevice(left);
       Tensor b = given.onDevice(right);
       Tensor ours =
-          poisoned(() -> actual.weightGradient(a, b), given.groups(), left.size(1), right.size(1));
-      each(product, ours, exact.weightGradient(left, right));
-      Tensor again = actual.weightGradient(a, b);
+          poisoned(
+              () -> actual.weightGradient(a, b, a), given.groups(), left.size(1), right.size(1));
+      each(product, ours, exact.weightGradient(left, right, left));
+      Tensor again = actual.weightGradient(a, b, a);
+      Tensor squares = KnownSquares.of(a, again);
+      if (squares != null) {
+        Tensor exactSquares = ours.to(ScalarType.Double).square().sum();
+        on.close(what + product + ": squares", squares.sum(), exactSquares, 1e-5);
+      }
+      KnownSquares.forget(a);
       on.same(what + product + ", again", again, ours);
     }
   }

@@ -9,6 +9,7 @@ import moe4j.kernels.cuda.CudaKernel;
 import moe4j.kernels.cuda.Launch;
 import moe4j.kernels.cuda.TensorMap;
 import moe4j.kernels.dropout.Dropout;
+import moe4j.kernels.product.KnownSquares;
 import moe4j.kernels.product.RowChunks;
 import moe4j.tensor.Tensors;
 import org.bytedeco.pytorch.Tensor;
@@ -202,7 +203,7 @@ final class HopperProducts extends GroupedProducts {
   }
 
   @Override
-  Tensor weightGradient(Tensor left, Tensor right) {
+  Tensor weightGradient(Tensor left, Tensor right, Tensor parameter) {
     long count = weights.fc1().size(0);
     if (rows == 0) {
       return Tensors.zeros(
@@ -212,6 +213,7 @@ final class HopperProducts extends GroupedProducts {
     Tensor squares = Tensors.empty(ScalarType.Float, weight.device(), blocks(), FINISHERS);
     Size size = new Size(left.size(1), right.size(1), 0);
     launch(Op.DW, left, right, size, null, new Results(null, out, null, squares));
+    KnownSquares.leave(parameter, out, squares);
     return out;
   }
 

@@ -81,7 +81,7 @@ final class PlainProducts extends GroupedProducts {
   }
 
   @Override
-  Tensor weightGradient(Tensor left, Tensor right) {
+  Tensor weightGradient(Tensor left, Tensor right, Tensor parameter) {
     Tensor a = wide(left);
     Tensor b = wide(right);
     TensorVector groups = new TensorVector();

@@ -131,6 +131,7 @@ public final class RoutedMlp {
     private final Dropout drop;
     private final boolean summed;
     private GroupedProducts products;
+    private ExpertMlp.Weights weights;
     private long tokens;
     private Tensor token;
     private Tensor slot;
@@ -155,7 +156,7 @@ public final class RoutedMlp {
       token = kept(inputs[TOKEN]);
       slot = kept(inputs[SLOT]);
       x = save(spread(inputs[X].contiguous(), token));
-      ExpertMlp.Weights weights =
+      weights =
           new ExpertMlp.Weights(
               kept(inputs[FC1]), kept(inputs[BIAS1]), kept(inputs[FC2]), kept(inputs[BIAS2]));
       GroupedProducts.Groups groups =
@@ -188,7 +189,7 @@ public final class RoutedMlp {
       // What is not needed any more is closed at once: of a large layer each of these is as much
       // memory as a result.
       if (needsGradient(FC2)) {
-        results[FC2] = products.weightGradient(gradient, activated);
+        results[FC2] = products.weightGradient(gradient, activated, weights.fc2());
       }
       activated.close();
       GroupedProducts.Down down =
@@ -202,7 +203,7 @@ public final class RoutedMlp {
       results[BIAS1] = down.bias1();
       results[BIAS2] = down.bias2();
       if (needsGradient(FC1)) {
-        results[FC1] = products.weightGradient(down.inner(), x);
+        results[FC1] = products.weightGradient(down.inner(), x, weights.fc1());
       }
       if (needsGradient(X)) {
         results[X] = sum(products.inputGradient(down.inner()), token != null);

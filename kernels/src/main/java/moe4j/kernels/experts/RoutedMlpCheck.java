@@ -10,6 +10,7 @@ import moe4j.kernels.check.Leaves;
 import moe4j.kernels.check.Type;
 import moe4j.kernels.experts.RoutedCase.Act;
 import moe4j.kernels.experts.RoutedCase.Shape;
+import moe4j.kernels.product.KnownSquares;
 import moe4j.tensor.Scopes;
 import moe4j.tensor.Tensors;
 import org.bytedeco.pytorch.Device;
@@ -89,7 +90,14 @@ public final class RoutedMlpCheck implements KernelCheck {
     Leaves actual = Leaves.on(on, ScalarType.BFloat16, all);
     Leaves exact = Leaves.reference(all);
     Device device = on.device();
-    Tensor y = actual.backward(upstream, t -> apply(given, token, slot, device, t));
+    Tensor[][] leaves = new Tensor[1][];
+    Tensor y =
+        actual.backward(
+            upstream,
+            t -> {
+              leaves[0] = t;
+              return apply(given, token, slot, device, t);
+            });
     Device cpu = upstream.device();
     Tensor expected = exact.backward(upstream, t -> apply(given, token, slot, cpu, t));
     String what =
@@ -98,6 +106,24 @@ public final class RoutedMlpCheck implements KernelCheck {
                 given.shape, tokens, given.rows, given.groups(), slot == null ? " by experts" : "");
     on.close(what + ": tokens", y, expected, Type.BF16.bound());
     actual.compare(on, exact, what, Type.BF16.bound(), NAMES);
+    if (GroupedProducts.take(y, weights(leaves[0]))) {
+      squares(on, what + ": squares of fc1", leaves[0][2]);
+      squares(on, what + ": squares of fc2", leaves[0][3]);
+    }
+  }
+
+  /** A weight's gradient is the tensor that the product has written, and its squares are known. */
+  private static void squares(Comparison on, String what, Tensor weight) {
+    Tensor known = KnownSquares.of(weight, weight.grad());
+    on.holds(what + " are known", known != null);
+    if (known != null) {
+      on.close(what, known.sum(), weight.grad().to(ScalarType.Double).square().sum(), 1e-5);
+    }
+    KnownSquares.forget(weight);
+  }
+
+  private static ExpertMlp.Weights weights(Tensor... leaves) {
+    return RoutedCase.weights(leaves[2], leaves[3], leaves[4], leaves[5]);
   }
 
   private static Tensor apply(
@@ -109,10 +135,6 @@ public final class RoutedMlpCheck implements KernelCheck {
             given.offsets(device),
             leaves[1]);
     return RoutedMlp.sums(
-        leaves[0],
-        routes,
-        RoutedCase.weights(leaves[2], leaves[3], leaves[4], leaves[5]),
-        given.shape.act(),
-        given.drop(device));
+        leaves[0], routes, weights(leaves), given.shape.act(), given.drop(device));
   }
 }

@@ -3,6 +3,7 @@
 #include "wgmma.cuh"
 
 #define MOST_GROUPS 512
+#define SUPER 16
 
 // Where a warpgroup is in the ring.
 struct Ring {
@@ -36,25 +37,39 @@ struct Plan {
   int n_tiles;
   int tiles;
 
+  // The tile of a number among those of a group, which has so many rows of tiles: row by row, or, where there are
+  // many, column by column of SUPER rows, so that what is worked on at a time needs few different operands.
+  __device__ __forceinline__ void place(Tile& r, int number, int rows) const {
+    int row, column;
+    if (rows <= SUPER) {
+      row = number / n_tiles;
+      column = number - row * n_tiles;
+    } else {
+      const int above = number / (SUPER * n_tiles) * SUPER;
+      const int high = min(SUPER, rows - above);
+      const int rest = number - above * n_tiles;
+      column = rest / high;
+      row = above + rest - column * high;
+    }
+    r.m = row * TILE_ROWS;
+    r.n = column * BLOCK_N;
+  }
+
   __device__ __forceinline__ Tile tile(int t) const {
     Tile r;
 #if OP == DW
     const int m_tiles = (m + TILE_ROWS - 1) / TILE_ROWS;
     const int each = m_tiles * n_tiles;
     r.group = t / each;
-    const int rest = t - r.group * each;
-    r.m = rest / n_tiles * TILE_ROWS;
-    r.n = rest % n_tiles * BLOCK_N;
+    place(r, t - r.group * each, m_tiles);
     r.row = r.group == 0 ? 0 : ends[r.group - 1];
     r.count = ends[r.group] - r.row;
     r.k_blocks = (r.count + BLOCK_K - 1) / BLOCK_K;
 #else
-    const int of_rows = t / n_tiles;
-    r.n = (t - of_rows * n_tiles) * BLOCK_N;
     int low = 0, high = groups - 1;
     while (low < high) {
       const int middle = (low + high) / 2;
-      if (tile_ends[middle] > of_rows) {
+      if (tile_ends[middle] * n_tiles > t) {
         high = middle;
       } else {
         low = middle + 1;
@@ -63,8 +78,9 @@ struct Plan {
     r.group = low;
     const int first = low == 0 ? 0 : ends[low - 1];
     const int before = low == 0 ? 0 : tile_ends[low - 1];
-    r.row = first + (of_rows - before) * TILE_ROWS;
-    r.m = r.row;
+    place(r, t - before * n_tiles, tile_ends[low] - before);
+    r.m += first;
+    r.row = r.m;
     r.count = min(TILE_ROWS, ends[low] - r.row);
     r.k_blocks = (k + BLOCK_K - 1) / BLOCK_K;
 #endif

@@ -47,6 +47,8 @@ public record RunConfig(
     }
     faults.none(() -> family.check(model));
     faults.none(() -> schedule(optimizer, training).at(0));
+    boolean gpu = training.device().equals("cuda");
+    faults.none(() -> optimizer.checkTypes(training.bf16(), gpu && training.noFusedKernels()));
     faults.none(() -> family.checkDivision(model, training, parallel));
     faults.refuse();
   }

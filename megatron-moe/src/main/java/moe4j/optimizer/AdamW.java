@@ -269,14 +269,7 @@ public final class AdamW implements AutoCloseable {
    * the same.
    */
   public double parametersNorm() {
-    double[] result = new double[1];
-    Scopes.run(
-        () -> {
-          List<Supplier<Tensor>> all =
-              states.stream().map(s -> (Supplier<Tensor>) () -> s.master().detach()).toList();
-          result[0] = Math.sqrt(Tensors.item(sums.squaresOf(all)));
-        });
-    return result[0];
+    return sums.normOfMasters(states);
   }
 
   /**

@@ -2,7 +2,6 @@ package moe4j.optimizer;
 
 import java.util.ArrayList;
 import java.util.List;
-import java.util.function.Supplier;
 import moe4j.parallel.Group;
 import moe4j.tensor.Scopes;
 import moe4j.tensor.TensorLists;
@@ -48,16 +47,21 @@ final class GlobalSums {
     return overRanks(own.isEmpty() ? zero() : TensorLists.squares(own));
   }
 
-  /** The same of tensors that are made one after the other. */
-  Tensor squaresOf(List<Supplier<Tensor>> all) {
-    Tensor sum = zero();
-    for (int i = 0; i < all.size(); i++) {
-      if (counted.get(i)) {
-        Supplier<Tensor> each = all.get(i);
-        Scopes.run(() -> sum.add_(TensorLists.squares(List.of(each.get()))));
-      }
-    }
-    return overRanks(sum);
+  /** The L2 norm of all masters, which may be made one after the other. It asks the device. */
+  double normOfMasters(List<OptimizerState> states) {
+    double[] squares = new double[1];
+    Scopes.run(
+        () -> {
+          Tensor sum = zero();
+          for (int i = 0; i < states.size(); i++) {
+            if (counted.get(i)) {
+              OptimizerState each = states.get(i);
+              Scopes.run(() -> sum.add_(TensorLists.squares(List.of(each.master().detach()))));
+            }
+          }
+          squares[0] = Tensors.item(overRanks(sum));
+        });
+    return Math.sqrt(squares[0]);
   }
 
   /** How many elements are zero: fp64, a scalar. */

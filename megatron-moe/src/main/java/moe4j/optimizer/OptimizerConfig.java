@@ -126,6 +126,24 @@ public record OptimizerConfig(
     return Builders.from(this, OptimizerConfigBuilder.class);
   }
 
+  /**
+   * Refuses types that the rest of a run rules out.
+   *
+   * @param bf16 whether parameters are in bf16
+   * @param libtorchOnGpu whether a GPU's updates are libtorch's operations
+   */
+  public void checkTypes(boolean bf16, boolean libtorchOnGpu) {
+    if (sumsInBf16() && !bf16) {
+      throw new IllegalArgumentException(
+          "--main-grads-dtype bf16 is for a model in bf16: give --bf16 too, or leave it out");
+    }
+    if (libtorchOnGpu && !(expAvgDtype.equals("fp32") && expAvgSqDtype.equals("fp32"))) {
+      throw new IllegalArgumentException(
+          "--exp-avg-dtype %s and --exp-avg-sq-dtype %s on a GPU need moe4j's kernels: leave out --no-fused-kernels"
+              .formatted(expAvgDtype, expAvgSqDtype));
+    }
+  }
+
   /** Whether gradients are summed in bf16. */
   boolean sumsInBf16() {
     return mainGradsDtype.equals("bf16");

@@ -21,10 +21,7 @@ record StatePrecision(boolean split, ScalarType gradients, MomentType expAvg, Mo
    * @param gpu whether kernels of ours update them, on a GPU
    */
   static StatePrecision of(OptimizerConfig config, boolean bf16, boolean gpu) {
-    if (!bf16 && config.sumsInBf16()) {
-      throw new IllegalArgumentException(
-          "--main-grads-dtype bf16 is for a model in bf16: give --bf16 too, or leave it out");
-    }
+    config.checkTypes(bf16, false);
     return new StatePrecision(
         bf16 && config.splitsMasters(gpu),
         config.sumsInBf16() ? ScalarType.BFloat16 : ScalarType.Float,

@@ -147,6 +147,19 @@ public class RunConfigTest {
         "--num-experts 4 --moe-layer-freq [0]*1+[1]*2",
         "--moe-layer-freq [0]*1+[1]*2 describes 3 layers, --num-layers says 2"
       },
+      {
+        "--use-precision-aware-optimizer --main-grads-dtype bf16",
+        "--main-grads-dtype bf16 is for a model in bf16: give --bf16 too, or leave it out"
+      },
+      {
+        "--device cuda --no-fused-kernels --use-precision-aware-optimizer --exp-avg-dtype fp8",
+        "--exp-avg-dtype fp8 and --exp-avg-sq-dtype fp32 on a GPU need moe4j's kernels: leave out"
+            + " --no-fused-kernels"
+      },
+      {
+        "--use-precision-aware-optimizer --main-params-dtype fp16",
+        "--main-params-dtype fp16: the choice is fp32"
+      },
       {"--num-layer 3", "unknown flag --num-layer; did you mean --num-layers?"},
       {"--lr-decay-stile cosine", "unknown flag --lr-decay-stile; did you mean --lr-decay-style?"},
     };

@@ -53,19 +53,19 @@ public record OptimizerConfig(
     @Flag(
             help = "type of the masters of bf16 parameters",
             value = "fp32",
-            choices = {"fp32"},
+            choices = {"fp32", "fp16"},
             needs = "use-precision-aware-optimizer")
         String mainParamsDtype,
     @Flag(
             help = "how AdamW's first moments are kept; bf16 and fp8 are rounded by keyed draws",
             value = "fp32",
-            choices = {"fp32", "bf16", "fp8"},
+            choices = {"fp32", "fp16", "bf16", "fp8"},
             needs = "use-precision-aware-optimizer")
         String expAvgDtype,
     @Flag(
             help = "how AdamW's second moments are kept, likewise",
             value = "fp32",
-            choices = {"fp32", "bf16", "fp8"},
+            choices = {"fp32", "fp16", "bf16", "fp8"},
             needs = "use-precision-aware-optimizer")
         String expAvgSqDtype,
     @Flag(
@@ -109,6 +109,15 @@ public record OptimizerConfig(
     if (lrWarmupIters < 0 || lrWarmupSamples < 0) {
       throw new IllegalArgumentException(
           "--lr-warmup-iters and --lr-warmup-samples: none may be negative");
+    }
+    if (mainParamsDtype.equals("fp16")) {
+      throw new IllegalArgumentException(
+          "--main-params-dtype fp16 would take as many bytes as fp32 masters do here, of which bf16 parameters are a half: leave it out");
+    }
+    if (expAvgDtype.equals("fp16") || expAvgSqDtype.equals("fp16")) {
+      throw new IllegalArgumentException(
+          "--exp-avg-dtype %s, --exp-avg-sq-dtype %s: give bf16 in place of fp16, it takes as many bytes and has fp32's range"
+              .formatted(expAvgDtype, expAvgSqDtype));
     }
     Ranges.positive("lr-decay-iters", lrDecayIters);
     Ranges.positive("lr-decay-samples", lrDecaySamples);

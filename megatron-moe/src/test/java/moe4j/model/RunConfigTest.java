@@ -158,7 +158,13 @@ public class RunConfigTest {
       },
       {
         "--use-precision-aware-optimizer --main-params-dtype fp16",
-        "--main-params-dtype fp16: the choice is fp32"
+        "--main-params-dtype fp16 would take as many bytes as fp32 masters do here, of which bf16"
+            + " parameters are a half: leave it out"
+      },
+      {
+        "--use-precision-aware-optimizer --exp-avg-dtype fp16",
+        "--exp-avg-dtype fp16, --exp-avg-sq-dtype fp32: give bf16 in place of fp16, it takes as"
+            + " many bytes and has fp32's range"
       },
       {"--num-layer 3", "unknown flag --num-layer; did you mean --num-layers?"},
       {"--lr-decay-stile cosine", "unknown flag --lr-decay-stile; did you mean --lr-decay-style?"},

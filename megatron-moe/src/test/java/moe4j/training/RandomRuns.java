@@ -26,10 +26,11 @@ public final class RandomRuns {
   public RunConfig next() {
     GptConfig model = model();
     boolean iterations = random.nextBoolean();
+    TrainingConfig training = training(iterations);
     return new RunConfig(
         GptFamily.spec(model, moe(model.numLayers())),
-        optimizer(iterations),
-        training(iterations),
+        optimizer(iterations, !training.noFusedKernels()),
+        training,
         data(),
         checkpoint(),
         new LoggingConfig(
@@ -147,13 +148,13 @@ public final class RandomRuns {
     line.add(String.valueOf(value));
   }
 
-  private OptimizerConfig optimizer(boolean iterations) {
+  private OptimizerConfig optimizer(boolean iterations, boolean kernels) {
     double lr = positive();
     String style = choice("constant", "linear", "cosine", "inverse-square-root", "WSD");
     Double fraction = maybe(() -> random.nextDouble() / 2);
     int warmup = fraction == null ? random.nextInt(10) : 0;
     Integer wsd = style.equals("WSD") ? Integer.valueOf(size(9)) : null;
-    boolean precise = flip();
+    boolean precise = kernels && flip();
     return new OptimizerConfig(
         "adam",
         lr,

@@ -323,7 +323,12 @@ public final class BenchMoeCommand implements Command {
     }
     System.out.println(sweep.headline());
     Path picture = directory.resolve("experts.png");
-    SpeedPicture.write(picture, title, sweep.lines());
+    SpeedPicture.write(
+        picture,
+        title,
+        sweep.lines().stream()
+            .map(l -> new SpeedPicture.Line(l.name(), l.backward(), l.experts(), l.millis()))
+            .toList());
     System.out.println(picture);
     return 0;
   }

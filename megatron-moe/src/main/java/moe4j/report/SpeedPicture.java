@@ -1,26 +1,29 @@
 package moe4j.report;
 
-import java.awt.BasicStroke;
-import java.awt.Color;
-import java.awt.image.BufferedImage;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
-import moe4j.moe.bench.ExpertSweep;
-import org.knowm.xchart.BitmapEncoder;
-import org.knowm.xchart.XYChart;
-import org.knowm.xchart.XYChartBuilder;
-import org.knowm.xchart.XYSeries;
-import org.knowm.xchart.style.Styler.LegendPosition;
-import org.knowm.xchart.style.markers.SeriesMarkers;
 
 /** The times of an MoE layer and of what it is compared with, over the number of experts. */
 public final class SpeedPicture {
-  private static final int WIDTH = 1100;
-  private static final int HEIGHT = 760;
-
   private SpeedPicture() {}
+
+  /**
+   * A line.
+   *
+   * @param name of what was timed; lines of one name have one colour
+   * @param backward whether with the backward
+   * @param experts numbers of experts
+   * @param millis medians
+   */
+  public record Line(String name, boolean backward, List<Double> experts, List<Double> millis) {
+    /** Copies the lists. */
+    public Line {
+      experts = List.copyOf(experts);
+      millis = List.copyOf(millis);
+    }
+  }
 
   /**
    * Draws lines over logarithmic axes: both ways solid, the forward alone dashed.
@@ -30,60 +33,8 @@ public final class SpeedPicture {
    * @throws IOException if it cannot be written, or if the machine has no font or the class path no
    *     XChart to draw it with
    */
-  public static void write(Path file, String title, List<ExpertSweep.Line> lines)
-      throws IOException {
+  public static void write(Path file, String title, List<Line> lines) throws IOException {
     Files.createDirectories(file.toAbsolutePath().getParent());
-    PictureFile.write(file, "The times are printed", () -> picture(title, lines));
-  }
-
-  private static BufferedImage picture(String title, List<ExpertSweep.Line> lines) {
-    XYChart chart =
-        new XYChartBuilder()
-            .width(WIDTH)
-            .height(HEIGHT)
-            .title(title)
-            .xAxisTitle("experts")
-            .yAxisTitle("ms")
-            .build();
-    ChartStyle.apply(chart);
-    chart.getStyler().setLegendPosition(LegendPosition.OutsideE);
-    // XChart's own logarithmic axis has labels at powers of ten alone.
-    chart
-        .getStyler()
-        .setYAxisLogarithmic(true)
-        .setXAxisTickMarkSpacingHint(60)
-        .setXAxisTickLabelsFormattingFunction(SpeedPicture::power);
-    int colour = -1;
-    String last = null;
-    for (ExpertSweep.Line line : lines) {
-      colour += line.name().equals(last) ? 0 : 1;
-      last = line.name();
-      add(chart, line, ChartStyle.colour(colour));
-    }
-    return BitmapEncoder.getBufferedImage(chart);
-  }
-
-  /** 2^x where x is whole. */
-  private static String power(double x) {
-    return x == Math.rint(x) ? String.valueOf(Math.round(Math.pow(2, x))) : "";
-  }
-
-  private static void add(XYChart chart, ExpertSweep.Line line, Color colour) {
-    String label = line.name() + (line.backward() ? ", with backward" : ", forward");
-    List<Double> logarithms =
-        line.experts().stream().map(count -> Math.log(count) / Math.log(2)).toList();
-    XYSeries series = chart.addSeries(label, logarithms, line.millis());
-    float[] dashes = line.backward() ? null : new float[] {7, 5};
-    series.setLineColor(colour);
-    series.setLineStyle(
-        new BasicStroke(
-            line.backward() ? 3.5f : 2f,
-            BasicStroke.CAP_ROUND,
-            BasicStroke.JOIN_ROUND,
-            1f,
-            dashes,
-            0f));
-    series.setMarker(SeriesMarkers.CIRCLE);
-    series.setMarkerColor(colour);
+    PictureFile.write(file, "The times are printed", () -> SpeedChart.of(title, lines));
   }
 }

@@ -141,9 +141,9 @@ public final class LayerBench implements AutoCloseable {
         position == null ? new StepRandom(SEED, 0, 0, 1) : StepRandom.onDevice(SEED, position, 1));
   }
 
-  private static void forward(Contender contender) {
+  private static Tensor forward(Contender contender) {
     try (NoGradGuard guard = new NoGradGuard()) {
-      contender.forward().apply(Pass.evaluation());
+      return contender.forward().apply(Pass.evaluation());
     }
   }
 

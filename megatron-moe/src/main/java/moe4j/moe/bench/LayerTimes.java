@@ -15,8 +15,6 @@ import moe4j.kernels.bench.WorkTimer.Rounds;
  */
 public record LayerTimes(
     String name, boolean backward, Rounds rounds, LayerFloor floor, long kept) {
-  private static final String LAYOUT = "%-22s %-20s %10s %22s %9s %9s %9s %6s %10s";
-
   /** The names of the columns. */
   public static String header() {
     return line(
@@ -59,6 +57,7 @@ public record LayerTimes(
   }
 
   private static String line(Object... columns) {
-    return String.format(Locale.ROOT, LAYOUT, columns).stripTrailing();
+    return String.format(Locale.ROOT, "%-22s %-20s %10s %22s %9s %9s %9s %6s %10s", columns)
+        .stripTrailing();
   }
 }

@@ -2,6 +2,7 @@ package moe4j.cli;
 
 import java.util.List;
 import java.util.concurrent.ThreadLocalRandom;
+import java.util.stream.Collectors;
 import moe4j.config.BuildInfo;
 import moe4j.config.Flag;
 import moe4j.config.Flags;
@@ -27,7 +28,8 @@ public final class SelftestCommand implements Command {
               choices = {"cpu", "cuda"})
           String device,
       @Flag(help = "seed of the random inputs", otherwise = "another each time") Long seed,
-      @Flag(help = "print the summary and what failed, and no progress") boolean quiet) {}
+      @Flag(help = "print the summary and what failed, and no progress") boolean quiet,
+      @Flag(help = "run the checks whose name has this in it", otherwise = "all") String only) {}
 
   @Override
   public String name() {
@@ -54,7 +56,7 @@ public final class SelftestCommand implements Command {
             ? ThreadLocalRandom.current().nextInt(Integer.MAX_VALUE)
             : options.seed();
     Device device = Scopes.keep(() -> new Device(options.device()));
-    List<KernelCheck> checks = KernelChecks.on(device);
+    List<KernelCheck> checks = checks(device, options.only());
     boolean quiet = options.quiet();
     // Progress is no part of the result: it goes beside it, where a pipe does not take it.
     SelfTest.Result result =
@@ -76,6 +78,21 @@ public final class SelftestCommand implements Command {
         "%s on %s, seed %d, commit %s%n",
         result, cuda ? gpu() : "the CPU", seed, BuildInfo.commit());
     return result.passed() ? 0 : 1;
+  }
+
+  private static List<KernelCheck> checks(Device device, String only) {
+    List<KernelCheck> all = KernelChecks.on(device);
+    if (only == null) {
+      return all;
+    }
+    List<KernelCheck> some = all.stream().filter(check -> check.name().contains(only)).toList();
+    if (some.isEmpty()) {
+      throw new IllegalArgumentException(
+          "--only %s: no check has that in its name; there are %s"
+              .formatted(
+                  only, all.stream().map(KernelCheck::name).collect(Collectors.joining(", "))));
+    }
+    return some;
   }
 
   private static String gpu() {

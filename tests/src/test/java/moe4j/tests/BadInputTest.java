@@ -196,6 +196,7 @@ public class BadInputTest {
       {"data enwik8", "--out is required"},
       {"data enwik8 --out x --file /nowhere/y", "--file /nowhere/y: there is no such file"},
       {"doctor --what", "--what"},
+      {"selftest --only nothing", "--only nothing", "norm, activation, dropout"},
       {"demo --train-iters 0", "--train-iters 0"},
       {"demo --corpus /nowhere/jars", "/nowhere/jars"},
     };

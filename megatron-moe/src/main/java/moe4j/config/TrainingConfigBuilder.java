@@ -37,5 +37,7 @@ public interface TrainingConfigBuilder extends FlagsBuilder<TrainingConfig> {
 
   TrainingConfigBuilder noFusedKernels(boolean value);
 
+  TrainingConfigBuilder overlapOptimizerStep(boolean value);
+
   TrainingConfigBuilder numThreads(Integer value);
 }

@@ -64,6 +64,9 @@ final class StepRunner implements AutoCloseable {
     if (config.logging().logNumZerosInGrad()) {
       optimizer.countZeros();
     }
+    if (training.overlapOptimizerStep()) {
+      optimizer.updateLate();
+    }
     this.metrics =
         new StepMetrics(model.parameters().device(), training.microBatches(), groups.data());
     // Before the step is captured: CUPTI has to know of the graphs' kernels.
@@ -117,8 +120,14 @@ final class StepRunner implements AutoCloseable {
   }
 
   /** Waits for all steps and says where the run stands. */
-  TrainState settled(TrainState state) {
+  TrainState known(TrainState state) {
     return learnOfSkips(state, 0);
+  }
+
+  /** The same with nothing of their updates left to make: before anybody else uses the model. */
+  TrainState settled(TrainState state) {
+    deviceStep.complete();
+    return known(state);
   }
 
   /** Brings the state up to date but for the last {@code pending} steps. */

@@ -203,6 +203,7 @@ public final class RandomRuns {
         attention,
         gpu && !attention.equals("fused") && flip(),
         gpu && flip(),
+        false,
         maybe(() -> size(8)));
   }
 

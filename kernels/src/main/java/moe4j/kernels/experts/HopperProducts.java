@@ -264,9 +264,9 @@ final class HopperProducts extends GroupedProducts {
 
   // The launch.
 
-  /** Blocks stay until all tiles are done, one on each multiprocessor. */
+  /** Blocks stay until all tiles are done, one on each multiprocessor that is free for them. */
   private static int blocks() {
-    return Cuda.multiprocessors();
+    return Cuda.productBlocks();
   }
 
   private void launch(Op op, Tensor left, Tensor right, Size size, Tensor bias, Results results) {

@@ -17,6 +17,19 @@
 #define CHUNK 32768
 #define THREADS 512
 
+// With BESIDE a few blocks, which take turns at the chunks, work beside other kernels. Each has a
+// multiprocessor to itself and has to keep as many bytes under way as it can: its threads read two
+// eights before they compute.
+#ifdef BESIDE
+#define TURNS true
+#define RESIDENT 1
+#define EIGHTS 2
+#else
+#define TURNS false
+#define RESIDENT 2
+#define EIGHTS 1
+#endif
+
 // A tensor with its state. The gradient may be null, which is zeros.
 struct Slot {
   void* parameter;
@@ -46,7 +59,7 @@ struct Slot {
 
 // The step's scalars.
 struct Scalars {
-  float found_inf;   // 1: nothing is updated
+  float found_inf;   // 1: nothing is updated; 2: nothing is left to do of the step
   float scale;       // of the gradients, by clipping
   float rate;
   float step_size;   // rate / (1 - beta1^step)
@@ -208,27 +221,37 @@ template <typename S>
 __device__ __forceinline__ void update_blocks(
     const S& on, const Slot& slot, u64 offset, int end, const Scalars& s, bool zero) {
   const float decay = (float)(s.rate * slot.decay);
-  for (int i = 8 * threadIdx.x; i < end; i += 8 * THREADS) {
-    float p[8], m[8], v[8], d[8];
-    on.masters.load8(i, p);
-    on.first.load8(i, m);
-    on.second.load8(i, v);
-    if (on.gradient != 0) {
-      load8(on.gradient + i, d);
-    } else {
+  for (int start = 8 * threadIdx.x; start < end; start += 8 * THREADS * EIGHTS) {
+    float p[EIGHTS][8], m[EIGHTS][8], v[EIGHTS][8], d[EIGHTS][8];
 #pragma unroll
-      for (int j = 0; j < 8; j++) d[j] = 0;
+    for (int e = 0; e < EIGHTS; e++) {
+      const int i = start + 8 * THREADS * e;
+      if (i >= end) break;
+      on.masters.load8(i, p[e]);
+      on.first.load8(i, m[e]);
+      on.second.load8(i, v[e]);
+      if (on.gradient != 0) {
+        load8(on.gradient + i, d[e]);
+      } else {
+#pragma unroll
+        for (int j = 0; j < 8; j++) d[e][j] = 0;
+      }
     }
 #pragma unroll
-    for (int j = 0; j < 8; j++) adamw(s, decay, d[j], p[j], m[j], v[j]);
-    on.masters.store8(i, p);
-    const Place place = {slot.key, slot.first + offset + i, s.step};
-    on.first.store8(i, m, place);
-    on.second.store8(i, v, place);
-    if (zero) {
+    for (int e = 0; e < EIGHTS; e++) {
+      const int i = start + 8 * THREADS * e;
+      if (i >= end) break;
 #pragma unroll
-      for (int j = 0; j < 8; j++) d[j] = 0;
-      store8(on.gradient + i, d);
+      for (int j = 0; j < 8; j++) adamw(s, decay, d[e][j], p[e][j], m[e][j], v[e][j]);
+      on.masters.store8(i, p[e]);
+      const Place place = {slot.key, slot.first + offset + i, s.step};
+      on.first.store8(i, m[e], place);
+      on.second.store8(i, v[e], place);
+      if (zero) {
+#pragma unroll
+        for (int j = 0; j < 8; j++) d[e][j] = 0;
+        store8(on.gradient + i, d[e]);
+      }
     }
   }
 }
@@ -307,12 +330,8 @@ __device__ __forceinline__ void update(
   }
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS, 2)
-    update_all(const Slot* slots, const u64* chunks, const Scalars* scalars, int zero_after) {
-  const u64 chunk = chunks[blockIdx.x];
-  const Slot& slot = slots[chunk >> 32];
-  const Part part = part_of(slot, chunk);
-  const Scalars s = *scalars;
+__device__ __forceinline__ void update(
+    const Slot& slot, const Part& part, const Scalars& s, bool zero_after) {
   if (s.found_inf != 0) {
     if (zero_after && slot.gradient != 0) {
       if (slot.types & GRADIENT_BF16) {
@@ -328,4 +347,18 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
   } else {
     update<Apart>(slot, part, s, zero_after);
   }
+}
+
+// A block a chunk; or fewer where they take turns.
+extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) update_all(
+    const Slot* slots, const u64* chunks, int count, const Scalars* scalars, int zero_after) {
+  const Scalars s = *scalars;
+  if (s.found_inf == 2) return;
+  int i = blockIdx.x;
+  do {
+    const u64 chunk = chunks[i];
+    const Slot& slot = slots[chunk >> 32];
+    update(slot, part_of(slot, chunk), s, zero_after);
+    i += gridDim.x;
+  } while (TURNS && i < count);
 }

@@ -178,8 +178,14 @@ public final class RoutedMlp {
       return token == null ? x : RowGather.out(x, token);
     }
 
+    /** The rows added up by token, and closed; the rows themselves where that is not asked for. */
     private Tensor sum(Tensor rows, boolean byToken) {
-      return byToken ? RowGather.back(rows, token, slot, tokens) : rows;
+      if (!byToken) {
+        return rows;
+      }
+      Tensor sums = RowGather.back(rows, token, slot, tokens);
+      rows.close();
+      return sums;
     }
 
     @Override
@@ -199,6 +205,7 @@ public final class RoutedMlp {
               new GroupedProducts.Wanted(
                   needsGradient(WEIGHT), needsGradient(BIAS1), needsGradient(BIAS2)));
       inner.close();
+      gradient.close();
       results[WEIGHT] = down.weight();
       results[BIAS1] = down.bias1();
       results[BIAS2] = down.bias2();

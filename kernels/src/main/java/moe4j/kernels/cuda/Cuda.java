@@ -1,7 +1,6 @@
 package moe4j.kernels.cuda;
 
 import org.bytedeco.cuda.cudart.cudaDeviceProp;
-import org.bytedeco.cuda.global.cublas;
 import org.bytedeco.cuda.global.cudart;
 import org.bytedeco.javacpp.Loader;
 import org.bytedeco.javacpp.PointerScope;
@@ -126,20 +125,13 @@ public final class Cuda {
 
   /**
    * Leaves some multiprocessors to work on another stream: kernels that are launched from now on,
-   * libtorch's matrix products among them, are to take the others.
+   * libtorch's products among them where they can be told, are to take the others.
    *
    * @param count how many; 0 for none
    */
   public static void reserve(int count) {
     reserved = count;
-    int left = count == 0 ? 0 : multiprocessors() - count;
     try (PointerScope scope = new PointerScope()) {
-      int status = cublas.cublasSetSmCountTarget(torch_cuda.getCurrentCUDABlasHandle(), left);
-      if (status != cublas.CUBLAS_STATUS_SUCCESS) {
-        throw new IllegalStateException(
-            "cuBLAS could not leave %d multiprocessors to another stream: status %d."
-                .formatted(count, status));
-      }
       torch
           .globalContext()
           ._setSMCarveout_EXPERIMENTAL(count == 0 ? new IntOptional() : new IntOptional(count));

@@ -53,7 +53,7 @@ final class KernelArguments {
               kernel + " has more than " + MOST_MAPS + " tensor maps, which is the most.");
         }
         LongPointer place =
-            new LongPointer(TensorMap.aligned(mapped).getPointer(maps * TensorMap.BYTES));
+            new LongPointer(TensorMap.aligned(mapped).getPointer((long) maps * TensorMap.BYTES));
         map.write(place);
         addresses.put(i, place);
         isMap[i] = true;

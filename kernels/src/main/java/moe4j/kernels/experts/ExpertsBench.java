@@ -167,7 +167,7 @@ public final class ExpertsBench implements KernelBench {
     double flops = 4.0 * s.rows() * s.h * s.f;
     // The weights are read once; a backward reads them again and writes their gradients. Of the
     // rows the inner ones are kept: written forwards, read and made anew backwards.
-    long weights = scale.bytes(2 * s.experts * s.h * s.f);
+    long weights = scale.bytes(2L * s.experts * s.h * s.f);
     long inner = scale.bytes(s.rows() * s.f);
     cases.bothWays(
         "experts with GELU",

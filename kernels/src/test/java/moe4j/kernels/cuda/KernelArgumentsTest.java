@@ -45,7 +45,7 @@ public class KernelArgumentsTest {
             assertEquals((int) longs(packed, 5, 1)[0], Float.floatToRawIntBits(1.5f));
             for (int i = 1; i <= 3; i += 2) {
               assertEquals(packed.get(i).address() % TensorMap.ALIGNMENT, 0);
-              long first = 100 * (i == 1 ? 1 : 2);
+              long first = i == 1 ? 100 : 200;
               assertEquals(longs(packed, i, 16)[15], first + 15);
             }
             // Each argument lies in its slot again after a launch in which it was a map.

@@ -5,6 +5,7 @@ import static org.testng.Assert.assertTrue;
 import static org.testng.Assert.expectThrows;
 
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Random;
 import moe4j.kernels.dropout.Dropout;
@@ -13,6 +14,7 @@ import moe4j.tensor.StepRandom;
 import moe4j.tensor.Tensors;
 import moe4j.testing.Seeds;
 import org.bytedeco.javacpp.PointerScope;
+import org.bytedeco.pytorch.BoolOptional;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorVector;
@@ -101,11 +103,9 @@ public class RoutedMlpTest {
   public void noRowsAreSumsOfNothing() {
     Tensor none = Tensors.of(new long[0]);
     Tensor x = torch.ones(3, H).to(ScalarType.Double).set_requires_grad(true);
-    ExpertMlp.Weights weights =
-        new ExpertMlp.Weights(torch.ones(2, F, H), null, torch.ones(2, H, F), null);
-    weights =
-        new ExpertMlp.Weights(
-            weights.fc1().to(ScalarType.Double), null, weights.fc2().to(ScalarType.Double), null);
+    Tensor fc1 = torch.ones(2, F, H).to(ScalarType.Double);
+    Tensor fc2 = torch.ones(2, H, F).to(ScalarType.Double);
+    ExpertMlp.Weights weights = new ExpertMlp.Weights(fc1, null, fc2, null);
     RoutedMlp.Routes routes =
         new RoutedMlp.Routes(
             none,
@@ -182,12 +182,12 @@ public class RoutedMlpTest {
           ends[g] = asRows ? least + random.nextInt(tokens - least + 1) / 2 : 4 * (g + 1);
         }
       } else {
-        int[] group = random.ints(tokens * k, -1, groups).toArray();
+        int[] group = random.ints((long) tokens * k, -1, groups).toArray();
         int capacity = kind == Kind.PADDED ? tokens * k : 0;
         token = new long[capacity == 0 ? tokens * k : capacity * groups];
         slot = new long[tokens * k];
-        java.util.Arrays.fill(token, -1);
-        java.util.Arrays.fill(slot, -1);
+        Arrays.fill(token, -1);
+        Arrays.fill(slot, -1);
         int row = 0;
         for (int g = 0; g < groups; g++) {
           for (int i = 0; i < group.length; i++) {
@@ -299,7 +299,7 @@ public class RoutedMlpTest {
       torch.backward(
           new TensorVector(y),
           new TensorVector(gradient),
-          new org.bytedeco.pytorch.BoolOptional(),
+          new BoolOptional(),
           false,
           new TensorVector());
       for (int i = 0; i < leaves.length; i++) {

@@ -244,9 +244,9 @@ __device__ __forceinline__ void update_blocks(
 #pragma unroll
       for (int j = 0; j < 8; j++) adamw(s, decay, d[e][j], p[e][j], m[e][j], v[e][j]);
       on.masters.store8(i, p[e]);
-      const Place place = {slot.key, slot.first + offset + i, s.step};
-      on.first.store8(i, m[e], place);
-      on.second.store8(i, v[e], place);
+      const Draws8 draws(Place{slot.key, slot.first + offset + i, s.step});
+      on.first.store8(i, m[e], draws);
+      on.second.store8(i, v[e], draws);
       if (zero) {
 #pragma unroll
         for (int j = 0; j < 8; j++) d[e][j] = 0;

@@ -77,85 +77,65 @@ public final class ReluDropout {
     }
   }
 
-  private static final class Fused extends CustomFunction {
+  /**
+   * What belongs to rows of x, for gradients that are no part of a record.
+   *
+   * @param bias [G, f] or [f], or null
+   * @param offsets int32 [G], or null
+   * @param weight [R], fp32 or bf16, or null
+   * @param draws of the dropout: where they come from
+   */
+  public record Rows(
+      Tensor bias, Tensor offsets, Tensor weight, Dropout drop, Dropout.Draws draws) {
     private static final String SOURCE = "activation/relu.cu";
 
-    private final Dropout drop;
-    private Dropout.Draws draws;
-    private Tensor bias;
-    private Tensor weight;
-    private Tensor offsets;
-
-    /** x, or y where there are no weights. */
-    private Tensor kept;
-
-    private ScalarType type;
-
-    Fused(Dropout drop) {
-      this.drop = drop.isNone() ? Dropout.NONE : drop;
-    }
-
-    @Override
-    protected Tensor[] forward(Tensor[] inputs) {
-      Tensor x = inputs[0].contiguous();
-      bias = inputs[1] == null ? null : save(inputs[1].contiguous());
-      weight = inputs[2] == null ? null : save(inputs[2].contiguous());
-      offsets = inputs[3] == null ? null : save(inputs[3].contiguous());
-      Launch.sameType(x, bias);
-      if (offsets != null) {
-        Launch.require(offsets, "offsets", ScalarType.Int, offsets.numel());
-      }
-      type = Tensors.dtype(x);
-      Dropout.Draws fresh = drop.draws(x);
-      draws = drop.isNone() ? fresh : fresh.at(save(fresh.position()));
-      Tensor y = Launch.empty(x);
-      RowChunks grid = grid(x, offsets, drop.isNone() || draws.inBlocks(), x, bias, y);
-      launch("relu_forward", grid, x, bias, offsets, weight, y);
-      kept = save(weight == null ? y : x);
-      return new Tensor[] {y};
-    }
-
-    @Override
-    protected Tensor[] backward(Tensor[] gradients) {
-      Tensor dx = Launch.empty(kept);
-      boolean draw = weight != null && !drop.isNone();
-      RowChunks grid = grid(kept, offsets, !draw || draws.inBlocks(), gradients[0], kept, bias, dx);
-      Tensor sums = needsGradient(1) ? Launch.empty(bias) : null;
-      Tensor rowSums = needsGradient(2) ? Launch.empty(weight) : null;
-      Tensor partials = sums == null ? null : grid.partials(kept);
-      Tensor dots = rowSums == null ? null : grid.dots(kept);
-      if (weight == null) {
-        kernel("relu_backward", grid)
-            .launch(
-                grid.blocks(),
-                grid.threads(),
-                0,
-                gradients[0],
-                kept,
-                offsets,
-                dx,
-                partials,
-                grid.rows(),
-                grid.columns(),
-                grid.groups(),
-                grid.chunkRows(),
-                grid.tiles().columnBlocks(),
-                drop.scale());
-      } else {
-        launch(
-            "relu_backward", grid, gradients[0], kept, bias, offsets, weight, dx, partials, dots);
-      }
-      grid.finish(offsets, partials, sums, dots, rowSums);
-      return new Tensor[] {needsGradient(0) ? dx : null, sums, rowSums, null};
-    }
-
-    private static RowChunks grid(Tensor x, Tensor offsets, boolean blocks, Tensor... tensors) {
+    /** How a GPU goes over rows like these; all tensors are given whose alignment matters. */
+    public RowChunks grid(Tensor x, boolean draw, Tensor... tensors) {
       long f = x.size(-1);
-      boolean aligned = f % 8 == 0 && blocks && Launch.aligned(tensors);
+      boolean aligned = f % 8 == 0 && (!draw || draws.inBlocks()) && Launch.aligned(tensors);
       return RowChunks.over(x.numel() / Math.max(1, f), f, offsets, aligned);
     }
 
-    private CudaKernel kernel(String function, RowChunks grid) {
+    private void forward(Tensor x, Tensor y) {
+      RowChunks grid = grid(x, !drop.isNone(), x, bias, y);
+      launch("relu_forward", grid, x, bias, offsets, weight, y);
+    }
+
+    /**
+     * The gradient of weighted rows.
+     *
+     * @param gradient of the result, [R, f]
+     * @param x [R, f]
+     * @param dx gets the gradient of x, zeros after the last group
+     * @param partials {@link RowChunks#partials}, or null; gets the parts of the bias's gradient
+     * @param dots {@link RowChunks#dots}, or null; gets the parts of the weights' gradient
+     */
+    public void backward(
+        RowChunks grid, Tensor gradient, Tensor x, Tensor dx, Tensor partials, Tensor dots) {
+      launch("relu_backward", grid, gradient, x, bias, offsets, weight, dx, partials, dots);
+    }
+
+    private void backwardOfResult(
+        RowChunks grid, Tensor gradient, Tensor y, Tensor dx, Tensor partials) {
+      kernel("relu_backward", grid, y)
+          .launch(
+              grid.blocks(),
+              grid.threads(),
+              0,
+              gradient,
+              y,
+              offsets,
+              dx,
+              partials,
+              grid.rows(),
+              grid.columns(),
+              grid.groups(),
+              grid.chunkRows(),
+              grid.tiles().columnBlocks(),
+              drop.scale());
+    }
+
+    private CudaKernel kernel(String function, RowChunks grid, Tensor x) {
       List<String> defines = new ArrayList<>();
       defines.add(grid.define());
       defines.add("WEIGHTED=" + (weight == null ? 0 : 1));
@@ -166,7 +146,7 @@ public final class ReluDropout {
       if (!drop.isNone()) {
         defines.add(draws.define());
       }
-      return Launch.kernel(SOURCE, function, type, defines.toArray(new String[0]));
+      return Launch.kernel(SOURCE, function, Tensors.dtype(x), defines.toArray(new String[0]));
     }
 
     /** Launches with these tensors, and after them the grid and the key of the draws. */
@@ -190,7 +170,58 @@ public final class ReluDropout {
               drop.operation(),
               (float) drop.p(),
               drop.scale()));
-      kernel(function, grid).launch(grid.blocks(), grid.threads(), 0, arguments.toArray());
+      kernel(function, grid, tensors[0])
+          .launch(grid.blocks(), grid.threads(), 0, arguments.toArray());
+    }
+  }
+
+  private static final class Fused extends CustomFunction {
+    private final Dropout drop;
+    private Rows rows;
+
+    /** x, or y where there are no weights. */
+    private Tensor kept;
+
+    Fused(Dropout drop) {
+      this.drop = drop.isNone() ? Dropout.NONE : drop;
+    }
+
+    @Override
+    protected Tensor[] forward(Tensor[] inputs) {
+      Tensor x = inputs[0].contiguous();
+      Tensor bias = inputs[1] == null ? null : save(inputs[1].contiguous());
+      Tensor weight = inputs[2] == null ? null : save(inputs[2].contiguous());
+      Tensor offsets = inputs[3] == null ? null : save(inputs[3].contiguous());
+      Launch.sameType(x, bias);
+      if (offsets != null) {
+        Launch.require(offsets, "offsets", ScalarType.Int, offsets.numel());
+      }
+      Dropout.Draws fresh = drop.draws(x);
+      Dropout.Draws draws = drop.isNone() ? fresh : fresh.at(save(fresh.position()));
+      rows = new Rows(bias, offsets, weight, drop, draws);
+      Tensor y = Launch.empty(x);
+      rows.forward(x, y);
+      kept = save(weight == null ? y : x);
+      return new Tensor[] {y};
+    }
+
+    @Override
+    protected Tensor[] backward(Tensor[] gradients) {
+      Tensor dx = Launch.empty(kept);
+      boolean weighted = rows.weight != null;
+      boolean draw = weighted && !drop.isNone();
+      RowChunks grid = rows.grid(kept, draw, gradients[0], kept, rows.bias, dx);
+      Tensor sums = needsGradient(1) ? Launch.empty(rows.bias) : null;
+      Tensor rowSums = needsGradient(2) ? Launch.empty(rows.weight) : null;
+      Tensor partials = sums == null ? null : grid.partials(kept);
+      Tensor dots = rowSums == null ? null : grid.dots(kept);
+      if (weighted) {
+        rows.backward(grid, gradients[0], kept, dx, partials, dots);
+      } else {
+        rows.backwardOfResult(grid, gradients[0], kept, dx, partials);
+      }
+      grid.finish(rows.offsets, partials, sums, dots, rowSums);
+      return new Tensor[] {needsGradient(0) ? dx : null, sums, rowSums, null};
     }
   }
 }

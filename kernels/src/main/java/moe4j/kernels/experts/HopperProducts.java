@@ -4,6 +4,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.function.UnaryOperator;
+import moe4j.kernels.activation.ReluDropout;
 import moe4j.kernels.cuda.Cuda;
 import moe4j.kernels.cuda.CudaKernel;
 import moe4j.kernels.cuda.Launch;
@@ -160,17 +161,30 @@ final class HopperProducts extends GroupedProducts {
   @Override
   Down backward(Tensor gradient, Tensor inner, Wanted wanted) {
     long f = weights.fc2().size(2);
-    long tiles = fused ? Cut.of(Op.DUP, f).tiles(f) : 1;
+    ReluDropout.Rows relu = dropsApart() ? reluRows() : null;
+    RowChunks grid = relu == null ? null : relu.grid(inner, true, inner, weights.bias1());
+    long tiles =
+        relu != null
+            ? grid.tiles().columnBlocks()
+            : fused ? Cut.of(Op.DUP, f).tiles(f) : 1;
     GroupBias.Rows second =
         weights.bias2() == null ? null : new GroupBias.Rows(weights.bias2(), weight, offsets, rows);
     // The parts of which a weight's gradient is the sum: of the activations, and of the bias.
     int parts = second != null && wanted.weight() ? second.parts(gradient) : 0;
     Tensor dots = Tensors.empty(ScalarType.Float, weight.device(), tiles + parts, rows);
-    Tensor dinner = fused ? dup(gradient, inner, dots) : unfused(gradient, inner, dots);
-    Tensor dbias1 = null;
-    if (wanted.bias1()) {
-      dbias1 = Launch.empty(weights.bias1());
-      new GroupBias.Rows(weights.bias1(), null, offsets, rows).backward(dinner, dbias1, null);
+    Tensor dbias1 = wanted.bias1() ? Launch.empty(weights.bias1()) : null;
+    Tensor dinner;
+    if (relu != null) {
+      dinner = Launch.empty(inner);
+      Tensor partials = dbias1 == null ? null : grid.partials(inner);
+      Tensor du = plain(gradient, weights.fc2());
+      relu.backward(grid, du, inner, dinner, partials, dots.narrow(0, 0, tiles));
+      grid.finish(offsets, partials, dbias1, null, null);
+    } else {
+      dinner = fused ? dup(gradient, inner, dots) : unfused(gradient, inner, dots);
+      if (dbias1 != null) {
+        new GroupBias.Rows(weights.bias1(), null, offsets, rows).backward(dinner, dbias1, null);
+      }
     }
     Tensor dbias2 = wanted.bias2() ? Launch.empty(weights.bias2()) : null;
     if (dbias2 != null || parts > 0) {
@@ -179,6 +193,21 @@ final class HopperProducts extends GroupedProducts {
     Tensor dweight = wanted.weight() ? Launch.empty(groups.weight()) : null;
     RowChunks.over(rows, f, offsets, true).finish(offsets, null, null, dots, dweight);
     return new Down(dinner, dweight, dbias1, dbias2);
+  }
+
+  /**
+   * Whether the activation's backward is a pass of its own, for its draws: on an H200 the product
+   * takes 0.10 ms longer with them, at 22,528 rows of 1024, and the pass 0.06, with the first bias's
+   * gradient.
+   */
+  private boolean dropsApart() {
+    return fused && activation.form() == ExpertMlp.Form.RELU && !drop.isNone();
+  }
+
+  private ReluDropout.Rows reluRows() {
+    // Without biases the kernel takes all rows for one group's, also those behind the last end.
+    Tensor ends = weights.bias1() == null ? null : offsets;
+    return new ReluDropout.Rows(weights.bias1(), ends, weight, drop, draws);
   }
 
   private Tensor dup(Tensor gradient, Tensor inner, Tensor dots) {

@@ -2,6 +2,7 @@
 #pragma once
 #include "wgmma.cuh"
 
+// As many as a block has threads.
 #define MOST_GROUPS 512
 #define SUPER 16
 
@@ -29,13 +30,21 @@ struct Tile {
 
 struct Plan {
   const int* ends;       // of groups, in rows
+#if OP == DW
+  const int* order;  // groups, those with the most rows first: nobody begins a long sum when others are done
+#else
   const int* tile_ends;  // in tiles of rows
+#endif
   int groups;
   int m;
   int n;
   int k;
   int n_tiles;
   int tiles;
+
+  __device__ __forceinline__ int rows(int group) const {
+    return ends[group] - (group == 0 ? 0 : ends[group - 1]);
+  }
 
   // The tile of a number among those of a group, which has so many rows of tiles: row by row, or, where there are
   // many, column by column of SUPER rows, so that what is worked on at a time needs few different operands.
@@ -60,8 +69,9 @@ struct Plan {
 #if OP == DW
     const int m_tiles = (m + TILE_ROWS - 1) / TILE_ROWS;
     const int each = m_tiles * n_tiles;
-    r.group = t / each;
-    place(r, t - r.group * each, m_tiles);
+    const int turn = t / each;
+    r.group = order[turn];
+    place(r, t - turn * each, m_tiles);
     r.row = r.group == 0 ? 0 : ends[r.group - 1];
     r.count = ends[r.group] - r.row;
     r.k_blocks = (r.count + BLOCK_K - 1) / BLOCK_K;
@@ -88,50 +98,49 @@ struct Plan {
   }
 };
 
-// The ends of groups and of their tiles, by all threads.
+// The ends of groups and what tiles are found by, by all threads.
 __device__ __forceinline__ Plan plan(
     const int* offsets, int groups, int m, int n, int k, int* tables) {
-  int* ends = tables;
-  int* tile_ends = tables + MOST_GROUPS;
-  int* sums = tables + 2 * MOST_GROUPS;
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  int both = 0, first = 0;
-  const int e = 2 * threadIdx.x;
-  if (e < MOST_GROUPS) {
-    const int start = e == 0 || e > groups ? 0 : offsets[e - 1];
-    const int middle = e < groups ? offsets[e] : start;
-    const int end = e + 1 < groups ? offsets[e + 1] : middle;
-    ends[e] = middle;
-    ends[e + 1] = end;
-    first = (middle - start + TILE_ROWS - 1) / TILE_ROWS;
-    both = first + (end - middle + TILE_ROWS - 1) / TILE_ROWS;
-  }
-  int sum = both;
-#pragma unroll
-  for (int d = 1; d < 32; d *= 2) {
-    const int other = __shfl_up_sync(0xffffffffu, sum, d);
-    if (lane >= d) sum += other;
-  }
-  if (lane == 31) sums[warp] = sum;
-  __syncthreads();
-  if (e < MOST_GROUPS) {
-    for (int w = 0; w < warp; w++) sum += sums[w];
-    tile_ends[e] = sum - both + first;
-    tile_ends[e + 1] = sum;
-  }
-  __syncthreads();
   Plan p;
-  p.ends = ends;
-  p.tile_ends = tile_ends;
+  p.ends = tables;
   p.groups = groups;
   p.m = m;
   p.n = n;
   p.k = k;
   p.n_tiles = (n + BLOCK_N - 1) / BLOCK_N;
+  int* second = tables + MOST_GROUPS;
+  for (int g = threadIdx.x; g < groups; g += THREADS) tables[g] = offsets[g];
+  __syncthreads();
 #if OP == DW
+  for (int g = threadIdx.x; g < groups; g += THREADS) {
+    const int rows = p.rows(g);
+    int larger = 0;
+    for (int other = 0; other < groups; other++) {
+      const int others = p.rows(other);
+      larger += others > rows || (others == rows && other < g);
+    }
+    second[larger] = g;
+  }
+  p.order = second;
   p.tiles = groups * ((m + TILE_ROWS - 1) / TILE_ROWS) * p.n_tiles;
 #else
-  p.tiles = tile_ends[groups - 1] * p.n_tiles;
+  int* sums = tables + 2 * MOST_GROUPS;
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = threadIdx.x;
+  int sum = g < groups ? (p.rows(g) + TILE_ROWS - 1) / TILE_ROWS : 0;
+#pragma unroll
+  for (int d = 1; d < 32; d *= 2) {
+    const int before = __shfl_up_sync(0xffffffffu, sum, d);
+    if (lane >= d) sum += before;
+  }
+  if (lane == 31) sums[warp] = sum;
+  __syncthreads();
+  for (int w = 0; w < warp; w++) sum += sums[w];
+  if (g < groups) second[g] = sum;
+  p.tile_ends = second;
+#endif
+  __syncthreads();
+#if OP != DW
+  p.tiles = second[groups - 1] * p.n_tiles;
 #endif
   return p;
 }

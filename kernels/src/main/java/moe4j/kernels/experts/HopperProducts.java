@@ -164,9 +164,7 @@ final class HopperProducts extends GroupedProducts {
     ReluDropout.Rows relu = dropsApart() ? reluRows() : null;
     RowChunks grid = relu == null ? null : relu.grid(inner, true, inner, weights.bias1());
     long tiles =
-        relu != null
-            ? grid.tiles().columnBlocks()
-            : fused ? Cut.of(Op.DUP, f).tiles(f) : 1;
+        relu != null ? grid.tiles().columnBlocks() : fused ? Cut.of(Op.DUP, f).tiles(f) : 1;
     GroupBias.Rows second =
         weights.bias2() == null ? null : new GroupBias.Rows(weights.bias2(), weight, offsets, rows);
     // The parts of which a weight's gradient is the sum: of the activations, and of the bias.
@@ -197,8 +195,8 @@ final class HopperProducts extends GroupedProducts {
 
   /**
    * Whether the activation's backward is a pass of its own, for its draws: on an H200 the product
-   * takes 0.10 ms longer with them, at 22,528 rows of 1024, and the pass 0.06, with the first bias's
-   * gradient.
+   * takes 0.10 ms longer with them, at 22,528 rows of 1024, and the pass 0.06, with the first
+   * bias's gradient.
    */
   private boolean dropsApart() {
     return fused && activation.form() == ExpertMlp.Form.RELU && !drop.isNone();

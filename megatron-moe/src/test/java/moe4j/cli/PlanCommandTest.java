@@ -111,7 +111,10 @@ public class PlanCommandTest {
   @Test
   public void transformerXl() throws Exception {
     List<String> lines =
-        plan(TXL + " --num-experts 8 --fmoefy --world-size 4 --global-batch-size 88");
+        plan(
+            TXL
+                + " --num-experts 8 --fmoefy --world-size 4 --global-batch-size 88"
+                + " --use-precision-aware-optimizer --exp-avg-dtype fp8");
     List<String> head = cells(lines.get(0));
     // EP of 1, 2 and 4, the optimizer's parts apart or not.
     for (int i = 1; i <= 6; i++) {
@@ -132,6 +135,7 @@ public class PlanCommandTest {
     TransformerXlRun run = SmallRun.line(4, words);
     assertEquals(run.config().training().microBatchSize(), 22);
     assertEquals(run.config().moe().numExperts(), Integer.valueOf(8));
+    assertEquals(run.config().optimizer().expAvgDtype(), "fp8");
   }
 
   /** A preset says the model and the batch; what it says of data and training is left out. */

@@ -2,8 +2,12 @@ package moe4j.model.txl;
 
 import moe4j.config.Builders;
 import moe4j.config.Flag;
+import moe4j.optimizer.OptimizerConfig;
 
-/** What a run computes on and how it is looked at: pretrain-gpt's flags. */
+/**
+ * What a run computes on, in which types, and how it is looked at: pretrain-gpt's flags, of which
+ * {@link OptimizerConfig} checks those of the optimizer's state.
+ */
 public record DeviceFlags(
     @Flag(
             help = "where to compute",
@@ -11,6 +15,39 @@ public record DeviceFlags(
             choices = {"cpu", "cuda"})
         String device,
     @Flag(help = "bf16 parameters with fp32 masters") boolean bf16,
+    @Flag(help = "take the types of gradients' sums and moments from the four flags below")
+        boolean usePrecisionAwareOptimizer,
+    @Flag(
+            help = "type of the sums of gradients, over ranks; bf16 with --bf16 only",
+            value = "fp32",
+            choices = {"fp32", "bf16"},
+            needs = "use-precision-aware-optimizer")
+        String mainGradsDtype,
+    @Flag(
+            help = "type of the masters of bf16 parameters",
+            value = "fp32",
+            choices = {"fp32", "fp16"},
+            needs = "use-precision-aware-optimizer")
+        String mainParamsDtype,
+    @Flag(
+            help = "how Adam's first moments are kept; bf16 and fp8 are rounded by keyed draws",
+            value = "fp32",
+            choices = {"fp32", "fp16", "bf16", "fp8"},
+            needs = "use-precision-aware-optimizer")
+        String expAvgDtype,
+    @Flag(
+            help = "how Adam's second moments are kept, likewise",
+            value = "fp32",
+            choices = {"fp32", "fp16", "bf16", "fp8"},
+            needs = "use-precision-aware-optimizer")
+        String expAvgSqDtype,
+    @Flag(
+            help =
+                "how fp32 masters of bf16 parameters are kept: whole, or as the 16 bits that the"
+                    + " parameter lacks",
+            otherwise = "remainder on a GPU, whole on a CPU",
+            choices = {"whole", "remainder"})
+        String masterStorage,
     @Flag(
             help = "capture the training step as CUDA graphs",
             value = "on",

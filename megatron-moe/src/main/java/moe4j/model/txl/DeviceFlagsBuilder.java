@@ -11,6 +11,18 @@ public interface DeviceFlagsBuilder extends FlagsBuilder<DeviceFlags> {
 
   DeviceFlagsBuilder bf16(boolean value);
 
+  DeviceFlagsBuilder usePrecisionAwareOptimizer(boolean value);
+
+  DeviceFlagsBuilder mainGradsDtype(String value);
+
+  DeviceFlagsBuilder mainParamsDtype(String value);
+
+  DeviceFlagsBuilder expAvgDtype(String value);
+
+  DeviceFlagsBuilder expAvgSqDtype(String value);
+
+  DeviceFlagsBuilder masterStorage(String value);
+
   DeviceFlagsBuilder cudaGraph(String value);
 
   DeviceFlagsBuilder deterministicMode(boolean value);

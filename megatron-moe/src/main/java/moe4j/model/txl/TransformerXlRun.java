@@ -87,7 +87,7 @@ public record TransformerXlRun(
     return of(
         new RunConfig(
             new ModelSpec(new TransformerXlFamily(), model, moe),
-            optimizer(training),
+            optimizer(training, device),
             training(training, device, training.batchSize() / ranks),
             corpus,
             checkpoint(training),
@@ -120,7 +120,7 @@ public record TransformerXlRun(
     }
   }
 
-  private static OptimizerConfig optimizer(TrainingFlags training) {
+  private static OptimizerConfig optimizer(TrainingFlags training, DeviceFlags device) {
     return OptimizerConfig.builder()
         .lr(training.lr())
         .minLr(training.scheduler().equals("cosine") ? training.etaMin() : 0)
@@ -128,6 +128,12 @@ public record TransformerXlRun(
         .lrWarmupIters(training.warmupStep())
         .weightDecay(0)
         .clipGrad(training.clip())
+        .usePrecisionAwareOptimizer(device.usePrecisionAwareOptimizer())
+        .mainGradsDtype(device.mainGradsDtype())
+        .mainParamsDtype(device.mainParamsDtype())
+        .expAvgDtype(device.expAvgDtype())
+        .expAvgSqDtype(device.expAvgSqDtype())
+        .masterStorage(device.masterStorage())
         .build();
   }
 

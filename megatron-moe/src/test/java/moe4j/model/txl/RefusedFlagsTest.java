@@ -21,6 +21,7 @@ public class RefusedFlagsTest {
       "--moe, --moe-num-expert, --moe-top-k: experts are --num-experts N --top-k K, as in GPT";
   private static final String GPUS =
       "--multi-gpu, --gpu0-bsz: several GPUs are several processes (moe4j launch, torchrun)";
+  private static final String AWARE = "--use-precision-aware-optimizer ";
   private static final String RUN =
       "--preset cpu --data x --n-layer 4 --init-std 0.02 --lr 0.002 --warmup-step 20"
           + " --max-step 400 ";
@@ -118,6 +119,28 @@ public class RefusedFlagsTest {
       {"--eval-tgt-len 128", "--eval-tgt-len 128 leaves no memory of --mem-len 64 + --tgt-len 64"},
       {"--restart-dir y", "--restart-dir needs --restart"},
       {"--exit-interval 0", "--exit-interval 0 is not positive"},
+      // The optimizer's types.
+      {"--exp-avg-dtype bf16", "--exp-avg-dtype needs --use-precision-aware-optimizer"},
+      {"--master-storage half", "--master-storage takes whole, remainder, not 'half'"},
+      {
+        AWARE + "--main-grads-dtype bf16",
+        "--main-grads-dtype bf16 is for a model in bf16: give --bf16 too, or leave it out"
+      },
+      {
+        AWARE + "--exp-avg-dtype fp16",
+        "--exp-avg-dtype fp16, --exp-avg-sq-dtype fp32: give bf16 in place of fp16, it takes as"
+            + " many bytes and has fp32's range"
+      },
+      {
+        AWARE + "--main-params-dtype fp16",
+        "--main-params-dtype fp16 would take as many bytes as fp32 masters do here, of which bf16"
+            + " parameters are a half: leave it out"
+      },
+      {
+        AWARE + "--exp-avg-sq-dtype fp8 --device cuda --no-fused-kernels",
+        "--exp-avg-dtype fp32 and --exp-avg-sq-dtype fp8 on a GPU need moe4j's kernels: leave out"
+            + " --no-fused-kernels"
+      },
       // CorpusFlags.
       {
         "--data-file y --split-bytes 1,2,3",

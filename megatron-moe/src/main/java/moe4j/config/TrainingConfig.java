@@ -45,10 +45,6 @@ public record TrainingConfig(
             help = "compute with libtorch's operations and without kernels of moe4j's own",
             needs = "device cuda")
         boolean noFusedKernels,
-    @Flag(
-            help = "update the experts' weights behind the next step's forward",
-            needs = "device cuda")
-        boolean overlapOptimizerStep,
     @Flag(help = "threads of the CPU's kernels", otherwise = "OMP_NUM_THREADS, or one a core")
         Integer numThreads) {
 
@@ -91,11 +87,6 @@ public record TrainingConfig(
       throw new IllegalArgumentException(
           "--attention-backend fused and --deterministic-mode exclude each other: cuDNN's attention"
               + " adds in no fixed order");
-    }
-    if (overlapOptimizerStep && (cudaGraph.equals("off") || noFusedKernels)) {
-      throw new IllegalArgumentException(
-          "--overlap-optimizer-step and %s exclude each other: the update runs beside the forward in a captured step"
-              .formatted(noFusedKernels ? "--no-fused-kernels" : "--cuda-graph off"));
     }
     Ranges.positive("eval-interval", evalInterval);
     Ranges.positive("exit-interval", exitInterval);

@@ -37,7 +37,5 @@ public interface TrainingConfigBuilder extends FlagsBuilder<TrainingConfig> {
 
   TrainingConfigBuilder noFusedKernels(boolean value);
 
-  TrainingConfigBuilder overlapOptimizerStep(boolean value);
-
   TrainingConfigBuilder numThreads(Integer value);
 }

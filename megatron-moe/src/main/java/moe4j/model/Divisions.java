@@ -83,17 +83,4 @@ public final class Divisions {
                   batch % block));
     }
   }
-
-  /**
-   * Checks flags of a training that only one process can do.
-   *
-   * @throws IllegalArgumentException in one sentence
-   */
-  public static void checkAlone(TrainingConfig training, int processes) {
-    if (training.overlapOptimizerStep() && processes > 1) {
-      throw new IllegalArgumentException(
-          "--overlap-optimizer-step is for a run of one process, and this one has %d"
-              .formatted(processes));
-    }
-  }
 }

@@ -50,16 +50,7 @@ public record RunConfig(
     boolean gpu = training.device().equals("cuda");
     faults.none(() -> optimizer.checkTypes(training.bf16(), gpu && training.noFusedKernels()));
     faults.none(() -> family.checkDivision(model, training, parallel));
-    faults.none(() -> checkOverlap(model, training));
     faults.refuse();
-  }
-
-  private static void checkOverlap(ModelSpec model, TrainingConfig training) {
-    if (training.overlapOptimizerStep() && model.moeLayers() == 0) {
-      throw new IllegalArgumentException(
-          "--overlap-optimizer-step needs --num-experts: it is the experts' weights that are updated"
-              + " behind the next forward");
-    }
   }
 
   /** A run whose flags are those of the records alone. */

@@ -35,9 +35,6 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  * ({@link Sharing}), and norm, clip factor and found-inf are the same bits on all ranks: all clip
  * and skip alike. With {@code --use-distributed-optimizer} a rank holds the state of segments of
  * its parameters only, and updates these.
- *
- * <p>The file is over 400 lines because a step of one rank and of many, made at once and in part
- * late, are read side by side.
  */
 public final class AdamW implements AutoCloseable {
 
@@ -67,8 +64,6 @@ public final class AdamW implements AutoCloseable {
   private final Tensor foundInf;
   private final Tensor zeros;
   private boolean countZeros;
-
-  private LateUpdates late = LateUpdates.none();
 
   /**
    * The optimizer of a model, its moments zero and its masters equal to the parameters.
@@ -168,12 +163,8 @@ public final class AdamW implements AutoCloseable {
     return parameters.groups();
   }
 
-  /**
-   * The state of each parameter, or of this rank's segments, in the parameters' order, with all
-   * updates made.
-   */
+  /** The state of each parameter, or of this rank's segments, in the parameters' order. */
   public List<OptimizerState> states() {
-    late.complete();
     return states;
   }
 
@@ -227,31 +218,6 @@ public final class AdamW implements AutoCloseable {
     return zeros;
   }
 
-  /**
-   * Has weights that layers {@link moe4j.transformer.ParameterScope#awaited announce} updated
-   * behind the next step's forward. Is called before the first step.
-   *
-   * @throws IllegalStateException where no layer announces weights, or ranks share the model
-   */
-  public void updateLate() {
-    if (reducer != null) {
-      throw new IllegalStateException("Weights are updated late on one rank alone.");
-    }
-    late = LateUpdates.of(states, parameters::isAwaited, this::lateWork, gradients::forget);
-  }
-
-  private LateUpdates.Work lateWork(List<Integer> which) {
-    List<Integer> slots = which.stream().map(slotOrder::indexOf).toList();
-    return fused != null
-        ? LateKernels.of(fused, slots)
-        : LateReference.of(reference, slots, gradients, which);
-  }
-
-  /** What of the last step's update is made behind the next forward: nothing unless asked for. */
-  public LateUpdates late() {
-    return late;
-  }
-
   /** Sets the rate of all steps from now on. At first it is the configuration's. */
   public void setLearningRate(double rate) {
     setLearningRates(rate, rate);
@@ -287,7 +253,6 @@ public final class AdamW implements AutoCloseable {
 
   /** Frees the gradients of a backward that was only captured, and not computed. */
   public void abandonMicroBatch() {
-    late.abandon();
     gradients.abandon();
   }
 
@@ -304,7 +269,7 @@ public final class AdamW implements AutoCloseable {
    * the same.
    */
   public double parametersNorm() {
-    return sums.normOfMasters(states());
+    return sums.normOfMasters(states);
   }
 
   /**
@@ -321,8 +286,6 @@ public final class AdamW implements AutoCloseable {
   public void step() {
     bindGradients();
     update();
-    late.pend();
-    late.complete();
     forgetGradients();
   }
 
@@ -356,14 +319,9 @@ public final class AdamW implements AutoCloseable {
     }
   }
 
-  /**
-   * Frees the gradients, except those that belong to a captured graph, which writes them again, and
-   * except where updates are pending that need them.
-   */
+  /** Frees the gradients, except those that belong to a captured graph, which writes them again. */
   public void forgetGradients() {
-    if (!late.isPending()) {
-      gradients.forget();
-    }
+    gradients.forget();
   }
 
   private void fusedUpdate() {
@@ -392,10 +350,8 @@ public final class AdamW implements AutoCloseable {
       zeros.copy_(sums.zeros(all));
     }
     reference.step(inSlots(all), rates, step, norm, foundInf);
-    for (int i = 0; gradients.kept() && i < all.size(); i++) {
-      if (!late.isLate(states.get(i).parameter().tensor())) {
-        all.get(i).zero_();
-      }
+    if (gradients.kept()) {
+      all.forEach(Tensor::zero_);
     }
   }
 
@@ -405,7 +361,6 @@ public final class AdamW implements AutoCloseable {
 
   @Override
   public void close() {
-    late.close();
     gradients.close();
     if (fused != null) {
       fused.close();

@@ -124,7 +124,6 @@ public final class Pretraining {
       throws IOException {
     Layout layout = config.parallel().layout(world.size());
     Divisions.checkBatch(config.training(), layout.data());
-    Divisions.checkAlone(config.training(), world.size());
     Map<String, Object> arguments = new LinkedHashMap<>(task.arguments(config));
     Agreement.check(world, arguments);
     ComputeDevice.check(config.training().device());

@@ -64,9 +64,6 @@ final class StepRunner implements AutoCloseable {
     if (config.logging().logNumZerosInGrad()) {
       optimizer.countZeros();
     }
-    if (training.overlapOptimizerStep()) {
-      optimizer.updateLate();
-    }
     this.metrics =
         new StepMetrics(model.parameters().device(), training.microBatches(), groups.data());
     // Before the step is captured: CUPTI has to know of the graphs' kernels.
@@ -120,14 +117,8 @@ final class StepRunner implements AutoCloseable {
   }
 
   /** Waits for all steps and says where the run stands. */
-  TrainState known(TrainState state) {
-    return learnOfSkips(state, 0);
-  }
-
-  /** The same with nothing of their updates left to make: before anybody else uses the model. */
   TrainState settled(TrainState state) {
-    deviceStep.complete();
-    return known(state);
+    return learnOfSkips(state, 0);
   }
 
   /** Brings the state up to date but for the last {@code pending} steps. */

@@ -252,7 +252,7 @@ public final class Trainer implements AutoCloseable {
           state.iteration() % config.logging().logInterval() == 0 || state.iteration() == last;
       if (interval || first) {
         // The log reads the device, and so does the clock: the time is that of whole steps.
-        state = steps.known(state);
+        state = steps.settled(state);
       }
       steps.timed(1, System.nanoTime() - begin);
       listener.step(state.iteration());

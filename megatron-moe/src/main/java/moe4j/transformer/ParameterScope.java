@@ -159,14 +159,6 @@ public final class ParameterScope {
     set.atStepEnd(prefix, body);
   }
 
-  /**
-   * Announces that whoever computes with these weights calls {@link Pass#beforeUse} first, so that
-   * they may be updated as late as then.
-   */
-  public void awaited(Tensor... weights) {
-    set.awaited(weights);
-  }
-
   private List<String> pieces(String name, ExpertRange range) {
     return IntStream.range(range.first(), range.first() + range.count())
         .mapToObj(i -> prefix + "local_experts." + i + "." + name)

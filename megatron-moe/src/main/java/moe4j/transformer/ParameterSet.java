@@ -3,7 +3,6 @@ package moe4j.transformer;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collections;
-import java.util.IdentityHashMap;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Set;
@@ -37,7 +36,6 @@ public final class ParameterSet implements AutoCloseable {
   private final List<Parameter.Buffer> scratch = new ArrayList<>();
   private final List<StepEnd> stepEnds = new ArrayList<>();
   private final Set<String> names = new LinkedHashSet<>();
-  private final Set<Tensor> awaited = Collections.newSetFromMap(new IdentityHashMap<>());
 
   /** Is told of each parameter before memory is taken for it, and may refuse it. */
   @FunctionalInterface
@@ -157,7 +155,6 @@ public final class ParameterSet implements AutoCloseable {
     boolean gone = name.startsWith(prefix);
     if (gone) {
       names.remove(name);
-      awaited.remove(tensor);
       WideWeights.release(tensor);
       tensor.close();
     }
@@ -304,18 +301,6 @@ public final class ParameterSet implements AutoCloseable {
     return Scopes.keep(() -> Tensors.zeros(type, device, shape));
   }
 
-  void awaited(Tensor... weights) {
-    Collections.addAll(awaited, weights);
-  }
-
-  /**
-   * Whether a parameter is one of those that are not computed with before {@link Pass#beforeUse} of
-   * them.
-   */
-  public boolean isAwaited(Parameter parameter) {
-    return awaited.contains(parameter.tensor());
-  }
-
   void atStepEnd(String prefix, Consumer<Tensor> body) {
     stepEnds.add(new StepEnd(prefix, body));
   }
@@ -325,7 +310,6 @@ public final class ParameterSet implements AutoCloseable {
     parameters.forEach(p -> WideWeights.release(p.tensor()));
     parameters.forEach(p -> p.tensor().close());
     parameters.clear();
-    awaited.clear();
     buffers.forEach(b -> b.tensor().close());
     buffers.clear();
     scratch.forEach(s -> s.tensor().close());

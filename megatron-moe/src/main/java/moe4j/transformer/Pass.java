@@ -1,7 +1,6 @@
 package moe4j.transformer;
 
 import java.util.List;
-import java.util.function.Consumer;
 import moe4j.kernels.dropout.Dropout;
 import moe4j.parallel.Group;
 import moe4j.tensor.StepRandom;
@@ -55,33 +54,20 @@ public final class Pass {
   private final Chance chance;
   private final RoutedTokens tokens;
   private final SideOutputs outputs;
-  private final Consumer<Tensor> beforeUse;
 
-  private Pass(
-      Chance chance, RoutedTokens tokens, SideOutputs outputs, Consumer<Tensor> beforeUse) {
+  private Pass(Chance chance, RoutedTokens tokens, SideOutputs outputs) {
     this.chance = chance;
     this.tokens = tokens;
     this.outputs = outputs;
-    this.beforeUse = beforeUse;
   }
 
   private static Pass of(Chance chance) {
-    return new Pass(chance, RoutedTokens.own(), new SideOutputs(), weight -> {});
+    return new Pass(chance, RoutedTokens.own(), new SideOutputs());
   }
 
   /** A training pass: dropout and balance losses are on. */
   public static Pass training(StepRandom random) {
     return of(Chance.of(random));
-  }
-
-  /**
-   * The same while weights may still be under way to this step's values.
-   *
-   * @param beforeUse is told of each weight that a layer has announced ({@link
-   *     ParameterScope#awaited}), before the layer computes with it
-   */
-  public static Pass training(StepRandom random, Consumer<Tensor> beforeUse) {
-    return new Pass(Chance.of(random), RoutedTokens.own(), new SideOutputs(), beforeUse);
   }
 
   /** An evaluation pass: no dropout, no balance losses. */
@@ -125,12 +111,12 @@ public final class Pass {
    * @param ranks the group, each rank of which has an n-th of the tokens, in the ranks' order
    */
   public Pass ofSlices(Group ranks) {
-    return new Pass(chance, tokens.ofSlices(ranks), outputs, beforeUse);
+    return new Pass(chance, tokens.ofSlices(ranks), outputs);
   }
 
   /** The same for a gate that is given all tokens on every rank of a group. */
   public Pass ofCopies(Group ranks) {
-    return new Pass(chance, tokens.ofCopies(ranks), outputs, beforeUse);
+    return new Pass(chance, tokens.ofCopies(ranks), outputs);
   }
 
   /**
@@ -142,7 +128,7 @@ public final class Pass {
    *     are routed together, in their order, the same on every rank that has a part of them
    */
   public Pass padded(Tensor isPadding) {
-    return new Pass(chance, tokens.padded(isPadding), outputs, beforeUse);
+    return new Pass(chance, tokens.padded(isPadding), outputs);
   }
 
   /** Which of the tokens that are routed together are padding: bool [T], or null for none. */
@@ -165,16 +151,6 @@ public final class Pass {
   /** The random numbers for the tokens that a gate is given, where these are a part of all, too. */
   public StepRandom sliceRandom() {
     return chance.slice(tokens.slices()).random();
-  }
-
-  /**
-   * Is called by a layer that has announced weights ({@link ParameterScope#awaited}), before it
-   * computes with them.
-   */
-  public void beforeUse(Tensor... weights) {
-    for (Tensor weight : weights) {
-      beforeUse.accept(weight);
-    }
   }
 
   /** Leaves a loss behind; it joins the gradient with its coefficient. */

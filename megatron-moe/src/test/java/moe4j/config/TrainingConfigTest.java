@@ -87,17 +87,6 @@ public class TrainingConfigTest {
         "--attention-backend fused and --deterministic-mode exclude each other: cuDNN's attention"
             + " adds in no fixed order"
       },
-      {SMALL + "--overlap-optimizer-step", "--overlap-optimizer-step needs --device cuda"},
-      {
-        SMALL + "--device cuda --overlap-optimizer-step --cuda-graph off",
-        "--overlap-optimizer-step and --cuda-graph off exclude each other: the update runs beside"
-            + " the forward in a captured step"
-      },
-      {
-        SMALL + "--device cuda --overlap-optimizer-step --no-fused-kernels",
-        "--overlap-optimizer-step and --no-fused-kernels exclude each other: the update runs beside"
-            + " the forward in a captured step"
-      },
       {
         SMALL + "--global-batch-size 3",
         "--global-batch-size 3 is no multiple of --micro-batch-size 2"

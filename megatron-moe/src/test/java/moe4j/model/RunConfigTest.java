@@ -56,28 +56,6 @@ public class RunConfigTest {
   }
 
   @Test
-  public void onlyExpertsOnOneProcessAreUpdatedLate() {
-    List<String> line = new ArrayList<>(List.of(SMALL.split(" ")));
-    line.addAll(List.of("--device", "cuda", "--overlap-optimizer-step"));
-    IllegalArgumentException dense =
-        expectThrows(
-            IllegalArgumentException.class, () -> GptFamily.parse(line.toArray(String[]::new)));
-    assertEquals(
-        dense.getMessage(),
-        "--overlap-optimizer-step needs --num-experts: it is the experts' weights that are updated"
-            + " behind the next forward");
-    line.addAll(List.of("--num-experts", "4"));
-    RunConfig experts = GptFamily.parse(line.toArray(String[]::new));
-    Divisions.checkAlone(experts.training(), 1);
-    IllegalArgumentException divided =
-        expectThrows(
-            IllegalArgumentException.class, () -> Divisions.checkAlone(experts.training(), 2));
-    assertEquals(
-        divided.getMessage(),
-        "--overlap-optimizer-step is for a run of one process, and this one has 2");
-  }
-
-  @Test
   public void aCheckpointGivesItsConfigurationAgain() {
     RandomRuns runs = new RandomRuns(random);
     for (int round = 0; round < 100; round++) {

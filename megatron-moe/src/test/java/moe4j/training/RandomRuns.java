@@ -203,7 +203,6 @@ public final class RandomRuns {
         attention,
         gpu && !attention.equals("fused") && flip(),
         gpu && flip(),
-        false,
         maybe(() -> size(8)));
   }
 

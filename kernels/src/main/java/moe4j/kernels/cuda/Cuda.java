@@ -4,7 +4,6 @@ import org.bytedeco.cuda.cudart.cudaDeviceProp;
 import org.bytedeco.cuda.global.cudart;
 import org.bytedeco.javacpp.Loader;
 import org.bytedeco.javacpp.PointerScope;
-import org.bytedeco.pytorch.IntOptional;
 import org.bytedeco.pytorch.cuda.CUDAAllocator;
 import org.bytedeco.pytorch.cuda.DeviceStats;
 import org.bytedeco.pytorch.global.torch;
@@ -17,8 +16,6 @@ import org.bytedeco.pytorch.global.torch_cuda;
 public final class Cuda {
   /** Asked once: a process keeps its GPU. */
   private static volatile Properties properties;
-
-  private static volatile int reserved;
 
   private Cuda() {}
 
@@ -121,28 +118,6 @@ public final class Cuda {
   /** The GPU's multiprocessors. */
   public static int multiprocessors() {
     return properties().multiprocessors;
-  }
-
-  /**
-   * Leaves some multiprocessors to work on another stream: kernels that are launched from now on,
-   * libtorch's products among them where they can be told, are to take the others.
-   *
-   * @param count how many; 0 for none
-   */
-  public static void reserve(int count) {
-    reserved = count;
-    try (PointerScope scope = new PointerScope()) {
-      torch
-          .globalContext()
-          ._setSMCarveout_EXPERIMENTAL(count == 0 ? new IntOptional() : new IntOptional(count));
-    }
-  }
-
-  /**
-   * How many blocks a kernel is launched with that has one a multiprocessor and loops over work.
-   */
-  public static int productBlocks() {
-    return multiprocessors() - reserved;
   }
 
   /** The GPU's memory, in bytes. */

@@ -32,13 +32,7 @@ public final class GraphPool implements AutoCloseable {
   private final DeviceAssertionsDataVectorCUDAKernelLaunchInfoVectorPair id =
       new DeviceAssertionsDataVectorCUDAKernelLaunchInfoVectorPair((Pointer) number);
   private int users;
-
-  /** What tells libtorch whom the pool serves; null while it serves nobody. */
-  private StreamFilter serving;
-
-  /** The memory of {@link #apart}; null before it is needed. */
-  private GraphPool aside;
-
+  private boolean allocating;
   private boolean closed;
 
   private GraphPool() {}
@@ -77,7 +71,7 @@ public final class GraphPool implements AutoCloseable {
     if (closed) {
       throw new IllegalStateException("The pool of CUDA graphs is closed.");
     }
-    if (serving != null) {
+    if (allocating) {
       throw new IllegalStateException("A CUDA graph is being captured from this pool already.");
     }
     StreamFilter filter = Scopes.keep(() -> new OneStream(stream));
@@ -88,36 +82,8 @@ public final class GraphPool implements AutoCloseable {
       throw e;
     }
     users++;
-    serving = filter;
+    allocating = true;
     return new Allocation(filter);
-  }
-
-  /** Whether work is being captured or done in the pool's memory. */
-  public synchronized boolean isServing() {
-    return serving != null;
-  }
-
-  /**
-   * Does a part of what is being captured or served in memory that no other part is given: what its
-   * tensors hold at the end of one replay is still there until this part of the next one.
-   */
-  public void apart(Runnable work) {
-    if (aside == null) {
-      aside = GraphPool.open();
-    }
-    StreamFilter filter = serving;
-    try (PointerScope scope = new PointerScope()) {
-      torch_cuda.getAllocator().endAllocateToPool(device, id);
-    }
-    try {
-      aside.serve(work);
-    } finally {
-      try (PointerScope scope = new PointerScope()) {
-        // Begun anew, it is counted as one more user.
-        torch_cuda.getAllocator().beginAllocateToPool(device, id, filter);
-        torch_cuda.getAllocator().releasePool(device, id);
-      }
-    }
   }
 
   /** Counts one user less. */
@@ -137,9 +103,6 @@ public final class GraphPool implements AutoCloseable {
     if (!closed) {
       closed = true;
       release();
-      if (aside != null) {
-        aside.close();
-      }
     }
   }
 
@@ -157,7 +120,7 @@ public final class GraphPool implements AutoCloseable {
         try (PointerScope scope = new PointerScope()) {
           torch_cuda.getAllocator().endAllocateToPool(device, id);
         }
-        serving = null;
+        allocating = false;
         filter.close();
       }
     }

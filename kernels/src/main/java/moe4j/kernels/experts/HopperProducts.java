@@ -291,9 +291,9 @@ final class HopperProducts extends GroupedProducts {
 
   // The launch.
 
-  /** Blocks stay until all tiles are done, one on each multiprocessor that is free for them. */
+  /** Blocks stay until all tiles are done, one on each multiprocessor. */
   private static int blocks() {
-    return Cuda.productBlocks();
+    return Cuda.multiprocessors();
   }
 
   private void launch(Op op, Tensor left, Tensor right, Size size, Tensor bias, Results results) {

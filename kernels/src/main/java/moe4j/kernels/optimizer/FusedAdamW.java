@@ -8,7 +8,6 @@ import moe4j.kernels.cuda.CudaKernel;
 import moe4j.tensor.Scopes;
 import moe4j.tensor.Tensors;
 import org.bytedeco.pytorch.Device;
-import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
@@ -24,7 +23,7 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  */
 public final class FusedAdamW implements AutoCloseable {
   /** Elements a block works on, as in adamw.cu. */
-  static final int CHUNK = 32_768;
+  private static final int CHUNK = 32_768;
 
   private static final int THREADS = 512;
   private static final int FINALISE_THREADS = 1024;
@@ -80,22 +79,19 @@ public final class FusedAdamW implements AutoCloseable {
   private final double clipGrad;
   private final long[] sizes;
   private final long[] table;
+  private final int chunks;
 
   /** The types of moments that are not fp32, as the kernel is compiled for them. */
   private final String[] types;
-
-  /** The same for a kernel of few blocks, each with a multiprocessor to itself. */
-  private final String[] beside;
 
   /** By slot, the chunks of the norm up to its end. */
   private final int[] normEnds;
 
   private final Tensor deviceTable;
+  private final Tensor deviceChunks;
 
   /** The chunks whose squares are summed: all, but one for a slot whose sum is known. */
   private final Tensor normChunks;
-
-  private UpdateOrder order;
 
   private final Tensor partials;
   private final Tensor scalars;
@@ -119,20 +115,51 @@ public final class FusedAdamW implements AutoCloseable {
     this.sizes = new long[slots.size()];
     this.normEnds = new int[slots.size()];
     this.table = new long[slots.size() * WORDS];
-    this.types = MomentType.defines(slots);
-    this.beside = new String[] {types[0], types[1], "BESIDE=1"};
+    this.types = types(slots);
     List<Long> parts = new ArrayList<>();
     for (int i = 0; i < sizes.length; i++) {
       fill(i, slots.get(i));
-      UpdateOrder.add(i, sizes[i], parts);
+      addChunks(i, parts);
       normEnds[i] = parts.size();
     }
+    this.chunks = parts.size();
     Device device = slots.get(0).parameter().device();
+    Tensor packed = Scopes.keep(() -> packed(parts).to(device, ScalarType.Long));
     this.deviceTable = Scopes.keep(() -> Tensors.of(table).to(device, ScalarType.Long));
-    this.order = new UpdateOrder(sizes, List.of(), device);
-    this.normChunks = Scopes.keep(() -> UpdateOrder.packed(parts).to(device, ScalarType.Long));
-    this.partials = Scopes.keep(() -> Tensors.zeros(ScalarType.Float, device, parts.size()));
+    this.deviceChunks = packed;
+    this.normChunks = Scopes.keep(() -> packed.clone());
+    this.partials = Scopes.keep(() -> Tensors.zeros(ScalarType.Float, device, chunks));
     this.scalars = Scopes.keep(() -> Tensors.zeros(ScalarType.Float, device, 12));
+  }
+
+  /** The types of the first and of the second moment, of the slots in which they are not fp32. */
+  private static String[] types(List<Slot> slots) {
+    MomentType first = MomentType.FP32;
+    MomentType second = MomentType.FP32;
+    for (int i = 0; i < slots.size(); i++) {
+      Slot slot = slots.get(i);
+      if (slot.isLow()) {
+        boolean other = first != MomentType.FP32 || second != MomentType.FP32;
+        if (other && (first != slot.expAvg().type() || second != slot.expAvgSq().type())) {
+          throw new IllegalArgumentException(
+              "slot %d: its moments are in %s and %s, and another slot's in %s and %s"
+                  .formatted(i, slot.expAvg().type(), slot.expAvgSq().type(), first, second));
+        }
+        first = slot.expAvg().type();
+        second = slot.expAvgSq().type();
+      }
+    }
+    return new String[] {"FIRST=" + first.kernel(), "SECOND=" + second.kernel()};
+  }
+
+  private void addChunks(int slot, List<Long> parts) {
+    for (long chunk = 0; chunk * CHUNK < sizes[slot]; chunk++) {
+      parts.add((long) slot << 32 | chunk);
+    }
+  }
+
+  private static Tensor packed(List<Long> chunks) {
+    return Tensors.of(chunks.stream().mapToLong(Long::longValue).toArray());
   }
 
   private void fill(int index, Slot slot) {
@@ -239,11 +266,11 @@ public final class FusedAdamW implements AutoCloseable {
       if (table[i * WORDS + SQUARES] != 0) {
         parts.add((long) i << 32 | KNOWN);
       } else {
-        UpdateOrder.add(i, sizes[i], parts);
+        addChunks(i, parts);
       }
       normEnds[i] = parts.size();
     }
-    Scopes.run(() -> normChunks.narrow(0, 0, parts.size()).copy_(UpdateOrder.packed(parts)));
+    Scopes.run(() -> normChunks.narrow(0, 0, parts.size()).copy_(packed(parts)));
   }
 
   /**
@@ -314,44 +341,8 @@ public final class FusedAdamW implements AutoCloseable {
             norm,
             foundInf,
             scalars);
-    update(0, 0);
-  }
-
-  /**
-   * Leaves the update of some slots out of steps: {@link #updateLate} makes it. Is called before
-   * the first step.
-   *
-   * @param slots their numbers
-   */
-  public void later(List<Integer> slots) {
-    order.close();
-    Scopes.run(() -> order = new UpdateOrder(sizes, slots, deviceTable.device()));
-  }
-
-  /**
-   * Updates a slot that the last step left out; nothing where that is done with ({@link #endLate}).
-   *
-   * @param number among those slots
-   * @param blocks how many blocks take turns, each with a multiprocessor to itself; 0 for as many
-   *     as there is work
-   */
-  public void updateLate(int number, int blocks) {
-    update(number + 1, blocks);
-  }
-
-  /** Says that all is updated that the last step left out. */
-  public void endLate() {
-    Scopes.run(() -> scalars.select(0, 0).fill_(new Scalar(2.0)));
-  }
-
-  private void update(int part, int blocks) {
-    int count = order.count(part);
-    String[] defines = blocks == 0 ? types : beside;
-    int grid = blocks == 0 ? count : Math.min(blocks, count);
-    CudaKernel kernel = CudaKernel.of("optimizer/adamw.cu", "update_all", defines);
-    int zero = zeroAfter ? 1 : 0;
-    Scopes.run(
-        () -> kernel.launch(grid, THREADS, 0, deviceTable, order.part(part), count, scalars, zero));
+    CudaKernel.of("optimizer/adamw.cu", "update_all", types)
+        .launch(chunks, THREADS, 0, deviceTable, deviceChunks, scalars, zeroAfter ? 1 : 0);
   }
 
   private static long address(Tensor t) {
@@ -383,8 +374,7 @@ public final class FusedAdamW implements AutoCloseable {
 
   @Override
   public void close() {
-    order.close();
-    for (Tensor t : List.of(deviceTable, normChunks, partials, scalars)) {
+    for (Tensor t : List.of(deviceTable, deviceChunks, normChunks, partials, scalars)) {
       t.close();
     }
   }

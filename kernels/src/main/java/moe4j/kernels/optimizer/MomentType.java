@@ -1,6 +1,5 @@
 package moe4j.kernels.optimizer;
 
-import java.util.List;
 import java.util.Locale;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
@@ -50,28 +49,5 @@ public enum MomentType {
       case BF16 -> 2;
       case FP8 -> 1 + 4.0 / Moment.BLOCK;
     };
-  }
-
-  /**
-   * The types of the first and of the second moment, of the slots in which they are not fp32, as
-   * adamw.cu is compiled for them.
-   */
-  static String[] defines(List<FusedAdamW.Slot> slots) {
-    MomentType first = FP32;
-    MomentType second = FP32;
-    for (int i = 0; i < slots.size(); i++) {
-      FusedAdamW.Slot slot = slots.get(i);
-      if (slot.isLow()) {
-        boolean other = first != FP32 || second != FP32;
-        if (other && (first != slot.expAvg().type() || second != slot.expAvgSq().type())) {
-          throw new IllegalArgumentException(
-              "slot %d: its moments are in %s and %s, and another slot's in %s and %s"
-                  .formatted(i, slot.expAvg().type(), slot.expAvgSq().type(), first, second));
-        }
-        first = slot.expAvg().type();
-        second = slot.expAvgSq().type();
-      }
-    }
-    return new String[] {"FIRST=" + first.kernel(), "SECOND=" + second.kernel()};
   }
 }

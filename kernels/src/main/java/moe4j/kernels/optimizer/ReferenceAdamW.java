@@ -8,7 +8,6 @@ import moe4j.kernels.optimizer.FusedAdamW.Slot;
 import moe4j.tensor.Scopes;
 import moe4j.tensor.TensorLists;
 import moe4j.tensor.Tensors;
-import org.bytedeco.pytorch.Device;
 import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
@@ -31,15 +30,6 @@ public final class ReferenceAdamW {
   private final Map<Double, List<Integer>> plain = new LinkedHashMap<>();
 
   private final List<Integer> coded = new ArrayList<>();
-
-  /** The numbers of the slots whose update is made late. */
-  private List<Integer> late = List.of();
-
-  /** For these, the last step's learning rate and divisor of gradients. */
-  private Tensor lasting;
-
-  private Tensor lastStep;
-  private Tensor lastFoundInf;
 
   /**
    * The optimizer of some tensors.
@@ -70,26 +60,6 @@ public final class ReferenceAdamW {
     }
   }
 
-  /**
-   * Leaves the update of some slots out of steps: {@link #updateLate} makes it. Is called before
-   * the first step.
-   *
-   * @param slots their numbers
-   * @param lasting fp32 [2], on the slots' device: is used between a step and its updates
-   */
-  public void later(List<Integer> slots, Tensor lasting) {
-    late = List.copyOf(slots);
-    coded.removeAll(late);
-    plain.values().forEach(numbers -> numbers.removeAll(late));
-    plain.values().removeIf(List::isEmpty);
-    this.lasting = lasting;
-  }
-
-  /** Where the slots are. */
-  public Device device() {
-    return slots.get(0).parameter().device();
-  }
-
   private static boolean isRest(Slot slot) {
     return Tensors.dtype(slot.master()) == ScalarType.Short;
   }
@@ -116,19 +86,7 @@ public final class ReferenceAdamW {
               ? torch.ones_like(norm)
               : norm.add(new Scalar(1e-6)).div(new Scalar(clipGrad)).clamp_min(new Scalar(1.0));
       Scalars scalars = new Scalars(step, rate, scale, foundInf);
-      if (!late.isEmpty()) {
-        lasting.select(0, 0).copy_(rate);
-        lasting.select(0, 1).copy_(scale);
-        lastStep = step;
-        lastFoundInf = foundInf;
-      }
-      plain.forEach(
-          (decay, numbers) ->
-              updatePlain(
-                  numbers.stream().map(slots::get).toList(),
-                  decay,
-                  numbers.stream().map(gradients::get).toList(),
-                  scalars));
+      plain.forEach((decay, numbers) -> updatePlain(numbers, decay, gradients, scalars));
       // Only now: what draws asks for the step's number.
       long number = coded.isEmpty() ? 0 : (long) Tensors.item(step);
       for (int i : coded) {
@@ -137,30 +95,14 @@ public final class ReferenceAdamW {
     }
   }
 
-  /**
-   * Updates a slot that the last step left out; the step's scalars are as it left them.
-   *
-   * @param number among those slots
-   */
-  public void updateLate(int number, Tensor gradient) {
-    Slot slot = slots.get(late.get(number));
-    try (NoGradGuard guard = new NoGradGuard()) {
-      Scalars last =
-          new Scalars(lastStep, lasting.select(0, 0), lasting.select(0, 1), lastFoundInf);
-      if (slot.isLow() || isRest(slot)) {
-        updateCoded(slot, gradient, last, (long) Tensors.item(last.step));
-      } else {
-        updatePlain(List.of(slot), slot.weightDecay(), List.of(gradient), last);
-      }
-    }
-  }
-
   private record Scalars(Tensor step, Tensor rate, Tensor scale, Tensor foundInf) {}
 
-  private void updatePlain(List<Slot> some, double decay, List<Tensor> gradients, Scalars scalars) {
+  private void updatePlain(
+      List<Integer> numbers, double decay, List<Tensor> gradients, Scalars scalars) {
+    List<Slot> some = numbers.stream().map(slots::get).toList();
     adamw(
         some.stream().map(Slot::master).toList(),
-        gradients.stream().map(g -> g.to(ScalarType.Float)).toList(),
+        numbers.stream().map(i -> gradients.get(i).to(ScalarType.Float)).toList(),
         some.stream().map(s -> s.expAvg().values()).toList(),
         some.stream().map(s -> s.expAvgSq().values()).toList(),
         decay,

@@ -17,19 +17,6 @@
 #define CHUNK 32768
 #define THREADS 512
 
-// With BESIDE a few blocks, which take turns at the chunks, work beside other kernels. Each has a
-// multiprocessor to itself and has to keep as many bytes under way as it can: its threads read two
-// eights before they compute.
-#ifdef BESIDE
-#define TURNS true
-#define RESIDENT 1
-#define EIGHTS 2
-#else
-#define TURNS false
-#define RESIDENT 2
-#define EIGHTS 1
-#endif
-
 // A tensor with its state. The gradient may be null, which is zeros.
 struct Slot {
   void* parameter;
@@ -59,7 +46,7 @@ struct Slot {
 
 // The step's scalars.
 struct Scalars {
-  float found_inf;   // 1: nothing is updated; 2: nothing is left to do of the step
+  float found_inf;   // 1: nothing is updated
   float scale;       // of the gradients, by clipping
   float rate;
   float step_size;   // rate / (1 - beta1^step)
@@ -226,27 +213,26 @@ template <typename S>
 __device__ __forceinline__ void update_blocks(
     const S& on, const Slot& slot, u64 offset, int end, const Scalars& s, bool zero) {
   const float decay = (float)(s.rate * slot.decay);
-  for (int start = 8 * threadIdx.x; start < end; start += 8 * THREADS * EIGHTS) {
-    float p[EIGHTS][8], m[EIGHTS][8], v[EIGHTS][8], d[EIGHTS][8];
+  for (int i = 8 * threadIdx.x; i < end; i += 8 * THREADS) {
+    float p[8], m[8], v[8], d[8];
+    on.masters.load8(i, p);
+    on.first.load8(i, m);
+    on.second.load8(i, v);
+    if (on.gradient != 0) {
+      load8(on.gradient + i, d);
+    } else {
 #pragma unroll
-    for (int e = 0; e < EIGHTS; e++) {
-      const int i = start + 8 * THREADS * e;
-      if (i >= end) break;
-      on.masters.load8(i, p[e]);
-      on.first.load8(i, m[e]);
-      on.second.load8(i, v[e]);
-      if (on.gradient != 0) {
-        load8(on.gradient + i, d[e]);
-      } else {
-#pragma unroll
-        for (int j = 0; j < 8; j++) d[e][j] = 0;
-      }
+      for (int j = 0; j < 8; j++) d[j] = 0;
     }
 #pragma unroll
-    for (int e = 0; e < EIGHTS; e++) {
-      const int i = start + 8 * THREADS * e;
-      if (i >= end) break;
+    for (int j = 0; j < 8; j++) adamw(s, decay, d[j], p[j], m[j], v[j]);
+    on.masters.store8(i, p);
+    const Place place = {slot.key, slot.first + offset + i, s.step};
+    on.first.store8(i, m, place);
+    on.second.store8(i, v, place);
+    if (zero) {
 #pragma unroll
+<<<<<<< HEAD
       for (int j = 0; j < 8; j++) adamw<S::ROUNDED>(s, decay, d[e][j], p[e][j], m[e][j], v[e][j]);
       on.masters.store8(i, p[e]);
       const Draws8 draws(Place{slot.key, slot.first + offset + i, s.step});
@@ -257,6 +243,10 @@ __device__ __forceinline__ void update_blocks(
         for (int j = 0; j < 8; j++) d[e][j] = 0;
         store8(on.gradient + i, d[e]);
       }
+=======
+      for (int j = 0; j < 8; j++) d[j] = 0;
+      store8(on.gradient + i, d);
+>>>>>>> 338dd01 (The update behind the next forward is taken out again)
     }
   }
 }
@@ -335,8 +325,12 @@ __device__ __forceinline__ void update(
   }
 }
 
-__device__ __forceinline__ void update(
-    const Slot& slot, const Part& part, const Scalars& s, bool zero_after) {
+extern "C" __global__ void __launch_bounds__(THREADS, 2)
+    update_all(const Slot* slots, const u64* chunks, const Scalars* scalars, int zero_after) {
+  const u64 chunk = chunks[blockIdx.x];
+  const Slot& slot = slots[chunk >> 32];
+  const Part part = part_of(slot, chunk);
+  const Scalars s = *scalars;
   if (s.found_inf != 0) {
     if (zero_after && slot.gradient != 0) {
       if (slot.types & GRADIENT_BF16) {
@@ -352,18 +346,4 @@ __device__ __forceinline__ void update(
   } else {
     update<Apart>(slot, part, s, zero_after);
   }
-}
-
-// A block a chunk; or fewer where they take turns.
-extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) update_all(
-    const Slot* slots, const u64* chunks, int count, const Scalars* scalars, int zero_after) {
-  const Scalars s = *scalars;
-  if (s.found_inf == 2) return;
-  int i = blockIdx.x;
-  do {
-    const u64 chunk = chunks[i];
-    const Slot& slot = slots[chunk >> 32];
-    update(slot, part_of(slot, chunk), s, zero_after);
-    i += gridDim.x;
-  } while (TURNS && i < count);
 }

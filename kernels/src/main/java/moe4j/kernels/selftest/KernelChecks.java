@@ -20,7 +20,6 @@ import moe4j.kernels.experts.WeightedActivationCheck;
 import moe4j.kernels.loss.CrossEntropyCheck;
 import moe4j.kernels.norm.NormCheck;
 import moe4j.kernels.optimizer.AdamWCheck;
-import moe4j.kernels.optimizer.LateUpdateCheck;
 import moe4j.kernels.product.ColumnSumCheck;
 import moe4j.kernels.product.GroupRowsCheck;
 import org.bytedeco.pytorch.Device;
@@ -51,7 +50,6 @@ public final class KernelChecks {
         new QkvProjectionCheck(),
         new RelativeAttentionCheck(),
         new AdamWCheck(),
-        new LateUpdateCheck(),
         new CrossEntropyCheck(),
         new RouterProjectionCheck(),
         new TopKCheck(),

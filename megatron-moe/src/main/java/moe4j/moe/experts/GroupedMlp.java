@@ -164,7 +164,6 @@ public final class GroupedMlp implements Experts {
     Tensor bias2 =
         shape.bias() ? parameters.expertBiases("linear_fc2.bias", experts, Shard.WHOLE, h) : null;
     this.weights = new ExpertMlp.Weights(fc1, bias1, fc2, bias2);
-    parameters.awaited(fc1, fc2);
     long multiple = ExpertMlp.takes(fc1) ? 1 : GroupedMatmul.multiple(fc1);
     long local = f / peers.size();
     if (h % multiple != 0 || local % multiple != 0) {
@@ -191,7 +190,6 @@ public final class GroupedMlp implements Experts {
   @Override
   public Tensor sum(Dispatched dispatched, Pass pass) {
     dispatched.checkExperts(weights.fc1().size(0));
-    pass.beforeUse(weights.fc1(), weights.fc2());
     Tensor x = dispatched.inputs().get(0);
     return isRouted(x) ? routed(dispatched, pass) : Experts.super.sum(dispatched, pass);
   }
@@ -217,7 +215,6 @@ public final class GroupedMlp implements Experts {
   @Override
   public Tensor forward(Dispatched dispatched, Pass pass) {
     dispatched.checkExperts(weights.fc1().size(0));
-    pass.beforeUse(weights.fc1(), weights.fc2());
     Tensor x = dispatched.inputs().get(0);
     if (isRouted(x)) {
       return RoutedMlp.rows(x, routes(dispatched), weights, activation, dropout(dispatched, pass));

@@ -34,7 +34,6 @@ public final class DeviceStep implements AutoCloseable {
   private final BatchBuffers buffers;
   private final RepeatedWork work;
   private final int microBatches;
-  private final RepeatedWork.Piece firstMicroStep;
   private final RepeatedWork.Piece microStep;
   private final RepeatedWork.Piece lastMicroStep;
   private final RepeatedWork.Piece update;
@@ -67,23 +66,15 @@ public final class DeviceStep implements AutoCloseable {
     this.work = work;
     this.microBatches = training.microBatches() / groups.data().size();
     boolean differs = optimizer.lastMicroBatchDiffers();
-    boolean late = optimizer.late().isAny();
-    boolean several = microBatches > 1;
-    this.lastMicroStep =
-        microStep(differs ? "last micro-step" : "micro-step", late && !several, true);
-    this.microStep = differs && several ? microStep("micro-step", false, false) : lastMicroStep;
-    this.firstMicroStep = late && several ? microStep("first micro-step", true, false) : microStep;
+    this.lastMicroStep = microStep(differs ? "last micro-step" : "micro-step", true);
+    this.microStep = differs && microBatches > 1 ? microStep("micro-step", false) : lastMicroStep;
     this.update = work.piece("update", this::updateAndSum, () -> {});
     this.place =
         device.is_cuda() ? Scopes.keep(() -> Tensors.zeros(ScalarType.Long, device, 2)) : null;
   }
 
-  /**
-   * @param updates whether the last step's update is completed behind the forward
-   * @param last whether it is the step's last
-   */
-  private RepeatedWork.Piece microStep(String name, boolean updates, boolean last) {
-    return work.piece(name, () -> Scopes.run(() -> microStep(updates, last)), this::abandon);
+  private RepeatedWork.Piece microStep(String name, boolean last) {
+    return work.piece(name, () -> Scopes.run(() -> microStep(last)), this::abandon);
   }
 
   /** The work that evaluations may share the memory of. */
@@ -112,48 +103,20 @@ public final class DeviceStep implements AutoCloseable {
           });
       random = StepRandom.onDevice(training.seed(), place, rows);
     }
-    RepeatedWork.Piece piece = piece(index);
-    if (index == 0 && piece.isToBeCaptured()) {
-      // A graph is captured, and its libraries' plans are made before, with nothing left to update.
-      complete();
-    }
-    piece.run();
-    if (index == 0 && piece.captured()) {
-      optimizer.late().replayed();
-    }
+    (index == microBatches - 1 ? lastMicroStep : microStep).run();
     metrics.countMicroBatch();
   }
 
-  private RepeatedWork.Piece piece(int index) {
-    boolean last = index == microBatches - 1;
-    return index == 0 && !last ? firstMicroStep : last ? lastMicroStep : microStep;
-  }
-
-  private void microStep(boolean updates, boolean last) {
-    if (updates) {
-      optimizer.late().beginForward();
-    }
-    Pass pass = Pass.training(random, optimizer.late()::beforeUse);
+  private void microStep(boolean last) {
+    Pass pass = Pass.training(random);
     Tensor losses = model.loss(buffers.batch(), pass);
     Tensor sum = losses.mul(buffers.batch().lossMask()).sum();
     Tensor tokens = buffers.batch().lossMask().sum();
     Tensor total = pass.total(sum.div(tokens.clamp_min(new Scalar(1.0))));
-    if (updates) {
-      optimizer.late().endForward();
-    }
     optimizer.beforeBackward(last);
-    Runnable backward =
-        () -> {
-          total.mul(new Scalar(1.0 / training.microBatches())).backward();
-          CustomFunction.settle();
-          optimizer.accumulate();
-        };
-    if (updates && last) {
-      // The gradients are needed through the next forward, and it must not be given their memory.
-      work.apart(backward);
-    } else {
-      backward.run();
-    }
+    total.mul(new Scalar(1.0 / training.microBatches())).backward();
+    CustomFunction.settle();
+    optimizer.accumulate();
     metrics.addMicroBatch(sum, tokens, pass);
   }
 
@@ -175,21 +138,12 @@ public final class DeviceStep implements AutoCloseable {
       optimizer.bindGradients();
     }
     update.run();
-    optimizer.late().pend();
     work.settle();
     if (sayAttention && place != null) {
       sayAttention = false;
       AttentionBackend.chosen()
           .forEach((shape, kernel) -> say.accept("attention %s: %s".formatted(shape, kernel)));
     }
-    if (!lastMicroStep.captured()) {
-      optimizer.forgetGradients();
-    }
-  }
-
-  /** Completes the last step, where a part of its update is made behind the next forward. */
-  public void complete() {
-    optimizer.late().complete();
     if (!lastMicroStep.captured()) {
       optimizer.forgetGradients();
     }

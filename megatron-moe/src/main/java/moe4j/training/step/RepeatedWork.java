@@ -75,11 +75,6 @@ public final class RepeatedWork implements AutoCloseable {
       this.undo = undo;
     }
 
-    /** Whether a graph is to do it, and there is none yet. */
-    boolean isToBeCaptured() {
-      return graph == null && capturing;
-    }
-
     /** Whether a graph does it. */
     public boolean captured() {
       return graph != null;
@@ -115,18 +110,6 @@ public final class RepeatedWork implements AutoCloseable {
           settle();
         }
       }
-    }
-  }
-
-  /**
-   * Does a part of a piece in memory that no other part is given: what its tensors hold is still
-   * there while the next round's other parts are done.
-   */
-  void apart(Runnable part) {
-    if (pool != null && pool.isServing()) {
-      pool.apart(part);
-    } else {
-      part.run();
     }
   }
 

@@ -81,9 +81,10 @@ public final class RoutedMlpCheck implements KernelCheck {
     values.add(given.normal(1, tokens, given.shape.h()));
     values.add(given.weight());
     // The step in ReLU's gradient makes much of rounding: where a bias takes most of a product
-    // away,
-    // the product's rounding may be more than what is left, and so decide on which side it is.
-    double bias1 = given.shape.act() == Act.RELU ? 0.02 : 1;
+    // away, the product's rounding may be more than what is left, and so decide on which side it
+    // is. Among a few thousand elements that happens to some.
+    boolean relu = given.shape.act() == Act.RELU;
+    double bias1 = relu ? 0.02 : 1;
     values.addAll(Arrays.asList(given.weights(bias1)));
     Tensor upstream = given.normal(1, tokens, given.shape.h());
     Tensor[] all = values.toArray(new Tensor[0]);
@@ -105,7 +106,7 @@ public final class RoutedMlpCheck implements KernelCheck {
             .formatted(
                 given.shape, tokens, given.rows, given.groups(), slot == null ? " by experts" : "");
     on.close(what + ": tokens", y, expected, Type.BF16.bound());
-    actual.compare(on, exact, what, Type.BF16.bound(), NAMES);
+    actual.compare(on, exact, what, (relu ? 2 : 1) * Type.BF16.bound(), NAMES);
     if (GroupedProducts.take(y, weights(leaves[0]))) {
       squares(on, what + ": squares of fc1", leaves[0][2]);
       squares(on, what + ": squares of fc2", leaves[0][3]);

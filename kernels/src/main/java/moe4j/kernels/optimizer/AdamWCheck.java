@@ -98,7 +98,7 @@ public final class AdamWCheck implements KernelCheck {
       boolean fused = Kernels.take(Tensors.zeros(F, on.device()));
       for (AdamWCase.Types types : TYPES) {
         for (Variant variant : VARIANTS) {
-          if (fused || !variant.ranks && !variant.known) {
+          if (fused || (!variant.ranks && !variant.known)) {
             run(on, types, variant, fused);
           }
         }

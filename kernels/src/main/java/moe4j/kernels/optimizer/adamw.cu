@@ -172,17 +172,13 @@ extern "C" __global__ void __launch_bounds__(1024)
 
 // The update of one element; p is its master. The moments move by lerps, whose weights are exact
 // where the betas are close to 1.
-template <bool ROUNDED>
 __device__ __forceinline__ void adamw(
     const Scalars& s, float decay, float g, float& p, float& m, float& v) {
   g *= s.scale;
   m = fmaf(s.weight1, g - m, m);
   v = fmaf(s.weight2, fmaf(g, g, -v), v);
   p = fmaf(-decay, p, p);
-  const float change = ROUNDED
-      ? quotient(m, fmaf(root(v), s.correction, s.epsilon))
-      : m / fmaf(sqrtf(v), s.correction, s.epsilon);
-  p = fmaf(-s.step_size, change, p);
+  p = fmaf(-s.step_size, m / fmaf(sqrtf(v), s.correction, s.epsilon), p);
 }
 
 __device__ __forceinline__ void set_zero(float& x) { x = 0; }
@@ -190,7 +186,6 @@ __device__ __forceinline__ void set_zero(bf16& x) { x.bits = 0; }
 
 // The state of a part of a slot, and its gradient.
 template <typename W, typename M, typename V, typename G> struct State {
-  static const bool ROUNDED = Moments<M, false>::ROUNDED || Moments<V, true>::ROUNDED;
   Masters<W> masters;
   Moments<M, false> first;
   Moments<V, true> second;
@@ -232,21 +227,8 @@ __device__ __forceinline__ void update_blocks(
     on.second.store8(i, v, place);
     if (zero) {
 #pragma unroll
-<<<<<<< HEAD
-      for (int j = 0; j < 8; j++) adamw<S::ROUNDED>(s, decay, d[e][j], p[e][j], m[e][j], v[e][j]);
-      on.masters.store8(i, p[e]);
-      const Draws8 draws(Place{slot.key, slot.first + offset + i, s.step});
-      on.first.store8(i, m[e], draws);
-      on.second.store8(i, v[e], draws);
-      if (zero) {
-#pragma unroll
-        for (int j = 0; j < 8; j++) d[e][j] = 0;
-        store8(on.gradient + i, d[e]);
-      }
-=======
       for (int j = 0; j < 8; j++) d[j] = 0;
       store8(on.gradient + i, d);
->>>>>>> 338dd01 (The update behind the next forward is taken out again)
     }
   }
 }
@@ -265,7 +247,7 @@ __device__ __forceinline__ void update_rest(
 #pragma unroll 1
       for (int i = block + (threadIdx.x & 31); i < end; i += 32) {
         float p = on.masters.load(i), m = on.first.load(i), v = on.second.load(i);
-        adamw<S::ROUNDED>(s, decay, on.gradient != 0 ? to_float(on.gradient[i]) : 0.0f, p, m, v);
+        adamw(s, decay, on.gradient != 0 ? to_float(on.gradient[i]) : 0.0f, p, m, v);
         if (pass == 0) {
           largest1 = fmaxf(largest1, fabsf(m));
           largest2 = fmaxf(largest2, v);

@@ -154,7 +154,7 @@ public final class Philox {
                 for (int i = 0; i < length; i += 8) {
                   block(key, (first + from + i) / 8, stream, draws);
                   for (int j = 0; j < Math.min(8, length - i); j++) {
-                    halves[i + j] = draws[j / 2] >>> 16 * (j & 1) & 0xffff;
+                    halves[i + j] = (draws[j / 2] >>> (16 * (j & 1))) & 0xffff;
                   }
                 }
                 try (PointerScope piece = new PointerScope()) {

@@ -38,6 +38,6 @@ public record Choices(boolean overlapGradReduce, double imbalance, StateBytes st
    */
   boolean sums(PlannedModel model, PlannedLayout layout) {
     boolean own = state.gradient() == model.bytes();
-    return model.bf16() && (layout.dp() > 1 || layout.microBatches() > 1 && !own);
+    return model.bf16() && (layout.dp() > 1 || (layout.microBatches() > 1 && !own));
   }
 }

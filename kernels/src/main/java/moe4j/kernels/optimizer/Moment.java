@@ -121,7 +121,7 @@ public final class Moment implements AutoCloseable {
       return;
     }
     Tensor draws = Tensors.emptyHost(ScalarType.Int, false, moment.numel());
-    long stream = step & 0xffffffffL | (square ? SECOND_DRAWS : FIRST_DRAWS);
+    long stream = (step & 0xffffffffL) | (square ? SECOND_DRAWS : FIRST_DRAWS);
     Philox.sixteens(draws, keyed.key, stream, keyed.first);
     write(moment, draws.to(moment.device(), ScalarType.Int));
   }

@@ -34,8 +34,11 @@ public final class TensorParallelTest {
   private static final int SEQUENCE = 8;
   private static final int VOCABULARY = 24;
 
-  /** Of a computation in fp64 whose results are read as fp32. */
-  private static final double TOLERANCE = 1e-6;
+  /**
+   * Of a computation in fp64 but for the loss, which is fp32: a gradient that is a small difference
+   * of large terms, as that of a norm's weight is, has its rounding ten times and more.
+   */
+  private static final double TOLERANCE = 5e-6;
 
   private static final double FLOOR = 1e-6;
 

@@ -221,7 +221,7 @@ __device__ __forceinline__ void pass(Ring& ring, const Tile& t, u32 base) {
   }
 }
 
-// Leaves a warpgroup's sums to the last one, in rows whose 16-byte pieces are swizzled.
+// Leaves a warpgroup's sums to the warps that finish tiles, in rows whose 16-byte pieces are swizzled.
 __device__ __forceinline__ void hand_over(const Sums& sums, u32 to) {
   const int lane = threadIdx.x % 32, row = threadIdx.x % WARPGROUP / 32 * 16 + lane % 16;
 #pragma unroll

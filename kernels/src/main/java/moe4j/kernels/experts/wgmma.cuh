@@ -62,10 +62,6 @@ template <int Latest> __device__ __forceinline__ void products_wait() {
 #define NAMES2 \
   "%64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, " \
   "%80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95"
-#define NAMES3 \
-  "%96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111, " \
-  "%112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127"
-
 #define WGMMA(N, SUMS, A, B, ADD, LEFT, RIGHT, ...)                                          \
   asm volatile(                                                                            \
       "{\n"                                                                                \
@@ -80,10 +76,6 @@ template <int Latest> __device__ __forceinline__ void products_wait() {
 // d += a b for 64 x 16 by 16 x N, or d = a b where add is 0: columns of d are as in mma.cuh, by tiles of 8. An
 // operand is transposed where the sum does not run along its rows.
 template <int LeftTransposed, int RightTransposed>
-__device__ __forceinline__ void product(float (&d)[32], u64 a, u64 b, int add) {
-  WGMMA("64", "{" NAMES0 "}", "%32", "%33", "%34", "%35", "%36", SUMS32(0));
-}
-template <int LeftTransposed, int RightTransposed>
 __device__ __forceinline__ void product(float (&d)[64], u64 a, u64 b, int add) {
   WGMMA("128", "{" NAMES0 ", " NAMES1 "}", "%64", "%65", "%66", "%67", "%68", SUMS32(0), SUMS32(32));
 }
@@ -91,9 +83,4 @@ template <int LeftTransposed, int RightTransposed>
 __device__ __forceinline__ void product(float (&d)[96], u64 a, u64 b, int add) {
   WGMMA("192", "{" NAMES0 ", " NAMES1 ", " NAMES2 "}", "%96", "%97", "%98", "%99", "%100",
       SUMS32(0), SUMS32(32), SUMS32(64));
-}
-template <int LeftTransposed, int RightTransposed>
-__device__ __forceinline__ void product(float (&d)[128], u64 a, u64 b, int add) {
-  WGMMA("256", "{" NAMES0 ", " NAMES1 ", " NAMES2 ", " NAMES3 "}", "%128", "%129", "%130", "%131",
-      "%132", SUMS32(0), SUMS32(32), SUMS32(64), SUMS32(96));
 }

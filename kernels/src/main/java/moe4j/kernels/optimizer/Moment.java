@@ -15,11 +15,12 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  * A moment of AdamW's as it is kept, and its way to fp32 and back in libtorch's operations, with
  * the bits of moments.cuh.
  *
- * <p>An 8-bit float is a piece of an fp32's bits: 4 of exponent and 3 of mantissa beside a sign, or
- * 5 and 3 where there is none. The numbers of a block are over the power of two below the largest
- * of them, so that nothing is rounded twice: a moment that is read and written again, without a
- * step, keeps its bits, whatever is drawn. What is kept of a second moment is not zero where its
- * block has another number, as the update divides by its root; the smallest first moment over the
+ * <p>An 8-bit float is a piece of an fp32's bits. A first moment's has a sign, 4 bits of exponent
+ * and 3 of mantissa; a second moment's, which is never negative, has no sign and 5 bits of
+ * exponent. The numbers of a block are divided by a power of two, the next one below the largest of
+ * them, so that nothing is rounded twice: a moment that is read and written again, without a step,
+ * keeps its bits, whatever is drawn. What is kept of a second moment is not zero where its block
+ * has another number, as the update divides by its root; the smallest first moment over the
  * smallest second one's root is an update no larger than AdamW makes anyway.
  */
 public final class Moment implements AutoCloseable {

@@ -59,7 +59,10 @@ public class KnownSquaresTest {
         });
   }
 
-  /** Where several functions have a weight, its gradient is none of theirs. */
+  /**
+   * Where two functions share a weight, its gradient is the sum of what both give, and the squares
+   * that either has left are not the sum's.
+   */
   @Test
   public void itDoesNotHoldForASumOfTwo() {
     Scopes.run(

@@ -86,7 +86,8 @@ public record BenchShape(String name, int tokens, LayerShape model, MoeConfig mo
   /**
    * A shape by its name.
    *
-   * @throws IllegalArgumentException where there is none: one sentence
+   * @throws IllegalArgumentException where no shape has the name; the message is one sentence that
+   *     lists the names
    */
   public static BenchShape named(String name) {
     return NAMED.stream()

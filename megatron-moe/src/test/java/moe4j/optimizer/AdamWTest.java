@@ -441,6 +441,39 @@ public class AdamWTest {
     }
   }
 
+  @DataProvider
+  public Object[][] kept() {
+    return new Object[][] {
+      {ScalarType.Float, ""},
+      {ScalarType.BFloat16, ""},
+      {ScalarType.BFloat16, "--master-storage remainder"},
+      {
+        ScalarType.BFloat16,
+        "--use-precision-aware-optimizer --exp-avg-dtype bf16 --exp-avg-sq-dtype bf16"
+      },
+      {
+        ScalarType.BFloat16,
+        "--use-precision-aware-optimizer --exp-avg-dtype fp8 --exp-avg-sq-dtype fp8"
+      },
+    };
+  }
+
+  /** Several are made in one process: a run's, a comparison's, one a test. */
+  @Test(dataProvider = "kept")
+  public void aClosedOneLeavesNothingBehind(ScalarType dtype, String flags) {
+    ParameterSet parameters = Models.parameters(dtype);
+    owned.add(parameters);
+    parameters.root().weight("low.weight", 1, 64, 64);
+    parameters.root().gain("norm.weight", 5);
+    // What the first one makes for good is not counted.
+    new AdamW(parameters, config(flags), 1).close();
+    long before = Scopes.livePointers();
+    for (int i = 0; i < 3; i++) {
+      new AdamW(parameters, config(flags), 1).close();
+    }
+    assertEquals(Scopes.livePointers(), before);
+  }
+
   @Test
   public void clippingCanBeOff() {
     ParameterSet parameters = parameters(ScalarType.Float);

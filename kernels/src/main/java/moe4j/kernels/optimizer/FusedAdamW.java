@@ -7,7 +7,6 @@ import java.util.List;
 import moe4j.kernels.cuda.CudaKernel;
 import moe4j.tensor.Scopes;
 import moe4j.tensor.Tensors;
-import org.bytedeco.pytorch.Device;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
@@ -123,13 +122,13 @@ public final class FusedAdamW implements AutoCloseable {
       normEnds[i] = parts.size();
     }
     this.chunks = parts.size();
-    Device device = slots.get(0).parameter().device();
-    Tensor packed = Scopes.keep(() -> packed(parts).to(device, ScalarType.Long));
-    this.deviceTable = Scopes.keep(() -> Tensors.of(table).to(device, ScalarType.Long));
+    Tensor like = slots.get(0).parameter();
+    Tensor packed = Scopes.keep(() -> packed(parts).to(like.device(), ScalarType.Long));
+    this.deviceTable = Scopes.keep(() -> Tensors.of(table).to(like.device(), ScalarType.Long));
     this.deviceChunks = packed;
     this.normChunks = Scopes.keep(() -> packed.clone());
-    this.partials = Scopes.keep(() -> Tensors.zeros(ScalarType.Float, device, chunks));
-    this.scalars = Scopes.keep(() -> Tensors.zeros(ScalarType.Float, device, 12));
+    this.partials = Scopes.keep(() -> Tensors.zeros(ScalarType.Float, like.device(), chunks));
+    this.scalars = Scopes.keep(() -> Tensors.zeros(ScalarType.Float, like.device(), 12));
   }
 
   /** The types of the first and of the second moment, of the slots in which they are not fp32. */

@@ -3,7 +3,6 @@ package moe4j.kernels.optimizer;
 import moe4j.tensor.Philox;
 import moe4j.tensor.Scopes;
 import moe4j.tensor.Tensors;
-import org.bytedeco.pytorch.Device;
 import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.ScalarOptional;
@@ -63,12 +62,11 @@ public final class Moment implements AutoCloseable {
   public Moment(MomentType type, boolean square, Tensor like) {
     this.type = type;
     this.square = square;
-    Device device = like.device();
-    this.values = Scopes.keep(() -> Tensors.zeros(type.stored(), device, like.shape()));
+    this.values = Scopes.keep(() -> Tensors.zeros(type.stored(), like.device(), like.shape()));
     long blocks = (like.numel() + BLOCK - 1) / BLOCK;
     this.scales =
         type == MomentType.FP8
-            ? Scopes.keep(() -> Tensors.zeros(ScalarType.Float, device, blocks))
+            ? Scopes.keep(() -> Tensors.zeros(ScalarType.Float, like.device(), blocks))
             : null;
   }
 

@@ -3,7 +3,6 @@ package moe4j.tensor;
 import java.nio.FloatBuffer;
 import java.nio.charset.StandardCharsets;
 import java.util.stream.LongStream;
-import org.bytedeco.javacpp.FloatPointer;
 import org.bytedeco.javacpp.IntPointer;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Tensor;
@@ -175,30 +174,26 @@ public final class Philox {
 
   /** Fills runs as {@link #uniform(Tensor, long, long, long, long, long)} places them. */
   private static void fill(Tensor t, long first, long run, long stride, Block block) {
-    try (PointerScope scope = new PointerScope()) {
-      FloatPointer memory = new FloatPointer(t.data_ptr());
-      long size = t.numel();
-      long chunks = (size + CHUNK - 1) / CHUNK;
-      LongStream range = LongStream.range(0, chunks);
-      (chunks > 1 ? range.parallel() : range)
-          .forEach(
-              chunk -> {
-                long from = chunk * CHUNK;
-                int length = (int) Math.min(CHUNK, size - from);
-                try (PointerScope piece = new PointerScope()) {
-                  FloatPointer part = new FloatPointer(memory).position(from).limit(from + length);
-                  FloatBuffer out = part.asBuffer();
-                  Four four = new Four();
-                  for (int i = 0; i < length; ) {
-                    long at = (from + i) % run;
-                    int end = (int) Math.min(length, i + run - at);
-                    long index = first + (from + i) / run * stride + at;
-                    fill(out, i, end, index, block, four);
-                    i = end;
-                  }
-                }
-              });
-    }
+    long size = t.numel();
+    long chunks = (size + CHUNK - 1) / CHUNK;
+    LongStream range = LongStream.range(0, chunks);
+    (chunks > 1 ? range.parallel() : range)
+        .forEach(
+            chunk -> {
+              long from = chunk * CHUNK;
+              int length = (int) Math.min(CHUNK, size - from);
+              FloatBuffer out =
+                  Tensors.window(t, from * Float.BYTES, (long) length * Float.BYTES)
+                      .asFloatBuffer();
+              Four four = new Four();
+              for (int i = 0; i < length; ) {
+                long at = (from + i) % run;
+                int end = (int) Math.min(length, i + run - at);
+                long index = first + (from + i) / run * stride + at;
+                fill(out, i, end, index, block, four);
+                i = end;
+              }
+            });
   }
 
   /** Fills {@code out} from {@code begin} to before {@code end} with the draws from an index on. */

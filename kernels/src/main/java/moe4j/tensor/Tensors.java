@@ -171,10 +171,15 @@ public final class Tensors {
    * @param length at most 1 GiB
    */
   public static ByteBuffer window(Tensor t, long offset, long length) {
+    if (length == 0) {
+      return ByteBuffer.allocateDirect(0);
+    }
     try (PointerScope scope = new PointerScope()) {
+      // A pointer at the place itself: a buffer counts what lies before a position, and has no more
+      // than 2^31 bytes.
       return new BytePointer(t.data_ptr())
-          .position(offset)
-          .limit(offset + length)
+          .getPointer(offset)
+          .limit(length)
           .asByteBuffer()
           .order(ByteOrder.LITTLE_ENDIAN);
     }

@@ -52,6 +52,22 @@ public class TensorsTest {
     assertSame(Tensors.dtype(Tensors.full(1, type, CPU)), type);
   }
 
+  /** Of a tensor of more than 2^31 bytes: its memory is asked for, and of it only this is touched. */
+  @Test
+  public void aWindowLiesAnywhere() {
+    long size = (1L << 31) + 64;
+    Tensor t = Tensors.emptyHost(ScalarType.Byte, false, size);
+    for (long offset : new long[] {0, 5, (1L << 31) - 3, 1L << 31, size - 8}) {
+      ByteBuffer window = Tensors.window(t, offset, 8);
+      assertEquals(window.remaining(), 8, "bytes from " + offset);
+      window.putLong(0x0807060504030201L);
+      for (int i = 0; i < 8; i++) {
+        assertEquals(Tensors.item(t.narrow(0, offset + i, 1)), i + 1.0, offset + " and " + i);
+      }
+    }
+    assertEquals(Tensors.window(t, 7, 0).remaining(), 0);
+  }
+
   @Test
   public void toJavaAndBack() {
     Tensor t = Tensors.of(new float[] {1, 2, 3, 4, 5, 6}, 2, 3);

@@ -92,13 +92,12 @@ public final class BoxedOp {
   }
 
   /**
-   * The type of the elements of an argument that is a list.
+   * The type of the elements of an argument that is a list; it belongs to the scope that is open.
    *
    * @param argument its number in the schema, from 0
    */
   public Type.TypePtr elementType(int argument) {
-    return Scopes.keep(
-        () -> handle.schema().arguments().getPointer(argument).type().get().containedType(0));
+    return handle.schema().arguments().getPointer(argument).type().get().containedType(0);
   }
 
   private static IValue wrap(Object argument) {

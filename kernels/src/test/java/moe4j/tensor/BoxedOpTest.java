@@ -1,6 +1,7 @@
 package moe4j.tensor;
 
 import static org.testng.Assert.assertEquals;
+import static org.testng.Assert.assertFalse;
 import static org.testng.Assert.assertThrows;
 import static org.testng.Assert.assertTrue;
 
@@ -51,11 +52,13 @@ public class BoxedOpTest {
   @Test
   public void callsLeaveNothingBehind() {
     BoxedOp add = BoxedOp.find("aten::add", "Tensor");
+    BoxedOp cat = BoxedOp.find("aten::cat", "");
     Tensor x = Scopes.keep(() -> torch.ones(3));
     Scopes.run(() -> add.call(x, x, 1.0));
     long before = Scopes.livePointers();
     for (int i = 0; i < 20; i++) {
       Scopes.run(() -> add.call(x, x, 1.0));
+      Scopes.run(() -> assertFalse(cat.elementType(0).isNull()));
     }
     assertTrue(Scopes.livePointers() <= before, Scopes.livePointers() + " > " + before);
     x.close();

@@ -52,7 +52,9 @@ public class TensorsTest {
     assertSame(Tensors.dtype(Tensors.full(1, type, CPU)), type);
   }
 
-  /** Of a tensor of more than 2^31 bytes: its memory is asked for, and of it only this is touched. */
+  /**
+   * Of a tensor of more than 2^31 bytes: its memory is asked for, and of it only this is touched.
+   */
   @Test
   public void aWindowLiesAnywhere() {
     long size = (1L << 31) + 64;

@@ -97,6 +97,11 @@ public final class BenchMoeCommand implements Command {
       shape = separate(shape);
       sweepExperts = separate(sweepExperts);
       if (ffnHiddenSize == null) {
+        if (hiddenSize > Integer.MAX_VALUE / 4) {
+          throw new IllegalArgumentException(
+              "--hidden-size %d: the usual --ffn-hidden-size would be %d, and at most %d is possible"
+                  .formatted(hiddenSize, 4L * hiddenSize, Integer.MAX_VALUE));
+        }
         ffnHiddenSize = 4 * hiddenSize;
       }
       shape.forEach(BenchShape::named);
@@ -104,6 +109,7 @@ public final class BenchMoeCommand implements Command {
       Ranges.positive("hidden-size", hiddenSize);
       Ranges.positive("ffn-hidden-size", ffnHiddenSize);
       Ranges.positive("tokens", tokens);
+      Ranges.positive("num-threads", numThreads);
       Ranges.positive("rounds", rounds);
       Ranges.notNegative("warmup-rounds", warmupRounds);
     }
@@ -212,10 +218,7 @@ public final class BenchMoeCommand implements Command {
           "--sweep-experts takes one --shape, not %d".formatted(options.shape().size()));
     }
     List<BenchShape> shapes = sweeps ? options.sweep(moe) : options.shapes(moe);
-    for (BenchShape shape : shapes) {
-      shape.moe().moeLayers(shape.model().layers());
-      shape.expertHiddenSize();
-    }
+    shapes.forEach(BenchShape::check);
   }
 
   @Override

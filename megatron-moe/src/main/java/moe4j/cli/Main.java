@@ -14,6 +14,8 @@ import java.util.List;
 import java.util.ServiceConfigurationError;
 import java.util.ServiceLoader;
 import java.util.Set;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import java.util.stream.Collectors;
 import moe4j.config.BuildInfo;
 import moe4j.config.Flags;
@@ -36,6 +38,10 @@ import org.apache.logging.log4j.Logger;
  */
 public final class Main {
   private static final Logger LOG = LogManager.getLogger(Main.class);
+
+  /** How libtorch says that the system gave it no memory. */
+  private static final Pattern REFUSED_MEMORY =
+      Pattern.compile("can't allocate memory: you tried to allocate (\\d+) bytes");
 
   /** The status of a process that a signal ended, as shells give it: an interrupt's, or its own. */
   private static volatile int interrupted = ShutdownSignal.status("INT");
@@ -179,10 +185,7 @@ public final class Main {
       return 1;
     } catch (Exception | LinkageError e) {
       LOG.debug("failed", e);
-      err.printf(
-          "moe4j %s: %s (MOE4J_LOG=debug shows where)%n",
-          command.name(),
-          e.getMessage() == null ? e.getClass().getName() : firstLine(e.getMessage()));
+      err.printf("moe4j %s: %s%n", command.name(), unexpected(e));
       return 1;
     }
   }
@@ -201,6 +204,16 @@ public final class Main {
     }
     return firstLine(
         e.getMessage() != null && !e.getMessage().isBlank() ? e.getMessage() : cause.toString());
+  }
+
+  /** What is said of a failure that nobody has a sentence of their own for. */
+  static String unexpected(Throwable e) {
+    String message = e.getMessage() == null ? e.getClass().getName() : firstLine(e.getMessage());
+    Matcher refused = REFUSED_MEMORY.matcher(message);
+    return refused.find()
+        ? "out of memory: %s bytes at once are more than this machine gives"
+            .formatted(refused.group(1))
+        : message + " (MOE4J_LOG=debug shows where)";
   }
 
   /** Native errors carry a C++ backtrace behind their first line. */

@@ -58,7 +58,8 @@ public class BenchMoeCommandTest {
     run(line);
     long pointers = Scopes.livePointers();
     List<String> lines = run(line);
-    assertEquals(Scopes.livePointers(), pointers);
+    // Fewer, where Java's collector has come by what other tests left.
+    assertTrue(Scopes.livePointers() <= pointers, Scopes.livePointers() + " > " + pointers);
     assertTrue(lines.get(0).matches("CPU, \\d+ threads, fp32, commit .*"), lines.get(0));
     assertTrue(lines.get(1).startsWith("ceilings measured in this run: "), lines.get(1));
     assertEquals(
@@ -135,6 +136,27 @@ public class BenchMoeCommandTest {
         refusal(SMALL + "--moe-layer-freq [0]"),
         "--moe-layer-freq [0] leaves no layer for experts: have a 1 in it, or leave out"
             + " --num-experts");
+  }
+
+  /** No int holds what these sizes come to. */
+  @Test
+  public void refusesSizesThatAreTooLargeForAnyMachine() {
+    String most = ", and at most 2147483647 ";
+    assertEquals(
+        refusal("--num-experts 4 --hidden-size 1073741825"),
+        "--hidden-size 1073741825: the usual --ffn-hidden-size would be 4294967300"
+            + most
+            + "is possible");
+    assertEquals(
+        refusal(SMALL + "--moe-ffn-hidden-size 2147483647"),
+        "experts of 2147483647 channels, 2 a token and a shared one of 0: a dense layer of as many"
+            + " FLOPs would have 4294967294 channels"
+            + most
+            + "are possible");
+    assertEquals(
+        refusal("--num-experts 4 --hidden-size 1 --tokens 2000000000"),
+        "--tokens 2000000000, each to 2 experts, are 4000000000 routes, and at most 2147483639 are"
+            + " possible");
   }
 
   @DataProvider

@@ -37,6 +37,11 @@ final class OneDnn {
     static final IValue NO_ALGORITHM = Scopes.keep(() -> new IValue(""));
   }
 
+  /** The operator that says whether bf16 products go to oneDNN; looked up once. */
+  private static final class Bf16 {
+    static final BoxedOp SUPPORTED = BoxedOp.find("mkldnn::_is_mkldnn_bf16_supported", "");
+  }
+
   /** Builds for some platforms leave the operator out. */
   private static boolean hasLinear() {
     try {
@@ -48,7 +53,7 @@ final class OneDnn {
 
   /** Whether libtorch takes bf16 products to oneDNN on this processor. */
   static boolean takesBf16() {
-    return torch.hasMKLDNN() && BoxedOp.find("mkldnn::_is_mkldnn_bf16_supported", "").callForFlag();
+    return torch.hasMKLDNN() && Bf16.SUPPORTED.callForFlag();
   }
 
   /** Whether a product of these can go to oneDNN. */

@@ -20,6 +20,9 @@ public record BenchShape(String name, int tokens, LayerShape model, MoeConfig mo
   /** What the sides of a named shape are divided by where it is to be small. */
   private static final int SMALLER = 16;
 
+  /** Elements of a Java array, in which routes are drawn. */
+  private static final long MOST_ROUTES = Integer.MAX_VALUE - 8L;
+
   private static final double STD = 0.02;
 
   /**
@@ -144,10 +147,40 @@ public record BenchShape(String name, int tokens, LayerShape model, MoeConfig mo
     return shared == null ? 0 : shared;
   }
 
-  /** A dense layer of as many FLOPs a token. */
+  /**
+   * A dense layer of as many FLOPs a token.
+   *
+   * @throws IllegalArgumentException where no layer can be as wide: one sentence
+   */
   public LayerShape dense() {
-    int routed = Math.multiplyExact(expertHiddenSize(), moe.moeRouterTopk());
-    return model.withFfnHiddenSize(Math.addExact(routed, sharedHiddenSize()));
+    long channels = (long) expertHiddenSize() * moe.moeRouterTopk() + sharedHiddenSize();
+    if (channels > Integer.MAX_VALUE) {
+      throw new IllegalArgumentException(
+          "experts of %d channels, %d a token and a shared one of %d: a dense layer of as many FLOPs would have %d channels, and at most %d are possible"
+              .formatted(
+                  expertHiddenSize(),
+                  moe.moeRouterTopk(),
+                  sharedHiddenSize(),
+                  channels,
+                  Integer.MAX_VALUE));
+    }
+    return model.withFfnHiddenSize((int) channels);
+  }
+
+  /**
+   * Refuses what cannot be timed whatever the machine.
+   *
+   * @throws IllegalArgumentException one sentence
+   */
+  public void check() {
+    moe.moeLayers(model.layers());
+    dense();
+    long routes = (long) tokens * moe.moeRouterTopk();
+    if (routes > MOST_ROUTES) {
+      throw new IllegalArgumentException(
+          "--tokens %d, each to %d experts, are %d routes, and at most %d are possible"
+              .formatted(tokens, moe.moeRouterTopk(), routes, MOST_ROUTES));
+    }
   }
 
   /** What the layer is, for a line above its times. */

@@ -13,6 +13,7 @@ import moe4j.model.ModelFamilies;
 import moe4j.model.ModelFamily;
 import moe4j.model.ModelSpec;
 import moe4j.moe.MoeConfig;
+import moe4j.optimizer.OptimizerConfig;
 import moe4j.plan.Choices;
 import moe4j.plan.Cluster;
 import moe4j.plan.Gpu;
@@ -146,15 +147,21 @@ public final class PlanCommand implements Command {
               needs = "use-precision-aware-optimizer")
           String mainGradsDtype,
       @Flag(
+              help = "type of the masters of bf16 parameters",
+              value = "fp32",
+              choices = {"fp32", "fp16"},
+              needs = "use-precision-aware-optimizer")
+          String mainParamsDtype,
+      @Flag(
               help = "how first moments are kept",
               value = "fp32",
-              choices = {"fp32", "bf16", "fp8"},
+              choices = {"fp32", "fp16", "bf16", "fp8"},
               needs = "use-precision-aware-optimizer")
           String expAvgDtype,
       @Flag(
               help = "how second moments are kept",
               value = "fp32",
-              choices = {"fp32", "bf16", "fp8"},
+              choices = {"fp32", "fp16", "bf16", "fp8"},
               needs = "use-precision-aware-optimizer")
           String expAvgSqDtype,
       @Flag(
@@ -162,6 +169,20 @@ public final class PlanCommand implements Command {
               otherwise = "remainder",
               choices = {"whole", "remainder"})
           String masterStorage) {
+
+    /** Refuses what a run refuses, in its words. */
+    void check(boolean bf16) {
+      OptimizerConfig.builder()
+          .lr(0)
+          .usePrecisionAwareOptimizer(usePrecisionAwareOptimizer)
+          .mainGradsDtype(mainGradsDtype)
+          .mainParamsDtype(mainParamsDtype)
+          .expAvgDtype(expAvgDtype)
+          .expAvgSqDtype(expAvgSqDtype)
+          .masterStorage(masterStorage)
+          .build()
+          .checkTypes(bf16, false);
+    }
 
     StateBytes bytes() {
       return StateBytes.of(mainGradsDtype, expAvgDtype, expAvgSqDtype, masterStorage);
@@ -208,6 +229,11 @@ public final class PlanCommand implements Command {
     }
     words.addAll(Arrays.asList(line).subList(typed, line.length));
     return words.toArray(new String[0]);
+  }
+
+  @Override
+  public void check(Flags.Parsed parsed, int processes) {
+    parsed.get(StateOptions.class).check(parsed.get(Options.class).bf16());
   }
 
   @Override

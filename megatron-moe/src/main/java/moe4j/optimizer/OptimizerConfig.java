@@ -112,17 +112,22 @@ public record OptimizerConfig(
     }
     if (mainParamsDtype.equals("fp16")) {
       throw new IllegalArgumentException(
-          "--main-params-dtype fp16 would take as many bytes as fp32 masters do here, of which bf16 parameters are a half: leave it out");
+          "--main-params-dtype fp16 is not taken: an fp32 master adds 16 bits to its bf16 parameter (--master-storage remainder), which are as many as fp16's: leave the flag out");
     }
-    if (expAvgDtype.equals("fp16") || expAvgSqDtype.equals("fp16")) {
-      throw new IllegalArgumentException(
-          "--exp-avg-dtype %s, --exp-avg-sq-dtype %s: give bf16 in place of fp16, it takes as many bytes and has fp32's range"
-              .formatted(expAvgDtype, expAvgSqDtype));
-    }
+    refuseFp16("exp-avg-dtype", expAvgDtype);
+    refuseFp16("exp-avg-sq-dtype", expAvgSqDtype);
     Ranges.positive("lr-decay-iters", lrDecayIters);
     Ranges.positive("lr-decay-samples", lrDecaySamples);
     Ranges.positive("lr-wsd-decay-iters", lrWsdDecayIters);
     Ranges.positive("lr-wsd-decay-samples", lrWsdDecaySamples);
+  }
+
+  private static void refuseFp16(String flag, String type) {
+    if (type.equals("fp16")) {
+      throw new IllegalArgumentException(
+          "--%s fp16 is not taken: give bf16, which takes as many bytes and has fp32's range"
+              .formatted(flag));
+    }
   }
 
   /** A builder whose values are the flags' defaults. */
@@ -145,6 +150,11 @@ public record OptimizerConfig(
     if (sumsInBf16() && !bf16) {
       throw new IllegalArgumentException(
           "--main-grads-dtype bf16 is for a model in bf16: give --bf16 too, or leave it out");
+    }
+    if (masterStorage != null && !bf16) {
+      throw new IllegalArgumentException(
+          "--master-storage %s is for a model in bf16, since fp32 parameters have no masters: give --bf16 too, or leave it out"
+              .formatted(masterStorage));
     }
     if (libtorchOnGpu && !(expAvgDtype.equals("fp32") && expAvgSqDtype.equals("fp32"))) {
       throw new IllegalArgumentException(

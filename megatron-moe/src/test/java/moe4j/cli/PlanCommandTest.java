@@ -28,6 +28,7 @@ public class PlanCommandTest {
     String[] words = flags.split(" ");
     Command command = new PlanCommand().of(words);
     var parsed = command.flags().parse(command.expand(words));
+    command.check(parsed, 1);
     PrintStream out = System.out;
     ByteArrayOutputStream bytes = new ByteArrayOutputStream();
     System.setOut(new PrintStream(bytes, true, StandardCharsets.UTF_8));
@@ -101,6 +102,9 @@ public class PlanCommandTest {
     assertEquals("" + run.training().microBatchSize(), first.get(8), lines.get(1));
   }
 
+  private static final String AWARE =
+      " --world-size 1 --global-batch-size 8 --use-precision-aware-optimizer ";
+
   private static final String TXL =
       "--model txl --n-layer 12 --d-model 512 --n-head 8 --d-head 64 --d-inner 2048 --tgt-len 512"
           + " --mem-len 512 --vocab-size 204 --bf16";
@@ -173,6 +177,17 @@ public class PlanCommandTest {
             + " model carries from a step to the next is of all sequences of a rank at once, and"
             + " those are 11"
       },
+      // What a run would refuse of the optimizer's types.
+      {
+        TXL.replace(" --bf16", "") + AWARE + "--main-grads-dtype bf16",
+        "--main-grads-dtype bf16 is for a model in bf16: give --bf16 too, or leave it out"
+      },
+      {
+        TXL.replace(" --bf16", "") + AWARE + "--master-storage whole",
+        "--master-storage whole is for a model in bf16, .*"
+      },
+      {TXL + AWARE + "--main-params-dtype fp16", "--main-params-dtype fp16 is not taken: .*"},
+      {TXL + AWARE + "--exp-avg-sq-dtype fp16", "--exp-avg-sq-dtype fp16 is not taken: .*"},
       // Numbers whose products no int holds.
       {
         GPT2 + " --world-size 4 --global-batch-size 8 --micro-batch-size 1073741824",

@@ -158,13 +158,23 @@ public class RunConfigTest {
       },
       {
         "--use-precision-aware-optimizer --main-params-dtype fp16",
-        "--main-params-dtype fp16 would take as many bytes as fp32 masters do here, of which bf16"
-            + " parameters are a half: leave it out"
+        "--main-params-dtype fp16 is not taken: an fp32 master adds 16 bits to its bf16 parameter"
+            + " (--master-storage remainder), which are as many as fp16's: leave the flag out"
       },
       {
         "--use-precision-aware-optimizer --exp-avg-dtype fp16",
-        "--exp-avg-dtype fp16, --exp-avg-sq-dtype fp32: give bf16 in place of fp16, it takes as"
-            + " many bytes and has fp32's range"
+        "--exp-avg-dtype fp16 is not taken: give bf16, which takes as many bytes and has fp32's"
+            + " range"
+      },
+      {
+        "--use-precision-aware-optimizer --exp-avg-dtype bf16 --exp-avg-sq-dtype fp16",
+        "--exp-avg-sq-dtype fp16 is not taken: give bf16, which takes as many bytes and has fp32's"
+            + " range"
+      },
+      {
+        "--master-storage remainder",
+        "--master-storage remainder is for a model in bf16, since fp32 parameters have no masters:"
+            + " give --bf16 too, or leave it out"
       },
       {"--num-layer 3", "unknown flag --num-layer; did you mean --num-layers?"},
       {"--lr-decay-stile cosine", "unknown flag --lr-decay-stile; did you mean --lr-decay-style?"},

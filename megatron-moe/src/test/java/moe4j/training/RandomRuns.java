@@ -29,7 +29,7 @@ public final class RandomRuns {
     TrainingConfig training = training(iterations);
     return new RunConfig(
         GptFamily.spec(model, moe(model.numLayers())),
-        optimizer(iterations, !training.noFusedKernels()),
+        optimizer(iterations, training),
         training,
         data(),
         checkpoint(),
@@ -148,13 +148,13 @@ public final class RandomRuns {
     line.add(String.valueOf(value));
   }
 
-  private OptimizerConfig optimizer(boolean iterations, boolean kernels) {
+  private OptimizerConfig optimizer(boolean iterations, TrainingConfig training) {
     double lr = positive();
     String style = choice("constant", "linear", "cosine", "inverse-square-root", "WSD");
     Double fraction = maybe(() -> random.nextDouble() / 2);
     int warmup = fraction == null ? random.nextInt(10) : 0;
     Integer wsd = style.equals("WSD") ? Integer.valueOf(size(9)) : null;
-    boolean precise = kernels && flip();
+    boolean precise = !training.noFusedKernels() && flip();
     return new OptimizerConfig(
         "adam",
         lr,
@@ -175,11 +175,11 @@ public final class RandomRuns {
         positive(),
         choice(0.0, 1.0, positive()),
         precise,
-        "fp32",
+        precise && training.bf16() ? choice("fp32", "bf16") : "fp32",
         "fp32",
         precise ? choice("fp32", "bf16", "fp8") : "fp32",
         precise ? choice("fp32", "bf16", "fp8") : "fp32",
-        choice(null, "whole", "remainder"));
+        training.bf16() ? choice(null, "whole", "remainder") : null);
   }
 
   private TrainingConfig training(boolean iterations) {

@@ -5,9 +5,11 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.EnumMap;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.function.Function;
 import moe4j.config.BuildInfo;
 import moe4j.config.Flag;
 import moe4j.config.Flags;
@@ -115,7 +117,11 @@ public final class BenchMoeCommand implements Command {
     }
 
     private static List<String> separate(List<String> words) {
-      return words.stream().flatMap(word -> List.of(word.split(",", -1)).stream()).toList();
+      return words.stream()
+          .flatMap(word -> List.of(word.split(",", -1)).stream())
+          .map(String::strip)
+          .distinct()
+          .toList();
     }
 
     /** The numbers of experts of a sweep. */
@@ -219,6 +225,24 @@ public final class BenchMoeCommand implements Command {
     }
     List<BenchShape> shapes = sweeps ? options.sweep(moe) : options.shapes(moe);
     shapes.forEach(BenchShape::check);
+    refuseWithoutEffect(moe);
+  }
+
+  /** One layer on one device has no other layers, and no other ranks to send rows to. */
+  private static void refuseWithoutEffect(MoeConfig moe) {
+    MoeConfig usual = MoeConfig.builder().build();
+    Map<String, Function<MoeConfig, Object>> flags = new LinkedHashMap<>();
+    flags.put("moe-layer-freq", MoeConfig::moeLayerFreq);
+    flags.put("moe-token-dispatcher-type", MoeConfig::moeTokenDispatcherType);
+    flags.put("moe-a2a-overlap-degree", MoeConfig::moeA2aOverlapDegree);
+    flags.forEach(
+        (flag, value) -> {
+          if (!value.apply(moe).equals(value.apply(usual))) {
+            throw new IllegalArgumentException(
+                "--%s %s has no effect on one layer in one process: leave it out"
+                    .formatted(flag, value.apply(moe)));
+          }
+        });
   }
 
   @Override
@@ -318,7 +342,7 @@ public final class BenchMoeCommand implements Command {
                 layer.expertHiddenSize(),
                 layer.model().hiddenSize(),
                 layer.moe().moeRouterTopk());
-    System.out.println(title);
+    System.out.println(title + layer.inSmall());
     ExpertSweep sweep = new ExpertSweep(layer, setting);
     System.out.println(sweep.header());
     for (int experts : Options.counts(options.sweepExperts())) {

@@ -28,6 +28,9 @@ import moe4j.config.RefusedLine;
 public final class CheckCommand implements Command {
   private static final ObjectMapper JSON = new ObjectMapper();
 
+  private static final String EXPECTED =
+      "write lines such as {\"args\": [\"pretrain-gpt\", \"--lr\", \"1e-3\"], \"processes\": 8}";
+
   /** Its flags. */
   public record Options(
       @Flag(help = "processes that the line would be run by", value = "1") int processes,
@@ -116,10 +119,12 @@ public final class CheckCommand implements Command {
     try {
       asked = JSON.readTree(line);
     } catch (JsonProcessingException e) {
-      throw new IllegalArgumentException("line %d is no JSON".formatted(number), e);
+      throw new IllegalArgumentException(
+          "--stdin: line %d is no JSON: %s".formatted(number, EXPECTED), e);
     }
     if (!asked.path("args").isArray()) {
-      throw new IllegalArgumentException("line %d is no object with a list args".formatted(number));
+      throw new IllegalArgumentException(
+          "--stdin: line %d is no object with a list args: %s".formatted(number, EXPECTED));
     }
     List<String> words = new ArrayList<>();
     asked.get("args").forEach(word -> words.add(word.asText()));

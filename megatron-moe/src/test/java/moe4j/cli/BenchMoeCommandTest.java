@@ -29,9 +29,9 @@ public class BenchMoeCommandTest {
 
   /** A line of times; with the floor and the rates where the FLOPs are known. */
   private static String figures(String way, String pass) {
-    String number = " +\\d+\\.\\d{1,3}";
+    String number = " +\\d+\\.\\d+(e-\\d+)?";
     String counted = way.equals("router") ? " +- +- +- +-" : number.repeat(3) + " +\\d+%";
-    return way + " +" + pass + number + number + " \\d+\\.\\d{1,3}" + counted + " +-";
+    return way + " +" + pass + number + number + " \\d+\\.\\d+" + counted + " +-";
   }
 
   private static void assertTable(List<String> lines) {
@@ -75,6 +75,11 @@ public class BenchMoeCommandTest {
     assertTrue(
         lines.get(2).startsWith("shape C8: 64 tokens of 64 channels; experts: 8 of 256 channels"),
         lines.get(2));
+    assertTrue(
+        lines
+            .get(2)
+            .endsWith(" (in small; C8 itself: 4096 tokens of 1024 channels, 8 experts of 4096)"),
+        lines.get(2));
     assertTable(lines.subList(3, 20));
     assertTrue(
         lines
@@ -106,8 +111,11 @@ public class BenchMoeCommandTest {
   public void aSweepDrawsAPicture() throws IOException {
     Path directory = Files.createTempDirectory("sweep");
     List<String> lines =
-        run("--sweep-experts 2,4 8 --rounds 1 --warmup-rounds 0 --output-dir " + directory);
-    assertEquals(lines.get(2), "64 tokens, experts of 64-256-64, 2 a token");
+        run("--sweep-experts 2,4 8,2 --rounds 1 --warmup-rounds 0 --output-dir " + directory);
+    assertEquals(
+        lines.get(2),
+        "64 tokens, experts of 64-256-64, 2 a token (in small; C8 itself: 4096 tokens of 1024"
+            + " channels, 8 experts of 4096)");
     String pair = " +\\d+\\.\\d{3} / \\d+\\.\\d{3}";
     for (int i = 0; i < 3; i++) {
       assertTrue(
@@ -175,6 +183,19 @@ public class BenchMoeCommandTest {
       {
         "--sweep-experts 4 --swiglu",
         "--swiglu needs --num-experts: without it --sweep-experts times a layer of its own"
+      },
+      {
+        SMALL + "--moe-layer-freq 3",
+        "--moe-layer-freq 3 has no effect on one layer in one process: leave it out"
+      },
+      {
+        SMALL + "--moe-token-dispatcher-type allgather",
+        "--moe-token-dispatcher-type allgather has no effect on one layer in one process: leave it"
+            + " out"
+      },
+      {
+        SMALL + "--moe-a2a-overlap-degree 2",
+        "--moe-a2a-overlap-degree 2 has no effect on one layer in one process: leave it out"
       },
       {SMALL + "--small", "--small needs --shape: typed sizes are what they are"},
     };

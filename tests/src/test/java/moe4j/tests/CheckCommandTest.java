@@ -80,7 +80,7 @@ public class CheckCommandTest {
   public void aLineThatIsNoObjectIsNamed() {
     Cli.Result torn = lines("{\"args\": [\"pretrain-gpt\"]}\n{\"args\"\n");
     assertEquals(torn.status(), 2, torn.err());
-    assertTrue(torn.err().contains("line 2 is no JSON"), torn.err());
+    assertTrue(torn.err().contains("--stdin: line 2 is no JSON: write lines such"), torn.err());
     assertTrue(lines("[]\n").err().contains("line 1 is no object with a list args"));
   }
 }

@@ -13,7 +13,7 @@ import moe4j.kernels.check.BenchCase;
  *     captured as a graph: a small operation then takes as long as its launches
  */
 public record KernelTimes(BenchCase of, double ours, double reference, boolean launched) {
-  private static final String LAYOUT = "%-58s %-34s %11s %13s %15s %6s %8s";
+  private static final String LAYOUT = "%-66s %-38s %11s %13s %15s %6s %8s";
 
   /** The names of the columns. */
   public static String header() {
@@ -41,7 +41,7 @@ public record KernelTimes(BenchCase of, double ours, double reference, boolean l
     String rate =
         of.cost().flops() > 0
             ? format("%.3g TFLOP/s", rate() / 1e12)
-            : format("%.1f GB/s", rate() / 1e9);
+            : format(rate() < 1e9 ? "%.2g GB/s" : "%.1f GB/s", rate() / 1e9);
     return format(
             LAYOUT,
             of.name(),

@@ -74,6 +74,24 @@ public class KernelBenchesTest {
     }
   }
 
+  /** No name or shape is longer than its column, in either type: the table's columns line up. */
+  @Test
+  public void linesUp() {
+    int column = KernelTimes.header().indexOf("shape");
+    int next = KernelTimes.header().indexOf("ours ms") - 4;
+    for (ScalarType dtype : List.of(ScalarType.Float, ScalarType.BFloat16)) {
+      for (boolean small : new boolean[] {true, false}) {
+        KernelBench.Scale scale = new KernelBench.Scale(dtype, small);
+        for (KernelBench bench : KernelBenches.all()) {
+          for (BenchCase of : bench.cases(scale)) {
+            assertTrue(of.name().length() < column, of.name());
+            assertTrue(of.shape().length() <= next - column, of.shape());
+          }
+        }
+      }
+    }
+  }
+
   @Test(dataProvider = "smallCases")
   public void runsOnTheCpu(String name, BenchCase of) {
     KernelTimer timer = new KernelTimer(device, ScalarType.Float, 0, 2);
@@ -102,6 +120,9 @@ public class KernelBenchesTest {
     KernelTimes times = new KernelTimes(of, 8e-3, 16e-3, true);
     assertEquals(times.share(ceilings), 25, 1e-9);
     assertTrue(times.line(ceilings).endsWith(" 2.5 GB/s    25%     2.00  launched"));
+    // A small operation on a CPU does not come to 0.0 GB/s.
+    KernelTimes slow = new KernelTimes(of, 0.8, 16e-3, false);
+    assertTrue(slow.line(ceilings).contains(" 0.025 GB/s "), slow.line(ceilings));
   }
 
   @Test

@@ -183,6 +183,21 @@ public record BenchShape(String name, int tokens, LayerShape model, MoeConfig mo
     }
   }
 
+  /** That a named layer is a small one, and how large it is by its name; empty where it is not. */
+  public String inSmall() {
+    if (name.isEmpty() || named(name).tokens == tokens) {
+      return "";
+    }
+    BenchShape whole = named(name);
+    return " (in small; %s itself: %d tokens of %d channels, %d experts of %d)"
+        .formatted(
+            name,
+            whole.tokens,
+            whole.model.hiddenSize(),
+            whole.moe.numExperts(),
+            whole.expertHiddenSize());
+  }
+
   /** What the layer is, for a line above its times. */
   @Override
   public String toString() {
@@ -210,6 +225,7 @@ public record BenchShape(String name, int tokens, LayerShape model, MoeConfig mo
       more.add("dropout of " + model.innerDropout());
     }
     more.forEach(word -> words.append(", ").append(word));
-    return words.append("; dense: %d channels".formatted(dense().ffnHiddenSize())).toString();
+    words.append("; dense: %d channels".formatted(dense().ffnHiddenSize()));
+    return words.append(inSmall()).toString();
   }
 }

@@ -52,8 +52,10 @@ public record LayerTimes(
     return line + (rounds.launched() ? "  launched" : "");
   }
 
-  private static String number(double value) {
-    return String.format(Locale.ROOT, value < 1000 ? "%.3f" : "%.1f", value);
+  /** At least three digits that are not leading zeros, whether a CPU's figures or a GPU's. */
+  static String number(double value) {
+    String form = value >= 1000 ? "%.1f" : value >= 0.1 || value == 0 ? "%.3f" : "%.3g";
+    return String.format(Locale.ROOT, form, value);
   }
 
   private static String line(Object... columns) {

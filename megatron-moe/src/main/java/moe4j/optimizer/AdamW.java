@@ -3,6 +3,7 @@ package moe4j.optimizer;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
+import java.util.Locale;
 import java.util.function.Supplier;
 import java.util.stream.IntStream;
 import moe4j.kernels.cuda.Kernels;
@@ -166,6 +167,13 @@ public final class AdamW implements AutoCloseable {
   /** The state of each parameter, or of this rank's segments, in the parameters' order. */
   public List<OptimizerState> states() {
     return states;
+  }
+
+  /** How masters and moments are kept, and how many bytes of them this rank has, for a log. */
+  public String describe() {
+    double bytes = states.stream().mapToDouble(OptimizerState::bytes).sum();
+    return String.format(
+        Locale.ROOT, "%s: %.2f MiB on this rank", precision.words(masters), bytes / 0x1p20);
   }
 
   /** Whether this rank has only parts of the state of its parameters, and others have the rest. */

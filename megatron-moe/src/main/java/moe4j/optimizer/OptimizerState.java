@@ -100,6 +100,13 @@ public final class OptimizerState implements AutoCloseable {
     return to - from == like.numel() ? like : like.view(-1).narrow(0, from, to - from);
   }
 
+  /** Bytes of master and moments, as far as they are kept beside the parameter. */
+  double bytes() {
+    double master = split ? 2 : own ? 4 : 0;
+    double moments = slot.expAvg().type().bytes() + slot.expAvgSq().type().bytes();
+    return (to - from) * (master + moments);
+  }
+
   /** Whether there is a master beside the parameter. */
   public boolean hasMaster() {
     return own;

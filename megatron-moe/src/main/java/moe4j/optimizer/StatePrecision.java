@@ -28,4 +28,19 @@ record StatePrecision(boolean split, ScalarType gradients, MomentType expAvg, Mo
         MomentType.of(config.expAvgDtype()),
         MomentType.of(config.expAvgSqDtype()));
   }
+
+  /**
+   * What is kept, in words for a log.
+   *
+   * @param masters whether parameters are in bf16
+   */
+  String words(boolean masters) {
+    String master =
+        !masters
+            ? ""
+            : split
+                ? "fp32 masters as 16 bits beside their bf16 parameters, "
+                : "fp32 masters beside bf16 parameters, ";
+    return "%sfirst moments in %s, second in %s".formatted(master, expAvg.word(), expAvgSq.word());
+  }
 }

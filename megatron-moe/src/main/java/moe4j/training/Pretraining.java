@@ -196,6 +196,7 @@ public final class Pretraining {
       int microBatches = config.training().microBatches() / layout.data();
       try (AdamW optimizer =
           new AdamW(parameters, used.optimizer(), microBatches, used.parallel())) {
+        RunLog.lines(List.of(" > AdamW keeps " + optimizer.describe()), List::of);
         resumption.load(parameters, optimizer, LOG::info);
         log.begin();
         return train(

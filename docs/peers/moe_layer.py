@@ -19,8 +19,11 @@ import contextlib
 import statistics
 import time
 
-import torch
-import torch.nn.functional as F
+try:
+    import torch
+    import torch.nn.functional as F
+except ModuleNotFoundError:
+    raise SystemExit("moe_layer.py needs PyTorch (2.11 or newer), which pip install torch brings")
 
 SHAPES = {  # tokens, hidden, expert's hidden, experts, experts a token, activation, biases, dropout, shared expert's
     "A": (8192, 1024, 4096, 96, 2, "gelu", False, 0.0, 0),

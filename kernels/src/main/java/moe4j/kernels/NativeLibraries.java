@@ -7,6 +7,7 @@ import java.util.List;
 import java.util.Map;
 import moe4j.kernels.product.Bf16Products;
 import org.bytedeco.javacpp.Loader;
+import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.openblas.global.openblas_full;
 import org.bytedeco.pytorch.global.torch;
 
@@ -59,9 +60,11 @@ public final class NativeLibraries {
     facts.put("device", torch.cuda_is_available() ? "cuda" : "cpu");
     facts.put("threads", threads());
     facts.put("PyTorch presets", version("pytorch") + " for " + Loader.getPlatform());
-    facts.put("libtorch's vectors", torch.get_cpu_capability().getString());
-    facts.put("BLAS", openblas_full.openblas_get_config().getString().trim());
-    facts.put("BLAS core type", openblas_full.openblas_get_corename().getString());
+    try (PointerScope scope = new PointerScope()) {
+      facts.put("libtorch's vectors", torch.get_cpu_capability().getString());
+      facts.put("BLAS", openblas_full.openblas_get_config().getString().trim());
+      facts.put("BLAS core type", openblas_full.openblas_get_corename().getString());
+    }
     facts.put("BLAS threads", openblas_full.openblas_get_num_threads());
     facts.put("oneDNN", torch.hasMKLDNN() ? "yes" : "no");
     facts.put("bf16 on the CPU", Bf16Products.choice());

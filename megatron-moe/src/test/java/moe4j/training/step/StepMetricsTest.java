@@ -1,6 +1,7 @@
 package moe4j.training.step;
 
 import static org.testng.Assert.assertEquals;
+import static org.testng.Assert.assertTrue;
 import static org.testng.Assert.expectThrows;
 
 import java.util.List;
@@ -61,6 +62,18 @@ public class StepMetricsTest {
   }
 
   /** What is not finite in a step that is skipped leaves the interval's averages as they are. */
+  @Test
+  public void nothingIsLeftBehind() {
+    try (Device cpu = new Device("cpu")) {
+      long before = Scopes.livePointers();
+      for (int i = 0; i < 3; i++) {
+        StepMetrics each = new StepMetrics(cpu, MICRO_BATCHES);
+        each.close();
+      }
+      assertTrue(Scopes.livePointers() <= before, Scopes.livePointers() + " > " + before);
+    }
+  }
+
   @Test
   public void aSkippedStepJoinsNoAverage() {
     double[] loss = {1 + random.nextDouble(), 1 + random.nextDouble()};

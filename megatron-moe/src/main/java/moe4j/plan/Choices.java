@@ -33,11 +33,12 @@ public record Choices(boolean overlapGradReduce, double imbalance, StateBytes st
   }
 
   /**
-   * Whether there are sums of gradients beside the gradients that a backward leaves. A backward
-   * itself adds micro-batches up where the sums are in its own type.
+   * Whether there are sums of gradients beside the gradients that a backward leaves. Several ranks
+   * always have them, tensor-parallel ones too. On one, a backward itself adds micro-batches up
+   * where the sums are in its own type.
    */
   boolean sums(PlannedModel model, PlannedLayout layout) {
-    boolean own = state.gradient() == model.bytes();
-    return model.bf16() && (layout.dp() > 1 || (layout.microBatches() > 1 && !own));
+    boolean own = !model.bf16() || state.gradient() == model.bytes();
+    return layout.worldSize() > 1 || (layout.microBatches() > 1 && !own);
   }
 }

@@ -35,7 +35,7 @@ public record MemoryEstimate(
     int e = model.bytes();
     boolean early = choices.reducesInBackward(layout);
     double bucket = Math.min(Choices.bucket(layout), (double) count.rank());
-    double left = early && model.bf16() ? 0 : (double) e * count.rank();
+    double left = early ? 0 : (double) e * count.rank();
     double sums = choices.sums(model, layout) ? choices.state().gradient() * count.rank() : 0;
     double shards = layout.distributedOptimizer() ? layout.dp() : 1;
     double expertShards = layout.distributedOptimizer() ? layout.edp() : 1;

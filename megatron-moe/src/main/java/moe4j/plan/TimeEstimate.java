@@ -61,7 +61,7 @@ public record TimeEstimate(
     ParameterCount count = ParameterCount.of(model, layout.tp(), layout.ep(), layout.etp());
     boolean sums = choices.sums(model, layout);
     StateBytes state = choices.state();
-    boolean kept = layout.dp() > 1 || layout.microBatches() > 1;
+    boolean kept = layout.worldSize() > 1 || layout.microBatches() > 1;
     double gradient = !model.bf16() ? 4 : sums ? state.gradient() : 2;
     boolean whole = state.master() == 4;
     double masters = !model.bf16() ? 2 * 4 : 2 * state.master() + (whole ? 2 : 2 * 2);

@@ -63,7 +63,15 @@ public class MemoryEstimateTest {
     // Two buckets of 40 million bf16 gradients are on their way.
     double plain = memory(GPT2, Plans.layout(2, 1, 1, 1, false, 8, 16)).buffers();
     assertEquals(early.buffers() - plain, 2 * 40e6 * 2);
+    // Tensor-parallel ranks sum what each has of a norm's gradient, in the same memory as the rest.
+    PlannedLayout divided = Plans.layout(2, 2, 1, 1, false, 8, 8);
+    double part = memory(GPT2, divided).parameters() / 2;
+    assertEquals(memory(GPT2, divided).gradients(), (4 + 2) * part);
     PlannedModel fp32 = Plans.fp32(GPT2);
+    assertEquals(memory(fp32, Plans.layout(2, 1, 1, 1, false, 8, 16)).gradients(), (4 + 4) * n);
+    assertEquals(
+        MemoryEstimate.of(fp32, Plans.layout(2, 1, 1, 1, false, 8, 16), overlap).gradients(),
+        4 * n);
     assertEquals(memory(fp32, Plans.layout(1, 1, 1, 1, false, 8, 32)).gradients(), 4 * n);
     assertEquals(memory(fp32, Plans.single(8)).optimizer(), 8 * n);
   }

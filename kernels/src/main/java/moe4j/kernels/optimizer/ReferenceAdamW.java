@@ -87,8 +87,9 @@ public final class ReferenceAdamW {
               : norm.add(new Scalar(1e-6)).div(new Scalar(clipGrad)).clamp_min(new Scalar(1.0));
       Scalars scalars = new Scalars(step, rate, scale, foundInf);
       plain.forEach((decay, numbers) -> updatePlain(numbers, decay, gradients, scalars));
-      // Only now: what draws asks for the step's number.
-      long number = coded.isEmpty() ? 0 : (long) Tensors.item(step);
+      // What draws asks for the step's number; masters in two pieces alone ask a GPU nothing.
+      boolean draws = coded.stream().anyMatch(i -> slots.get(i).isLow());
+      long number = draws ? (long) Tensors.item(step) : 0;
       for (int i : coded) {
         Scopes.run(() -> updateCoded(slots.get(i), gradients.get(i), scalars, number));
       }

@@ -246,8 +246,8 @@ public final class StepMetrics implements AutoCloseable {
 
   @Override
   public void close() {
-    for (Tensor sum : List.of(
-            stepLoss, stepTokens, loss, advanced, skipped, notFinite, skippedLoss)) {
+    for (Tensor sum :
+        List.of(stepLoss, stepTokens, loss, advanced, skipped, notFinite, skippedLoss)) {
       sum.close();
     }
     sideLosses.close();

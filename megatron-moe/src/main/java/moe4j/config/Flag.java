@@ -52,6 +52,12 @@ public @interface Flag {
    */
   String idleBeside() default "";
 
+  /**
+   * What other commands or programs call this flag. Such a name is not taken: its refusal names
+   * this flag, where the nearest spelling would lead astray.
+   */
+  String[] insteadOf() default {};
+
   /** There is no more help than {@link #help}. */
   final class NothingMore implements Supplier<String> {
     @Override

@@ -90,14 +90,18 @@ final class TypedLine {
     } else if (row != null) {
       megatrons(name, row, equals, behind);
     } else {
-      faults.add(
-          "unknown flag "
-              + dashes
-              + name
-              + Nearest.to(name, specs.keySet())
-                  .map(n -> "; did you mean --" + n + "?")
-                  .orElse(""));
+      faults.add("unknown flag " + dashes + name + meant(name));
     }
+  }
+
+  /** What may have been meant by a name that no flag has: words behind it, or none. */
+  private String meant(String name) {
+    return specs.values().stream()
+        .filter(spec -> List.of(spec.flag().insteadOf()).contains(name))
+        .findFirst()
+        .map(spec -> "; this command calls it --" + spec.name())
+        .or(() -> Nearest.to(name, specs.keySet()).map(n -> "; did you mean --" + n + "?"))
+        .orElse("");
   }
 
   private void ours(FlagSpec spec, boolean equals, List<String> behind) {

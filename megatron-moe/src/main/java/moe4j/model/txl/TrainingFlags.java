@@ -6,40 +6,55 @@ import moe4j.config.Ranges;
 
 /** How a Transformer-XL is trained, by upstream's flags with dashes and with its defaults. */
 public record TrainingFlags(
-    @Flag(help = "columns of the training's batch", value = "60") int batchSize,
-    @Flag(help = "steps to train for", value = "100000") int maxStep,
+    @Flag(
+            help = "columns of the training's batch",
+            value = "60",
+            insteadOf = {"micro-batch-size", "global-batch-size"})
+        int batchSize,
+    @Flag(help = "steps to train for", value = "100000", insteadOf = "train-iters") int maxStep,
     @Flag(
             help = "optimizer",
             value = "adam",
-            choices = {"adam", "sgd", "adagrad"})
+            choices = {"adam", "sgd", "adagrad"},
+            insteadOf = "optimizer")
         String optim,
     @Flag(help = "highest learning rate", value = "0.00025") double lr,
     @Flag(
             help = "how the learning rate falls",
             value = "cosine",
-            choices = {"cosine", "inv_sqrt", "dev_perf", "constant"})
+            choices = {"cosine", "inv_sqrt", "dev_perf", "constant"},
+            insteadOf = "lr-decay-style")
         String scheduler,
-    @Flag(help = "steps of linear warm-up", value = "0") int warmupStep,
-    @Flag(help = "lowest learning rate of the cosine", value = "0.0") double etaMin,
-    @Flag(help = "largest norm of all gradients; 0 for no clipping", value = "0.25") double clip,
+    @Flag(help = "steps of linear warm-up", value = "0", insteadOf = "lr-warmup-iters")
+        int warmupStep,
+    @Flag(help = "lowest learning rate of the cosine", value = "0.0", insteadOf = "min-lr")
+        double etaMin,
+    @Flag(
+            help = "largest norm of all gradients; 0 for no clipping",
+            value = "0.25",
+            insteadOf = "clip-grad")
+        double clip,
     @Flag(help = "seed of initial weights and dropout", value = "1111") int seed,
     @Flag(help = "positions that are predicted at once in evaluations", value = "50")
         int evalTgtLen,
     @Flag(help = "columns of an evaluation's batch, upstream's constant", value = "10")
         int evalBatchSize,
-    @Flag(help = "segments of an evaluation; -1 for all", value = "-1") int maxEvalSteps,
+    @Flag(help = "segments of an evaluation; -1 for all", value = "-1", insteadOf = "eval-iters")
+        int maxEvalSteps,
     @Flag(help = "steps between evaluations", value = "4000") int evalInterval,
     @Flag(help = "steps between log lines", value = "200") int logInterval,
     @Flag(
             help = "directory for log.txt, metrics.jsonl, the latest and the best checkpoint",
-            otherwise = "nothing is kept")
+            otherwise = "nothing is kept",
+            insteadOf = "save")
         String workDir,
     @Flag(help = "go on with the run of --work-dir, or of --restart-dir", needs = "work-dir")
         boolean restart,
     @Flag(
             help = "the directory of the run to go on with",
             otherwise = "work-dir",
-            needs = "restart")
+            needs = "restart",
+            insteadOf = "load")
         String restartDir,
     @Flag(help = "go on with other data than the checkpoint's, at the place it had in its own")
         boolean overrideData,

@@ -16,22 +16,33 @@ import moe4j.transformer.LayerShape;
  * heads, {@code d} channels a head, {@code V} vocabulary.
  */
 public record TransformerXlConfig(
-    @Flag(help = "layers", value = "12") int nLayer,
-    @Flag(help = "attention heads", value = "10") int nHead,
-    @Flag(help = "channels a head", value = "50") int dHead,
+    @Flag(help = "layers", value = "12", insteadOf = "num-layers") int nLayer,
+    @Flag(help = "attention heads", value = "10", insteadOf = "num-attention-heads") int nHead,
+    @Flag(help = "channels a head", value = "50", insteadOf = "kv-channels") int dHead,
     @Flag(
             help = "channels of the embedding, projected where they are others",
             otherwise = "d-model")
         Integer dEmbed,
-    @Flag(help = "channels of the model", value = "500") int dModel,
-    @Flag(help = "channels within the feed-forward layer", value = "1000") int dInner,
-    @Flag(help = "positions that are predicted at once in training", value = "70") int tgtLen,
+    @Flag(help = "channels of the model", value = "500", insteadOf = "hidden-size") int dModel,
+    @Flag(
+            help = "channels within the feed-forward layer",
+            value = "1000",
+            insteadOf = "ffn-hidden-size")
+        int dInner,
+    @Flag(
+            help = "positions that are predicted at once in training",
+            value = "70",
+            insteadOf = "seq-length")
+        int tgtLen,
     @Flag(help = "positions before them that are computed again", value = "0") int extLen,
     @Flag(help = "positions of the memory in training", value = "0") int memLen,
     @Flag(help = "every position sees as many others") boolean sameLength,
     @Flag(help = "distances beyond are as far as this; -1 for no limit", value = "-1") int clampLen,
     @Flag(help = "normalise what a block takes and not what it has added") boolean preLnorm,
-    @Flag(help = "an output layer of its own and not the transposed embedding") boolean notTied,
+    @Flag(
+            help = "an output layer of its own and not the transposed embedding",
+            insteadOf = "untie-embeddings-and-output-weights")
+        boolean notTied,
     @Flag(help = "adaptive softmax and embedding: clusters of rarer symbols", needs = "cutoffs")
         boolean adaptive,
     @Flag(help = "the first symbol of each further cluster", otherwise = "none")
@@ -43,14 +54,23 @@ public record TransformerXlConfig(
             value = "0",
             choices = {"0", "1", "2", "3"})
         String attnType,
-    @Flag(help = "dropout of embeddings, positions and blocks", value = "0.0") double dropout,
-    @Flag(help = "dropout of attention weights", value = "0.0") double dropatt,
+    @Flag(
+            help = "dropout of embeddings, positions and blocks",
+            value = "0.0",
+            insteadOf = "hidden-dropout")
+        double dropout,
+    @Flag(help = "dropout of attention weights", value = "0.0", insteadOf = "attention-dropout")
+        double dropatt,
     @Flag(
             help = "initial distribution",
             value = "normal",
             choices = {"normal", "uniform"})
         String init,
-    @Flag(help = "standard deviation of the initial weights", value = "0.02") double initStd,
+    @Flag(
+            help = "standard deviation of the initial weights",
+            value = "0.02",
+            insteadOf = "init-method-std")
+        double initStd,
     @Flag(help = "the same of the embedding's projections", value = "0.01") double projInitStd) {
 
   /** Fills what depends on other flags and checks the whole. */

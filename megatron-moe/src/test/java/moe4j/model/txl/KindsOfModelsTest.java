@@ -46,7 +46,7 @@ public class KindsOfModelsTest {
     // A Transformer-XL has other flags.
     Console other = Console.command("check -- pretrain --model txl" + GPT);
     assertEquals(other.status(), 2);
-    assertTrue(other.err().contains("unknown flag --num-layers; did you mean --n-layer?"));
+    assertTrue(other.err().contains("unknown flag --num-layers; this command calls it --n-layer"));
   }
 
   @Test

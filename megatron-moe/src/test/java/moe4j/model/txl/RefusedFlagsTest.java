@@ -180,6 +180,15 @@ public class RefusedFlagsTest {
       {"--cuda-graph off", "--cuda-graph needs --device cuda"},
       {"--deterministic-mode", "--deterministic-mode needs --device cuda"},
       {"--n-layers 3", "unknown flag --n-layers; did you mean --n-layer?"},
+      // A GPT's names, of which some are spelt nearly as another flag is.
+      {"--save x", "unknown flag --save; this command calls it --work-dir"},
+      {"--load x", "unknown flag --load; this command calls it --restart-dir"},
+      {"--train-iters 9", "unknown flag --train-iters; this command calls it --max-step"},
+      {
+        "--micro-batch-size 9",
+        "unknown flag --micro-batch-size; this command calls it --batch-size"
+      },
+      {"--seq-length 9", "unknown flag --seq-length; this command calls it --tgt-len"},
       {"--batch-size x", "--batch-size takes a whole number, not 'x'"},
       {"y", "'y' is neither a flag nor a flag's value"},
     };

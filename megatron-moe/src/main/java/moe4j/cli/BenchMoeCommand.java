@@ -300,6 +300,11 @@ public final class BenchMoeCommand implements Command {
       if (all.containsKey(Way.SORTED)) {
         System.out.println(
             against("Sorting and _grouped_mm take", all.get(Way.SORTED), given, layer));
+      } else {
+        System.out.printf(
+            "Sorting and _grouped_mm are not timed: in %s libtorch takes multiples of %d channels alone%n",
+            setting.dtype() == ScalarType.Float ? "fp32" : "bf16",
+            setting.dtype() == ScalarType.Float ? 4 : 8);
       }
       if (all.containsKey(Way.LIBTORCH)) {
         System.out.println(

@@ -336,8 +336,15 @@ public final class BenchMoeCommand implements Command {
   private static int sweep(Options options, MoeConfig moe, LayerBench.Setting setting)
       throws IOException {
     Path directory = Path.of(options.outputDir());
+    Path picture = directory.resolve("experts.png");
     // Told before minutes of timing, not after them.
     Files.createDirectories(directory);
+    Files.delete(Files.createTempFile(directory, "experts", ".tmp"));
+    if (Files.isDirectory(picture)) {
+      throw new IOException(
+          "%s is a directory, and the picture is to be a file of that name: give another --output-dir"
+              .formatted(picture));
+    }
     BenchShape layer = options.shapes(moe).get(0);
     String title =
         "%d tokens, experts of %d-%d-%d, %d a token"
@@ -354,7 +361,6 @@ public final class BenchMoeCommand implements Command {
       System.out.println(sweep.add(experts));
     }
     System.out.println(sweep.headline());
-    Path picture = directory.resolve("experts.png");
     SpeedPicture.write(
         picture,
         title,

@@ -135,6 +135,20 @@ public class BenchMoeCommandTest {
     assertEquals(image.getWidth() + " x " + image.getHeight(), "1100 x 760");
   }
 
+  /** What would fail after all is timed fails before. */
+  @Test
+  public void aPictureThatCannotBeWrittenIsToldAtOnce() throws IOException {
+    Path directory = Files.createTempDirectory("sweep");
+    Path picture = Files.createDirectory(directory.resolve("experts.png"));
+    String line = "--sweep-experts 2 --rounds 1000000000 --output-dir " + directory;
+    String said = expectThrows(IOException.class, () -> run(line)).getMessage();
+    assertEquals(
+        said,
+        picture
+            + " is a directory, and the picture is to be a file of that name: give another"
+            + " --output-dir");
+  }
+
   @Test
   public void refusesWhatCannotBeTimed() {
     String without = "without experts there is no MoE layer to time";

@@ -89,6 +89,9 @@ public final class ModelState {
           optimizer.isDistributed() ? sharing.countsHere(true) : sharing.isDealt(number++);
       if (saves) {
         for (Held held : held(state)) {
+          if (held.kind() == OptimizerState.Kind.MASTER && !state.hasMaster()) {
+            continue;
+          }
           Piece box = held.piece();
           sources.add(
               new TensorSource(
@@ -115,9 +118,7 @@ public final class ModelState {
     for (Piece piece : state.parameter().pieces()) {
       for (Piece box : within(piece, state.from(), state.to())) {
         for (OptimizerState.Kind kind : OptimizerState.Kind.values()) {
-          if (kind != OptimizerState.Kind.MASTER || state.hasMaster()) {
-            all.add(new Held(kind, box));
-          }
+          all.add(new Held(kind, box));
         }
       }
     }
@@ -248,15 +249,22 @@ public final class ModelState {
   }
 
   /**
-   * Loads the optimizer's state. Masters that the checkpoint lacks, it being an fp32 model's, are
-   * its parameters.
+   * Loads the optimizer's state, after the parameters. Masters that the checkpoint lacks, it being
+   * an fp32 model's, are its parameters; fp32 parameters are the masters of a bf16 model's.
    */
   public static void loadOptimizer(Checkpoint checkpoint, AdamW optimizer) throws IOException {
     load(checkpoint, STEP, whole(STEP, optimizer.stepCounter()), optimizer.stepCounter());
     for (OptimizerState state : optimizer.states()) {
       List<Held> all = held(state);
       for (OptimizerState.Kind kind : OptimizerState.Kind.values()) {
-        load(checkpoint, state, kind, all.stream().filter(h -> h.kind() == kind).toList());
+        boolean own = kind == OptimizerState.Kind.MASTER && !state.hasMaster();
+        load(
+            checkpoint,
+            state,
+            kind,
+            all.stream()
+                .filter(h -> h.kind() == kind && (!own || checkpoint.contains(h.name())))
+                .toList());
       }
     }
     optimizer.shareParameters();

@@ -249,6 +249,34 @@ public class StatePrecisionTest {
         });
   }
 
+  /** What bf16 parameters lack of their masters is not lost where a run goes on in fp32. */
+  @Test
+  public void parametersInFp32AreTheMastersOfABf16Run() throws IOException {
+    for (String flags : List.of("", SPLIT)) {
+      Map<String, float[]> saved = new LinkedHashMap<>();
+      with(
+          ScalarType.BFloat16,
+          flags,
+          (optimizer, parameters) -> {
+            step(optimizer, parameters, 0, 0, 1);
+            step(optimizer, parameters, 1, 0, 1);
+            saved.putAll(state(optimizer, parameters));
+            save(optimizer, parameters);
+          });
+      with(
+          ScalarType.Float,
+          "",
+          (optimizer, parameters) -> {
+            load(optimizer, parameters);
+            for (Parameter p : parameters.all()) {
+              float[] master = saved.get("MASTER" + p.name());
+              assertNotEquals(saved.get(p.name()), master, p.name());
+              assertEquals(Tensors.floats(p.tensor()), master, p.name());
+            }
+          });
+    }
+  }
+
   private static float[] nearest(float[] values, OptimizerState.Kind kind) {
     float[][] result = new float[1][];
     Scopes.run(

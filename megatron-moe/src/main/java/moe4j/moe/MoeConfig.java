@@ -51,7 +51,8 @@ public record MoeConfig(
     @Flag(
             help = "weights of the load-balancing losses (1e-2 is usual)",
             value = "0.0",
-            needs = "num-experts")
+            needs = "num-experts",
+            insteadOf = {"moe-loss-weight", "moe-loss-coeff"})
         List<Double> moeAuxLossCoeff,
     @Flag(help = "weight of the router's z-loss (1e-3 is usual)", needs = "num-experts")
         Double moeZLossCoeff,
@@ -87,7 +88,8 @@ public record MoeConfig(
     @Flag(
             help = "rows an expert takes at most, over the mean of all experts",
             otherwise = "all rows are taken",
-            needs = "num-experts")
+            needs = "num-experts",
+            insteadOf = {"moe-capacity-factor", "moe-train-capacity-factor"})
         Double moeExpertCapacityFactor,
     @Flag(help = "give every expert as many rows as the capacity allows", needs = "num-experts")
         boolean moePadExpertInputToCapacity,
@@ -111,7 +113,11 @@ public record MoeConfig(
             help = "as many active FLOPs as the dense model: experts of a k-th of its hidden size",
             needs = "num-experts")
         boolean fmoefy,
-    @Flag(help = "FastMoE's name of --moe-router-topk", needs = "num-experts") Integer topK,
+    @Flag(
+            help = "FastMoE's name of --moe-router-topk",
+            needs = "num-experts",
+            insteadOf = {"moe-top-k", "topk"})
+        Integer topK,
     @Flag(help = "FastMoE's name of --moe-ffn-hidden-size", needs = "num-experts")
         Integer hiddenHiddenSize,
     @Flag(

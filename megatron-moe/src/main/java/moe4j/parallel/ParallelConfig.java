@@ -15,7 +15,10 @@ public record ParallelConfig(
                 "between those matrices, each of these processes has a part of the tokens; without"
                     + " --tensor-model-parallel-size it does nothing")
         boolean sequenceParallel,
-    @Flag(help = "processes among which the experts are spread", value = "1")
+    @Flag(
+            help = "processes among which the experts are spread",
+            value = "1",
+            insteadOf = "moe-expert-parallel-size")
         int expertModelParallelSize,
     @Flag(
             help = "processes that share the matrices of an expert",

@@ -176,6 +176,20 @@ public class RunConfigTest {
         "--master-storage remainder is for a model in bf16, since fp32 parameters have no masters:"
             + " give --bf16 too, or leave it out"
       },
+      // What MegaBlocks' and DeepSpeed's trainers call flags of Megatron's.
+      {
+        "--moe-loss-coeff 0.1",
+        "unknown flag --moe-loss-coeff; this command calls it --moe-aux-loss-coeff"
+      },
+      {"--moe-top-k 2", "unknown flag --moe-top-k; this command calls it --top-k"},
+      {
+        "--moe-capacity-factor 1",
+        "unknown flag --moe-capacity-factor; this command calls it --moe-expert-capacity-factor"
+      },
+      {
+        "--moe-expert-parallel-size 2",
+        "unknown flag --moe-expert-parallel-size; this command calls it --expert-model-parallel-size"
+      },
       {"--num-layer 3", "unknown flag --num-layer; did you mean --num-layers?"},
       {"--lr-decay-stile cosine", "unknown flag --lr-decay-stile; did you mean --lr-decay-style?"},
     };

@@ -1,5 +1,6 @@
 package moe4j.optimizer;
 
+import java.util.List;
 import moe4j.config.Builders;
 import moe4j.config.Flag;
 import moe4j.config.Ranges;
@@ -161,6 +162,15 @@ public record OptimizerConfig(
           "--exp-avg-dtype %s and --exp-avg-sq-dtype %s on a GPU need moe4j's kernels: leave out --no-fused-kernels"
               .formatted(expAvgDtype, expAvgSqDtype));
     }
+  }
+
+  /** What is taken but likely not meant: a sentence each. */
+  public List<String> warnings() {
+    return expAvgDtype.equals("fp8") && !expAvgSqDtype.equals("fp8")
+        ? List.of(
+            "--exp-avg-dtype fp8 --exp-avg-sq-dtype %s: nothing bounds an update where neighbours' gradients differ by 100,000 times; --exp-avg-sq-dtype fp8 does, and so do first moments in bf16"
+                .formatted(expAvgSqDtype))
+        : List.of();
   }
 
   /** Whether gradients are summed in bf16. */

@@ -163,6 +163,7 @@ public final class Pretraining {
     arguments.put("world_size", world.size());
     arguments.put("data_parallel_size", layout.data());
     config.moe().warnings().forEach(LOG::warn);
+    config.optimizer().warnings().forEach(LOG::warn);
     config.parallel().warnings(layout).forEach(LOG::warn);
     int padded = config.model().paddedVocabulary(task.vocabulary());
     LogLines lines = task.logLines();

@@ -340,6 +340,21 @@ public class StatePrecisionTest {
         });
   }
 
+  /** A first moment of 8 bits is divided by the root of one that does not know its blocks. */
+  @Test
+  public void warnsOfFirstMomentsAloneInEightBits() {
+    for (String flags : List.of("", BF16, FP8, AWARE + " --exp-avg-sq-dtype fp8")) {
+      assertEquals(warnings(flags), List.of(), flags);
+    }
+    assertTrue(warnings(BF16 + " --exp-avg-dtype fp8").get(0).contains("--exp-avg-sq-dtype bf16:"));
+    assertEquals(warnings(AWARE + " --exp-avg-dtype fp8").size(), 1);
+  }
+
+  private static List<String> warnings(String flags) {
+    String line = "--lr 0.01 " + flags;
+    return Flags.parse(OptimizerConfig.class, Refusals.words(line.strip())).warnings();
+  }
+
   /** Copies stay copies, and parts are what the whole would be: the draws and the blocks agree. */
   @Test(dataProvider = "choices")
   public void dataParallelRanksHaveTheBitsOfOne(ScalarType dtype, String flags) throws IOException {

@@ -31,9 +31,15 @@ final class TransformerXlEvaluation implements Evaluation {
               value = "all",
               choices = {"all", "valid", "test"})
           String split,
-      @Flag(help = "columns of the batch", otherwise = "the run's --eval-batch-size")
+      @Flag(
+              help = "columns of the batch",
+              otherwise = "the run's --eval-batch-size",
+              insteadOf = "micro-batch-size")
           Integer batchSize,
-      @Flag(help = "positions that are predicted at once", otherwise = "the run's --eval-tgt-len")
+      @Flag(
+              help = "positions that are predicted at once",
+              otherwise = "the run's --eval-tgt-len",
+              insteadOf = "seq-length")
           Integer tgtLen,
       @Flag(help = "positions before them that are computed again", otherwise = "as in training")
           Integer extLen,
@@ -46,7 +52,10 @@ final class TransformerXlEvaluation implements Evaluation {
       @Flag(help = "distances beyond are as far as this", otherwise = "as in training")
           Integer clampLen,
       @Flag(help = "every position sees as many others") boolean sameLength,
-      @Flag(help = "segments to evaluate on; -1 for all", otherwise = "the run's --max-eval-steps")
+      @Flag(
+              help = "segments to evaluate on; -1 for all",
+              otherwise = "the run's --max-eval-steps",
+              insteadOf = {"eval-iters", "samples"})
           Integer maxEvalSteps) {
 
     /** Checks ranges. */

@@ -89,8 +89,8 @@ public final class ExpertSweep {
         points.stream().max(Comparator.comparingDouble(point -> point.lead(true))).orElseThrow();
     return String.format(
         Locale.ROOT,
-        "With %d experts the naive loop takes %.1f times as long as the layer, forward and"
-            + " backward: the most of all.",
+        "With %d experts the naive loop takes %.2f times as long as the layer, forward and"
+            + " backward: more than with any other number.",
         most.experts,
         most.lead(true));
   }

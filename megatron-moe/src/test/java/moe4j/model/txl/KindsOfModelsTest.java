@@ -47,6 +47,8 @@ public class KindsOfModelsTest {
     Console other = Console.command("check -- pretrain --model txl" + GPT);
     assertEquals(other.status(), 2);
     assertTrue(other.err().contains("unknown flag --num-layers; this command calls it --n-layer"));
+    String evaluated = Console.command("check -- evaluate-txl --load x --seq-length 9").err();
+    assertTrue(evaluated.contains("--seq-length; this command calls it --tgt-len"), evaluated);
   }
 
   @Test

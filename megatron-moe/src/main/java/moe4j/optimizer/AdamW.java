@@ -86,6 +86,8 @@ public final class AdamW implements AutoCloseable {
     this.config = config;
     this.parameters = parameters;
     this.masters = parameters.dtype() != ScalarType.Float;
+    // Before anything is made that a refusal would leave behind.
+    config.checkTypes(masters, false);
     var device = parameters.device();
     this.foundInf = own(() -> Tensors.zeros(ScalarType.Float, device));
     boolean kernels = Kernels.take(foundInf);

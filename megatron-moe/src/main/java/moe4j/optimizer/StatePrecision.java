@@ -21,7 +21,6 @@ record StatePrecision(boolean split, ScalarType gradients, MomentType expAvg, Mo
    * @param gpu whether kernels of ours update them, on a GPU
    */
   static StatePrecision of(OptimizerConfig config, boolean bf16, boolean gpu) {
-    config.checkTypes(bf16, false);
     return new StatePrecision(
         bf16 && config.splitsMasters(gpu),
         config.sumsInBf16() ? ScalarType.BFloat16 : ScalarType.Float,

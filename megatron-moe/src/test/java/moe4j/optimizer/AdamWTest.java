@@ -471,7 +471,8 @@ public class AdamWTest {
     for (int i = 0; i < 3; i++) {
       new AdamW(parameters, config(flags), 1).close();
     }
-    assertEquals(Scopes.livePointers(), before);
+    // Fewer, where Java's collector has come by what other tests left.
+    assertTrue(Scopes.livePointers() <= before, Scopes.livePointers() + " > " + before);
   }
 
   @Test

@@ -421,6 +421,19 @@ public class StatePrecisionTest {
   }
 
   @Test
+  public void aRefusalLeavesNothingBehind() {
+    try (ParameterSet parameters = parameters(Groups.single(), ScalarType.Float)) {
+      long before = Scopes.livePointers();
+      for (int i = 0; i < 3; i++) {
+        expectThrows(
+            IllegalArgumentException.class,
+            () -> optimizer(parameters, SPLIT, ParallelConfig.single()));
+      }
+      assertTrue(Scopes.livePointers() <= before, Scopes.livePointers() + " > " + before);
+    }
+  }
+
+  @Test
   public void whatCannotBeIsRefused() {
     var refusal =
         expectThrows(

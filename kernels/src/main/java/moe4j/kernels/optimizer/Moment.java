@@ -127,10 +127,11 @@ public final class Moment implements AutoCloseable {
 
   /** Keeps the nearest that can be kept: a moment that comes from elsewhere. */
   public void write(Tensor moment) {
-    write(moment, Tensors.full(HALF, ScalarType.Int, moment.device(), moment.numel()));
+    // One for all elements: as many draws as elements would take as much memory as the moment.
+    write(moment, Tensors.full(HALF, ScalarType.Int, moment.device(), 1));
   }
 
-  /** Adds the draws, of 16 bits, to what is cut off. */
+  /** Adds the draws, of 16 bits, one for each element or one for all, to what is cut off. */
   private void write(Tensor moment, Tensor draws) {
     try (NoGradGuard guard = new NoGradGuard()) {
       Tensor flat = moment.detach().contiguous().view(-1);

@@ -99,7 +99,8 @@ public class KernelBenchesTest {
     timer.time(of);
     long pointers = Scopes.livePointers();
     KernelTimes times = timer.time(of);
-    assertEquals(Scopes.livePointers(), pointers);
+    // Fewer, where Java's collector has come by what other tests left.
+    assertTrue(Scopes.livePointers() <= pointers, Scopes.livePointers() + " > " + pointers);
     for (double figure : new double[] {times.ours(), times.reference(), times.ratio()}) {
       assertTrue(figure > 0 && Double.isFinite(figure), times.toString());
     }

@@ -102,7 +102,8 @@ public class LayerBenchTest {
     for (LayerTimes times : time(shape)) {
       assertTrue(times.median() > 0 && times.kept() < 0, times.toString());
     }
-    assertEquals(Scopes.livePointers(), pointers);
+    // Fewer, where Java's collector has come by what other tests left.
+    assertTrue(Scopes.livePointers() <= pointers, Scopes.livePointers() + " > " + pointers);
   }
 
   private static MoeConfig small(int experts) {

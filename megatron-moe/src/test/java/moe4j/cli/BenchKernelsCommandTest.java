@@ -40,7 +40,8 @@ public class BenchKernelsCommandTest {
                 "ceilings measured in this run: 1024-cubed fp32 product \\S+ TFLOP/s,"
                     + " copy \\d+\\.\\d GB/s"),
         lines.get(1));
-    String figures = " +\\d+\\.\\d{4} +\\d+\\.\\d{4} +\\d+\\.\\d GB/s +\\d+% +\\d+\\.\\d\\d";
+    // A machine with other work may be far below a GB/s.
+    String figures = " +\\d+\\.\\d{4} +\\d+\\.\\d{4} +\\S+ GB/s +\\d+% +\\d+\\.\\d\\d";
     for (String line : lines.subList(3, 6)) {
       assertTrue(line.matches("\\S.* +\\[512, 64]" + figures), line);
     }

@@ -14,6 +14,7 @@ import moe4j.model.gpt.GptModel;
 import moe4j.tensor.CustomFunction;
 import moe4j.tensor.StepRandom;
 import moe4j.tensor.Tensors;
+import moe4j.testing.Close;
 import moe4j.testing.Seeds;
 import moe4j.transformer.Batch;
 import moe4j.transformer.Parameter;
@@ -76,6 +77,10 @@ public final class TensorParallelTest {
     try (PointerScope scope = new PointerScope()) {
       whole = run(config, seed, Groups.single());
     }
+    // Losses are in fp32. What that rounds off is relative to all that a gradient is a sum of,
+    // which
+    // of some parameters nearly cancels out.
+    double floor = 0.01 * norm(whole.gradients());
     Set<String> seen = new ConcurrentSkipListSet<>();
     ThreadRanks.run(
         new Layout(ranks, ranks, 1, ranks),
@@ -101,12 +106,20 @@ public final class TensorParallelTest {
                     Tensors.floats(piece.of(gradient)),
                     cut(whole.gradients().get(piece.name()), piece),
                     TOLERANCE,
-                    FLOOR);
+                    floor);
               }
             }
           }
         });
     assertEquals(new TreeSet<>(seen), new TreeSet<>(whole.values().keySet()));
+  }
+
+  /** The norm of all of a model's gradients. */
+  private static double norm(Map<String, float[]> gradients) {
+    return Math.sqrt(
+        gradients.values().stream()
+            .mapToDouble(g -> Math.pow(Close.norm(Close.doubles(g)), 2))
+            .sum());
   }
 
   private static Outcome run(GptConfig config, long seed, Groups groups) {

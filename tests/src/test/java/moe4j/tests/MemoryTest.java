@@ -37,6 +37,9 @@ public class MemoryTest {
 
   private static final int MORE = 200;
 
+  /** What grows at every step does so each time; what Java compiles late takes memory once. */
+  private static final int TIMES = 3;
+
   /** 40 KiB a step: the logits of a micro-batch are 64. */
   private static final long GROWTH_KIB = 8 * 1024;
 
@@ -135,13 +138,17 @@ public class MemoryTest {
                   workspace.path("run")),
               log);
       try {
-        int begin = awaitStep(process, log, WARM);
+        int step = awaitStep(process, log, WARM);
         long resident = residentKib(process);
-        int end = awaitStep(process, log, begin + MORE);
-        long grown = residentKib(process) - resident;
-        assertTrue(
-            grown < GROWTH_KIB,
-            "%d KiB after %d steps, %d more after %d".formatted(resident, begin, grown, end));
+        long grown = Long.MAX_VALUE;
+        StringBuilder seen = new StringBuilder("%d KiB after %d steps".formatted(resident, step));
+        for (int i = 0; i < TIMES && grown >= GROWTH_KIB; i++) {
+          step = awaitStep(process, log, step + MORE);
+          grown = residentKib(process) - resident;
+          resident += grown;
+          seen.append(", %d more after %d".formatted(grown, step));
+        }
+        assertTrue(grown < GROWTH_KIB, seen.toString());
       } finally {
         process.destroyForcibly().waitFor();
       }

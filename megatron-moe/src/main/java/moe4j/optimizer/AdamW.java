@@ -203,6 +203,14 @@ public final class AdamW implements AutoCloseable {
     return reducer != null && reducer.overlaps();
   }
 
+  /**
+   * Whether a step's first micro-batch is another piece of work than those after it, for loops that
+   * say which is which ({@link #beforeForward}): a captured graph of its own is needed then.
+   */
+  public boolean firstMicroBatchDiffers() {
+    return gradients.firstDiffers();
+  }
+
   /** The step counter: fp32, a scalar; skipped steps do not count. */
   public Tensor stepCounter() {
     return step;
@@ -245,6 +253,18 @@ public final class AdamW implements AutoCloseable {
           rates.select(0, 0).fill_(new Scalar(taken));
           rates.select(0, 1).fill_(new Scalar(skipped));
         });
+  }
+
+  /**
+   * Is called before each micro-batch's forward, and in the same captured graph, or never. A first
+   * micro-batch's gradients are stored and those of the others added, so that nothing has to be set
+   * to zero, and products of ours add weights' gradients up themselves: these are not found at the
+   * parameters after the backward.
+   *
+   * @param first whether it is the step's first
+   */
+  public void beforeForward(boolean first) {
+    gradients.beforeForward(first);
   }
 
   /**
@@ -307,7 +327,10 @@ public final class AdamW implements AutoCloseable {
     if (fused != null) {
       Scopes.run(
           () -> {
-            fused.bind(inSlots(gradients.orNull()), inSlots(gradients.squares()), gradients.kept());
+            fused.bind(
+                inSlots(gradients.orNull()),
+                inSlots(gradients.squares()),
+                gradients.zeroedByUpdate());
           });
     }
   }
@@ -360,7 +383,7 @@ public final class AdamW implements AutoCloseable {
       zeros.copy_(sums.zeros(all));
     }
     reference.step(inSlots(all), rates, step, norm, foundInf);
-    if (gradients.kept()) {
+    if (gradients.zeroedByUpdate()) {
       all.forEach(Tensor::zero_);
     }
   }

@@ -212,7 +212,7 @@ final class GradientReducer implements StepGradients {
   }
 
   @Override
-  public boolean kept() {
+  public boolean zeroedByUpdate() {
     // The update does not touch parts that other ranks update, so all memory is set to zero.
     return !distributed;
   }

@@ -2,27 +2,31 @@ package moe4j.optimizer;
 
 import java.util.ArrayList;
 import java.util.List;
+import moe4j.kernels.product.GradientSum;
 import moe4j.kernels.product.KnownSquares;
 import moe4j.tensor.Scopes;
-import moe4j.tensor.TensorLists;
-import moe4j.tensor.Tensors;
 import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;
-import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
  * One rank's gradients of a step: at the parameters, or, so that many small bf16 ones are not lost,
  * in fp32 sums.
  *
- * <p>On a GPU what several micro-batches are added to stays where it is and is set to zero by the
- * update: a captured graph knows addresses and no first micro-batch.
+ * <p>On a GPU what several micro-batches are added to stays where it is: a captured graph knows
+ * addresses. Sums begin with a step's first micro-batch where the loop says which one that is, and
+ * are open to products from its forward on; where it does not, and for gradients that add up at the
+ * parameters, the update sets to zero what stays.
  */
 final class Gradients implements StepGradients {
   private final List<Tensor> parameters;
-  private final boolean summed;
   private final boolean kept;
-  private final List<Tensor> sums = new ArrayList<>();
+
+  /** One for each parameter, or none. */
+  private final List<GradientSum> sums = new ArrayList<>();
+
+  private boolean announced;
+  private boolean open;
 
   /**
    * @param parameters whose gradients they are
@@ -31,20 +35,36 @@ final class Gradients implements StepGradients {
    */
   Gradients(List<Tensor> parameters, boolean summed, boolean kept) {
     this.parameters = parameters;
-    this.summed = summed;
     this.kept = kept;
-    if (summed && kept) {
-      parameters.forEach(p -> sums.add(Scopes.keep(() -> zeros(p))));
+    if (summed) {
+      parameters.forEach(p -> sums.add(new GradientSum(p)));
+    }
+    if (kept) {
+      try (NoGradGuard guard = new NoGradGuard()) {
+        Scopes.run(() -> sums.forEach(GradientSum::setZero));
+      }
     }
   }
 
-  private static Tensor zeros(Tensor like) {
-    return Tensors.zeros(ScalarType.Float, like.device(), like.shape());
+  private boolean summed() {
+    return !sums.isEmpty();
   }
 
   @Override
-  public boolean kept() {
-    return kept;
+  public boolean zeroedByUpdate() {
+    return kept && !(announced && summed());
+  }
+
+  @Override
+  public boolean firstDiffers() {
+    return summed();
+  }
+
+  @Override
+  public void beforeForward(boolean first) {
+    announced = true;
+    open = true;
+    sums.forEach(sum -> sum.open(first));
   }
 
   @Override
@@ -55,37 +75,24 @@ final class Gradients implements StepGradients {
 
   @Override
   public void accumulate() {
-    if (!summed) {
+    if (announced && !open) {
+      throw new IllegalStateException(
+          "A micro-batch came without beforeForward, and others of this optimizer with it:"
+              + " whether it is a step's first is not known.");
+    }
+    if (!summed()) {
+      open = false;
       return;
     }
     try (NoGradGuard guard = new NoGradGuard()) {
-      boolean first = sums.isEmpty();
-      List<Tensor> targets = new ArrayList<>();
-      List<Tensor> gradients = new ArrayList<>();
-      for (int i = 0; i < parameters.size(); i++) {
-        Tensor parameter = parameters.get(i);
-        Tensor gradient = parameter.grad();
-        boolean defined = gradient.defined();
-        if (first) {
-          sums.add(Scopes.keep(() -> defined ? gradient.to(ScalarType.Float) : zeros(parameter)));
-        } else if (defined) {
-          targets.add(sums.get(i));
-          gradients.add(gradient);
-        }
-      }
-      if (!targets.isEmpty()) {
-        TensorLists.add(targets, gradients);
-      }
+      GradientSum.add(sums, atParameters());
       // Only now: grad() is a view of the parameter's own handle, and is reset with it.
       reset();
     }
   }
 
-  @Override
-  public List<Tensor> orNull() {
-    if (summed) {
-      return sums;
-    }
+  /** The gradients that the backward has left at the parameters; null where there is none. */
+  private List<Tensor> atParameters() {
     List<Tensor> gradients = new ArrayList<>();
     for (Tensor parameter : parameters) {
       Tensor gradient = parameter.grad();
@@ -95,21 +102,35 @@ final class Gradients implements StepGradients {
   }
 
   @Override
-  public List<Tensor> squares() {
-    if (summed) {
-      return StepGradients.super.squares();
+  public List<Tensor> orNull() {
+    if (!summed()) {
+      return atParameters();
     }
+    List<Tensor> gradients = new ArrayList<>();
+    for (GradientSum sum : sums) {
+      gradients.add(sum.isEmpty() ? null : sum.values());
+    }
+    return gradients;
+  }
+
+  @Override
+  public List<Tensor> squares() {
     List<Tensor> squares = new ArrayList<>();
-    for (Tensor parameter : parameters) {
-      Tensor gradient = parameter.grad();
-      squares.add(gradient.defined() ? KnownSquares.of(parameter, gradient) : null);
+    for (GradientSum sum : sums) {
+      squares.add(sum.squares());
+    }
+    if (!summed()) {
+      for (Tensor parameter : parameters) {
+        Tensor gradient = parameter.grad();
+        squares.add(gradient.defined() ? KnownSquares.of(parameter, gradient) : null);
+      }
     }
     return squares;
   }
 
   @Override
   public List<Tensor> all() {
-    List<Tensor> gradients = new ArrayList<>(orNull());
+    List<Tensor> gradients = orNull();
     for (int i = 0; i < gradients.size(); i++) {
       if (gradients.get(i) == null) {
         gradients.set(i, torch.zeros_like(parameters.get(i)));
@@ -123,19 +144,20 @@ final class Gradients implements StepGradients {
     if (kept) {
       return;
     }
-    sums.forEach(Tensor::close);
-    sums.clear();
+    sums.forEach(GradientSum::forget);
     reset();
   }
 
   @Override
   public void abandon() {
-    if (summed || !kept) {
+    if (summed() || !kept) {
       reset();
     }
   }
 
   private void reset() {
+    open = false;
+    sums.forEach(GradientSum::shut);
     Scopes.run(
         () ->
             parameters.forEach(
@@ -147,8 +169,7 @@ final class Gradients implements StepGradients {
 
   @Override
   public void close() {
-    sums.forEach(Tensor::close);
-    sums.clear();
+    sums.forEach(GradientSum::close);
     reset();
   }
 }

@@ -8,7 +8,19 @@ import org.bytedeco.pytorch.Tensor;
 interface StepGradients extends AutoCloseable {
 
   /** Whether the update is to set the gradients to zero. */
-  boolean kept();
+  boolean zeroedByUpdate();
+
+  /** Whether a step's first micro-batch is another piece of work than the others. */
+  default boolean firstDiffers() {
+    return false;
+  }
+
+  /**
+   * Is called before a micro-batch's forward, in each of a step or in none.
+   *
+   * @param first whether it is the step's first
+   */
+  default void beforeForward(boolean first) {}
 
   /**
    * Is called before a micro-batch's backward.

@@ -4,9 +4,11 @@ import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.assertFalse;
 import static org.testng.Assert.assertNull;
 import static org.testng.Assert.assertSame;
+import static org.testng.Assert.expectThrows;
 
 import java.util.ArrayList;
 import java.util.List;
+import moe4j.kernels.product.GradientSum;
 import moe4j.kernels.product.KnownSquares;
 import moe4j.tensor.Scopes;
 import moe4j.tensor.Tensors;
@@ -71,7 +73,7 @@ public class GradientsTest {
   @Test(dataProvider = "ways")
   public void microBatchesAddUpAndStepsDoNot(boolean bf16, boolean summed, boolean kept) {
     try (Gradients gradients = gradients(bf16, summed, kept)) {
-      assertEquals(gradients.kept(), kept);
+      assertEquals(gradients.zeroedByUpdate(), kept);
       for (double step = 1; step < 3; step++) {
         microBatch(gradients, step);
         microBatch(gradients, 0.5);
@@ -89,6 +91,32 @@ public class GradientsTest {
       }
     }
     assertFalse(used.grad().defined());
+  }
+
+  /** A loop that says which micro-batch is first leaves nothing to be set to zero. */
+  @Test(dataProvider = "ways")
+  public void aFirstMicroBatchBeginsTheSums(boolean bf16, boolean summed, boolean kept) {
+    try (Gradients gradients = gradients(bf16, summed, kept)) {
+      assertEquals(gradients.firstDiffers(), summed);
+      for (double step = 1; step < 4; step++) {
+        for (int i = 0; i < 3; i++) {
+          gradients.beforeForward(i == 0);
+          assertEquals(GradientSum.of(used) != null, summed);
+          microBatch(gradients, step + 10 * i);
+          assertNull(GradientSum.of(used));
+        }
+        assertEquals(gradients.zeroedByUpdate(), kept && !summed);
+        List<Tensor> all = gradients.all();
+        assertEquals(Tensors.floats(all.get(0)), three(3 * step + 30));
+        assertEquals(Tensors.floats(all.get(1)), new float[2]);
+        if (gradients.zeroedByUpdate()) {
+          all.forEach(Tensor::zero_);
+        }
+        gradients.forget();
+      }
+      backward(1);
+      expectThrows(IllegalStateException.class, gradients::accumulate);
+    }
   }
 
   /**

@@ -5,6 +5,7 @@ import moe4j.kernels.cuda.Cuda;
 import moe4j.kernels.cuda.Kernels;
 import moe4j.kernels.cuda.Launch;
 import moe4j.kernels.dropout.Dropout;
+import moe4j.kernels.product.GradientSum;
 import moe4j.kernels.product.KnownSquares;
 import moe4j.tensor.Tensors;
 import org.bytedeco.pytorch.Tensor;
@@ -121,4 +122,9 @@ abstract class GroupedProducts {
    *     KnownSquares})
    */
   abstract Tensor weightGradient(Tensor left, Tensor right, Tensor parameter);
+
+  /** Adds {@link #weightGradient} to the sum of a parameter's gradients, rounded as it is there. */
+  void addWeightGradient(Tensor left, Tensor right, GradientSum sum) {
+    sum.add(weightGradient(left, right, sum.parameter()));
+  }
 }

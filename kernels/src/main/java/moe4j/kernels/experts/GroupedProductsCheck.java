@@ -10,10 +10,12 @@ import moe4j.kernels.check.KernelCheck;
 import moe4j.kernels.check.Type;
 import moe4j.kernels.experts.RoutedCase.Act;
 import moe4j.kernels.experts.RoutedCase.Shape;
+import moe4j.kernels.product.GradientSum;
 import moe4j.kernels.product.KnownSquares;
 import moe4j.tensor.Scopes;
 import moe4j.tensor.Tensors;
 import org.bytedeco.pytorch.Device;
+import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
@@ -167,13 +169,35 @@ public final class GroupedProductsCheck implements KernelCheck {
               () -> actual.weightGradient(a, b, a), given.groups(), left.size(1), right.size(1));
       each(product, ours, exact.weightGradient(left, right, left));
       Tensor again = actual.weightGradient(a, b, a);
-      Tensor squares = KnownSquares.of(a, again);
-      if (squares != null) {
-        Tensor exactSquares = ours.to(ScalarType.Double).square().sum();
-        on.close(what + product + ": squares", squares.sum(), exactSquares, 1e-5);
-      }
+      squares(product, KnownSquares.of(a, again), ours);
       KnownSquares.forget(a);
       on.same(what + product + ", again", again, ours);
+      sums(product, a, b, ours);
+    }
+
+    private void squares(String product, Tensor squares, Tensor values) {
+      if (squares != null) {
+        Tensor exactSquares = values.to(ScalarType.Double).square().sum();
+        on.close(what + product + ": squares", squares.sum(), exactSquares, 1e-5);
+      }
+    }
+
+    /** A gradient that is stored in a sum, and one that is added: the bits of libtorch's sum. */
+    private void sums(String product, Tensor a, Tensor b, Tensor gradient) {
+      Tensor wide = gradient.to(ScalarType.Float);
+      try (GradientSum sum = new GradientSum(gradient)) {
+        sum.values().fill_(new Scalar(Double.NaN));
+        actual.addWeightGradient(a, b, sum);
+        on.same(what + product + ", stored", sum.values(), wide);
+        squares(product + ", stored", sum.squares(), wide);
+        // What groups without rows have is not zero.
+        Tensor before = wide.div(new Scalar(3)).add(new Scalar(0.1));
+        sum.values().copy_(before);
+        actual.addWeightGradient(a, b, sum);
+        Tensor expected = before.add(gradient);
+        on.same(what + product + ", added", sum.values(), expected);
+        squares(product + ", added", sum.squares(), expected);
+      }
     }
   }
 }

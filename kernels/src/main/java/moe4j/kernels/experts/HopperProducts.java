@@ -10,6 +10,7 @@ import moe4j.kernels.cuda.CudaKernel;
 import moe4j.kernels.cuda.Launch;
 import moe4j.kernels.cuda.TensorMap;
 import moe4j.kernels.dropout.Dropout;
+import moe4j.kernels.product.GradientSum;
 import moe4j.kernels.product.KnownSquares;
 import moe4j.kernels.product.RowChunks;
 import moe4j.tensor.Tensors;
@@ -92,8 +93,16 @@ final class HopperProducts extends GroupedProducts {
     }
   }
 
-  /** Where results go, and what they are made of beside the product; each may be null. */
-  private record Results(Tensor before, Tensor out, Tensor second, Tensor totals) {}
+  /**
+   * Where results go, and what they are made of beside the product; each may be null.
+   *
+   * @param add where out is an fp32 sum of gradients: whether this one is added, or stored
+   */
+  private record Results(Tensor before, Tensor out, Tensor second, Tensor totals, Boolean add) {
+    Results(Tensor before, Tensor out, Tensor second, Tensor totals) {
+      this(before, out, second, totals, null);
+    }
+  }
 
   private final Groups groups;
   private final ExpertMlp.Weights weights;
@@ -244,6 +253,21 @@ final class HopperProducts extends GroupedProducts {
     return out;
   }
 
+  @Override
+  void addWeightGradient(Tensor left, Tensor right, GradientSum sum) {
+    if (rows == 0) {
+      super.addWeightGradient(left, right, sum);
+      return;
+    }
+    GradientSum.Target target = sum.target(blocks() * FINISHERS);
+    Size size = new Size(left.size(1), right.size(1), 0);
+    long elements = weights.fc1().size(0) * size.m * size.n;
+    Launch.require(target.values(), "a sum of gradients", ScalarType.Float, elements);
+    Results results =
+        new Results(null, target.values(), null, target.squares(), !target.first());
+    launch(Op.DW, left, right, size, null, results);
+  }
+
   private Tensor result(long... shape) {
     return Tensors.empty(ScalarType.BFloat16, weight.device(), shape);
   }
@@ -330,6 +354,10 @@ final class HopperProducts extends GroupedProducts {
         defines.add(draws.define());
         arguments.addAll(key());
       }
+    }
+    if (results.add != null) {
+      defines.add("ACCUMULATE=1");
+      arguments.add(results.add ? 1 : 0);
     }
     CudaKernel.of(SOURCE, "grouped", defines.toArray(new String[0]))
         .launch(blocks(), THREADS, cut.sharedBytes(), arguments.toArray());

@@ -1,6 +1,7 @@
 package moe4j.kernels.experts;
 
 import moe4j.kernels.dropout.Dropout;
+import moe4j.kernels.product.GradientSum;
 import moe4j.tensor.CustomFunction;
 import moe4j.tensor.Tensors;
 import org.bytedeco.pytorch.Tensor;
@@ -11,6 +12,9 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  * activation, dropout and weights belong to the products ({@link GroupedProducts}). The results'
  * rows are not kept for the backward: a weight's gradient is the product of the activations and
  * their gradient, as the second product is linear.
+ *
+ * <p>The gradient of a weight whose {@link GradientSum} is open in the forward is added to that sum
+ * in the backward, and autograd gets none, where tokens or rows' weights ask for a gradient, too.
  */
 public final class RoutedMlp {
   private RoutedMlp() {}
@@ -77,12 +81,16 @@ public final class RoutedMlp {
       Dropout drop,
       boolean summed) {
     check(x, routes, weights);
-    return new Routed(activation, drop, summed)
+    // Autograd has to come to the function by another input.
+    boolean reached = x.requires_grad() || routes.weight.requires_grad();
+    GradientSum sum1 = reached ? GradientSum.of(weights.fc1()) : null;
+    GradientSum sum2 = reached ? GradientSum.of(weights.fc2()) : null;
+    return new Routed(activation, drop, summed, sum1, sum2)
         .apply(
             x,
             routes.weight,
-            weights.fc1(),
-            weights.fc2(),
+            sum1 == null ? weights.fc1() : weights.fc1().detach(),
+            sum2 == null ? weights.fc2() : weights.fc2().detach(),
             weights.bias1(),
             weights.bias2(),
             routes.token,
@@ -130,6 +138,11 @@ public final class RoutedMlp {
     private final ExpertMlp.Activation activation;
     private final Dropout drop;
     private final boolean summed;
+
+    /** What a weight's gradient is added to, or null. */
+    private final GradientSum sum1;
+
+    private final GradientSum sum2;
     private GroupedProducts products;
     private ExpertMlp.Weights weights;
     private long tokens;
@@ -144,10 +157,17 @@ public final class RoutedMlp {
 
     private Tensor activated;
 
-    Routed(ExpertMlp.Activation activation, Dropout drop, boolean summed) {
+    Routed(
+        ExpertMlp.Activation activation,
+        Dropout drop,
+        boolean summed,
+        GradientSum sum1,
+        GradientSum sum2) {
       this.activation = activation;
       this.drop = drop.isNone() ? Dropout.NONE : drop;
       this.summed = summed;
+      this.sum1 = sum1;
+      this.sum2 = sum2;
     }
 
     @Override
@@ -194,9 +214,7 @@ public final class RoutedMlp {
       Tensor[] results = new Tensor[INPUTS];
       // What is not needed any more is closed at once: of a large layer each of these is as much
       // memory as a result.
-      if (needsGradient(FC2)) {
-        results[FC2] = products.weightGradient(gradient, activated, weights.fc2());
-      }
+      results[FC2] = weightGradient(FC2, gradient, activated, weights.fc2(), sum2);
       activated.close();
       GroupedProducts.Down down =
           products.backward(
@@ -209,13 +227,21 @@ public final class RoutedMlp {
       results[WEIGHT] = down.weight();
       results[BIAS1] = down.bias1();
       results[BIAS2] = down.bias2();
-      if (needsGradient(FC1)) {
-        results[FC1] = products.weightGradient(down.inner(), x, weights.fc1());
-      }
+      results[FC1] = weightGradient(FC1, down.inner(), x, weights.fc1(), sum1);
       if (needsGradient(X)) {
         results[X] = sum(products.inputGradient(down.inner()), token != null);
       }
       return results;
+    }
+
+    /** A weight's gradient; null where nobody asks for it, or a sum has got it. */
+    private Tensor weightGradient(
+        int input, Tensor left, Tensor right, Tensor parameter, GradientSum sum) {
+      if (sum != null) {
+        products.addWeightGradient(left, right, sum);
+        return null;
+      }
+      return needsGradient(input) ? products.weightGradient(left, right, parameter) : null;
     }
   }
 }

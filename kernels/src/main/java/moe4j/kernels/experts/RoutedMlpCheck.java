@@ -4,12 +4,14 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Random;
+import java.util.function.Function;
 import moe4j.kernels.check.Comparison;
 import moe4j.kernels.check.KernelCheck;
 import moe4j.kernels.check.Leaves;
 import moe4j.kernels.check.Type;
 import moe4j.kernels.experts.RoutedCase.Act;
 import moe4j.kernels.experts.RoutedCase.Shape;
+import moe4j.kernels.product.GradientSum;
 import moe4j.kernels.product.KnownSquares;
 import moe4j.tensor.Scopes;
 import moe4j.tensor.Tensors;
@@ -111,6 +113,39 @@ public final class RoutedMlpCheck implements KernelCheck {
       squares(on, what + ": squares of fc1", leaves[0][2]);
       squares(on, what + ": squares of fc2", leaves[0][3]);
     }
+    sums(on, what, leaves[0], upstream, t -> apply(given, token, slot, device, t));
+  }
+
+  /** Open sums get the gradients of two micro-batches, and the weights none. */
+  private static void sums(
+      Comparison on,
+      String what,
+      Tensor[] leaves,
+      Tensor upstream,
+      Function<Tensor[], Tensor> function) {
+    Tensor[] own = new Tensor[leaves.length];
+    Arrays.setAll(
+        own,
+        i -> leaves[i] == null ? null : leaves[i].detach().clone().set_requires_grad(true));
+    try (GradientSum fc1 = new GradientSum(own[2]);
+        GradientSum fc2 = new GradientSum(own[3])) {
+      for (boolean first : new boolean[] {true, false}) {
+        fc1.open(first);
+        fc2.open(first);
+        Leaves.backward(function.apply(own), upstream);
+        fc1.shut();
+        fc2.shut();
+      }
+      summed(on, what + ": sum of fc1", fc1, leaves[2]);
+      summed(on, what + ": sum of fc2", fc2, leaves[3]);
+    }
+    on.holds(what + ": x has a gradient beside sums", own[0].grad().defined());
+  }
+
+  private static void summed(Comparison on, String what, GradientSum sum, Tensor weight) {
+    on.holds(what + " is not the weight's gradient", !sum.parameter().grad().defined());
+    Tensor once = weight.grad().to(ScalarType.Float);
+    on.same(what, sum.values(), once.add(once));
   }
 
   /** A weight's gradient is the tensor that the product has written, and its squares are known. */

@@ -10,7 +10,7 @@ struct Result {
   const bf16* bias;    // [groups, n], with BIAS
   const float* weight; // [rows]: UP, DUP, DOWN with BIAS
   const bf16* before;  // DUP: h [rows, n]
-  bf16* out;           // [rows, n], or [groups, m, n]
+  Stored* out;         // [rows, n], or [groups, m, n]
   bf16* second;        // UP: u [rows, n]
   float* totals;       // DUP: [n_tiles, rows]; DW: [blocks, FINISHERS]
   int rows;            // of totals
@@ -19,7 +19,14 @@ struct Result {
   u32 least;  // draws of at least this keep their element, times
   float kept;
 #endif
+#if ACCUMULATE
+  bool add;  // to what out holds; otherwise that is anything
+#endif
 };
+
+#if ACCUMULATE
+#include "accumulate.cuh"
+#else
 
 __device__ __forceinline__ void unpack8(const uint4& v, float (&x)[8]) {
   const u32 w[4] = {v.x, v.y, v.z, v.w};
@@ -178,17 +185,26 @@ __device__ __forceinline__ void finish_tile(
     }
   }
 }
+#endif
 
 __device__ __forceinline__ void finish(const Plan& p, const Result& r, int finisher, u32 base) {
   u32 handed = 0;
   float squares = 0;
   for (int i = blockIdx.x; i < p.tiles; i += gridDim.x) {
     const Tile t = p.tile(i);
+#if ACCUMULATE
+    Ahead ahead;
+    const Own own = own_of(p, t, r, finisher, ahead);
+#endif
     if (t.k_blocks > 0) {
       barrier_wait(HANDED, handed);
       handed ^= 1;
     }
+#if ACCUMULATE
+    add_tile(p, t, r, own, ahead, base + SUMS_AT, squares);
+#else
     finish_tile(p, t, r, finisher, base + SUMS_AT, squares);
+#endif
     if (t.k_blocks > 0) {
       __syncwarp();
       release(TAKEN);

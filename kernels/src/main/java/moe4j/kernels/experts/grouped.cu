@@ -14,6 +14,8 @@
 // compile: -DOP=DUP -DACTIVATION=RELU -DBIAS=1 -DDROPOUT=1
 // compile: -DOP=DX -DBLOCK_N=192 -DSTAGES=4
 // compile: -DOP=DW
+// compile: -DOP=DW -DACCUMULATE=1
+// compile: -DOP=DW -DACCUMULATE=1 -DBLOCK_N=192 -DSTAGES=4
 
 // What is computed, for the rows r of group g:
 #define UP 0        // h[r] = x[r] w[g]^T, u[r] = weight[r] dropped(act(h[r] + bias[g]))
@@ -21,7 +23,8 @@
 #define DUP 2       // da = dy[r] w[g], dh[r] = weight[r] dropped(act'(h[r] + bias[g]) da), and with it
                     // totals[n_tile, r], by tiles of columns <da, dropped(act(h[r] + bias[g]))>
 #define DX 3        // dx[r] = dh[r] w[g]
-#define DW 4        // dw[g] = sum_r a[r]^T b[r], and totals[], the sums of its squares by warp
+#define DW 4        // dw[g] = sum_r a[r]^T b[r], and totals[], the sums of its squares by warp; with ACCUMULATE dw is
+                    // fp32, and such a sum, rounded to bf16, is added to what was there, or stored
 #define PLAIN_UP 5  // h[r] = x[r] w[g]^T
 
 #define GELU 1
@@ -45,6 +48,14 @@
 #endif
 #ifndef DROPOUT
 #define DROPOUT 0
+#endif
+#ifndef ACCUMULATE
+#define ACCUMULATE 0
+#endif
+#if ACCUMULATE
+typedef float Stored;
+#else
+typedef bf16 Stored;
 #endif
 
 // Whether an operand's rows are what is summed over.
@@ -261,10 +272,13 @@ __device__ __forceinline__ void consume(const Plan& p, u32 base) {
 extern "C" __global__ void __launch_bounds__(THREADS, 1) grouped(
     const __grid_constant__ TensorMap left, const __grid_constant__ TensorMap right,
     const int* offsets, int groups, int m, int n, int k, const bf16* bias, const float* weight,
-    const bf16* before, bf16* out, bf16* second, float* totals, int all_rows
+    const bf16* before, Stored* out, bf16* second, float* totals, int all_rows
 #if DROPOUT
     , u64 key, const long long* position, long long run, long long stride, long long offset, int layer,
     int operation, int least, float kept
+#endif
+#if ACCUMULATE
+    , int add
 #endif
 ) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
@@ -297,6 +311,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) grouped(
   r.draws = draws_of(key, position, run, stride, offset, layer, operation);
   r.least = (u32)least;
   r.kept = kept;
+#endif
+#if ACCUMULATE
+  r.add = add != 0;
 #endif
   finish(p, r, threadIdx.x / 32 - (warpgroup == 0 ? 1 : 9), base);
 #endif

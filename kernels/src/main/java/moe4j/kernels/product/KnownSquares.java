@@ -60,7 +60,7 @@ public final class KnownSquares {
   }
 
   /** An empty tensor has no address. */
-  private static long address(Tensor t) {
+  static long address(Tensor t) {
     Pointer data = t.data_ptr();
     return data == null ? 0 : data.address();
   }

@@ -23,7 +23,8 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  * are keyed by) is on the device before.
  *
  * <p>Where gradients are summed over ranks while the backward goes on, a step's last micro-step is
- * another piece of work than those before it, and a graph of its own.
+ * another piece of work than those before it, and a graph of its own; so is its first one where
+ * micro-batches' gradients are added up beside the parameters.
  */
 public final class DeviceStep implements AutoCloseable {
   private final TrainingConfig training;
@@ -34,6 +35,7 @@ public final class DeviceStep implements AutoCloseable {
   private final BatchBuffers buffers;
   private final RepeatedWork work;
   private final int microBatches;
+  private final RepeatedWork.Piece firstMicroStep;
   private final RepeatedWork.Piece microStep;
   private final RepeatedWork.Piece lastMicroStep;
   private final RepeatedWork.Piece update;
@@ -65,16 +67,28 @@ public final class DeviceStep implements AutoCloseable {
     Device device = buffers.form().device();
     this.work = work;
     this.microBatches = training.microBatches() / groups.data().size();
-    boolean differs = optimizer.lastMicroBatchDiffers();
-    this.lastMicroStep = microStep(differs ? "last micro-step" : "micro-step", true);
-    this.microStep = differs && microBatches > 1 ? microStep("micro-step", false) : lastMicroStep;
+    boolean many = microBatches > 1;
+    boolean lastDiffers = optimizer.lastMicroBatchDiffers();
+    boolean firstDiffers = optimizer.firstMicroBatchDiffers();
+    String last = lastDiffers ? "last micro-step" : "micro-step";
+    this.lastMicroStep = microStep(last, !many, true);
+    this.microStep = lastDiffers && many ? microStep("micro-step", false, false) : lastMicroStep;
+    this.firstMicroStep =
+        firstDiffers && many ? microStep("first micro-step", true, false) : microStep;
     this.update = work.piece("update", this::updateAndSum, () -> {});
     this.place =
         device.is_cuda() ? Scopes.keep(() -> Tensors.zeros(ScalarType.Long, device, 2)) : null;
   }
 
-  private RepeatedWork.Piece microStep(String name, boolean last) {
-    return work.piece(name, () -> Scopes.run(() -> microStep(last)), this::abandon);
+  private RepeatedWork.Piece microStep(String name, boolean first, boolean last) {
+    return work.piece(name, () -> Scopes.run(() -> microStep(first, last)), this::abandon);
+  }
+
+  private RepeatedWork.Piece piece(int index) {
+    if (index == microBatches - 1) {
+      return lastMicroStep;
+    }
+    return index == 0 ? firstMicroStep : microStep;
   }
 
   /** The work that evaluations may share the memory of. */
@@ -103,11 +117,12 @@ public final class DeviceStep implements AutoCloseable {
           });
       random = StepRandom.onDevice(training.seed(), place, rows);
     }
-    (index == microBatches - 1 ? lastMicroStep : microStep).run();
+    piece(index).run();
     metrics.countMicroBatch();
   }
 
-  private void microStep(boolean last) {
+  private void microStep(boolean first, boolean last) {
+    optimizer.beforeForward(first);
     Pass pass = Pass.training(random);
     Tensor losses = model.loss(buffers.batch(), pass);
     Tensor sum = losses.mul(buffers.batch().lossMask()).sum();

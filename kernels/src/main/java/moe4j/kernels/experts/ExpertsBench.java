@@ -2,6 +2,7 @@ package moe4j.kernels.experts;
 
 import java.util.List;
 import java.util.function.Supplier;
+import java.util.function.UnaryOperator;
 import moe4j.kernels.check.BenchCase;
 import moe4j.kernels.check.BenchCase.Cost;
 import moe4j.kernels.check.BenchCase.Operation;
@@ -9,6 +10,7 @@ import moe4j.kernels.check.BenchCases;
 import moe4j.kernels.check.BenchInputs;
 import moe4j.kernels.check.KernelBench;
 import moe4j.kernels.dropout.Dropout;
+import moe4j.kernels.product.GradientSum;
 import moe4j.tensor.Tensors;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorVector;
@@ -30,6 +32,7 @@ public final class ExpertsBench implements KernelBench {
     routing(scale, sizes, cases);
     rows(scale, sizes, cases);
     experts(scale, sizes, cases);
+    weights(scale, sizes, cases);
     whole(scale, sizes, cases);
     return cases.list();
   }
@@ -157,6 +160,42 @@ public final class ExpertsBench implements KernelBench {
           Tensor weight = in.leaf(ScalarType.Float, s.rows());
           Tensor offsets = in.ends(s.experts, s.rows());
           return Operation.of(() -> GroupBias.add(y, bias, offsets, weight), y, bias, weight);
+        });
+  }
+
+  /** A weight's gradient that is added to its sum, there and by a pass of its own. */
+  private static void weights(Scale scale, Sizes s, BenchCases cases) {
+    long weights = s.experts * s.h * s.f;
+    // Both operands are read, and the fp32 sum is read and written.
+    long moved = scale.bytes(s.rows() * (s.h + s.f)) + 8 * weights;
+    cases.forward(
+        "weights' gradient, added up",
+        "[%d, %d] by [%d, %d], %d groups".formatted(s.rows(), s.f, s.rows(), s.h, s.experts),
+        new Cost(moved, 2.0 * s.rows() * s.h * s.f),
+        in -> {
+          Tensor fc1 = in.normal(s.experts, s.f, s.h);
+          ExpertMlp.Weights mlp =
+              new ExpertMlp.Weights(fc1, null, in.normal(s.experts, s.h, s.f), null);
+          Tensor weight = in.normal(ScalarType.Float, s.rows());
+          GroupedProducts products =
+              GroupedProducts.of(
+                  new GroupedProducts.Groups(mlp, in.ends(s.experts, s.rows()), weight),
+                  new GroupedProducts.Between(RoutedCase.Act.GELU, Dropout.NONE),
+                  UnaryOperator.identity());
+          Tensor gradient = in.normal(s.rows(), s.f);
+          Tensor x = in.normal(s.rows(), s.h);
+          GradientSum sum = new GradientSum(fc1);
+          in.atEnd(sum::close);
+          sum.setZero();
+          return Operation.beside(
+              () -> {
+                products.addWeightGradient(gradient, x, sum);
+                return sum.values();
+              },
+              () -> {
+                sum.add(products.weightGradient(gradient, x, fc1));
+                return sum.values();
+              });
         });
   }
 

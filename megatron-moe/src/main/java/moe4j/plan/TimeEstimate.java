@@ -54,14 +54,15 @@ public record TimeEstimate(
   /**
    * The update at the memory's bandwidth: master and moments read and written (24 bytes in fp32),
    * the bf16 parameter written, or read as well where it is a part of its master, gradients read
-   * twice, for the norm, and once (2 each, or 4 where they are sums in fp32, which are zeroed).
+   * twice, for the norm, and once (2 each, or 4 where they are sums in fp32), and set to zero where
+   * ranks' are summed, or a backward adds micro-batches up.
    */
   private static double optimizer(
       PlannedModel model, PlannedLayout layout, Choices choices, Gpu gpu) {
     ParameterCount count = ParameterCount.of(model, layout.tp(), layout.ep(), layout.etp());
     boolean sums = choices.sums(model, layout);
     StateBytes state = choices.state();
-    boolean kept = layout.worldSize() > 1 || layout.microBatches() > 1;
+    boolean zeroes = layout.worldSize() > 1 || (layout.microBatches() > 1 && !sums);
     double gradient = !model.bf16() ? 4 : sums ? state.gradient() : 2;
     boolean whole = state.master() == 4;
     double masters = !model.bf16() ? 2 * 4 : 2 * state.master() + (whole ? 2 : 2 * 2);
@@ -70,7 +71,7 @@ public record TimeEstimate(
     double updated =
         count.dense() / (sharded ? layout.dp() : 1.0)
             + count.experts() / (sharded ? layout.edp() : 1.0);
-    double zeroed = kept ? gradient * count.rank() : 0;
+    double zeroed = zeroes ? gradient * count.rank() : 0;
     return (each * updated + zeroed) / (Calibration.BANDWIDTH * gpu.bandwidth());
   }
 

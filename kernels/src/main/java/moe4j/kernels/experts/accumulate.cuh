@@ -6,8 +6,8 @@
 
 // Rows of a tile from one of a lane's rows to its next.
 #define STEP (2 * FINISHERS)
-// Rows of a lane that are on their way, each of STRIPS times four registers.
-#define AHEAD (BLOCK_N == 256 ? 2 : 3)
+// Rows of a lane that are on their way: 48 registers in all, and with 64 some would be spilled.
+#define AHEAD (12 / STRIPS)
 
 struct Ahead {
   float4 of[AHEAD][STRIPS];
@@ -21,19 +21,13 @@ struct Own {
   int columns;  // from the lane's first to the matrix's last
 };
 
-__device__ __forceinline__ bool has(const Own& own, int step, int strip) {
-  return own.row + step * STEP < own.rows && 64 * strip < own.columns;
-}
-
-__device__ __forceinline__ float4* place(const Own& own, int n, int step, int strip) {
-  return reinterpret_cast<float4*>(own.to + (long long)step * STEP * n + 64 * strip);
-}
-
+// A row of a lane's, from memory; zeros where there is none.
 __device__ __forceinline__ void fetch(
-    float4 (&sums)[STRIPS], const Own& own, int n, int step, bool wanted) {
+    float4 (&sums)[STRIPS], const float* from, int columns, bool there) {
 #pragma unroll
   for (int c = 0; c < STRIPS; c++) {
-    sums[c] = wanted && has(own, step, c) ? *place(own, n, step, c) : make_float4(0, 0, 0, 0);
+    sums[c] = there && 64 * c < columns ? *reinterpret_cast<const float4*>(from + 64 * c)
+                                        : make_float4(0, 0, 0, 0);
   }
 }
 
@@ -46,7 +40,10 @@ __device__ __forceinline__ Own own_of(
   own.columns = p.n - column;
   own.to = r.out + ((long long)t.group * p.m + t.m + own.row) * p.n + column;
 #pragma unroll
-  for (int j = 0; j < AHEAD; j++) fetch(ahead.of[j], own, p.n, j, r.add);
+  for (int j = 0; j < AHEAD; j++) {
+    fetch(ahead.of[j], own.to + (long long)j * STEP * p.n, own.columns,
+        r.add && own.row + j * STEP < own.rows);
+  }
   return own;
 }
 
@@ -56,34 +53,38 @@ __device__ __forceinline__ uint2 load_shared8(u32 address) {
   return v;
 }
 
-// Four neighbours of a product are added, if it has terms: a group without rows adds nothing, but its sum's squares
-// count, and what comes first is stored also there.
-__device__ __forceinline__ void add4(
-    const Own& own, int n, int step, int strip, float4 x, u32 sums, bool any, bool first, float& squares) {
-  if (!has(own, step, strip)) return;
-  if (any) {
-    const int piece = threadIdx.x % 16;
-    const uint2 v = load_shared8(
-        sums + strip * STRIP + swizzled(own.row + step * STEP, piece / 2) + piece % 2 * 8);
-    const float4 y = make_float4(__uint_as_float(v.x << 16), __uint_as_float(v.x & 0xffff0000u),
-        __uint_as_float(v.y << 16), __uint_as_float(v.y & 0xffff0000u));
-    x = first ? y : make_float4(x.x + y.x, x.y + y.y, x.z + y.z, x.w + y.w);
-  }
-  if (any || first) *place(own, n, step, strip) = x;
-  squares = fmaf(x.x, x.x, fmaf(x.y, x.y, fmaf(x.z, x.z, fmaf(x.w, x.w, squares))));
+// x, or what it is when a product's four neighbours are added; what comes first is the product alone.
+__device__ __forceinline__ void add4(float4& x, u32 product, bool first) {
+  const uint2 v = load_shared8(product);
+  const float4 y = make_float4(__uint_as_float(v.x << 16), __uint_as_float(v.x & 0xffff0000u),
+      __uint_as_float(v.y << 16), __uint_as_float(v.y & 0xffff0000u));
+  x = first ? y : make_float4(x.x + y.x, x.y + y.y, x.z + y.z, x.w + y.w);
 }
 
+// A group without rows adds nothing, but its sums' squares count, and what comes first is stored there, too: zeros.
 __device__ __forceinline__ void add_tile(const Plan& p, const Tile& t, const Result& r,
     const Own& own, Ahead& ahead, u32 sums, float& squares) {
-#pragma unroll 1
-  for (int first = 0; own.row + first * STEP < own.rows; first += AHEAD) {
+  const bool any = t.k_blocks > 0;
+  const u32 piece = threadIdx.x % 16;
+  const long long step = (long long)STEP * p.n;
+  float* to = own.to;
+  int row = own.row;
+  while (row < own.rows) {
 #pragma unroll
     for (int j = 0; j < AHEAD; j++) {
+      const u32 product = sums + swizzled(row, piece / 2) + piece % 2 * 8;
 #pragma unroll
       for (int c = 0; c < STRIPS; c++) {
-        add4(own, p.n, first + j, c, ahead.of[j][c], sums, t.k_blocks > 0, !r.add, squares);
+        if (row < own.rows && 64 * c < own.columns) {
+          float4 x = ahead.of[j][c];
+          if (any) add4(x, product + c * STRIP, !r.add);
+          if (any || !r.add) *reinterpret_cast<float4*>(to + 64 * c) = x;
+          squares = fmaf(x.x, x.x, fmaf(x.y, x.y, fmaf(x.z, x.z, fmaf(x.w, x.w, squares))));
+        }
       }
-      fetch(ahead.of[j], own, p.n, first + j + AHEAD, r.add);
+      fetch(ahead.of[j], to + AHEAD * step, own.columns, r.add && row + AHEAD * STEP < own.rows);
+      to += step;
+      row += STEP;
     }
   }
 }

@@ -263,8 +263,7 @@ final class HopperProducts extends GroupedProducts {
     Size size = new Size(left.size(1), right.size(1), 0);
     long elements = weights.fc1().size(0) * size.m * size.n;
     Launch.require(target.values(), "a sum of gradients", ScalarType.Float, elements);
-    Results results =
-        new Results(null, target.values(), null, target.squares(), !target.first());
+    Results results = new Results(null, target.values(), null, target.squares(), !target.first());
     launch(Op.DW, left, right, size, null, results);
   }
 

@@ -125,8 +125,7 @@ public final class RoutedMlpCheck implements KernelCheck {
       Function<Tensor[], Tensor> function) {
     Tensor[] own = new Tensor[leaves.length];
     Arrays.setAll(
-        own,
-        i -> leaves[i] == null ? null : leaves[i].detach().clone().set_requires_grad(true));
+        own, i -> leaves[i] == null ? null : leaves[i].detach().clone().set_requires_grad(true));
     try (GradientSum fc1 = new GradientSum(own[2]);
         GradientSum fc2 = new GradientSum(own[3])) {
       for (boolean first : new boolean[] {true, false}) {

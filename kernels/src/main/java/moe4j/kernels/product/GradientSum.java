@@ -55,7 +55,7 @@ public final class GradientSum implements AutoCloseable {
    * @param first whether they are the first ones: what the sum held is forgotten
    */
   public void open(boolean first) {
-    empty = first;
+    empty = first || values == null;
     // Parameters without elements have all the same address, which is none.
     if (parameter.numel() > 0) {
       OPEN.put(KnownSquares.address(parameter), this);
@@ -87,8 +87,7 @@ public final class GradientSum implements AutoCloseable {
   public Tensor values() {
     if (values == null) {
       values =
-          Scopes.keep(
-              () -> Tensors.empty(ScalarType.Float, parameter.device(), parameter.shape()));
+          Scopes.keep(() -> Tensors.empty(ScalarType.Float, parameter.device(), parameter.shape()));
     }
     return values;
   }

@@ -67,6 +67,10 @@ public class GradientSumTest {
     assertIs(3);
     sum.forget();
     assertTrue(sum.isEmpty());
+    // Without memory there is nothing to add to.
+    sum.open(false);
+    sum.add(gradient(2));
+    assertIs(2);
   }
 
   @Test

@@ -119,6 +119,45 @@ public class GradientsTest {
     }
   }
 
+  /** What a sum held in the step before does not come back where nothing reaches it. */
+  @Test
+  public void aSumThatNothingReachesAnyMoreIsZero() {
+    for (boolean kept : new boolean[] {false, true}) {
+      try (Gradients gradients = gradients(true, true, kept)) {
+        gradients.beforeForward(true);
+        microBatch(gradients, 3);
+        assertEquals(Tensors.floats(gradients.all().get(0)), three(3));
+        gradients.forget();
+        gradients.beforeForward(true);
+        gradients.accumulate();
+        assertEquals(Tensors.floats(gradients.all().get(0)), three(0));
+        gradients.beforeForward(false);
+        microBatch(gradients, 2);
+        assertEquals(Tensors.floats(gradients.all().get(0)), three(2));
+      }
+    }
+  }
+
+  /** Squares of sums are those of the product that added last, as long as nothing else adds. */
+  @Test
+  public void squaresOfSumsAreTheLastProducts() {
+    try (Gradients gradients = gradients(true, true, true)) {
+      gradients.beforeForward(true);
+      GradientSum sum = GradientSum.of(used);
+      GradientSum.Target target = sum.target(2);
+      target.values().fill_(new Scalar(3));
+      target.squares().fill_(new Scalar(13.5));
+      gradients.accumulate();
+      assertEquals(Tensors.floats(gradients.all().get(0)), three(3));
+      assertEquals(Tensors.floats(gradients.squares().get(0)), new float[] {13.5f, 13.5f});
+      assertNull(gradients.squares().get(1));
+      gradients.beforeForward(false);
+      microBatch(gradients, 1);
+      assertEquals(Tensors.floats(gradients.all().get(0)), three(4));
+      assertNull(gradients.squares().get(0));
+    }
+  }
+
   /**
    * What no gradient reached is null where gradients are the backward's, and a sum of zeros else.
    */

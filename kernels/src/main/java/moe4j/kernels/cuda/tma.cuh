@@ -27,6 +27,10 @@ __device__ __forceinline__ void barriers_are_ready() {
   asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
 }
 
+__device__ __forceinline__ void barrier_arrive(u32 barrier) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
+}
+
 // Arrives, and lets the barrier wait for so many bytes, too.
 __device__ __forceinline__ void barrier_expect(u32 barrier, u32 bytes) {
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes)
@@ -85,4 +89,29 @@ __device__ __forceinline__ void box_written() {
 // Waits until the boxes that this thread has stored are in memory.
 __device__ __forceinline__ void boxes_are_stored() {
   asm volatile("cp.async.bulk.commit_group;\ncp.async.bulk.wait_group 0;" ::: "memory");
+}
+
+// Neighbours to shared memory, their bytes counted by the barrier: places and bytes are multiples of 16.
+__device__ __forceinline__ void bulk_load(u32 to, const void* from, int bytes, u32 barrier) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(to),
+      "l"(from), "r"(bytes), "r"(barrier)
+      : "memory");
+}
+
+// Neighbours from shared memory, after box_written by all that have written them.
+__device__ __forceinline__ void bulk_store(void* to, u32 from, int bytes) {
+  asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(to), "r"(from),
+               "r"(bytes)
+               : "memory");
+}
+
+// What this thread has stored since the last group is a group.
+__device__ __forceinline__ void stores_are_a_group() {
+  asm volatile("cp.async.bulk.commit_group;" ::: "memory");
+}
+
+// Waits until shared memory has been read for all of this thread's groups but the last few.
+template <int Last> __device__ __forceinline__ void stores_have_read() {
+  asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(Last) : "memory");
 }

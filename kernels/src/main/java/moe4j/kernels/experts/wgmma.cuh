@@ -2,10 +2,6 @@
 #pragma once
 #include "tma.cuh"
 
-__device__ __forceinline__ void barrier_arrive(u32 barrier) {
-  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
-}
-
 // A barrier among some of a block's warps, by number; 0 is the block's.
 __device__ __forceinline__ void barrier_among(int number, int threads) {
   asm volatile("bar.sync %0, %1;" ::"r"(number), "r"(threads) : "memory");

@@ -52,7 +52,7 @@ public final class AdamWCheck implements KernelCheck {
   private static final AdamWCase.Types EXACT =
       new AdamWCase.Types(MomentType.FP32, MomentType.FP32);
 
-  private static final List<AdamWCase.Types> TYPES =
+  static final List<AdamWCase.Types> TYPES =
       List.of(
           EXACT,
           new AdamWCase.Types(MomentType.BF16, MomentType.BF16),

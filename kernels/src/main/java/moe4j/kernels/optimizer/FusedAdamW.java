@@ -7,11 +7,12 @@ import java.util.List;
 import moe4j.kernels.cuda.CudaKernel;
 import moe4j.tensor.Scopes;
 import moe4j.tensor.Tensors;
+import org.bytedeco.pytorch.Device;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
- * AdamW (Loshchilov and Hutter 2019) over many tensors on a GPU, a step in three launches: partial
+ * AdamW (Loshchilov and Hutter 2019) over many tensors on a GPU, a step in few launches: partial
  * sums of the gradients' norm, the step's scalars, the update. It reads and writes everything once,
  * asks the device nothing and sums in a fixed order; {@link #step} can be captured. Its reference
  * is {@link ReferenceAdamW}.
@@ -21,25 +22,8 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  * taken, or captured ones replayed.
  */
 public final class FusedAdamW implements AutoCloseable {
-  /** Elements a block works on, as in adamw.cu. */
-  private static final int CHUNK = 32_768;
-
   private static final int THREADS = 512;
   private static final int FINALISE_THREADS = 1024;
-
-  /** 64-bit words of a slot in the table: as in adamw.cu. */
-  private static final int WORDS = 14;
-
-  private static final int GRADIENT = 4;
-  private static final int TYPES = 6;
-  private static final int SQUARES = 12;
-
-  /** A slot's types. */
-  private static final long PARAMETER_BF16 = 1;
-
-  private static final long MASTER_REST = 2;
-  private static final long MOMENTS_LOW = 4;
-  private static final long GRADIENT_BF16 = 8;
 
   /** Among the chunks of the norm: the slot's sum of squares is known. */
   private static final long KNOWN = 0x80000000L;
@@ -78,22 +62,21 @@ public final class FusedAdamW implements AutoCloseable {
   private final double clipGrad;
   private final long[] sizes;
   private final long[] table;
-  private final int chunks;
 
-  /** The types of moments that are not fp32, as the kernel is compiled for them. */
-  private final String[] types;
+  /** What the kernels are compiled with. */
+  private final String[] defines;
 
   /** By slot, the chunks of the norm up to its end. */
   private final int[] normEnds;
 
   private final Tensor deviceTable;
-  private final Tensor deviceChunks;
 
   /** The chunks whose squares are summed: all, but one for a slot whose sum is known. */
   private final Tensor normChunks;
 
   private final Tensor partials;
   private final Tensor scalars;
+  private final AdamWUpdate update;
   private boolean bound;
   private boolean zeroAfter;
 
@@ -104,6 +87,17 @@ public final class FusedAdamW implements AutoCloseable {
    * @throws IllegalArgumentException naming the slot whose tensors do not fit each other
    */
   public FusedAdamW(List<Slot> slots, double beta1, double beta2, double epsilon, double clipGrad) {
+    this(slots, beta1, beta2, epsilon, clipGrad, true);
+  }
+
+  /** The same; {@code streams} is false where nothing is to be streamed, on no GPU. */
+  FusedAdamW(
+      List<Slot> slots,
+      double beta1,
+      double beta2,
+      double epsilon,
+      double clipGrad,
+      boolean streams) {
     if (slots.isEmpty()) {
       throw new IllegalArgumentException("AdamW needs at least one tensor.");
     }
@@ -113,22 +107,22 @@ public final class FusedAdamW implements AutoCloseable {
     this.clipGrad = clipGrad;
     this.sizes = new long[slots.size()];
     this.normEnds = new int[slots.size()];
-    this.table = new long[slots.size() * WORDS];
-    this.types = types(slots);
+    this.table = new long[slots.size() * SlotTable.WORDS];
+    String[] types = types(slots);
     List<Long> parts = new ArrayList<>();
     for (int i = 0; i < sizes.length; i++) {
       fill(i, slots.get(i));
-      addChunks(i, parts);
+      SlotTable.addChunks(i, 0, sizes[i], parts);
       normEnds[i] = parts.size();
     }
-    this.chunks = parts.size();
-    Tensor like = slots.get(0).parameter();
-    Tensor packed = Scopes.keep(() -> packed(parts).to(like.device(), ScalarType.Long));
-    this.deviceTable = Scopes.keep(() -> Tensors.of(table).to(like.device(), ScalarType.Long));
-    this.deviceChunks = packed;
-    this.normChunks = Scopes.keep(() -> packed.clone());
-    this.partials = Scopes.keep(() -> Tensors.zeros(ScalarType.Float, like.device(), chunks));
-    this.scalars = Scopes.keep(() -> Tensors.zeros(ScalarType.Float, like.device(), 12));
+    try (Device device = slots.get(0).parameter().device()) {
+      this.deviceTable = Scopes.keep(() -> Tensors.of(table).to(device, ScalarType.Long));
+      this.normChunks = Scopes.keep(() -> packed(parts).to(device, ScalarType.Long));
+      this.partials = Scopes.keep(() -> Tensors.zeros(ScalarType.Float, device, parts.size()));
+      this.scalars = Scopes.keep(() -> Tensors.zeros(ScalarType.Float, device, 12));
+      this.update = new AdamWUpdate(table, THREADS, parts.size(), types, device, streams);
+    }
+    this.defines = update.defines();
   }
 
   /** The types of the first and of the second moment, of the slots in which they are not fp32. */
@@ -149,12 +143,6 @@ public final class FusedAdamW implements AutoCloseable {
       }
     }
     return new String[] {"FIRST=" + first.kernel(), "SECOND=" + second.kernel()};
-  }
-
-  private void addChunks(int slot, List<Long> parts) {
-    for (long chunk = 0; chunk * CHUNK < sizes[slot]; chunk++) {
-      parts.add((long) slot << 32 | chunk);
-    }
   }
 
   private static Tensor packed(List<Long> chunks) {
@@ -179,21 +167,21 @@ public final class FusedAdamW implements AutoCloseable {
           "slot %d: moments that are rounded by draws need a key, and a first index that is a multiple of eight"
               .formatted(index));
     }
-    int at = index * WORDS;
+    int at = index * SlotTable.WORDS;
     table[at] = address(slot.parameter());
     table[at + 1] = address(slot.master());
     table[at + 2] = address(slot.expAvg().values());
     table[at + 3] = address(slot.expAvgSq().values());
-    table[at + 5] = sizes[index];
-    table[at + TYPES] =
-        (parameter ? PARAMETER_BF16 : 0)
-            | (rest ? MASTER_REST : 0)
-            | (slot.isLow() ? MOMENTS_LOW : 0);
-    table[at + 7] = Double.doubleToRawLongBits(slot.weightDecay());
-    table[at + 8] = slot.expAvg().scales() == null ? 0 : address(slot.expAvg().scales());
-    table[at + 9] = slot.expAvgSq().scales() == null ? 0 : address(slot.expAvgSq().scales());
-    table[at + 10] = draws == null ? 0 : draws.key();
-    table[at + 11] = draws == null ? 0 : draws.first();
+    table[at + SlotTable.SIZE] = sizes[index];
+    table[at + SlotTable.TYPES] =
+        (parameter ? SlotTable.PARAMETER_BF16 : 0)
+            | (rest ? SlotTable.MASTER_REST : 0)
+            | (slot.isLow() ? SlotTable.MOMENTS_LOW : 0);
+    table[at + SlotTable.DECAY] = Double.doubleToRawLongBits(slot.weightDecay());
+    table[at + SlotTable.SCALES] = scales(slot.expAvg());
+    table[at + SlotTable.SCALES + 1] = scales(slot.expAvgSq());
+    table[at + SlotTable.KEY] = draws == null ? 0 : draws.key();
+    table[at + SlotTable.KEY + 1] = draws == null ? 0 : draws.first();
   }
 
   /** {@link #bind(List, List, boolean)} where no sum of squares is known. */
@@ -221,18 +209,20 @@ public final class FusedAdamW implements AutoCloseable {
     boolean other = bindSquares(gradients, squares);
     for (int i = 0; i < sizes.length; i++) {
       Tensor gradient = gradients.get(i);
-      int at = i * WORDS;
-      table[at + GRADIENT] = 0;
-      table[at + TYPES] &= ~GRADIENT_BF16;
+      int at = i * SlotTable.WORDS;
+      table[at + SlotTable.GRADIENT] = 0;
+      table[at + SlotTable.TYPES] &= ~SlotTable.GRADIENT_BF16;
       if (gradient != null) {
         requireSize(i, gradient);
-        table[at + TYPES] |= isBf16(i, "gradient", gradient) ? GRADIENT_BF16 : 0;
-        table[at + GRADIENT] = address(gradient);
+        table[at + SlotTable.TYPES] |=
+            isBf16(i, "gradient", gradient) ? SlotTable.GRADIENT_BF16 : 0;
+        table[at + SlotTable.GRADIENT] = address(gradient);
       }
     }
     if (other) {
       bindNorm();
     }
+    update.bind(table);
     this.zeroAfter = zeroAfter;
     if (!bound || !Arrays.equals(before, table)) {
       Scopes.run(() -> deviceTable.copy_(Tensors.of(table)));
@@ -249,7 +239,7 @@ public final class FusedAdamW implements AutoCloseable {
         throw new IllegalArgumentException(
             "slot %d: the sum of squares is of a gradient, in fp32".formatted(i));
       }
-      int at = i * WORDS + SQUARES;
+      int at = i * SlotTable.WORDS + SlotTable.SQUARES;
       long address = known == null ? 0 : address(known);
       other |= (address == 0) != (table[at] == 0);
       table[at] = address;
@@ -262,10 +252,10 @@ public final class FusedAdamW implements AutoCloseable {
   private void bindNorm() {
     List<Long> parts = new ArrayList<>();
     for (int i = 0; i < sizes.length; i++) {
-      if (table[i * WORDS + SQUARES] != 0) {
+      if (table[i * SlotTable.WORDS + SlotTable.SQUARES] != 0) {
         parts.add((long) i << 32 | KNOWN);
       } else {
-        addChunks(i, parts);
+        SlotTable.addChunks(i, 0, sizes[i], parts);
       }
       normEnds[i] = parts.size();
     }
@@ -317,14 +307,14 @@ public final class FusedAdamW implements AutoCloseable {
       throw new IllegalStateException(
           "AdamW takes no step before bind has said where the gradients are.");
     }
-    CudaKernel.of("optimizer/adamw.cu", "norm_partials", types)
+    CudaKernel.of("optimizer/adamw.cu", "norm_partials", defines)
         .launch(count, THREADS, 0, deviceTable, normChunks, partials);
   }
 
   private void finish(
       Tensor squares, int count, Tensor rates, Tensor step, Tensor norm, Tensor foundInf) {
     // A double goes as its bits.
-    CudaKernel.of("optimizer/adamw.cu", "finalise", types)
+    CudaKernel.of("optimizer/adamw.cu", "finalise", defines)
         .launch(
             1,
             FINALISE_THREADS,
@@ -340,8 +330,11 @@ public final class FusedAdamW implements AutoCloseable {
             norm,
             foundInf,
             scalars);
-    CudaKernel.of("optimizer/adamw.cu", "update_all", types)
-        .launch(chunks, THREADS, 0, deviceTable, deviceChunks, scalars, zeroAfter ? 1 : 0);
+    update.launch(deviceTable, scalars, zeroAfter);
+  }
+
+  private static long scales(Moment moment) {
+    return moment.scales() == null ? 0 : address(moment.scales());
   }
 
   private static long address(Tensor t) {
@@ -373,8 +366,9 @@ public final class FusedAdamW implements AutoCloseable {
 
   @Override
   public void close() {
-    for (Tensor t : List.of(deviceTable, deviceChunks, normChunks, partials, scalars)) {
+    for (Tensor t : List.of(deviceTable, normChunks, partials, scalars)) {
       t.close();
     }
+    update.close();
   }
 }

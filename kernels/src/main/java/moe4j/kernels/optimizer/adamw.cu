@@ -3,8 +3,11 @@
 // nothing is asked by the host, and the order of every sum is fixed.
 //
 // FIRST and SECOND are the types of the moments of slots that say MOMENTS_LOW: float, bf16 or fp8.
-#include "common.cuh"
-#include "moments.cuh"
+// STREAMS: adamw_stream.cu updates the pieces of some slots, and blocks take chunk after chunk here.
+#include "adamw.cuh"
+
+// compile: -DFIRST=bf16 -DSECOND=fp8
+// compile: -DFIRST=bf16 -DSECOND=fp8 -DSTREAMS=1
 
 #ifndef FIRST
 #define FIRST float
@@ -12,50 +15,16 @@
 #ifndef SECOND
 #define SECOND float
 #endif
+#ifndef STREAMS
+#define STREAMS 0
+#endif
 
 // As in FusedAdamW.java.
 #define CHUNK 32768
 #define THREADS 512
 
-// A tensor with its state. The gradient may be null, which is zeros.
-struct Slot {
-  void* parameter;
-  void* master;  // fp32, or, where MASTER_REST says so, the 16 bits that the parameter lacks
-  void* exp_avg;
-  void* exp_avg_sq;
-  void* gradient;
-  u64 size;
-  u64 types;
-  double decay;
-  float* scales1;  // of the moments' blocks, where they are fp8
-  float* scales2;
-  u64 key;             // of its random numbers
-  u64 first;           // the place of its first element among those that share the key
-  float* squares;      // parts of the sum of the gradient's squares, or null: they are read then
-  u64 squares_count;
-};
-
-// In Slot.types.
-#define PARAMETER_BF16 1
-#define MASTER_REST 2
-#define MOMENTS_LOW 4
-#define GRADIENT_BF16 8
-
 // Among the chunks of the norm: the sum of the slot's squares is known in parts.
 #define KNOWN 0x80000000ull
-
-// The step's scalars.
-struct Scalars {
-  float found_inf;   // 1: nothing is updated
-  float scale;       // of the gradients, by clipping
-  float rate;
-  float step_size;   // rate / (1 - beta1^step)
-  float correction;  // 1 / sqrt(1 - beta2^step)
-  float weight1;     // 1 - beta1
-  float weight2;     // 1 - beta2
-  float epsilon;
-  u32 step;          // the number of this step, from 1: random numbers are keyed by it
-};
 
 // A block's part of a tensor: chunks[block] is the slot's number and, in the low half, the chunk's.
 struct Part {
@@ -170,66 +139,23 @@ extern "C" __global__ void __launch_bounds__(1024)
   found_inf[0] = s.found_inf;
 }
 
-// The update of one element; p is its master. The moments move by lerps, whose weights are exact
-// where the betas are close to 1.
-__device__ __forceinline__ void adamw(
-    const Scalars& s, float decay, float g, float& p, float& m, float& v) {
-  g *= s.scale;
-  m = fmaf(s.weight1, g - m, m);
-  v = fmaf(s.weight2, fmaf(g, g, -v), v);
-  p = fmaf(-decay, p, p);
-  p = fmaf(-s.step_size, m / fmaf(sqrtf(v), s.correction, s.epsilon), p);
-}
-
 __device__ __forceinline__ void set_zero(float& x) { x = 0; }
 __device__ __forceinline__ void set_zero(bf16& x) { x.bits = 0; }
 
-// The state of a part of a slot, and its gradient.
-template <typename W, typename M, typename V, typename G> struct State {
-  Masters<W> masters;
-  Moments<M, false> first;
-  Moments<V, true> second;
-  G* gradient;
+template <typename W, typename M, typename V, typename G>
+__device__ __forceinline__ bool wide(const State<W, M, V, G>& on) {
+  return aligned(
+      on.masters.addresses() | on.first.address() | on.second.address() | (u64)on.gradient);
+}
 
-  __device__ __forceinline__ State(const Slot& slot, u64 offset)
-      : masters(slot.parameter, slot.master, offset),
-        first(slot.exp_avg, slot.scales1, offset),
-        second(slot.exp_avg_sq, slot.scales2, offset),
-        gradient(slot.gradient == 0 ? 0 : global<G>(slot.gradient, offset)) {}
-
-  __device__ __forceinline__ bool wide() const {
-    return aligned(masters.addresses() | first.address() | second.address() | (u64)gradient);
-  }
-};
-
-// A thread updates eight neighbours, and a warp 256, which are a block of the moments' codes.
-// Everything is read before anything is computed.
+// A thread updates eight neighbours, and a warp 256.
 template <typename S>
 __device__ __forceinline__ void update_blocks(
-    const S& on, const Slot& slot, u64 offset, int end, const Scalars& s, bool zero) {
-  const float decay = (float)(s.rate * slot.decay);
-  for (int i = 8 * threadIdx.x; i < end; i += 8 * THREADS) {
-    float p[8], m[8], v[8], d[8];
-    on.masters.load8(i, p);
-    on.first.load8(i, m);
-    on.second.load8(i, v);
-    if (on.gradient != 0) {
-      load8(on.gradient + i, d);
-    } else {
-#pragma unroll
-      for (int j = 0; j < 8; j++) d[j] = 0;
-    }
-#pragma unroll
-    for (int j = 0; j < 8; j++) adamw(s, decay, d[j], p[j], m[j], v[j]);
-    on.masters.store8(i, p);
-    const Place place = {slot.key, slot.first + offset + i, s.step};
-    on.first.store8(i, m, place);
-    on.second.store8(i, v, place);
-    if (zero) {
-#pragma unroll
-      for (int j = 0; j < 8; j++) d[j] = 0;
-      store8(on.gradient + i, d);
-    }
+    const S& on, const Slot& slot, u64 offset, int start, int end, const Scalars& s, bool zero) {
+  const float decay = decay_of(s, slot);
+  for (int i = start + 8 * threadIdx.x; i < end; i += 8 * THREADS) {
+    update8(on, i, decay, s, Place{slot.key, slot.first + offset + i, s.step});
+    if (zero) zero8(on.gradient + i);
   }
 }
 
@@ -238,7 +164,7 @@ __device__ __forceinline__ void update_blocks(
 template <typename S>
 __device__ __forceinline__ void update_rest(
     const S& on, const Slot& slot, u64 offset, int start, int size, const Scalars& s, bool zero) {
-  const float decay = (float)(s.rate * slot.decay);
+  const float decay = decay_of(s, slot);
   for (int block = start + 256 * (threadIdx.x / 32); block < size; block += 8 * THREADS) {
     const int end = min(size, block + 256);
     float largest1 = 0, largest2 = 0;
@@ -274,10 +200,16 @@ __device__ __forceinline__ void update_rest(
 template <typename W, typename M, typename V, typename G>
 __device__ __forceinline__ void update(
     const Slot& slot, const Part& part, const Scalars& s, bool zero_after) {
-  const State<W, M, V, G> on(slot, part.offset);
+  const State<W, M, V, G> on = {
+      Masters<W>(slot.parameter, slot.master, part.offset),
+      Moments<M, false>(slot.exp_avg, slot.scales1, part.offset),
+      Moments<V, true>(slot.exp_avg_sq, slot.scales2, part.offset),
+      slot.gradient == 0 ? 0 : global<G>(slot.gradient, part.offset)};
   const bool zero = zero_after && on.gradient != 0;
-  const int whole = on.wide() ? part.size & ~255 : 0;
-  update_blocks(on, slot, part.offset, whole, s, zero);
+  // A part behind streamed pieces is a slot's last, and begins with some of them.
+  const int start = STREAMS && slot.types & STREAMED ? part.size & ~(PIECE - 1) : 0;
+  const int whole = wide(on) ? part.size & ~255 : start;
+  update_blocks(on, slot, part.offset, start, whole, s, zero);
   update_rest(on, slot, part.offset, whole, part.size, s, zero);
 }
 
@@ -307,12 +239,10 @@ __device__ __forceinline__ void update(
   }
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS, 2)
-    update_all(const Slot* slots, const u64* chunks, const Scalars* scalars, int zero_after) {
-  const u64 chunk = chunks[blockIdx.x];
+__device__ __forceinline__ void update_chunk(
+    const Slot* slots, u64 chunk, const Scalars& s, int zero_after) {
   const Slot& slot = slots[chunk >> 32];
   const Part part = part_of(slot, chunk);
-  const Scalars s = *scalars;
   if (s.found_inf != 0) {
     if (zero_after && slot.gradient != 0) {
       if (slot.types & GRADIENT_BF16) {
@@ -328,4 +258,17 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
   } else {
     update<Apart>(slot, part, s, zero_after);
   }
+}
+
+// table: how many chunks there are to update, and which. Without STREAMS there are as many blocks.
+extern "C" __global__ void __launch_bounds__(THREADS, 2)
+    update_all(const Slot* slots, const u64* table, const Scalars* scalars, int zero_after) {
+  const Scalars s = *scalars;
+#if STREAMS
+  for (u64 i = blockIdx.x; i < table[0]; i += gridDim.x) {
+    update_chunk(slots, table[1 + i], s, zero_after);
+  }
+#else
+  update_chunk(slots, table[1 + blockIdx.x], s, zero_after);
+#endif
 }

@@ -20,6 +20,7 @@ import moe4j.kernels.experts.WeightedActivationCheck;
 import moe4j.kernels.loss.CrossEntropyCheck;
 import moe4j.kernels.norm.NormCheck;
 import moe4j.kernels.optimizer.AdamWCheck;
+import moe4j.kernels.optimizer.AdamWUpdateCheck;
 import moe4j.kernels.product.ColumnSumCheck;
 import moe4j.kernels.product.GroupRowsCheck;
 import org.bytedeco.pytorch.Device;
@@ -50,6 +51,7 @@ public final class KernelChecks {
         new QkvProjectionCheck(),
         new RelativeAttentionCheck(),
         new AdamWCheck(),
+        new AdamWUpdateCheck(),
         new CrossEntropyCheck(),
         new RouterProjectionCheck(),
         new TopKCheck(),

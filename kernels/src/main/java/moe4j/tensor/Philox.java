@@ -127,17 +127,19 @@ public final class Philox {
   }
 
   /**
-   * Fills a contiguous int32 host tensor with draws of 16 bits, of which eight neighbours share a
-   * block: element i has the index {@code first + i}, and its block the index over eight.
+   * Fills a contiguous int32 host tensor with draws of some bits, of which eight neighbours share a
+   * block, and two a word of it: one has the lowest bits of the word, and the next the highest.
+   * Element i has the index {@code first + i}, and its block the index over eight.
    *
+   * @param bits at least 1 and at most 31; more than 16 are shared in part
    * @param key such as the seed
    * @param stream what the numbers are for
    * @param first the global index of its first element, a multiple of eight
    */
-  public static void sixteens(Tensor t, long key, long stream, long first) {
+  public static void pairs(Tensor t, int bits, long key, long stream, long first) {
     if (first % 8 != 0) {
       throw new IllegalArgumentException(
-          "Draws of 16 bits begin at a multiple of eight, which %d is not.".formatted(first));
+          "Pairs of draws begin at a multiple of eight, which %d is not.".formatted(first));
     }
     try (PointerScope scope = new PointerScope()) {
       IntPointer memory = new IntPointer(t.data_ptr());
@@ -149,15 +151,16 @@ public final class Philox {
                 long from = chunk * CHUNK;
                 int length = (int) Math.min(CHUNK, size - from);
                 int[] draws = new int[4];
-                int[] halves = new int[length];
+                int[] parts = new int[length];
                 for (int i = 0; i < length; i += 8) {
                   block(key, (first + from + i) / 8, stream, draws);
                   for (int j = 0; j < Math.min(8, length - i); j++) {
-                    halves[i + j] = (draws[j / 2] >>> (16 * (j & 1))) & 0xffff;
+                    int word = draws[j / 2];
+                    parts[i + j] = (j & 1) == 0 ? word & ((1 << bits) - 1) : word >>> (32 - bits);
                   }
                 }
                 try (PointerScope piece = new PointerScope()) {
-                  new IntPointer(memory).position(from).put(halves, 0, length);
+                  new IntPointer(memory).position(from).put(parts, 0, length);
                 }
               });
     }

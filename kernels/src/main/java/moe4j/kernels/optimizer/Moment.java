@@ -26,22 +26,17 @@ public final class Moment implements AutoCloseable {
   /** Neighbours that share a scale. */
   public static final int BLOCK = 256;
 
-  /** What a first moment's draws are for, and what a second one's, as in moments.cuh. */
-  private static final long FIRST_DRAWS = 1L << 48;
-
-  private static final long SECOND_DRAWS = 2L << 48;
+  /** What the draws are for, as in moments.cuh. */
+  private static final long DRAWS = 1L << 48;
 
   /** What makes a first moment's code a piece of an fp32's bits, and a second one's. */
   private static final double FIRST_SHIFT = 0x1p112;
 
   private static final double SECOND_SHIFT = 0x1p96;
 
-  /** The draw that rounds to the nearest. */
-  private static final int HALF = 0x8000;
-
   /**
    * Where a moment's random numbers come from: a draw is that of the key, the step and the
-   * element's index.
+   * element's index, and the same for both moments.
    *
    * @param key of the seed and the parameter
    * @param first the index of the first element, a multiple of eight
@@ -120,18 +115,22 @@ public final class Moment implements AutoCloseable {
       return;
     }
     Tensor draws = Tensors.emptyHost(ScalarType.Int, false, moment.numel());
-    long stream = (step & 0xffffffffL) | (square ? SECOND_DRAWS : FIRST_DRAWS);
-    Philox.sixteens(draws, keyed.key, stream, keyed.first);
+    Philox.pairs(draws, cut(), keyed.key, (step & 0xffffffffL) | DRAWS, keyed.first);
     write(moment, draws.to(moment.device(), ScalarType.Int));
   }
 
   /** Keeps the nearest that can be kept: a moment that comes from elsewhere. */
   public void write(Tensor moment) {
     // One for all elements: as many draws as elements would take as much memory as the moment.
-    write(moment, Tensors.full(HALF, ScalarType.Int, moment.device(), 1));
+    write(moment, Tensors.full(1 << (cut() - 1), ScalarType.Int, moment.device(), 1));
   }
 
-  /** Adds the draws, of 16 bits, one for each element or one for all, to what is cut off. */
+  /** How many bits are cut off. */
+  private int cut() {
+    return type == MomentType.FP8 ? 20 : 16;
+  }
+
+  /** Adds the draws, one for each element or one for all, to what is cut off. */
   private void write(Tensor moment, Tensor draws) {
     try (NoGradGuard guard = new NoGradGuard()) {
       Tensor flat = moment.detach().contiguous().view(-1);
@@ -174,7 +173,7 @@ public final class Moment implements AutoCloseable {
             .view(ScalarType.Int)
             .view(-1)
             .narrow(0, 0, size)
-            .add(draws.bitwise_left_shift(new Scalar(4)).add_(new Scalar(8)))
+            .add(draws)
             .bitwise_right_shift_(new Scalar(20));
     Tensor codes =
         square

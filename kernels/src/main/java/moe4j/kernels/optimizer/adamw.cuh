@@ -87,8 +87,9 @@ __device__ __forceinline__ void update8(
 #pragma unroll
   for (int j = 0; j < 8; j++) adamw(s, decay, d[j], p[j], m[j], v[j]);
   on.masters.store8(i, p);
-  on.first.store8(i, m, place);
-  on.second.store8(i, v, place);
+  const Draws8 draws(place);
+  on.first.store8(i, m, draws);
+  on.second.store8(i, v, draws);
 }
 
 template <typename G> __device__ __forceinline__ void zero8(G* gradient) {

@@ -94,29 +94,31 @@ struct Place {
   u32 step;
 };
 
-// Eight draws of 16 bits for eight neighbours, of which the first's index is a multiple of eight: one
-// call of Philox.
+// The draws of eight neighbours, of which the first's index is a multiple of eight: one call of Philox,
+// a word for two of them. Both moments of an element are rounded by its draw.
 struct Draws8 {
   u32 words[4];
-  __device__ __forceinline__ Draws8(const Place& at, int operation) {
-    const uint4 four = philox(at.key, at.index >> 3, stream_of(at.step, 0, operation));
+  __device__ __forceinline__ explicit Draws8(const Place& at) {
+    const uint4 four = philox(at.key, at.index >> 3, stream_of(at.step, 0, 1));
     words[0] = four.x;
     words[1] = four.y;
     words[2] = four.z;
     words[3] = four.w;
   }
-  __device__ __forceinline__ u32 operator[](int j) const {
-    return j & 1 ? words[j / 2] >> 16 : words[j / 2] & 0xffffu;
+  // 16 or 20 bits for the j-th: the lower of its word, or the upper.
+  template <int BITS> __device__ __forceinline__ u32 bits(int j) const {
+    return bits<BITS>(words[j / 2], j);
+  }
+  template <int BITS> __device__ static __forceinline__ u32 bits(u32 word, int j) {
+    return j & 1 ? word >> (32 - BITS) : word & ((1u << BITS) - 1);
   }
 };
 
-// The same draw for one element alone.
-__device__ __forceinline__ u32 draw16(const Place& at, int operation) {
-  const Draws8 all(at, operation);
+// The same word for one element alone.
+__device__ __forceinline__ u32 draw(const Place& at) {
+  const Draws8 all(at);
   const u32 j = (u32)at.index & 7;
-  const u32 word = j < 4 ? j < 2 ? all.words[0] : all.words[1]
-                         : j < 6 ? all.words[2] : all.words[3];
-  return j & 1 ? word >> 16 : word & 0xffffu;
+  return j < 4 ? j < 2 ? all.words[0] : all.words[1] : j < 6 ? all.words[2] : all.words[3];
 }
 
 // A moment of a slot. SQUARE: it is a mean of squares, which has no sign.
@@ -132,7 +134,7 @@ template <bool SQUARE> struct Moments<float, SQUARE> {
   __device__ __forceinline__ void store(int i, float x, float, const Place&) const { p[i] = x; }
   __device__ __forceinline__ void store_scale(int, float) const {}
   __device__ __forceinline__ void load8(int i, float (&x)[8]) const { ::load8(p + i, x); }
-  __device__ __forceinline__ void store8(int i, const float (&x)[8], const Place&) const {
+  __device__ __forceinline__ void store8(int i, const float (&x)[8], const Draws8&) const {
     ::store8(p + i, x);
   }
 };
@@ -146,18 +148,19 @@ template <bool SQUARE> struct Moments<bf16, SQUARE> {
   __device__ __forceinline__ u64 address() const { return (u64)p; }
   __device__ __forceinline__ float load(int i) const { return to_float(p[i]); }
   __device__ __forceinline__ void store(int i, float x, float, const Place& at) const {
-    p[i].bits = (unsigned short)((__float_as_uint(x) + draw16(at, SQUARE ? 2 : 1)) >> 16);
+    const u32 bits = __float_as_uint(x) + Draws8::bits<16>(draw(at), (int)at.index);
+    p[i].bits = (unsigned short)(bits >> 16);
   }
   __device__ __forceinline__ void store_scale(int, float) const {}
   __device__ __forceinline__ void load8(int i, float (&x)[8]) const { ::load8(p + i, x); }
-  __device__ __forceinline__ void store8(int i, const float (&x)[8], const Place& at) const {
-    const Draws8 draws(at, SQUARE ? 2 : 1);
+  __device__ __forceinline__ void store8(
+      int i, const float (&x)[8], const Draws8& draws) const {
     u32 words[4];
 #pragma unroll
     for (int j = 0; j < 4; j++) {
       words[j] = __byte_perm(
-          __float_as_uint(x[2 * j]) + draws[2 * j],
-          __float_as_uint(x[2 * j + 1]) + draws[2 * j + 1], 0x7632);
+          __float_as_uint(x[2 * j]) + draws.bits<16>(2 * j),
+          __float_as_uint(x[2 * j + 1]) + draws.bits<16>(2 * j + 1), 0x7632);
     }
     *reinterpret_cast<uint4*>(p + i) = make_uint4(words[0], words[1], words[2], words[3]);
   }
@@ -180,18 +183,21 @@ template <bool SQUARE> struct Moments<fp8, SQUARE> {
   __device__ __forceinline__ u64 address() const { return (u64)p << 1; }
 
   // Times 2^-112 or 2^-96 a code's smallest normal number is fp32's: so the code is a piece of the
-  // bits, and its subnormal numbers are fp32's.
+  // bits, and its subnormal numbers are fp32's. The code lies in the highest byte here.
   __device__ static __forceinline__ float decoded(u32 code, float scale) {
-    return SQUARE ? __uint_as_float(code << 20) * 0x1p96f * scale
-                  : __uint_as_float((code & 0x7f) << 20 | (code & 0x80) << 24) * 0x1p112f * scale;
+    return SQUARE ? __uint_as_float(code >> 4) * 0x1p96f * scale
+                  : __uint_as_float((u32)((int)code >> 4) & 0x87ffffffu) * 0x1p112f * scale;
   }
 
-  // A second moment's code is never zero's: the update divides by its root.
+  // A second moment's code is never zero's: the update divides by its root. Neither goes beyond the
+  // largest code, to which nothing is added.
   __device__ static __forceinline__ u32 coded(float x, float inverse, u32 draw) {
-    const u32 bits =
-        __float_as_uint(fabsf(x) * inverse * (SQUARE ? 0x1p-96f : 0x1p-112f)) + (draw << 4 | 8);
-    return SQUARE ? max(1u, min(255u, bits >> 20))
-                  : min(127u, bits >> 20) | (__float_as_uint(x) >> 24 & 0x80);
+    const float y = x * inverse * (SQUARE ? 0x1p-96f : 0x1p-112f);
+    if (SQUARE) {
+      return __float_as_uint(fmaxf(0x1p-129f, fminf(0x1.ep-96f, y))) + draw << 4;
+    }
+    const u32 bits = __float_as_uint(fmaxf(-0x1.ep-112f, fminf(0x1.ep-112f, y))) + draw;
+    return (bits & 0x80000000u) | (bits << 4 & 0x7fffffffu);
   }
 
   // The exponent of the largest is one of a normal number, 1 to 254.
@@ -209,10 +215,12 @@ template <bool SQUARE> struct Moments<fp8, SQUARE> {
     }
   }
 
-  __device__ __forceinline__ float load(int i) const { return decoded(p[i].bits, scales[i / 256]); }
+  __device__ __forceinline__ float load(int i) const {
+    return decoded((u32)p[i].bits << 24, scales[i / 256]);
+  }
   __device__ __forceinline__ void store(int i, float x, float largest, const Place& at) const {
-    const u32 code = coded(x, inverse(largest), draw16(at, SQUARE ? 2 : 1));
-    p[i].bits = largest == 0 ? 0 : (unsigned char)code;
+    const u32 code = coded(x, inverse(largest), Draws8::bits<20>(draw(at), (int)at.index));
+    p[i].bits = largest == 0 ? 0 : (unsigned char)(code >> 24);
   }
 
   __device__ __forceinline__ void load8(int i, float (&x)[8]) const {
@@ -220,23 +228,30 @@ template <bool SQUARE> struct Moments<fp8, SQUARE> {
     const float scale = scales[i / 256];
 #pragma unroll
     for (int j = 0; j < 8; j++) {
-      x[j] = decoded((j < 4 ? codes.x >> 8 * j : codes.y >> 8 * (j - 4)) & 0xff, scale);
+      // Zeros, and the byte above them.
+      const u32 code = __byte_perm(j < 4 ? codes.x : codes.y, 0, (j & 3) << 12 | 0x444);
+      x[j] = decoded(code, scale);
     }
   }
 
   // By all of a warp.
-  __device__ __forceinline__ void store8(int i, const float (&x)[8], const Place& at) const {
+  __device__ __forceinline__ void store8(
+      int i, const float (&x)[8], const Draws8& draws) const {
     float largest = 0;
 #pragma unroll
     for (int j = 0; j < 8; j++) largest = fmaxf(largest, fabsf(x[j]));
     largest = warp_max(largest);
     const float factor = inverse(largest);
-    const Draws8 draws(at, SQUARE ? 2 : 1);
     u32 words[2] = {0, 0};
     if (largest != 0) {
 #pragma unroll
-      for (int j = 0; j < 8; j++) {
-        words[j / 4] |= coded(x[j], factor, draws[j]) << 8 * (j & 3);
+      for (int j = 0; j < 8; j += 4) {
+        u32 codes[4];
+#pragma unroll
+        for (int k = 0; k < 4; k++) codes[k] = coded(x[j + k], factor, draws.bits<20>(j + k));
+        // The highest bytes of all four.
+        words[j / 4] = __byte_perm(
+            __byte_perm(codes[0], codes[1], 0x73), __byte_perm(codes[2], codes[3], 0x73), 0x5410);
       }
     }
     *reinterpret_cast<uint2*>(p + i) = make_uint2(words[0], words[1]);

@@ -173,7 +173,7 @@ __device__ __forceinline__ void update_rest(
 #pragma unroll 1
       for (int i = block + (threadIdx.x & 31); i < end; i += 32) {
         float p = on.masters.load(i), m = on.first.load(i), v = on.second.load(i);
-        adamw(s, decay, on.gradient != 0 ? to_float(on.gradient[i]) : 0.0f, p, m, v);
+        adamw<S::ROUNDED>(s, decay, on.gradient != 0 ? to_float(on.gradient[i]) : 0.0f, p, m, v);
         if (pass == 0) {
           largest1 = fmaxf(largest1, fabsf(m));
           largest2 = fmaxf(largest2, v);

@@ -46,14 +46,19 @@ struct Scalars {
 };
 
 // The update of one element; p is its master. The moments move by lerps, whose weights are exact
-// where the betas are close to 1.
+// where the betas are close to 1. ROUNDED: a moment is rounded to eight bits of mantissa or fewer
+// afterwards, so that root and quotient may be a few units in the last place off.
+template <bool ROUNDED>
 __device__ __forceinline__ void adamw(
     const Scalars& s, float decay, float g, float& p, float& m, float& v) {
   g *= s.scale;
   m = fmaf(s.weight1, g - m, m);
   v = fmaf(s.weight2, fmaf(g, g, -v), v);
   p = fmaf(-decay, p, p);
-  p = fmaf(-s.step_size, m / fmaf(sqrtf(v), s.correction, s.epsilon), p);
+  const float change = ROUNDED
+      ? quotient(m, fmaf(root(v), s.correction, s.epsilon))
+      : m / fmaf(sqrtf(v), s.correction, s.epsilon);
+  p = fmaf(-s.step_size, change, p);
 }
 
 // What a step takes off a weight for its decay.
@@ -63,6 +68,7 @@ __device__ __forceinline__ float decay_of(const Scalars& s, const Slot& slot) {
 
 // Where the state of some elements is, and their gradient.
 template <typename W, typename M, typename V, typename G> struct State {
+  static const bool ROUNDED = Moments<M, false>::ROUNDED || Moments<V, true>::ROUNDED;
   Masters<W> masters;
   Moments<M, false> first;
   Moments<V, true> second;
@@ -85,7 +91,9 @@ __device__ __forceinline__ void update8(
     for (int j = 0; j < 8; j++) d[j] = 0;
   }
 #pragma unroll
-  for (int j = 0; j < 8; j++) adamw(s, decay, d[j], p[j], m[j], v[j]);
+  for (int j = 0; j < 8; j++) {
+    adamw<State<W, M, V, G>::ROUNDED>(s, decay, d[j], p[j], m[j], v[j]);
+  }
   on.masters.store8(i, p);
   const Draws8 draws(place);
   on.first.store8(i, m, draws);

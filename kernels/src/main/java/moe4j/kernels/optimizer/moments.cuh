@@ -121,11 +121,31 @@ __device__ __forceinline__ u32 draw(const Place& at) {
   return j < 4 ? j < 2 ? all.words[0] : all.words[1] : j < 6 ? all.words[2] : all.words[3];
 }
 
+// The largest of a warp's numbers, none of which is negative: as integers they have the same order.
+__device__ __forceinline__ float largest_of_warp(float x) {
+  u32 r;
+  asm volatile("redux.sync.max.u32 %0, %1, 0xffffffff;" : "=r"(r) : "r"(__float_as_uint(x)));
+  return __uint_as_float(r);
+}
+
+// Where moments are rounded, the update's root and quotient may be a few units in the last place off.
+__device__ __forceinline__ float root(float x) {
+  float y;
+  asm("sqrt.approx.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+__device__ __forceinline__ float quotient(float x, float y) {
+  float z;
+  asm("div.approx.f32 %0, %1, %2;" : "=f"(z) : "f"(x), "f"(y));
+  return z;
+}
+
 // A moment of a slot. SQUARE: it is a mean of squares, which has no sign.
 template <typename M, bool SQUARE> struct Moments;
 
 template <bool SQUARE> struct Moments<float, SQUARE> {
   static const bool BLOCKS = false;
+  static const bool ROUNDED = false;
   float* p;
   __device__ __forceinline__ Moments(void* base, float*, u64 offset)
       : p(static_cast<float*>(base) + offset) {}
@@ -142,6 +162,7 @@ template <bool SQUARE> struct Moments<float, SQUARE> {
 // Rounded up or down by a draw, so that the mean is the number: what is cut off is the chance.
 template <bool SQUARE> struct Moments<bf16, SQUARE> {
   static const bool BLOCKS = false;
+  static const bool ROUNDED = true;
   bf16* p;
   __device__ __forceinline__ Moments(void* base, float*, u64 offset)
       : p(static_cast<bf16*>(base) + offset) {}
@@ -175,6 +196,7 @@ struct fp8 {
 
 template <bool SQUARE> struct Moments<fp8, SQUARE> {
   static const bool BLOCKS = true;
+  static const bool ROUNDED = true;
   fp8* p;
   float* scales;
   __device__ __forceinline__ Moments(void* base, float* all, u64 offset)
@@ -237,10 +259,10 @@ template <bool SQUARE> struct Moments<fp8, SQUARE> {
   // By all of a warp.
   __device__ __forceinline__ void store8(
       int i, const float (&x)[8], const Draws8& draws) const {
-    float largest = 0;
+    float own = 0;
 #pragma unroll
-    for (int j = 0; j < 8; j++) largest = fmaxf(largest, fabsf(x[j]));
-    largest = warp_max(largest);
+    for (int j = 0; j < 8; j++) own = fmaxf(own, fabsf(x[j]));
+    const float largest = largest_of_warp(own);
     const float factor = inverse(largest);
     u32 words[2] = {0, 0};
     if (largest != 0) {

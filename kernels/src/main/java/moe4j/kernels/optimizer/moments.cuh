@@ -134,9 +134,10 @@ __device__ __forceinline__ float root(float x) {
   asm("sqrt.approx.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
 }
+// To the quotient a number below fp32's normal ones is zero; a root is zero or far above them.
 __device__ __forceinline__ float quotient(float x, float y) {
   float z;
-  asm("div.approx.f32 %0, %1, %2;" : "=f"(z) : "f"(x), "f"(y));
+  asm("div.approx.ftz.f32 %0, %1, %2;" : "=f"(z) : "f"(x), "f"(y));
   return z;
 }
 

@@ -32,7 +32,6 @@ final class AdamWUpdate implements AutoCloseable {
   private final int threads;
   private final long blocks;
   private final String[] defines;
-  private final Device device;
   private final boolean streams;
   private final Tensor rests;
   private final Map<Long, Tensor> runs = new TreeMap<>();
@@ -51,7 +50,6 @@ final class AdamWUpdate implements AutoCloseable {
       long[] table, int threads, int chunks, String[] moments, Device device, boolean streams) {
     this.slots = table.length / SlotTable.WORDS;
     this.threads = threads;
-    this.device = device;
     this.streams = streams && Cuda.takesTensorMaps();
     this.defines = new String[] {moments[0], moments[1], "STREAMS=" + (this.streams ? 1 : 0)};
     this.blocks =
@@ -70,7 +68,7 @@ final class AdamWUpdate implements AutoCloseable {
       SlotTable.mark(table, kind -> true);
       for (long kind : SlotTable.runs(table).keySet()) {
         runs.computeIfAbsent(
-            kind, k -> Scopes.keep(() -> Tensors.zeros(ScalarType.Long, device, 1L + 2L * slots)));
+            kind, k -> Scopes.keep(() -> Tensors.zeros(ScalarType.Long, rests.device(), 1L + 2L * slots)));
       }
     }
     SlotTable.mark(table, runs::containsKey);

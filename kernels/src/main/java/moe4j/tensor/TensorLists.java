@@ -39,7 +39,8 @@ public final class TensorLists {
 
   /** Adds each source to its target, in the target's type. */
   public static void add(List<Tensor> targets, List<Tensor> sources) {
-    ADD.call(targets, sources, 1.0);
+    // A whole factor: libtorch refuses to add integers with another.
+    ADD.call(targets, sources, 1L);
   }
 
   /**

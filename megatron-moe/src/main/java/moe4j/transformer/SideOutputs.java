@@ -1,10 +1,15 @@
 package moe4j.transformer;
 
 import java.util.ArrayList;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
+import moe4j.tensor.Tensors;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch;
+import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
  * What layers leave behind beside the hidden state: losses, loads and figures, in the layers'
@@ -54,13 +59,23 @@ final class SideOutputs {
     return figures;
   }
 
-  /** A main loss and the losses here, each with its coefficient and this rank's share. */
+  /**
+   * A main loss and the losses here, each with its coefficient and this rank's share. Those that
+   * count alike, as the layers' do, are added up first, so that they take a few operations together
+   * and not a few each.
+   */
   Tensor total(Tensor loss) {
-    Tensor total = loss;
+    Map<Double, List<Tensor>> byWeight = new LinkedHashMap<>();
     for (int i = 0; i < losses.size(); i++) {
       Pass.SideLoss side = losses.get(i);
-      double weight = side.coefficient() * shares.get(i);
-      total = total.add(side.value().mul(new Scalar(weight)));
+      byWeight
+          .computeIfAbsent(side.coefficient() * shares.get(i), w -> new ArrayList<>())
+          .add(side.value().to(ScalarType.Float));
+    }
+    Tensor total = loss;
+    for (var alike : byWeight.entrySet()) {
+      Tensor sum = torch.stack(Tensors.vector(alike.getValue())).sum();
+      total = total.add(sum.mul(new Scalar(alike.getKey())));
     }
     return total;
   }

@@ -8,17 +8,9 @@
 #ifndef HELD
 #define HELD 3
 #endif
+#include "largest.cuh"
 
 #define THREADS 256
-#define ALL 0xffffffffu
-
-// A number's place among all, 0 being below any: -0 and 0 are equal, NaNs are equal and the largest.
-__device__ __forceinline__ u32 place_of(float x) {
-  if (x != x) return 0xffffffffu;
-  if (x == 0) return 0x80000000u;
-  const u32 bits = __float_as_uint(x);
-  return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
-}
 
 // values[r] and indices[r]: the k largest of row r, the largest first, of equals the lowest index
 // first. The largest is taken k times; rounds are few where k is small, as a router's is.
@@ -37,21 +29,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
   }
   int mine = 0;
   for (int i = 0; i < k; i++) {
-    u32 best = 0;
-    int at = 0;
-#pragma unroll
-    for (int j = 0; j < HELD; j++) {
-      if (left[j] > best) {
-        best = left[j];
-        at = 32 * j + lane;
-      }
-    }
-    const u32 largest = __reduce_max_sync(ALL, best);
-    const int chosen = __reduce_min_sync(ALL, best == largest ? at : columns);
-#pragma unroll
-    for (int j = 0; j < HELD; j++) {
-      if (32 * j + lane == chosen) left[j] = 0;
-    }
+    const int chosen = take_largest(left, columns);
     // A lane keeps one choice of 32, so that they are written side by side.
     if (lane == i % 32) mine = chosen;
     if (i % 32 == 31 || i == k - 1) {

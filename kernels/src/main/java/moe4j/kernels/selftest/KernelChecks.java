@@ -15,6 +15,7 @@ import moe4j.kernels.experts.RouteSortCheck;
 import moe4j.kernels.experts.RoutedMlpCheck;
 import moe4j.kernels.experts.RouterProjectionCheck;
 import moe4j.kernels.experts.RowGatherCheck;
+import moe4j.kernels.experts.TokenRouterCheck;
 import moe4j.kernels.experts.TopKCheck;
 import moe4j.kernels.experts.WeightedActivationCheck;
 import moe4j.kernels.loss.CrossEntropyCheck;
@@ -56,6 +57,7 @@ public final class KernelChecks {
         new RouterProjectionCheck(),
         new TopKCheck(),
         new RouteSortCheck(),
+        new TokenRouterCheck(),
         new RowGatherCheck(),
         new GroupRowsCheck(),
         new WeightedActivationCheck(),

@@ -1,7 +1,7 @@
 package moe4j.moe.gate;
 
+import moe4j.kernels.experts.RouterScore;
 import moe4j.kernels.experts.TopK;
-import moe4j.moe.gate.RouterConfig.Score;
 import moe4j.parallel.Group;
 import moe4j.tensor.Tensors;
 import moe4j.transformer.ParameterScope;
@@ -84,13 +84,13 @@ public final class QuantileGate implements Gate {
     Tensor chosen = Tensors.slice(top.indices(), 1, 0, k);
     Tensor own = scores.gather(1, chosen);
     if (pass.isTraining()) {
-      Balance.leaveEntropy(Score.normalised(scores.detach()), shape.layer(), pass);
+      Balance.leaveEntropy(RouterScore.normalised(scores.detach()), shape.layer(), pass);
     }
     if (counts) {
       count(Tensors.slice(top.values(), 1, k, k + 1).sub(scores.detach()), real);
     }
     return Routing.ofChoices(
-        real.choices(chosen), k > 1 ? Score.normalised(own) : own, shape.experts());
+        real.choices(chosen), k > 1 ? RouterScore.normalised(own) : own, shape.experts());
   }
 
   /** The bias of the first bin's start. */

@@ -1,10 +1,7 @@
 package moe4j.moe.gate;
 
 import java.util.List;
-import org.bytedeco.pytorch.Scalar;
-import org.bytedeco.pytorch.ScalarTypeOptional;
-import org.bytedeco.pytorch.Tensor;
-import org.bytedeco.pytorch.global.torch;
+import moe4j.kernels.experts.RouterScore;
 
 /**
  * How Megatron's router works.
@@ -33,55 +30,23 @@ public record RouterConfig(
   /** The scores by which the router compares experts, computed from the logits: fp32 [T, E]. */
   public enum Score {
     /** The logits themselves. */
-    LOGITS {
-      @Override
-      Tensor of(Tensor logits) {
-        return logits;
-      }
-    },
+    LOGITS(RouterScore.LOGITS),
     /** A softmax over all experts. */
-    SOFTMAX {
-      @Override
-      Tensor of(Tensor logits) {
-        return logits.softmax(1);
-      }
-    },
+    SOFTMAX(RouterScore.SOFTMAX),
     /** Each logit's sigmoid. */
-    SIGMOID {
-      @Override
-      Tensor of(Tensor logits) {
-        return logits.sigmoid();
-      }
-    },
+    SIGMOID(RouterScore.SIGMOID),
     /** The root of each logit's softplus. */
-    SQRTSOFTPLUS {
-      @Override
-      Tensor of(Tensor logits) {
-        return torch.softplus(logits).sqrt();
-      }
-    };
+    SQRTSOFTPLUS(RouterScore.SQRTSOFTPLUS);
 
-    abstract Tensor of(Tensor logits);
+    private final RouterScore formulas;
 
-    /** Whether an expert's score depends on its logit alone. */
-    boolean isSeparate() {
-      return this == SIGMOID || this == SQRTSOFTPLUS;
+    Score(RouterScore formulas) {
+      this.formulas = formulas;
     }
 
-    /** Each row divided by its sum. */
-    static Tensor normalised(Tensor scores) {
-      long[] dim = {1};
-      Tensor sums = scores.sum(dim, true, new ScalarTypeOptional());
-      return scores.div(sums.add(new Scalar(1e-20)));
-    }
-
-    /** P, whose rows add up to 1. */
-    Tensor probabilities(Tensor logits, Tensor scores) {
-      return switch (this) {
-        case LOGITS -> logits.softmax(1);
-        case SOFTMAX -> scores;
-        default -> normalised(scores);
-      };
+    /** How it is computed. */
+    RouterScore formulas() {
+      return formulas;
     }
   }
 

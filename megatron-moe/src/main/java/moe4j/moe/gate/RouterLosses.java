@@ -1,5 +1,6 @@
 package moe4j.moe.gate;
 
+import moe4j.kernels.experts.TokenRouter;
 import moe4j.kernels.experts.TopK;
 import moe4j.moe.gate.RouterConfig.BalanceKind;
 import moe4j.moe.gate.RouterConfig.BalanceLoss;
@@ -47,6 +48,39 @@ final class RouterLosses {
     }
   }
 
+  /** Whether the z-loss counts. */
+  boolean hasZ() {
+    return config.zLoss() != null && config.zLoss() > 0;
+  }
+
+  /**
+   * Whether the balance loss is one of a micro-batch's choices, or there is none.
+   *
+   * @param biased whether the choice is by more than the scores, which no balance loss takes
+   */
+  boolean areOfTheChoice(boolean biased) {
+    return biased
+        ? !config.hasBalanceLoss()
+        : config.balance().stream()
+            .allMatch(b -> b.kind() == BalanceKind.AUX_LOSS || b.coefficient() == 0);
+  }
+
+  /** Leaves losses and the entropy that were computed with the choice. */
+  void leave(TokenRouter.Losses made, Pass pass) {
+    for (BalanceLoss balance : config.balance()) {
+      Tensor value = balance.coefficient() == 0 ? none(made.entropy()) : made.balance();
+      leave(balance.kind().key(), value, balance.coefficient(), pass);
+    }
+    if (config.zLoss() != null) {
+      leave(Z_LOSS, hasZ() ? made.z() : none(made.entropy()), config.zLoss(), pass);
+    }
+    pass.addFigure(new Pass.Figure(Balance.ENTROPY, shape.layer(), made.entropy()));
+  }
+
+  private static Tensor none(Tensor like) {
+    return Tensors.zeros(ScalarType.Float, like.device());
+  }
+
   /**
    * A choice of experts.
    *
@@ -64,12 +98,12 @@ final class RouterLosses {
     RealTokens real = RealTokens.of(logits.size(0), pass);
     boolean balanced = config.hasBalanceLoss();
     Tensor probabilities =
-        config.score().probabilities(balanced ? logits : logits.detach(), scores);
+        config.score().formulas().probabilities(balanced ? logits : logits.detach(), scores);
     Chosen plain = balanced && known == null ? choice(scores, real) : known;
     for (BalanceLoss balance : config.balance()) {
       Tensor value =
           balance.coefficient() == 0
-              ? Tensors.zeros(ScalarType.Float, logits.device())
+              ? none(logits)
               : switch (balance.kind()) {
                 case AUX_LOSS ->
                     Balance.switchLoss(probabilities, plain.tokens(), shape.topk(), real);
@@ -83,9 +117,7 @@ final class RouterLosses {
       leave(balance.kind().key(), value, balance.coefficient(), pass);
     }
     if (config.zLoss() != null) {
-      boolean counts = config.zLoss() > 0;
-      Tensor value =
-          counts ? Balance.zLoss(logits, real) : Tensors.zeros(ScalarType.Float, logits.device());
+      Tensor value = hasZ() ? Balance.zLoss(logits, real) : none(logits);
       leave(Z_LOSS, value, config.zLoss(), pass);
     }
     Balance.leaveEntropy(probabilities, shape.layer(), pass);

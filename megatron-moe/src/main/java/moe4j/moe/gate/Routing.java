@@ -2,6 +2,7 @@ package moe4j.moe.gate;
 
 import moe4j.kernels.experts.RouteSort;
 import moe4j.kernels.experts.RowGather;
+import moe4j.kernels.experts.TokenRouter;
 import moe4j.tensor.Scopes;
 import moe4j.tensor.Tensors;
 import org.bytedeco.pytorch.Scalar;
@@ -56,6 +57,13 @@ public record Routing(
         sizes(sorted.offsets()),
         expert.size(0),
         0);
+  }
+
+  /** The routes that a router has made. */
+  static Routing of(TokenRouter made) {
+    long tokens = made.slot().size(0);
+    return new Routing(
+        made.token(), made.weight(), made.offsets(), made.slot(), made.counts(), tokens, 0);
   }
 
   /**

@@ -1,6 +1,8 @@
 package moe4j.moe.gate;
 
 import moe4j.kernels.dropout.Draw;
+import moe4j.kernels.experts.RouterScore;
+import moe4j.kernels.experts.TokenRouter;
 import moe4j.kernels.experts.TopK;
 import moe4j.parallel.Group;
 import moe4j.transformer.Operation;
@@ -60,7 +62,7 @@ public final class TopKRouter implements Gate {
         .weights(
             config.score() == RouterConfig.Score.LOGITS
                 ? GateSpec.Weights.SUM_TO_ONE
-                : config.score().isSeparate()
+                : config.score().formulas().isSeparate()
                     ? GateSpec.Weights.SEVERAL_SUM_TO_ONE
                     : GateSpec.Weights.VARY)
         .balanced(
@@ -86,27 +88,56 @@ public final class TopKRouter implements Gate {
     if (config.forcedBalance() && pass.isTraining()) {
       logits = drawn(logits, pass);
     }
-    Tensor scores = config.score().of(logits);
+    RealTokens real = RealTokens.of(logits.size(0), pass);
+    boolean oneGroup = config.groups().count() == 1;
+    Routing routing =
+        capacity == null && oneGroup && real.all() && losses.areOfTheChoice(bias != null)
+            ? routeAtOnce(logits, pass)
+            : routeInSteps(logits, real, pass);
+    if (bias != null && pass.isTraining()) {
+      bias.count(routing.tokensPerExpert());
+    }
+    return routing;
+  }
+
+  /** Choice, weights, order and losses by kernels for all of it. */
+  private Routing routeAtOnce(Tensor logits, Pass pass) {
+    boolean training = pass.isTraining();
+    TokenRouter.Form form =
+        new TokenRouter.Form(
+            score(), shape.topk(), config.scaling(), training, training && losses.hasZ());
+    TokenRouter made = TokenRouter.of(logits, form, bias == null ? null : bias.values());
+    if (training) {
+      losses.leave(made.losses(), pass);
+    }
+    return Routing.of(made);
+  }
+
+  private Routing routeInSteps(Tensor logits, RealTokens real, Pass pass) {
+    Tensor scores = score().of(logits);
     Tensor searched = bias == null ? scores.detach() : scores.detach().add(bias.values());
     if (config.groups().count() > 1) {
       searched = inBestGroups(searched);
     }
     boolean plain = bias == null && config.groups().count() == 1;
     TopK top = TopK.of(plain ? scores : searched, shape.topk());
-    Tensor weights = weights(plain ? top.values() : scores.gather(1, top.indices()));
-    RealTokens real = RealTokens.of(logits.size(0), pass);
     Tensor chosen = real.choices(top.indices());
+    Tensor weights =
+        score()
+            .weights(
+                plain ? top.values() : scores.gather(1, top.indices()), config.scaling());
     Routing routing =
         capacity == null
             ? Routing.ofChoices(chosen, weights, shape.experts())
             : capacity.route(chosen, weights, shape.experts(), real);
     if (pass.isTraining()) {
       losses.leave(logits, scores, plain ? asked(chosen, routing) : null, pass);
-      if (bias != null) {
-        bias.count(routing.tokensPerExpert());
-      }
     }
     return routing;
+  }
+
+  private RouterScore score() {
+    return config.score().formulas();
   }
 
   private RouterLosses.Chosen asked(Tensor chosen, Routing routing) {
@@ -152,16 +183,6 @@ public final class TopKRouter implements Gate {
         .view(tokens, count, each)
         .masked_fill(outside, new Scalar(Double.NEGATIVE_INFINITY))
         .view(tokens, shape.experts());
-  }
-
-  private Tensor weights(Tensor scores) {
-    Tensor weights = scores;
-    if (config.score() == RouterConfig.Score.LOGITS) {
-      weights = scores.softmax(1);
-    } else if (config.score().isSeparate() && shape.topk() > 1) {
-      weights = RouterConfig.Score.normalised(scores);
-    }
-    return config.scaling() == 1 ? weights : weights.mul(new Scalar(config.scaling()));
   }
 
   /** A bias of each expert for the choice alone, which follows the load from step to step. */

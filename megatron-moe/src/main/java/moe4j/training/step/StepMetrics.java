@@ -9,6 +9,7 @@ import moe4j.parallel.Group;
 import moe4j.parallel.NonFinite;
 import moe4j.record.IterationRecord;
 import moe4j.tensor.Scopes;
+import moe4j.tensor.TensorLists;
 import moe4j.tensor.Tensors;
 import moe4j.transformer.Pass;
 import org.bytedeco.javacpp.PointerScope;
@@ -123,19 +124,29 @@ public final class StepMetrics implements AutoCloseable {
     stepTokens.add_(lossTokens);
     sideLosses.add(pass.losses(), Pass.SideLoss::name, Pass.SideLoss::layer, Pass.SideLoss::value);
     figures.add(pass.figures(), Pass.Figure::name, Pass.Figure::layer, Pass.Figure::value);
+    Map<Integer, Tensor> tokens = new TreeMap<>();
+    Map<Integer, Tensor> ofPadding = new TreeMap<>();
     for (Pass.ExpertLoad load : pass.loads()) {
-      loads
-          .computeIfAbsent(
-              load.layer(),
-              l -> Scopes.keep(() -> Tensors.zeros(ScalarType.Long, device, load.tokens().numel())))
-          .add_(load.tokens());
+      tokens.merge(load.layer(), load.tokens(), (a, b) -> a.add(b));
       if (load.unasked() != null) {
-        unasked
-            .computeIfAbsent(
-                load.layer(), l -> Scopes.keep(() -> Tensors.zeros(ScalarType.Long, device)))
-            .add_(load.unasked());
+        ofPadding.merge(load.layer(), load.unasked(), (a, b) -> a.add(b));
       }
       routedInMicroBatch.merge(load.layer(), load.routed(), Long::sum);
+    }
+    add(loads, tokens);
+    add(unasked, ofPadding);
+  }
+
+  /** Adds what layers have counted to their sums, all layers' in one operation. */
+  private void add(Map<Integer, Tensor> sums, Map<Integer, Tensor> counted) {
+    counted.forEach(
+        (layer, count) ->
+            sums.computeIfAbsent(
+                layer,
+                l -> Scopes.keep(() -> Tensors.zeros(ScalarType.Long, device, count.shape()))));
+    if (!counted.isEmpty()) {
+      List<Tensor> targets = counted.keySet().stream().map(sums::get).toList();
+      TensorLists.add(targets, List.copyOf(counted.values()));
     }
   }
 

@@ -1,0 +1,301 @@
+package moe4j.kernels.experts;
+
+import java.util.ArrayList;
+import java.util.List;
+import moe4j.kernels.cuda.CudaKernel;
+import moe4j.kernels.cuda.Kernels;
+import moe4j.kernels.cuda.Launch;
+import moe4j.tensor.CustomFunction;
+import moe4j.tensor.Tensors;
+import org.bytedeco.pytorch.Scalar;
+import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch;
+import org.bytedeco.pytorch.global.torch.ScalarType;
+
+/**
+ * What a router makes of its logits: the routes of tokens that choose k experts each, sorted by
+ * expert as {@link RouteSort} does, their weights, and the losses and figures of the choice. On a
+ * GPU that is two launches, and one for the gradient.
+ *
+ * @param token int64 [T k], the token of each route
+ * @param slot int64 [T, k], the place of each choice among the routes
+ * @param offsets int32 [E], where each expert's routes end
+ * @param counts int64 [E], how often each expert was chosen
+ * @param weight [T k], of each route; it carries a gradient
+ * @param losses or null where they are not asked for
+ */
+public record TokenRouter(
+    Tensor token, Tensor slot, Tensor offsets, Tensor counts, Tensor weight, Losses losses) {
+  /** The longest row that a warp holds, and its most choices. */
+  private static final int MOST_EXPERTS = 512;
+
+  private static final int MOST_CHOICES = 32;
+
+  /**
+   * Blocks among which tokens are divided: as many as large GPUs have multiprocessors, or a few
+   * fewer. Each block of the second launch reads what all of the first have left.
+   */
+  private static final int BLOCKS = 128;
+
+  private static final int WARP = 32;
+
+  /** Columns a lane holds up to which a block has the most threads there may be. */
+  private static final int FEW = 4;
+
+  /**
+   * How the router works.
+   *
+   * @param score what is compared
+   * @param topk k
+   * @param scaling what the weights are multiplied by
+   * @param hasFigures whether balance loss and entropy are computed
+   * @param hasZ whether the z-loss is
+   */
+  public record Form(
+      RouterScore score, int topk, double scaling, boolean hasFigures, boolean hasZ) {}
+
+  /**
+   * Losses and a figure, fp32 scalars. P are the probabilities that the scores stand for.
+   *
+   * @param balance the Switch loss, {@code E / (k T^2) sum_e counts[e] sum_t P[t, e]}; null with
+   *     entropy
+   * @param z {@code mean_t logsumexp(logits[t])^2}, or null
+   * @param entropy {@code mean_t -sum_e P[t, e] ln P[t, e]}, without a gradient
+   */
+  public record Losses(Tensor balance, Tensor z, Tensor entropy) {}
+
+  /**
+   * Routes tokens.
+   *
+   * @param logits fp32 [T, E]
+   * @param bias fp32 [E], added to the scores for the choice alone, or null
+   */
+  public static TokenRouter of(Tensor logits, Form form, Tensor bias) {
+    return take(logits, form)
+        ? new Route(form, bias).routed(logits)
+        : reference(logits, form, bias);
+  }
+
+  private static boolean take(Tensor logits, Form form) {
+    return Kernels.take(logits)
+        && Tensors.dtype(logits) == ScalarType.Float
+        && logits.dim() == 2
+        && logits.size(0) > 0
+        && logits.size(1) <= MOST_EXPERTS
+        && form.topk <= Math.min(MOST_CHOICES, logits.size(1));
+  }
+
+  private static TokenRouter reference(Tensor logits, Form form, Tensor bias) {
+    Tensor scores = form.score.of(logits);
+    TopK top = TopK.of(bias == null ? scores : scores.detach().add(bias), form.topk);
+    Tensor chosen = bias == null ? top.values() : scores.gather(1, top.indices());
+    Tensor weights = form.score.weights(chosen, form.scaling);
+    RouteSort sorted = RouteSort.of(top.indices(), Math.toIntExact(logits.size(1)));
+    Tensor weight =
+        RowGather.spread(weights.reshape(-1, 1), sorted.order(), sorted.slot().reshape(-1, 1));
+    Tensor ends = sorted.offsets().to(ScalarType.Long);
+    Tensor starts = ends.roll(1);
+    starts.select(0, 0).zero_();
+    Tensor counts = ends.sub(starts);
+    return new TokenRouter(
+        sorted.token(),
+        sorted.slot(),
+        sorted.offsets(),
+        counts,
+        weight.view(-1),
+        form.hasFigures || form.hasZ ? losses(logits, scores, counts, form) : null);
+  }
+
+  private static Losses losses(Tensor logits, Tensor scores, Tensor counts, Form form) {
+    Tensor balance = null;
+    Tensor entropy = null;
+    if (form.hasFigures) {
+      Tensor p = form.score.probabilities(logits, scores);
+      Tensor both = p.sum(0).mul(counts.to(ScalarType.Float)).sum();
+      balance = both.mul(new Scalar(factor(logits, form)));
+      double tokens = (double) Math.max(1, logits.size(0));
+      entropy = torch.special_entr(p.detach()).sum().mul(new Scalar(1 / tokens));
+    }
+    Tensor z = form.hasZ ? logits.logsumexp(1).square().mean() : null;
+    return new Losses(balance, z, entropy);
+  }
+
+  /** What the balance loss is multiplied by. */
+  private static double factor(Tensor logits, Form form) {
+    double tokens = (double) logits.size(0);
+    return (double) logits.size(1) / (form.topk * tokens * tokens);
+  }
+
+  private static final class Route extends CustomFunction {
+    private final Form form;
+    private final Tensor bias;
+    private Tensor logits;
+    private Tensor expert;
+    private Tensor slot;
+    private Tensor counts;
+
+    /** What was made, but for what carries a gradient. */
+    private TokenRouter made;
+
+    Route(Form form, Tensor bias) {
+      this.form = form;
+      this.bias = bias == null ? null : bias.detach().contiguous();
+    }
+
+    TokenRouter routed(Tensor given) {
+      Tensor[] outputs = apply(given);
+      Losses losses = made.losses;
+      if (losses != null) {
+        Tensor balance = form.hasFigures ? outputs[1] : null;
+        Tensor z = form.hasZ ? outputs[outputs.length - 1] : null;
+        losses = new Losses(balance, z, losses.entropy);
+      }
+      return new TokenRouter(made.token, made.slot, made.offsets, made.counts, outputs[0], losses);
+    }
+
+    @Override
+    protected Tensor[] forward(Tensor[] inputs) {
+      Tensor x = inputs[0].contiguous();
+      if (bias != null) {
+        Launch.require(bias, "biases", ScalarType.Float, x.size(1));
+      }
+      long choices = Math.multiplyExact(x.size(0), form.topk);
+      Tensor chosen = like(x, ScalarType.Int, x.size(0), form.topk);
+      Tensor sorted = like(x, ScalarType.Float, Math.toIntExact(choices));
+      Losses losses =
+          new Losses(
+              form.hasFigures ? like(x, ScalarType.Float) : null,
+              form.hasZ ? like(x, ScalarType.Float) : null,
+              form.hasFigures ? like(x, ScalarType.Float) : null);
+      made =
+          new TokenRouter(
+              like(x, ScalarType.Long, choices),
+              like(x, ScalarType.Long, x.size(0), form.topk),
+              like(x, ScalarType.Int, x.size(1)),
+              like(x, ScalarType.Long, x.size(1)),
+              null,
+              form.hasFigures || form.hasZ ? losses : null);
+      launch(x, chosen, sorted, losses);
+      logits = save(x);
+      expert = save(chosen);
+      slot = save(made.slot);
+      counts = save(made.counts);
+      List<Tensor> outputs = new ArrayList<>(List.of(sorted));
+      if (form.hasFigures) {
+        outputs.add(losses.balance);
+      }
+      if (form.hasZ) {
+        outputs.add(losses.z);
+      }
+      return outputs.toArray(new Tensor[0]);
+    }
+
+    private void launch(Tensor x, Tensor chosen, Tensor sorted, Losses losses) {
+      long rows = x.size(0);
+      int columns = Math.toIntExact(x.size(1));
+      int warps = threads(columns) / WARP;
+      long ofWarp = (rows + (long) BLOCKS * warps - 1) / ((long) BLOCKS * warps);
+      int each = Math.toIntExact(ofWarp * warps);
+      long blocks = (rows + each - 1) / each;
+      Tensor weight = like(x, ScalarType.Float, rows, form.topk);
+      Tensor table = like(x, ScalarType.Int, blocks, columns);
+      Tensor mass = form.hasFigures ? like(x, ScalarType.Float, blocks, columns) : null;
+      Tensor figures = made.losses == null ? null : like(x, ScalarType.Float, blocks, 2);
+      kernel("choose", columns)
+          .launch(
+              blocks,
+              threads(columns),
+              0,
+              x,
+              bias,
+              chosen,
+              weight,
+              table,
+              mass,
+              figures,
+              rows,
+              each,
+              columns,
+              form.topk,
+              (float) form.scaling);
+      kernel("place", columns)
+          .launch(
+              blocks + 1,
+              threads(columns),
+              0,
+              chosen,
+              weight,
+              table,
+              mass,
+              figures,
+              made.token,
+              made.slot,
+              sorted,
+              made.offsets,
+              made.counts,
+              losses.balance,
+              losses.z,
+              losses.entropy,
+              rows,
+              each,
+              columns,
+              form.topk,
+              (float) factor(x, form),
+              inverse(x));
+    }
+
+    @Override
+    protected Tensor[] backward(Tensor[] gradients) {
+      Tensor dx = Launch.empty(logits);
+      int columns = Math.toIntExact(logits.size(1));
+      kernel("logits_gradient", columns)
+          .launch(
+              Launch.rowBlocks(logits.size(0)),
+              Launch.ROW_THREADS,
+              0,
+              logits,
+              expert,
+              slot,
+              counts,
+              gradients[0],
+              form.hasFigures ? gradients[1] : null,
+              form.hasZ ? gradients[gradients.length - 1] : null,
+              dx,
+              logits.size(0),
+              columns,
+              form.topk,
+              (float) form.scaling,
+              (float) factor(logits, form),
+              inverse(logits));
+      return new Tensor[] {dx};
+    }
+
+    private static Tensor like(Tensor x, ScalarType type, long... shape) {
+      return Tensors.empty(type, x.device(), shape);
+    }
+
+    private static float inverse(Tensor x) {
+      return (float) (1 / (double) x.size(0));
+    }
+
+    private static int held(int columns) {
+      return (columns + WARP - 1) / WARP;
+    }
+
+    /** Threads of a block that chooses or places: many, as a row is a chain of short steps. */
+    private static int threads(int columns) {
+      return held(columns) <= FEW ? 1024 : 512;
+    }
+
+    private CudaKernel kernel(String function, int columns) {
+      return CudaKernel.of(
+          "experts/token_router.cu",
+          function,
+          "HELD=" + held(columns),
+          "THREADS=" + threads(columns),
+          "SCORE=" + form.score,
+          "FIGURES=" + (form.hasFigures ? 1 : 0),
+          "Z=" + (form.hasZ ? 1 : 0));
+    }
+  }
+}

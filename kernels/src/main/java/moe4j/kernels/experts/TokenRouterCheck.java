@@ -1,0 +1,293 @@
+package moe4j.kernels.experts;
+
+import java.util.Arrays;
+import java.util.Comparator;
+import java.util.Random;
+import java.util.stream.IntStream;
+import moe4j.kernels.check.Comparison;
+import moe4j.kernels.check.KernelCheck;
+import moe4j.kernels.check.Leaves;
+import moe4j.tensor.Scopes;
+import moe4j.tensor.Tensors;
+import org.bytedeco.pytorch.Scalar;
+import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch;
+import org.bytedeco.pytorch.global.torch.ScalarType;
+
+/**
+ * A router's routes against sorts in Java, exactly, and its weights, losses and gradients against
+ * fp64. Logits are multiples of 1/64, so that equal ones are met and all others are told apart.
+ */
+public final class TokenRouterCheck implements KernelCheck {
+  private static final double BOUND = 1e-5;
+
+  /** Logits and biases are whole multiples of a part of this many. */
+  private static final double PARTS = 64;
+
+  @Override
+  public String name() {
+    return "token router";
+  }
+
+  @Override
+  public void run(Comparison on) {
+    for (RouterScore score : RouterScore.values()) {
+      for (int[] shape :
+          new int[][] {
+            {1, 1, 1}, {1, 96, 2}, {517, 96, 2}, {3000, 33, 1}, {301, 128, 7}, {70, 512, 32}, {45, 257, 8}
+          }) {
+        for (boolean biased : new boolean[] {false, true}) {
+          Scopes.run(() -> new Case(on, score, shape, biased).check());
+        }
+      }
+      Scopes.run(() -> none(on, score));
+      Scopes.run(() -> infinite(on, score));
+    }
+  }
+
+  /** Logits and what a router that is right makes of them. */
+  private static final class Case {
+    private final Comparison on;
+    private final RouterScore score;
+    private final int tokens;
+    private final int experts;
+    private final int k;
+    private final double scaling;
+    private final String what;
+    private final float[] logits;
+    private final float[] bias;
+
+    /** Of each token the chosen experts. */
+    private final long[] chosen;
+
+    /** The choices in their experts' order. */
+    private final long[] order;
+
+    Case(Comparison on, RouterScore score, int[] shape, boolean biased) {
+      this.on = on;
+      this.score = score;
+      this.tokens = shape[0];
+      this.experts = shape[1];
+      this.k = shape[2];
+      this.scaling = biased ? 2.5 : 1;
+      this.what =
+          "router by %s T=%d E=%d k=%d%s: "
+              .formatted(score, tokens, experts, k, biased ? " biased" : "");
+      Random random = new Random(on.seed() + Arrays.hashCode(shape));
+      this.logits = new float[tokens * experts];
+      for (int i = 0; i < logits.length; i++) {
+        logits[i] = (float) (Math.rint(random.nextGaussian() * PARTS) / PARTS);
+      }
+      this.bias = biased ? new float[experts] : null;
+      for (int e = 0; biased && e < experts; e++) {
+        // More than any two scores that are not logits differ by.
+        bias[e] = 4 * random.nextInt(3);
+      }
+      this.chosen = new long[tokens * k];
+      for (int t = 0; t < tokens; t++) {
+        choose(t);
+      }
+      this.order =
+          IntStream.range(0, chosen.length)
+              .boxed()
+              .sorted(Comparator.comparing(i -> chosen[i]))
+              .mapToLong(i -> i)
+              .toArray();
+    }
+
+    private void choose(int token) {
+      // Scores grow with logits. Where they are others, a bias comes before them.
+      double weight = score == RouterScore.LOGITS ? 1 : 1000;
+      Comparator<Integer> largest =
+          Comparator.comparing(
+              e -> -(logits[token * experts + e] + (bias == null ? 0 : weight * bias[e])));
+      int[] sorted =
+          IntStream.range(0, experts).boxed().sorted(largest).mapToInt(e -> e).toArray();
+      for (int j = 0; j < k; j++) {
+        chosen[token * k + j] = sorted[j];
+      }
+    }
+
+    void check() {
+      Tensor upstream = on.normal(ScalarType.Float, order.length);
+      for (int asked = 0; asked < 4; asked++) {
+        boolean figures = asked % 2 == 1;
+        boolean z = asked / 2 == 1;
+        TokenRouter.Form form = new TokenRouter.Form(score, k, scaling, figures, z);
+        Scopes.run(() -> check(form, upstream));
+      }
+      // Each loss alone, and no weights, as where an expert's output counts nothing.
+      TokenRouter.Form all = new TokenRouter.Form(score, k, scaling, true, true);
+      gradient(all, "balance loss's", null, 1, 0);
+      gradient(all, "z-loss's", null, 0, 1);
+    }
+
+    private void check(TokenRouter.Form form, Tensor upstream) {
+      TokenRouter made = gradient(form, "", upstream, 1.7, -0.3);
+      if (form.hasFigures() && form.hasZ()) {
+        exact(made);
+      }
+    }
+
+    /** Compares weights, losses and the logits' gradient for gradients of these. */
+    private TokenRouter gradient(
+        TokenRouter.Form form, String of, Tensor dweight, double dbalance, double dz) {
+      Tensor given = Tensors.of(logits, tokens, experts);
+      Leaves ours = Leaves.on(on, ScalarType.Float, given);
+      Leaves exact = Leaves.reference(given.to(ScalarType.Double));
+      Tensor[] upstream = {
+        dweight,
+        form.hasFigures() && dbalance != 0 ? number(dbalance) : null,
+        form.hasZ() && dz != 0 ? number(dz) : null,
+        null
+      };
+      TokenRouter[] made = new TokenRouter[1];
+      Tensor[] found =
+          ours.backward(
+              upstream,
+              t -> {
+                poison();
+                made[0] = TokenRouter.of(t[0], form, biases());
+                TokenRouter.Losses losses = made[0].losses();
+                return losses == null
+                    ? new Tensor[] {made[0].weight(), null, null, null}
+                    : new Tensor[] {
+                      made[0].weight(), losses.balance(), losses.z(), losses.entropy()
+                    };
+              });
+      Tensor[] expected = exact.backward(upstream, t -> expected(t[0], form));
+      String name = "%s%s%s".formatted(what, form.hasFigures() ? "F" : "", form.hasZ() ? "Z" : "");
+      String[] names = {" weights", " balance loss", " z-loss", " entropy"};
+      for (int i = 0; of.isEmpty() && i < names.length; i++) {
+        on.holds(name + names[i] + " as asked", (found[i] == null) == (expected[i] == null));
+        if (found[i] != null && expected[i] != null) {
+          on.close(name + names[i], found[i], expected[i], BOUND);
+        }
+      }
+      on.close(name + " " + of + " gradient", ours.gradient(0), exact.gradient(0), BOUND);
+      return made[0];
+    }
+
+    private Tensor biases() {
+      return bias == null ? null : Tensors.of(bias).to(on.device(), ScalarType.Float);
+    }
+
+    /** Memory that held no numbers is the next to be handed out. */
+    private void poison() {
+      Scopes.run(
+          () -> {
+            for (int i = 0; i < 3; i++) {
+              Tensors.full(Double.NaN, ScalarType.Float, on.device(), order.length);
+              Tensors.full(-1, ScalarType.Long, on.device(), order.length);
+              Tensors.full(-1, ScalarType.Long, on.device(), experts);
+              Tensors.full(Double.NaN, ScalarType.Float, on.device(), tokens, experts);
+              Tensors.full(Double.NaN, ScalarType.Float, on.device());
+            }
+          });
+    }
+
+    private static Tensor number(double value) {
+      return Tensors.full(value, ScalarType.Double, new org.bytedeco.pytorch.Device("cpu"));
+    }
+
+    private Tensor[] expected(Tensor x, TokenRouter.Form form) {
+      Tensor p = x.softmax(1);
+      Tensor scores =
+          switch (score) {
+            case LOGITS -> x;
+            case SOFTMAX -> p;
+            case SIGMOID -> x.sigmoid();
+            case SQRTSOFTPLUS -> x.exp().log1p().sqrt();
+          };
+      Tensor own = scores.gather(1, Tensors.of(chosen, tokens, k));
+      Tensor weights = own;
+      if (score == RouterScore.LOGITS) {
+        weights = own.softmax(1);
+      } else if (score.isSeparate()) {
+        p = scores.div(scores.sum(1).unsqueeze(1));
+        weights = k == 1 ? own : own.div(own.sum(1).unsqueeze(1));
+      }
+      Tensor sorted =
+          weights.mul(new Scalar(scaling)).flatten().index_select(0, Tensors.of(order));
+      Tensor balance = null;
+      Tensor entropy = null;
+      if (form.hasFigures()) {
+        Tensor load = Tensors.of(counts()).to(ScalarType.Double);
+        double factor = experts / ((double) k * tokens * tokens);
+        balance = p.sum(0).mul(load).sum().mul(new Scalar(factor));
+        entropy = p.detach().mul(p.detach().log()).sum().mul(new Scalar(-1.0 / tokens));
+      }
+      Tensor z = form.hasZ() ? x.logsumexp(1).square().mean() : null;
+      return new Tensor[] {sorted, balance, z, entropy};
+    }
+
+    private long[] counts() {
+      long[] counts = new long[experts];
+      for (long e : chosen) {
+        counts[(int) e]++;
+      }
+      return counts;
+    }
+
+    /** Whole numbers are as they must be. */
+    private void exact(TokenRouter made) {
+      long[] token = new long[order.length];
+      long[] slot = new long[order.length];
+      for (int r = 0; r < order.length; r++) {
+        token[r] = order[r] / k;
+        slot[(int) order[r]] = r;
+      }
+      on.same(what + "tokens", made.token(), Tensors.of(token));
+      on.same(what + "slots", made.slot(), Tensors.of(slot, tokens, k));
+      on.same(what + "counts", made.counts(), Tensors.of(counts()));
+      Tensor ends = Tensors.of(counts()).cumsum(0);
+      on.same(what + "offsets", made.offsets().to(ScalarType.Long), ends);
+      on.holds(what + "offsets are int32", Tensors.dtype(made.offsets()) == ScalarType.Int);
+    }
+  }
+
+  private static void none(Comparison on, RouterScore score) {
+    TokenRouter.Form form = new TokenRouter.Form(score, 2, 1, false, false);
+    Tensor logits = Tensors.empty(ScalarType.Float, on.device(), 0, 8);
+    TokenRouter made = TokenRouter.of(logits, form, null);
+    on.holds("router by %s of no token: losses".formatted(score), made.losses() == null);
+    on.same(
+        "router by %s of no token: counts".formatted(score),
+        made.counts(),
+        torch.zeros_like(made.counts()));
+  }
+
+  /** Experts that are ruled out have neither probability nor gradient, nor are they chosen. */
+  private static void infinite(Comparison on, RouterScore score) {
+    float[] x = new float[40];
+    Arrays.fill(x, Float.NEGATIVE_INFINITY);
+    x[3] = 1;
+    x[33] = 2;
+    x[38] = 0.5f;
+    TokenRouter.Form form = new TokenRouter.Form(score, 2, 1, true, true);
+    Leaves leaves = Leaves.on(on, ScalarType.Float, Tensors.of(x, 1, 40));
+    Tensor[] upstream = {Tensors.of(new float[] {1, -2}), Tensors.of(new float[] {1}).sum(), null};
+    TokenRouter[] made = new TokenRouter[1];
+    leaves.backward(
+        upstream,
+        t -> {
+          made[0] = TokenRouter.of(t[0], form, null);
+          return new Tensor[] {made[0].weight(), made[0].losses().balance(), null};
+        });
+    String what = "router by %s beside -inf: ".formatted(score);
+    long[] counts = Tensors.longs(made[0].counts());
+    on.holds(what + "choices", counts[3] == 1 && counts[33] == 1);
+    double entropy = Tensors.item(made[0].losses().entropy());
+    on.holds(what + "entropy", entropy > 0 && entropy < Math.log(3));
+    if (score == RouterScore.SQRTSOFTPLUS && !on.device().is_cuda()) {
+      // libtorch's root has an infinite slope at 0.
+      return;
+    }
+    float[] gradient = Tensors.floats(leaves.gradient(0));
+    boolean zero = true;
+    for (int e = 0; e < gradient.length; e++) {
+      zero &= e == 3 || e == 33 || e == 38 ? Float.isFinite(gradient[e]) : gradient[e] == 0;
+    }
+    on.holds(what + "gradient", zero);
+  }
+}

@@ -1,0 +1,517 @@
+// From a router's logits to sorted routes with their weights, and to the sums that its losses and figures
+// are made of, in two launches; and the logits' gradient in one.
+//
+// choose: a block has neighbouring tokens, a warp one at a time. It leaves how often each expert was
+// chosen there and the sum of each one's probabilities. place: a block for each of those adds up what
+// is before it, so that none waits for another, and one block more ends the sums. Only integers are
+// added in no fixed order.
+#include "common.cuh"
+
+// compile: -DHELD=3 -DTHREADS=1024 -DSCORE=LOGITS -DFIGURES=1 -DZ=1
+// compile: -DHELD=16 -DTHREADS=512 -DSCORE=SOFTMAX -DFIGURES=1 -DZ=0
+// compile: -DHELD=8 -DTHREADS=512 -DSCORE=SIGMOID -DFIGURES=1 -DZ=1
+// compile: -DHELD=1 -DTHREADS=1024 -DSCORE=SQRTSOFTPLUS -DFIGURES=0 -DZ=0
+// HELD: columns a lane holds in registers, so that 32 HELD are at least those of a row.
+// THREADS: of a block of choose and place; at least as many as columns.
+// SCORE: by what experts are compared: their logits, a softmax, or each logit's sigmoid or root of
+// softplus. FIGURES: whether there are a balance loss and the entropy. Z: whether there is a z-loss.
+#define LOGITS 0
+#define SOFTMAX 1
+#define SIGMOID 2
+#define SQRTSOFTPLUS 3
+#ifndef HELD
+#define HELD 3
+#endif
+#ifndef THREADS
+#define THREADS 1024
+#endif
+#ifndef SCORE
+#define SCORE LOGITS
+#endif
+#ifndef FIGURES
+#define FIGURES 1
+#endif
+#ifndef Z
+#define Z 1
+#endif
+#include "largest.cuh"
+
+// As in TokenRouter.java.
+#define GRADIENT_THREADS 256
+
+#define MOST (32 * HELD)
+#define WARPS (THREADS / 32)
+#define ALL 0xffffffffu
+#define MINUS_INFINITY __int_as_float((int)0xff800000u)
+#define TINY 1e-20f
+
+// Whether a score depends on its logit alone; then it is divided by the sum of scores to be a probability.
+#define SEPARATE (SCORE == SIGMOID || SCORE == SQRTSOFTPLUS)
+// Whether a softmax over all logits is needed.
+#define HAS_SOFTMAX (SCORE == SOFTMAX || Z || (FIGURES && !SEPARATE))
+
+__device__ __forceinline__ float sigmoid_of(float x) { return 1.0f / (1.0f + expf(-x)); }
+
+// A row's softmax: exp(x - largest) times inverse; and the logarithm of the sum of exponentials.
+struct Softmax {
+  float largest;
+  float inverse;
+  float log_sum;
+};
+
+// The softmax of a row, and into p its values: a lane's columns, as in read.
+__device__ __forceinline__ Softmax softmax_of(const float (&x)[HELD], float (&p)[HELD]) {
+  Softmax s;
+  float largest = x[0];
+#pragma unroll
+  for (int j = 1; j < HELD; j++) largest = fmaxf(largest, x[j]);
+  s.largest = warp_max(largest);
+  float sum = 0;
+#pragma unroll
+  for (int j = 0; j < HELD; j++) {
+    p[j] = expf(x[j] - s.largest);
+    sum += p[j];
+  }
+  sum = warp_sum(sum);
+  s.inverse = 1.0f / sum;
+  s.log_sum = logf(sum) + s.largest;
+#pragma unroll
+  for (int j = 0; j < HELD; j++) p[j] *= s.inverse;
+  return s;
+}
+
+__device__ __forceinline__ float score_of(float x, const Softmax& s) {
+#if SCORE == LOGITS
+  return x;
+#elif SCORE == SOFTMAX
+  return expf(x - s.largest) * s.inverse;
+#elif SCORE == SIGMOID
+  return sigmoid_of(x);
+#else
+  return sqrtf(x > 20 ? x : log1pf(expf(x)));
+#endif
+}
+
+// A row's logits: of every 32 neighbours a lane has one. -inf after the last.
+__device__ __forceinline__ void read(const float* __restrict__ row, int columns, float (&x)[HELD]) {
+#pragma unroll
+  for (int j = 0; j < HELD; j++) {
+    const int c = 32 * j + threadIdx.x % 32;
+    x[j] = c < columns ? row[c] : MINUS_INFINITY;
+  }
+}
+
+// Scores that depend on their logits alone: a lane's, 0 after the last, and their sum.
+struct Scores {
+  float each[HELD];
+  float sum;
+};
+
+__device__ __forceinline__ Scores separate_scores(const float (&x)[HELD], int columns) {
+  const Softmax none = {0, 0, 0};
+  Scores s;
+  float sum = 0;
+#pragma unroll
+  for (int j = 0; j < HELD; j++) {
+    s.each[j] = 32 * j + (int)(threadIdx.x % 32) < columns ? score_of(x[j], none) : 0;
+    sum += s.each[j];
+  }
+  s.sum = warp_sum(sum) + TINY;
+  return s;
+}
+
+// The weight of a lane's choice before it is scaled, of its score; the first k lanes have one, the others
+// get 0 where weights are divided by a sum. All lanes call it.
+__device__ __forceinline__ float weight_of(float score, int k) {
+  const bool own = (int)(threadIdx.x % 32) < k;
+#if SCORE == LOGITS
+  const float largest = warp_max(own ? score : MINUS_INFINITY);
+  const float power = own ? expf(score - largest) : 0;
+  return power / warp_sum(power);
+#elif SCORE == SOFTMAX
+  return score;
+#else
+  const float part = own ? score : 0;
+  return k > 1 ? part / (warp_sum(part) + TINY) : score;
+#endif
+}
+
+// expert and weight [rows, k]: the k largest of scores + bias, the largest first. Of a block's tokens:
+// table[block][e], how often e was chosen; mass[block][e], the sum of its probabilities; figures[block],
+// the sums of entropies and of squared logarithms. each: tokens of a block, a multiple of its warps.
+// k is at most 32.
+extern "C" __global__ void __launch_bounds__(THREADS)
+    choose(const float* __restrict__ logits, const float* __restrict__ bias, int* __restrict__ expert,
+           float* __restrict__ weight, int* __restrict__ table, float* __restrict__ mass,
+           float* __restrict__ figures, long long rows, int each, int columns, int k, float scaling) {
+  __shared__ int counts[MOST];
+  __shared__ float entropies[WARPS], squares[WARPS];
+#if FIGURES
+  __shared__ float masses[WARPS][MOST];
+  float own_mass[HELD];
+#pragma unroll
+  for (int j = 0; j < HELD; j++) own_mass[j] = 0;
+#endif
+  const int lane = threadIdx.x % 32;
+  const int warp = threadIdx.x / 32;
+  for (int e = threadIdx.x; e < columns; e += THREADS) counts[e] = 0;
+  __syncthreads();
+  float entropy = 0;
+  float square = 0;
+  const long long from = (long long)blockIdx.x * each + warp * (each / WARPS);
+  const long long to = min(rows, from + each / WARPS);
+  // The next row is under way while this one is computed.
+  float ahead[HELD];
+  if (from < to) read(logits + from * columns, columns, ahead);
+  for (long long r = from; r < to; r++) {
+    const float* row = logits + r * columns;
+    float x[HELD];
+#pragma unroll
+    for (int j = 0; j < HELD; j++) x[j] = ahead[j];
+    if (r + 1 < to) read(row + columns, columns, ahead);
+    Softmax s = {0, 0, 0};
+#if HAS_SOFTMAX
+    float p[HELD];
+    s = softmax_of(x, p);
+#endif
+#if SEPARATE
+    const Scores scores = separate_scores(x, columns);
+#endif
+#if Z
+    square += s.log_sum * s.log_sum;
+#endif
+    u32 left[HELD];
+#pragma unroll
+    for (int j = 0; j < HELD; j++) {
+      const int c = 32 * j + lane;
+#if SCORE == LOGITS
+      const float score = x[j];
+#elif SCORE == SOFTMAX
+      const float score = p[j];
+#else
+      const float score = scores.each[j];
+#endif
+      left[j] = c < columns ? place_of(bias == nullptr ? score : score + bias[c]) : 0;
+#if FIGURES && SEPARATE
+      const float q = score / scores.sum;
+      const float information = -logf(q);
+#elif FIGURES
+      const float q = p[j];
+      const float information = s.log_sum - x[j];
+#endif
+#if FIGURES
+      own_mass[j] += q;
+      // A NaN is not 0, and shows in the entropy.
+      if (q != 0) entropy += q * information;
+#endif
+    }
+    // Lane i keeps the i-th choice.
+    int mine = 0;
+    for (int i = 0; i < k; i++) {
+      const int chosen = take_largest(left, columns);
+      if (lane == i) mine = chosen;
+    }
+    const float w = weight_of(score_of(row[mine], s), k);
+    if (lane < k) {
+      expert[r * k + lane] = mine;
+      weight[r * k + lane] = w * scaling;
+      atomicAdd(&counts[mine], 1);
+    }
+  }
+#if FIGURES
+#pragma unroll
+  for (int j = 0; j < HELD; j++) masses[warp][32 * j + lane] = own_mass[j];
+#endif
+  entropy = warp_sum(entropy);
+  if (lane == 0) {
+    entropies[warp] = entropy;
+    squares[warp] = square;
+  }
+  __syncthreads();
+  for (int e = threadIdx.x; e < columns; e += THREADS) {
+    const long long at = (long long)blockIdx.x * columns + e;
+    table[at] = counts[e];
+#if FIGURES
+    float sum = 0;
+#pragma unroll
+    for (int w = 0; w < WARPS; w++) sum += masses[w][e];
+    mass[at] = sum;
+#endif
+  }
+#if FIGURES || Z
+  if (threadIdx.x < 2) {
+    const float* all = threadIdx.x == 0 ? entropies : squares;
+    float sum = 0;
+#pragma unroll
+    for (int w = 0; w < WARPS; w++) sum += all[w];
+    figures[2 * blockIdx.x + threadIdx.x] = sum;
+  }
+#endif
+}
+
+// How a block's threads share out a table [blocks][columns]: some threads to a column, each with some blocks.
+struct Share {
+  int column;
+  int first;
+  int step;
+};
+
+__device__ __forceinline__ Share share_of(int columns) {
+  const int width = (columns + 31) / 32 * 32;
+  Share s;
+  s.step = THREADS / width;
+  s.first = threadIdx.x / width;
+  s.column = s.first < s.step ? (int)(threadIdx.x % width) : columns;
+  return s;
+}
+
+// total[e]: the sum of table[.][e] over all blocks; before[e]: over those before this one.
+__device__ __forceinline__ void add_up(const int* __restrict__ table, int blocks, int columns,
+                                       int* total, int* before) {
+  for (int e = threadIdx.x; e < columns; e += THREADS) total[e] = before[e] = 0;
+  __syncthreads();
+  const Share own = share_of(columns);
+  if (own.column < columns) {
+    int all = 0;
+    int earlier = 0;
+#pragma unroll 8
+    for (int b = own.first; b < blocks; b += own.step) {
+      const int count = table[(long long)b * columns + own.column];
+      all += count;
+      earlier += b < (int)blockIdx.x ? count : 0;
+    }
+    atomicAdd(&total[own.column], all);
+    atomicAdd(&before[own.column], earlier);
+  }
+  __syncthreads();
+}
+
+// The sum of the numbers of all threads before this one.
+__device__ __forceinline__ int sum_before(int own, int* warps) {
+  const int lane = threadIdx.x % 32;
+  int sum = own;
+#pragma unroll
+  for (int d = 1; d < 32; d <<= 1) {
+    const int other = __shfl_up_sync(ALL, sum, d);
+    if (lane >= d) sum += other;
+  }
+  if (lane == 31) warps[threadIdx.x / 32] = sum;
+  __syncthreads();
+  for (int w = 0; w < (int)threadIdx.x / 32; w++) sum += warps[w];
+  return sum - own;
+}
+
+// The sum of the numbers of all threads, in a fixed order.
+__device__ __forceinline__ float block_sum(float own, float* warps) {
+  const float sum = warp_sum(own);
+  __syncthreads();
+  if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = sum;
+  __syncthreads();
+  float all = 0;
+#pragma unroll
+  for (int w = 0; w < WARPS; w++) all += warps[w];
+  return all;
+}
+
+// The losses and the entropy, by one block.
+__device__ __forceinline__ void finish(const float* __restrict__ mass,
+                                       const float* __restrict__ figures, const int* total,
+                                       float* balance, float* z, float* entropy, int blocks,
+                                       int columns, float factor, float inverse, float* warps) {
+#if FIGURES
+  const Share own = share_of(columns);
+  float both = 0;
+  if (own.column < columns) {
+#pragma unroll 8
+    for (int b = own.first; b < blocks; b += own.step) {
+      both += mass[(long long)b * columns + own.column];
+    }
+    both *= (float)total[own.column];
+  }
+  both = block_sum(both, warps);
+  if (threadIdx.x == 0) balance[0] = both * factor;
+#endif
+#if FIGURES || Z
+  float chaos = 0;
+  float square = 0;
+  for (int b = threadIdx.x; b < blocks; b += THREADS) {
+    chaos += figures[2 * b];
+    square += figures[2 * b + 1];
+  }
+  chaos = block_sum(chaos, warps);
+  square = block_sum(square, warps);
+  if (threadIdx.x == 0) {
+    if (FIGURES) entropy[0] = chaos * inverse;
+    if (Z) z[0] = square * inverse;
+  }
+#endif
+}
+
+// slot[i]: where choice i of the rows k stands among all, sorted by expert and, within one, in their own
+// order. At that place token is i / k and sorted is weight[i]. A warp takes consecutive choices, 32 at a time.
+// The last block, one more than choose had, writes where experts end, how many tokens each has, and what the
+// sums come to. factor: of the balance loss; inverse: 1 / rows.
+extern "C" __global__ void __launch_bounds__(THREADS)
+    place(const int* __restrict__ expert, const float* __restrict__ weight,
+          const int* __restrict__ table, const float* __restrict__ mass,
+          const float* __restrict__ figures, long long* __restrict__ token,
+          long long* __restrict__ slot, float* __restrict__ sorted, int* offsets, long long* counts,
+          float* balance, float* z, float* entropy, long long rows, int each, int columns, int k,
+          float factor, float inverse) {
+  __shared__ int total[MOST], before[MOST];
+  __shared__ int next[WARPS][MOST];
+  __shared__ int warps[WARPS];
+  __shared__ float sums[WARPS];
+  const int blocks = (int)gridDim.x - 1;
+  add_up(table, blocks, columns, total, before);
+  const int e = threadIdx.x;
+  const int start = sum_before(e < columns ? total[e] : 0, warps);
+  if ((int)blockIdx.x == blocks) {
+    if (e < columns) {
+      offsets[e] = start + total[e];
+      counts[e] = total[e];
+    }
+    finish(mass, figures, total, balance, z, entropy, blocks, columns, factor, inverse, sums);
+    return;
+  }
+  const int warp = threadIdx.x / 32;
+  const int lane = threadIdx.x % 32;
+  for (int c = lane; c < columns; c += 32) next[warp][c] = 0;
+  __syncwarp();
+  const long long own = (long long)(each / WARPS) * k;
+  const long long from = (long long)blockIdx.x * each * k + warp * own;
+  const long long to = min(rows * k, from + own);
+  for (long long first = from; first < to; first += 32) {
+    const int named = first + lane < to ? expert[first + lane] : -1;
+    const u32 peers = __match_any_sync(ALL, named);
+    if (named >= 0 && lane == __ffs(peers) - 1) next[warp][named] += __popc(peers);
+    __syncwarp();
+  }
+  __syncthreads();
+  // From the warps' counts to where each warp's first choice of an expert goes.
+  if (e < columns) {
+    int at = start + before[e];
+#pragma unroll
+    for (int w = 0; w < WARPS; w++) {
+      const int counted = next[w][e];
+      next[w][e] = at;
+      at += counted;
+    }
+  }
+  __syncthreads();
+  for (long long first = from; first < to; first += 32) {
+    const long long i = first + lane;
+    const int named = i < to ? expert[i] : -1;
+    const u32 peers = __match_any_sync(ALL, named);
+    const int at = named < 0 ? 0 : next[warp][named] + __popc(peers & ((1u << lane) - 1));
+    __syncwarp();
+    if (named >= 0) {
+      if (lane == __ffs(peers) - 1) next[warp][named] += __popc(peers);
+      token[at] = i / k;
+      slot[i] = at;
+      sorted[at] = weight[i];
+    }
+    __syncwarp();
+  }
+}
+
+// From the gradients of a softmax's values p to those of what it is of.
+__device__ __forceinline__ void through_softmax(const float (&p)[HELD], float (&d)[HELD]) {
+  float dot = 0;
+#pragma unroll
+  for (int j = 0; j < HELD; j++) dot += p[j] * d[j];
+  dot = warp_sum(dot);
+#pragma unroll
+  for (int j = 0; j < HELD; j++) d[j] = p[j] * (d[j] - dot);
+}
+
+// gradient [rows, columns] of the logits. dsorted: that of the sorted weights; dbalance and dz: those of the
+// losses, each a number; any may be null. factor: as for place; inverse: 1 / rows. A warp makes a row.
+extern "C" __global__ void __launch_bounds__(GRADIENT_THREADS)
+    logits_gradient(const float* __restrict__ logits, const int* __restrict__ expert,
+                    const long long* __restrict__ slot, const long long* __restrict__ counts,
+                    const float* __restrict__ dsorted, const float* __restrict__ dbalance,
+                    const float* __restrict__ dz, float* __restrict__ gradient, long long rows,
+                    int columns, int k, float scaling, float factor, float inverse) {
+  const long long r = row_of_warp<GRADIENT_THREADS>();
+  if (r >= rows) return;
+  const int lane = threadIdx.x % 32;
+  const float* row = logits + r * columns;
+  float x[HELD];
+  read(row, columns, x);
+  Softmax s = {0, 0, 0};
+#if HAS_SOFTMAX
+  float p[HELD];
+  s = softmax_of(x, p);
+#endif
+#if SEPARATE
+  const Scores scores = separate_scores(x, columns);
+#endif
+  // By score, and by logit where that is the score.
+  float d[HELD];
+#pragma unroll
+  for (int j = 0; j < HELD; j++) d[j] = 0;
+#if FIGURES
+  if (dbalance != nullptr) {
+    const float by = dbalance[0] * factor;
+#pragma unroll
+    for (int j = 0; j < HELD; j++) {
+      const int c = 32 * j + lane;
+      d[j] = c < columns ? by * (float)counts[c] : 0;
+    }
+    // A softmax as score is taken together with the choices', below.
+#if SCORE == LOGITS
+    through_softmax(p, d);
+#elif SEPARATE
+    float dot = 0;
+#pragma unroll
+    for (int j = 0; j < HELD; j++) dot += d[j] * scores.each[j];
+    dot = warp_sum(dot) / scores.sum;
+#pragma unroll
+    for (int j = 0; j < HELD; j++) d[j] = (d[j] - dot) / scores.sum;
+#endif
+  }
+#endif
+  if (dsorted != nullptr) {
+    const bool own = lane < k;
+    const int mine = own ? expert[r * k + lane] : columns;
+    const float its = own ? score_of(row[mine], s) : 0;
+    float more = own ? scaling * dsorted[slot[r * k + lane]] : 0;
+    if (SCORE == LOGITS || (SEPARATE && k > 1)) {
+      const float w = weight_of(its, k);
+      more -= warp_sum(w * more);
+      more = SCORE == LOGITS ? w * more : more / (warp_sum(its) + TINY);
+    }
+    for (int i = 0; i < k; i++) {
+      const int chosen = __shfl_sync(ALL, mine, i);
+      const float add = __shfl_sync(ALL, more, i);
+#pragma unroll
+      for (int j = 0; j < HELD; j++) {
+        if (32 * j + lane == chosen) d[j] += add;
+      }
+    }
+  }
+#if SCORE == SOFTMAX
+  through_softmax(p, d);
+#endif
+#if Z
+  const float pull = dz == nullptr ? 0 : 2 * dz[0] * inverse * s.log_sum;
+#endif
+#pragma unroll
+  for (int j = 0; j < HELD; j++) {
+    const int c = 32 * j + lane;
+    if (c >= columns) continue;
+    float dx = d[j];
+#if SCORE == SIGMOID
+    dx *= scores.each[j] * (1 - scores.each[j]);
+#elif SCORE == SQRTSOFTPLUS
+    // Where the score is 0, so is its slope.
+    const float slope = x[j] > 20 ? 1 : sigmoid_of(x[j]);
+    dx = scores.each[j] == 0 ? 0 : dx * slope / (2 * scores.each[j]);
+#endif
+#if Z
+    dx += pull * p[j];
+#endif
+    gradient[r * columns + c] = dx;
+  }
+}

@@ -66,7 +66,7 @@ public abstract class CustomFunction {
   /**
    * Computes the outputs, without recording.
    *
-   * @return fresh tensors, no views of inputs
+   * @return fresh tensors, no views of inputs but for an input that is handed on, detached
    */
   protected abstract Tensor[] forward(Tensor[] inputs);
 

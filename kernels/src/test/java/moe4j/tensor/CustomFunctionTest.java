@@ -262,4 +262,32 @@ public class CustomFunctionTest {
       assertTrue(round == 0 || Scopes.livePointers() == before, "round " + round);
     }
   }
+
+  /** Hands its input on beside twice the same, and adds up both gradients in the memory of one. */
+  private static final class Beside extends CustomFunction {
+    @Override
+    protected Tensor[] forward(Tensor[] inputs) {
+      return new Tensor[] {inputs[0].mul(new Scalar(2)), inputs[0].detach()};
+    }
+
+    @Override
+    protected Tensor[] backward(Tensor[] gradients) {
+      return new Tensor[] {new Tensor(gradients[1].add_(gradients[0].mul(new Scalar(2))))};
+    }
+  }
+
+  @Test
+  public void anOutputMayBeTheInputOnceMore() {
+    try (PointerScope scope = new PointerScope()) {
+      Tensor x = Tensors.of(new float[] {1, 2, 3}).set_requires_grad(true);
+      Tensor given = x.mul(new Scalar(1));
+      Tensor[] outputs = new Beside().apply(given);
+      assertEquals(outputs[1].data_ptr(), given.data_ptr());
+      Tensor squares = outputs[1].mul(outputs[1]);
+      outputs[0].mul(Tensors.of(new float[] {5, 7, 11})).add(squares).sum().backward();
+      // 2 * 5 + 2 * 1, 2 * 7 + 2 * 2, 2 * 11 + 2 * 3
+      assertEquals(Tensors.floats(x.grad()), new float[] {12, 18, 28});
+      assertEquals(Tensors.floats(given), new float[] {1, 2, 3});
+    }
+  }
 }

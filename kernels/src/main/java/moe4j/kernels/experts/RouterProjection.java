@@ -25,7 +25,32 @@ public final class RouterProjection {
   /** Of a block, as in split.cu. */
   private static final int THREADS = 256;
 
+  /**
+   * A router's logits, and the tokens once more for the experts.
+   *
+   * @param logits fp32 [T, E]
+   * @param source x as it was given. Where a kernel computes, its gradient joins the logits' part in
+   *     its own memory: so it may be handed only to a function that makes a gradient for it alone,
+   *     as {@link RoutedMlp} and {@link RowGather} do.
+   */
+  public record Projected(Tensor logits, Tensor source) {}
+
   private RouterProjection() {}
+
+  /**
+   * The logits, and x for experts: the two gradients of x are added up in the product of one, which
+   * spares a pass over both.
+   *
+   * @param x [T, h]
+   * @param weight [E, h]; both in any type, their gradients too
+   */
+  public static Projected project(Tensor x, Tensor weight) {
+    if (!take(x, weight) || !x.is_contiguous()) {
+      return new Projected(logits(x, weight), x);
+    }
+    Tensor[] outputs = new Logits(true).apply(x, weight);
+    return new Projected(outputs[0], outputs[1]);
+  }
 
   /**
    * The logits.
@@ -35,11 +60,15 @@ public final class RouterProjection {
    * @return fp32 [T, E]
    */
   public static Tensor logits(Tensor x, Tensor weight) {
-    boolean bf16 =
-        Tensors.dtype(x) == ScalarType.BFloat16 && Tensors.dtype(weight) == ScalarType.BFloat16;
-    return bf16 && Kernels.take(x)
-        ? new Logits().apply(x, weight)[0]
+    return take(x, weight)
+        ? new Logits(false).apply(x, weight)[0]
         : Gemm.linear(x.to(ScalarType.Float), weight.to(ScalarType.Float), null);
+  }
+
+  private static boolean take(Tensor x, Tensor weight) {
+    return Kernels.take(x)
+        && Tensors.dtype(x) == ScalarType.BFloat16
+        && Tensors.dtype(weight) == ScalarType.BFloat16;
   }
 
   /**
@@ -63,23 +92,45 @@ public final class RouterProjection {
   }
 
   private static final class Logits extends CustomFunction {
+    private final boolean withSource;
     private Tensor x;
     private Tensor weight;
+
+    Logits(boolean withSource) {
+      this.withSource = withSource;
+    }
 
     @Override
     protected Tensor[] forward(Tensor[] inputs) {
       x = save(inputs[0]);
       weight = save(inputs[1]);
-      return new Tensor[] {product(inputs[0], inputs[1].t())};
+      Tensor logits = product(inputs[0], inputs[1].t());
+      // The source is the same memory, under a gradient of its own.
+      return withSource
+          ? new Tensor[] {logits, inputs[0].detach()}
+          : new Tensor[] {logits};
     }
 
     @Override
     protected Tensor[] backward(Tensor[] gradients) {
+      Tensor ofSource = withSource ? gradients[1] : null;
+      if (gradients[0] == null) {
+        // The logits are not used where others are drawn in their place.
+        return new Tensor[] {
+          needsGradient(0) ? new Tensor(ofSource) : null,
+          needsGradient(1) ? torch.zeros_like(weight) : null
+        };
+      }
       Tensor halves = split(gradients[0]);
       Tensor dx = null;
       Tensor dweight = null;
       if (needsGradient(0)) {
-        dx = halves.mm(torch.cat(new TensorVector(weight, weight), 0));
+        Tensor twice = torch.cat(new TensorVector(weight, weight), 0);
+        // A handle of its own: that of the gradient that came is closed after this.
+        dx =
+            ofSource == null
+                ? halves.mm(twice)
+                : new Tensor(ofSource.addmm_(halves, twice));
       }
       if (needsGradient(1)) {
         long experts = weight.size(0);

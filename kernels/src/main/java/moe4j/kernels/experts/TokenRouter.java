@@ -295,7 +295,7 @@ public record TokenRouter(
           "THREADS=" + threads(columns),
           "SCORE=" + form.score,
           "FIGURES=" + (form.hasFigures ? 1 : 0),
-          "Z=" + (form.hasZ ? 1 : 0));
+          "Z_LOSS=" + (form.hasZ ? 1 : 0));
     }
   }
 }

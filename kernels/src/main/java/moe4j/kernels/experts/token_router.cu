@@ -7,14 +7,14 @@
 // added in no fixed order.
 #include "common.cuh"
 
-// compile: -DHELD=3 -DTHREADS=1024 -DSCORE=LOGITS -DFIGURES=1 -DZ=1
-// compile: -DHELD=16 -DTHREADS=512 -DSCORE=SOFTMAX -DFIGURES=1 -DZ=0
-// compile: -DHELD=8 -DTHREADS=512 -DSCORE=SIGMOID -DFIGURES=1 -DZ=1
-// compile: -DHELD=1 -DTHREADS=1024 -DSCORE=SQRTSOFTPLUS -DFIGURES=0 -DZ=0
+// compile: -DHELD=3 -DTHREADS=1024 -DSCORE=LOGITS -DFIGURES=1 -DZ_LOSS=1
+// compile: -DHELD=16 -DTHREADS=512 -DSCORE=SOFTMAX -DFIGURES=1 -DZ_LOSS=0
+// compile: -DHELD=8 -DTHREADS=512 -DSCORE=SIGMOID -DFIGURES=1 -DZ_LOSS=1
+// compile: -DHELD=1 -DTHREADS=1024 -DSCORE=SQRTSOFTPLUS -DFIGURES=0 -DZ_LOSS=0
 // HELD: columns a lane holds in registers, so that 32 HELD are at least those of a row.
 // THREADS: of a block of choose and place; at least as many as columns.
 // SCORE: by what experts are compared: their logits, a softmax, or each logit's sigmoid or root of
-// softplus. FIGURES: whether there are a balance loss and the entropy. Z: whether there is a z-loss.
+// softplus. FIGURES: whether there are a balance loss and the entropy. Z_LOSS: whether there is a z-loss.
 #define LOGITS 0
 #define SOFTMAX 1
 #define SIGMOID 2
@@ -31,8 +31,8 @@
 #ifndef FIGURES
 #define FIGURES 1
 #endif
-#ifndef Z
-#define Z 1
+#ifndef Z_LOSS
+#define Z_LOSS 1
 #endif
 #include "largest.cuh"
 
@@ -48,7 +48,7 @@
 // Whether a score depends on its logit alone; then it is divided by the sum of scores to be a probability.
 #define SEPARATE (SCORE == SIGMOID || SCORE == SQRTSOFTPLUS)
 // Whether a softmax over all logits is needed.
-#define HAS_SOFTMAX (SCORE == SOFTMAX || Z || (FIGURES && !SEPARATE))
+#define HAS_SOFTMAX (SCORE == SOFTMAX || Z_LOSS || (FIGURES && !SEPARATE))
 
 __device__ __forceinline__ float sigmoid_of(float x) { return 1.0f / (1.0f + expf(-x)); }
 
@@ -177,7 +177,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 #if SEPARATE
     const Scores scores = separate_scores(x, columns);
 #endif
-#if Z
+#if Z_LOSS
     square += s.log_sum * s.log_sum;
 #endif
     u32 left[HELD];
@@ -238,7 +238,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     mass[at] = sum;
 #endif
   }
-#if FIGURES || Z
+#if FIGURES || Z_LOSS
   if (threadIdx.x < 2) {
     const float* all = threadIdx.x == 0 ? entropies : squares;
     float sum = 0;
@@ -331,7 +331,7 @@ __device__ __forceinline__ void finish(const float* __restrict__ mass,
   both = block_sum(both, warps);
   if (threadIdx.x == 0) balance[0] = both * factor;
 #endif
-#if FIGURES || Z
+#if FIGURES || Z_LOSS
   float chaos = 0;
   float square = 0;
   for (int b = threadIdx.x; b < blocks; b += THREADS) {
@@ -342,7 +342,7 @@ __device__ __forceinline__ void finish(const float* __restrict__ mass,
   square = block_sum(square, warps);
   if (threadIdx.x == 0) {
     if (FIGURES) entropy[0] = chaos * inverse;
-    if (Z) z[0] = square * inverse;
+    if (Z_LOSS) z[0] = square * inverse;
   }
 #endif
 }
@@ -494,7 +494,7 @@ extern "C" __global__ void __launch_bounds__(GRADIENT_THREADS)
 #if SCORE == SOFTMAX
   through_softmax(p, d);
 #endif
-#if Z
+#if Z_LOSS
   const float pull = dz == nullptr ? 0 : 2 * dz[0] * inverse * s.log_sum;
 #endif
 #pragma unroll
@@ -509,7 +509,7 @@ extern "C" __global__ void __launch_bounds__(GRADIENT_THREADS)
     const float slope = x[j] > 20 ? 1 : sigmoid_of(x[j]);
     dx = scores.each[j] == 0 ? 0 : dx * slope / (2 * scores.each[j]);
 #endif
-#if Z
+#if Z_LOSS
     dx += pull * p[j];
 #endif
     gradient[r * columns + c] = dx;

@@ -197,6 +197,10 @@ public final class GroupedMlp implements Experts {
   /** {@link #sum} as products of ours compute it, from tokens to tokens. */
   Tensor routed(Dispatched dispatched, Pass pass) {
     Tensor x = dispatched.inputs().get(0);
+    Tensor source = dispatched.routing().source();
+    if (source != null && source.is_alias_of(x)) {
+      x = source;
+    }
     Dropout drop = dropout(dispatched, pass);
     return RoutedMlp.sums(x, routes(dispatched), weights, activation, drop);
   }

@@ -29,7 +29,20 @@ public final class RouterLinear {
    * @return fp32 [T, E]
    */
   public Tensor logits(Tensor hidden, Pass pass) {
-    Tensor logits = RouterProjection.logits(hidden, weight);
+    return gathered(RouterProjection.logits(hidden, weight), pass);
+  }
+
+  /**
+   * The same, and the hidden states once more for the experts ({@link Routing#source}).
+   *
+   * @param hidden [T, h]
+   */
+  RouterProjection.Projected project(Tensor hidden, Pass pass) {
+    RouterProjection.Projected made = RouterProjection.project(hidden, weight);
+    return new RouterProjection.Projected(gathered(made.logits(), pass), made.source());
+  }
+
+  private Tensor gathered(Tensor logits, Pass pass) {
     // The bias before the others' logits: each rank computes its own tokens' part of its gradient.
     return pass.gathered(bias == null ? logits : logits.add(bias.to(ScalarType.Float)));
   }

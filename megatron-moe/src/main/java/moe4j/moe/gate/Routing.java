@@ -1,6 +1,7 @@
 package moe4j.moe.gate;
 
 import moe4j.kernels.experts.RouteSort;
+import moe4j.kernels.experts.RouterProjection;
 import moe4j.kernels.experts.RowGather;
 import moe4j.kernels.experts.TokenRouter;
 import moe4j.tensor.Scopes;
@@ -26,6 +27,9 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  * @param tokens T
  * @param capacity the rows of each expert where all have equally many; 0 where only the device
  *     knows
+ * @param source the tokens once more, for experts that make a gradient for them which nothing else
+ *     holds: it is then added to in its own memory ({@link RouterProjection.Projected}). Null where
+ *     there are only the tokens themselves, which do always.
  */
 public record Routing(
     Tensor token,
@@ -34,7 +38,8 @@ public record Routing(
     Tensor slot,
     Tensor tokensPerExpert,
     long tokens,
-    long capacity) {
+    long capacity,
+    Tensor source) {
 
   private static final Scalar NONE = Scopes.keep(() -> new Scalar(-1));
   private static final Scalar ZERO = Scopes.keep(() -> new Scalar(0));
@@ -57,6 +62,24 @@ public record Routing(
         sizes(sorted.offsets()),
         expert.size(0),
         0);
+  }
+
+  /** Routes whose tokens are only themselves. */
+  public Routing(
+      Tensor token,
+      Tensor weight,
+      Tensor offsets,
+      Tensor slot,
+      Tensor tokensPerExpert,
+      long tokens,
+      long capacity) {
+    this(token, weight, offsets, slot, tokensPerExpert, tokens, capacity, null);
+  }
+
+  /** The same routes with their tokens once more. */
+  Routing from(Tensor tokensOnceMore) {
+    return new Routing(
+        token, weight, offsets, slot, tokensPerExpert, tokens, capacity, tokensOnceMore);
   }
 
   /** The routes that a router has made. */

@@ -1,6 +1,7 @@
 package moe4j.moe.gate;
 
 import moe4j.kernels.dropout.Draw;
+import moe4j.kernels.experts.RouterProjection;
 import moe4j.kernels.experts.RouterScore;
 import moe4j.kernels.experts.TokenRouter;
 import moe4j.kernels.experts.TopK;
@@ -84,10 +85,16 @@ public final class TopKRouter implements Gate {
 
   @Override
   public Routing route(Tensor hidden, Pass pass) {
-    Tensor logits = linear.logits(jittered(hidden, pass), pass);
-    if (config.forcedBalance() && pass.isTraining()) {
-      logits = drawn(logits, pass);
+    if (config.jitter() > 0 && pass.isTraining()) {
+      return routeByLogits(linear.logits(jittered(hidden, pass), pass), pass);
     }
+    RouterProjection.Projected projected = linear.project(hidden, pass);
+    return routeByLogits(projected.logits(), pass).from(projected.source());
+  }
+
+  private Routing routeByLogits(Tensor own, Pass pass) {
+    boolean random = config.forcedBalance() && pass.isTraining();
+    Tensor logits = random ? drawn(own, pass) : own;
     RealTokens real = RealTokens.of(logits.size(0), pass);
     boolean oneGroup = config.groups().count() == 1;
     Routing routing =
@@ -148,9 +155,6 @@ public final class TopKRouter implements Gate {
 
   private Tensor jittered(Tensor hidden, Pass pass) {
     double epsilon = config.jitter();
-    if (epsilon == 0 || !pass.isTraining()) {
-      return hidden;
-    }
     Tensor draws =
         Draw.uniform(
             pass.sliceRandom(), hidden.detach(), shape.layer() + 1, Operation.GATE_NOISE.id());

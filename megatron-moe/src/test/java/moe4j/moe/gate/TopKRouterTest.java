@@ -3,6 +3,7 @@ package moe4j.moe.gate;
 import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.assertSame;
 
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Random;
 import moe4j.config.Flags;
@@ -175,5 +176,65 @@ public class TopKRouterTest {
     assertEquals(Tensors.longs(routing.tokensPerExpert()), new long[] {0, 1});
     assertSame(Tensors.dtype(routing.weight()), ScalarType.Float);
     assertEquals(Tensors.item(routing.weight()), 1 / (1 + Math.exp(-0.001)), 1e-6);
+  }
+
+  /** What a route with its losses is made of, and the gradients of weight and hidden states. */
+  private static List<float[]> results(
+      TopKRouter router, Tensor weight, float[] hidden, int experts, boolean inSteps) {
+    Tensor x = Tensors.of(hidden, hidden.length / experts, experts).set_requires_grad(true);
+    Pass pass = Pass.training(new StepRandom(1, 0, 0, 1));
+    if (inSteps) {
+      // No token is padding, which the device alone knows.
+      pass = pass.padded(Tensors.zeros(ScalarType.Bool, x.device(), x.size(0)));
+    }
+    Routing routing = router.route(x, pass);
+    Tensor factors = Tensors.of(hidden).abs().add(routing.weight().detach().sum());
+    Tensor part = Tensors.slice(factors, 0, 0, routing.weight().numel());
+    pass.total(routing.weight().mul(part).sum()).backward();
+    List<float[]> results = new ArrayList<>();
+    results.add(Tensors.floats(routing.token()));
+    results.add(Tensors.floats(routing.slot()));
+    results.add(Tensors.floats(routing.offsets()));
+    results.add(Tensors.floats(routing.tokensPerExpert()));
+    results.add(Tensors.floats(routing.weight()));
+    pass.losses().forEach(loss -> results.add(Tensors.floats(loss.value())));
+    results.add(Tensors.floats(pass.figures().get(0).value()));
+    results.add(Tensors.floats(x.grad()));
+    results.add(Tensors.floats(weight.grad()));
+    weight.grad().zero_();
+    return results;
+  }
+
+  /** Padding is left out in operations of their own; without any they come to the same. */
+  @Test
+  public void allAtOnceIsAsInSteps() {
+    int experts = 8;
+    float[] hidden = Seeds.normals(random, 40 * experts);
+    for (String score :
+        new String[] {
+          "",
+          "--moe-router-pre-softmax",
+          "--moe-router-score-function sigmoid",
+          "--moe-router-score-function sqrtsoftplus"
+        }) {
+      TopKRouter router =
+          identity(
+              experts,
+              "--moe-router-topk 3 --moe-router-topk-scaling-factor 1.5 --moe-aux-loss-coeff 0.7"
+                  + " --moe-z-loss-coeff 0.2 "
+                  + score);
+      Tensor weight = parameters.all().get(parameters.all().size() - 1).tensor();
+      List<float[]> atOnce = results(router, weight, hidden, experts, false);
+      List<float[]> inSteps = results(router, weight, hidden, experts, true);
+      assertEquals(atOnce.size(), inSteps.size());
+      for (int i = 0; i < atOnce.size(); i++) {
+        assertEquals(atOnce.get(i).length, inSteps.get(i).length);
+        for (int j = 0; j < atOnce.get(i).length; j++) {
+          float expected = inSteps.get(i)[j];
+          double bound = 1e-5 * Math.max(1, Math.abs(expected));
+          assertEquals(atOnce.get(i)[j], expected, bound, score + " result " + i + ", " + j);
+        }
+      }
+    }
   }
 }

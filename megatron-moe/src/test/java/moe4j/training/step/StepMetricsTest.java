@@ -115,6 +115,21 @@ public class StepMetricsTest {
     }
   }
 
+  /** As of a layer that is computed twice. */
+  @Test
+  public void aLayerMayLeaveTwoLoads() {
+    Pass pass = Pass.training(new StepRandom(1, 0, 0, 1));
+    for (long count : new long[] {3, 10}) {
+      Tensor tokens = Tensors.of(new long[] {count, 2 * count});
+      pass.addLoad(new Pass.ExpertLoad(1, tokens, 8, Tensors.of(new long[] {count}).sum()));
+    }
+    metrics.addMicroBatch(scalar(1), scalar(1), pass);
+    metrics.countMicroBatch();
+    StepMetrics.Reading reading = metrics.read();
+    assertEquals(reading.loads(), Map.of(1, List.of(13L, 26L)));
+    assertEquals(reading.routed(), Map.of(1, 16L - 13L));
+  }
+
   @Test
   public void theNextIntervalBeginsAtNothing() {
     step(3, 2, false);

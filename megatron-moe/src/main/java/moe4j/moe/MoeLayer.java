@@ -2,7 +2,6 @@ package moe4j.moe;
 
 import java.util.ArrayList;
 import java.util.List;
-import java.util.function.Function;
 import moe4j.moe.dispatch.Dispatched;
 import moe4j.moe.dispatch.TokenDispatcher;
 import moe4j.moe.experts.Experts;
@@ -150,7 +149,15 @@ public final class MoeLayer implements FeedForward {
    * @return [..., d], d being h where the experts have it as input and output
    */
   public Tensor forward(Tensor hidden, TokenMask mask, Pass pass) {
-    return forward(List.of(hidden), mask, pass, tokens -> List.of(experts.sum(tokens, pass)))
+    return forward(
+            List.of(hidden),
+            mask,
+            pass,
+            (tokens, beside) ->
+                List.of(
+                    beside == null
+                        ? experts.sum(tokens, pass)
+                        : experts.sumBeside(tokens, beside, pass)))
         .get(0);
   }
 
@@ -166,14 +173,32 @@ public final class MoeLayer implements FeedForward {
         inputs,
         mask,
         pass,
-        tokens -> experts.forwardAll(tokens, pass).stream().map(tokens::sum).toList());
+        (tokens, beside) -> {
+          List<Tensor> sums = new ArrayList<>();
+          for (Tensor rows : experts.forwardAll(tokens, pass)) {
+            Tensor sum = tokens.sum(rows);
+            sums.add(beside == null || !sums.isEmpty() ? sum : sum.add(beside));
+          }
+          return sums;
+        });
+  }
+
+  /** What experts compute of a part of the tokens. */
+  @FunctionalInterface
+  private interface Computation {
+    /**
+     * The outputs, added up by token.
+     *
+     * @param beside is added to the first, or null
+     */
+    List<Tensor> of(Dispatched tokens, Tensor beside);
   }
 
   private List<Tensor> forward(
       List<Tensor> inputs,
       TokenMask mask,
       Pass pass,
-      Function<Dispatched, List<Tensor>> computation) {
+      Computation computation) {
     Tensor hidden = inputs.get(0);
     List<Tensor> own = new ArrayList<>();
     for (Tensor input : inputs) {
@@ -189,12 +214,15 @@ public final class MoeLayer implements FeedForward {
     TokenDispatcher.Dispatch dispatch = dispatcher.dispatch(own, routing);
     // The shared expert computes while tokens are under way.
     Tensor beside = shared == null ? null : shared.forward(hidden, pass).flatten(0, -2);
+    boolean addedThere = dispatch.staysHere() && slices.givesOwn();
     for (int part = 0; part < dispatch.parts(); part++) {
-      dispatch.giveBack(part, computation.apply(dispatch.arrive(part)));
+      Tensor more = addedThere ? beside : null;
+      dispatch.giveBack(part, computation.of(dispatch.arrive(part), more));
     }
     List<Tensor> outputs = new ArrayList<>();
     for (Tensor rows : dispatch.finish()) {
-      outputs.add(output(rows, outputs.isEmpty() ? beside : null, mask, hidden));
+      Tensor more = addedThere || !outputs.isEmpty() ? null : beside;
+      outputs.add(output(rows, more, mask, hidden));
     }
     return outputs;
   }

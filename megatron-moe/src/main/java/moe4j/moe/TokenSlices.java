@@ -39,9 +39,14 @@ record TokenSlices(Group ranks, boolean given) {
     return Mappings.scatter(tokens.unsqueeze(0), ranks).squeeze(0);
   }
 
+  /** Whether the layer gives its rank's tokens' outputs as they are. */
+  boolean givesOwn() {
+    return ranks.isAlone() || given;
+  }
+
   /** What the layer gives of its rank's tokens' outputs, [T, d]: those of its input's tokens. */
   Tensor output(Tensor own) {
-    return ranks.isAlone() || given ? own : Mappings.unite(own.unsqueeze(0), ranks).squeeze(0);
+    return givesOwn() ? own : Mappings.unite(own.unsqueeze(0), ranks).squeeze(0);
   }
 
   /** The routing of all tokens. */

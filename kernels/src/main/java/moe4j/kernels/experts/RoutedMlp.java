@@ -56,7 +56,7 @@ public final class RoutedMlp {
       ExpertMlp.Weights weights,
       ExpertMlp.Activation activation,
       Dropout drop) {
-    return apply(x, routes, weights, activation, drop, false);
+    return apply(x, routes, weights, activation, drop, false, null);
   }
 
   /**
@@ -70,7 +70,26 @@ public final class RoutedMlp {
       ExpertMlp.Weights weights,
       ExpertMlp.Activation activation,
       Dropout drop) {
-    return apply(x, routes, weights, activation, drop, routes.token != null);
+    return sums(x, routes, weights, activation, drop, null);
+  }
+
+  /**
+   * The same sums with something added, such as what an expert that all tokens go to makes of them.
+   *
+   * @param beside [T, h], of x's type, or null
+   */
+  public static Tensor sums(
+      Tensor x,
+      Routes routes,
+      ExpertMlp.Weights weights,
+      ExpertMlp.Activation activation,
+      Dropout drop,
+      Tensor beside) {
+    if (routes.token == null) {
+      Tensor rows = rows(x, routes, weights, activation, drop);
+      return beside == null ? rows : rows.add(beside);
+    }
+    return apply(x, routes, weights, activation, drop, true, beside);
   }
 
   private static Tensor apply(
@@ -79,7 +98,8 @@ public final class RoutedMlp {
       ExpertMlp.Weights weights,
       ExpertMlp.Activation activation,
       Dropout drop,
-      boolean summed) {
+      boolean summed,
+      Tensor beside) {
     check(x, routes, weights);
     // Autograd has to come to the function by another input.
     boolean reached = x.requires_grad() || routes.weight.requires_grad();
@@ -95,7 +115,8 @@ public final class RoutedMlp {
             weights.bias2(),
             routes.token,
             routes.slot,
-            routes.offsets)[0];
+            routes.offsets,
+            beside)[0];
   }
 
   private static void check(Tensor x, Routes routes, ExpertMlp.Weights weights) {
@@ -133,7 +154,8 @@ public final class RoutedMlp {
     private static final int TOKEN = 6;
     private static final int SLOT = 7;
     private static final int OFFSETS = 8;
-    private static final int INPUTS = 9;
+    private static final int BESIDE = 9;
+    private static final int INPUTS = 10;
 
     private final ExpertMlp.Activation activation;
     private final Dropout drop;
@@ -186,7 +208,7 @@ public final class RoutedMlp {
       GroupedProducts.Up up = products.up(x);
       inner = save(up.inner());
       activated = save(up.activated());
-      return new Tensor[] {sum(products.down(up.activated()), summed)};
+      return new Tensor[] {sum(products.down(up.activated()), summed, inputs[BESIDE])};
     }
 
     private Tensor kept(Tensor t) {
@@ -198,12 +220,16 @@ public final class RoutedMlp {
       return token == null ? x : RowGather.out(x, token);
     }
 
-    /** The rows added up by token, and closed; the rows themselves where that is not asked for. */
-    private Tensor sum(Tensor rows, boolean byToken) {
+    /**
+     * The rows added up by token, and closed; the rows themselves where that is not asked for.
+     *
+     * @param beside what the sums are added to, or null
+     */
+    private Tensor sum(Tensor rows, boolean byToken, Tensor beside) {
       if (!byToken) {
         return rows;
       }
-      Tensor sums = RowGather.back(rows, token, slot, tokens);
+      Tensor sums = RowGather.back(rows, token, slot, tokens, beside);
       rows.close();
       return sums;
     }
@@ -212,6 +238,9 @@ public final class RoutedMlp {
     protected Tensor[] backward(Tensor[] gradients) {
       Tensor gradient = spread(gradients[0], summed ? token : null);
       Tensor[] results = new Tensor[INPUTS];
+      if (needsGradient(BESIDE)) {
+        results[BESIDE] = new Tensor(gradients[0]);
+      }
       // What is not needed any more is closed at once: of a large layer each of these is as much
       // memory as a result.
       results[FC2] = weightGradient(FC2, gradient, activated, weights.fc2(), sum2);
@@ -229,7 +258,7 @@ public final class RoutedMlp {
       results[BIAS2] = down.bias2();
       results[FC1] = weightGradient(FC1, down.inner(), x, weights.fc1(), sum1);
       if (needsGradient(X)) {
-        results[X] = sum(products.inputGradient(down.inner()), token != null);
+        results[X] = sum(products.inputGradient(down.inner()), token != null, null);
       }
       return results;
     }

@@ -21,7 +21,9 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /** Routed MLPs as a whole, forward and backward, with routes of every kind. */
 public final class RoutedMlpCheck implements KernelCheck {
-  private static final String[] NAMES = {"x", "weight", "fc1", "fc2", "bias1", "bias2"};
+  private static final String[] NAMES = {
+    "x", "weight", "fc1", "fc2", "bias1", "bias2", "what is beside"
+  };
 
   @Override
   public String name() {
@@ -88,6 +90,8 @@ public final class RoutedMlpCheck implements KernelCheck {
     boolean relu = given.shape.act() == Act.RELU;
     double bias1 = relu ? 0.02 : 1;
     values.addAll(Arrays.asList(given.weights(bias1)));
+    boolean isBeside = slot == null || slot.size(1) == 2;
+    values.add(isBeside ? given.normal(1, tokens, given.shape.h()) : null);
     Tensor upstream = given.normal(1, tokens, given.shape.h());
     Tensor[] all = values.toArray(new Tensor[0]);
     Leaves actual = Leaves.on(on, ScalarType.BFloat16, all);
@@ -170,6 +174,6 @@ public final class RoutedMlpCheck implements KernelCheck {
             given.offsets(device),
             leaves[1]);
     return RoutedMlp.sums(
-        leaves[0], routes, weights(leaves), given.shape.act(), given.drop(device));
+        leaves[0], routes, weights(leaves), given.shape.act(), given.drop(device), leaves[6]);
   }
 }

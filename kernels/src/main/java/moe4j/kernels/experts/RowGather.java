@@ -67,25 +67,37 @@ public final class RowGather {
   /** {@link #spread} without a gradient. */
   static Tensor out(Tensor x, Tensor token) {
     if (Kernels.take(x) && x.is_floating_point()) {
-      return launch("spread", x, token, token.size(0), 1);
+      return spread(x, token);
     }
     Tensor rows = x.index_select(0, token.clamp_min(ZERO));
     return rows.masked_fill_(token.lt(ZERO).unsqueeze(1), ZERO);
   }
 
-  /** {@link #gather} or, where there are no slots, {@link #gatherAny}, without a gradient. */
-  static Tensor back(Tensor x, Tensor token, Tensor slot, long tokens) {
-    if (x.size(0) == 0) {
-      return Tensors.zeros(Tensors.dtype(x), x.device(), tokens, x.size(1));
+  /**
+   * {@link #gather} or, where there are no slots, {@link #gatherAny}, without a gradient.
+   *
+   * @param beside [T, h] in x's type, which the sums are added to, or null
+   */
+  static Tensor back(Tensor x, Tensor token, Tensor slot, long tokens, Tensor beside) {
+    if (x.size(0) > 0 && slot != null && takesSlots(x, slot)) {
+      return added(x, slot, beside);
     }
-    return slot == null ? sums(x, token, tokens) : back(x, slot);
+    Tensor sums =
+        x.size(0) == 0
+            ? Tensors.zeros(Tensors.dtype(x), x.device(), tokens, x.size(1))
+            : slot == null ? sums(x, token, tokens) : back(x, slot);
+    return beside == null ? sums : sums.add(beside);
+  }
+
+  private static boolean takesSlots(Tensor x, Tensor slot) {
+    return Kernels.take(x) && slot.size(1) <= MOST_SLOTS;
   }
 
   private static Tensor back(Tensor x, Tensor slot) {
     long tokens = slot.size(0);
     long k = slot.size(1);
-    if (Kernels.take(x) && k <= MOST_SLOTS) {
-      return launch("gather", x, slot, tokens, k);
+    if (takesSlots(x, slot)) {
+      return added(x, slot, null);
     }
     return out(x, slot.flatten()).view(tokens, k, x.size(1)).sum(1);
   }
@@ -97,20 +109,42 @@ public final class RowGather {
     return sums.index_add_(0, token.clamp_min(ZERO), rows).to(Tensors.dtype(x));
   }
 
-  private static Tensor launch(String kernel, Tensor x, Tensor index, long rows, long k) {
-    Launch.require(index, "tokens or slots", ScalarType.Long, rows * k);
-    long h = x.size(1);
-    Tensor y = Tensors.empty(Tensors.dtype(x), x.device(), rows, h);
-    Launch.kernel("experts/rows.cu", kernel, Tensors.dtype(x), "K=" + k)
+  private static Tensor spread(Tensor x, Tensor token) {
+    long rows = token.size(0);
+    Launch.require(token, "tokens", ScalarType.Long, rows);
+    Tensor y = Tensors.emptyRows(x, rows);
+    Launch.kernel("experts/rows.cu", "spread", Tensors.dtype(x), "K=1")
         .launch(
             Launch.rowBlocks(rows),
             Launch.ROW_THREADS,
             0,
             x.contiguous(),
-            index.contiguous(),
+            token.contiguous(),
             y,
             rows,
-            Math.toIntExact(h));
+            Math.toIntExact(x.size(1)));
+    return y;
+  }
+
+  private static Tensor added(Tensor x, Tensor slot, Tensor beside) {
+    long rows = slot.size(0);
+    long k = slot.size(1);
+    Launch.require(slot, "slots", ScalarType.Long, rows * k);
+    if (beside != null) {
+      Launch.require(beside, "what sums are added to", Tensors.dtype(x), rows * x.size(1));
+    }
+    Tensor y = Tensors.emptyRows(x, rows);
+    Launch.kernel("experts/rows.cu", "gather", Tensors.dtype(x), "K=" + k)
+        .launch(
+            Launch.rowBlocks(rows),
+            Launch.ROW_THREADS,
+            0,
+            x.contiguous(),
+            slot.contiguous(),
+            Launch.contiguous(beside),
+            y,
+            rows,
+            Math.toIntExact(x.size(1)));
     return y;
   }
 

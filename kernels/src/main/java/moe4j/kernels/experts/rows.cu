@@ -42,10 +42,11 @@ extern "C" __global__ void __launch_bounds__(THREADS)
   }
 }
 
-// y[t] = sum_j x[slot[t][j]] in fp32, rounded once; a negative slot adds nothing.
+// y[t] = beside[t] + sum_j x[slot[t][j]] in fp32, rounded once; a negative slot adds nothing, and beside may
+// be null.
 extern "C" __global__ void __launch_bounds__(THREADS)
-    gather(const TYPE* __restrict__ x, const long long* __restrict__ slot, TYPE* __restrict__ y,
-           long long rows, int h) {
+    gather(const TYPE* __restrict__ x, const long long* __restrict__ slot,
+           const TYPE* __restrict__ beside, TYPE* __restrict__ y, long long rows, int h) {
   const long long t = row_of_warp<THREADS>();
   if (t >= rows) return;
   const int lane = threadIdx.x % 32;
@@ -53,10 +54,11 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 #pragma unroll
   for (int j = 0; j < K; j++) from[j] = slot[t * K + j];
   TYPE* to = y + t * h;
-  if (aligned(x, y, h)) {
+  if (aligned(x, y, h) && ((u64)beside & 15) == 0) {
 #pragma unroll 2
     for (int i = 8 * lane; i < h; i += 8 * 32) {
       float sum[8] = {0, 0, 0, 0, 0, 0, 0, 0};
+      if (beside != nullptr) load8(beside + t * h + i, sum);
 #pragma unroll
       for (int j = 0; j < K; j++) {
         if (from[j] >= 0) {
@@ -70,7 +72,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     }
   } else {
     for (int i = lane; i < h; i += 32) {
-      float sum = 0;
+      float sum = beside == nullptr ? 0 : to_float(beside[t * h + i]);
 #pragma unroll
       for (int j = 0; j < K; j++) {
         if (from[j] >= 0) sum += to_float(x[from[j] * h + i]);

@@ -30,6 +30,13 @@ public interface TokenDispatcher {
     /** How many parts there are, at least one. */
     int parts();
 
+    /**
+     * Whether all tokens stay here, so that {@link #finish} gives the sums as they were given back.
+     */
+    default boolean staysHere() {
+      return false;
+    }
+
     /** Waits for a part. Each of its rows is for one expert. */
     Dispatched arrive(int part);
 
@@ -94,6 +101,11 @@ public interface TokenDispatcher {
     @Override
     public int parts() {
       return 1;
+    }
+
+    @Override
+    public boolean staysHere() {
+      return true;
     }
 
     @Override

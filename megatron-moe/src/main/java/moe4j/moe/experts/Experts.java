@@ -27,6 +27,16 @@ public interface Experts {
     return dispatched.sum(forward(dispatched, pass));
   }
 
+  /**
+   * {@link #sum} with something added, such as a shared expert's output.
+   *
+   * @param beside [T, d]
+   * @return [T, d]
+   */
+  default Tensor sumBeside(Dispatched dispatched, Tensor beside, Pass pass) {
+    return sum(dispatched, pass).add(beside);
+  }
+
   /** {@link #forward} where there are several outputs, [R, ...] each. */
   default List<Tensor> forwardAll(Dispatched dispatched, Pass pass) {
     return List.of(forward(dispatched, pass));

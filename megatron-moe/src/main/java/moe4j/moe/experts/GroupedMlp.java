@@ -191,18 +191,33 @@ public final class GroupedMlp implements Experts {
   public Tensor sum(Dispatched dispatched, Pass pass) {
     dispatched.checkExperts(weights.fc1().size(0));
     Tensor x = dispatched.inputs().get(0);
-    return isRouted(x) ? routed(dispatched, pass) : Experts.super.sum(dispatched, pass);
+    return isRouted(x) ? routed(dispatched, null, pass) : Experts.super.sum(dispatched, pass);
   }
 
-  /** {@link #sum} as products of ours compute it, from tokens to tokens. */
-  Tensor routed(Dispatched dispatched, Pass pass) {
+  @Override
+  public Tensor sumBeside(Dispatched dispatched, Tensor beside, Pass pass) {
+    Tensor x = dispatched.inputs().get(0);
+    boolean fits = beside.size(0) == x.size(0) && Tensors.dtype(beside) == Tensors.dtype(x);
+    if (!isRouted(x) || !fits) {
+      return Experts.super.sumBeside(dispatched, beside, pass);
+    }
+    dispatched.checkExperts(weights.fc1().size(0));
+    return routed(dispatched, beside, pass);
+  }
+
+  /**
+   * {@link #sum} as products of ours compute it, from tokens to tokens.
+   *
+   * @param beside what is added, [T, h], or null
+   */
+  Tensor routed(Dispatched dispatched, Tensor beside, Pass pass) {
     Tensor x = dispatched.inputs().get(0);
     Tensor source = dispatched.routing().source();
     if (source != null && source.is_alias_of(x)) {
       x = source;
     }
     Dropout drop = dropout(dispatched, pass);
-    return RoutedMlp.sums(x, routes(dispatched), weights, activation, drop);
+    return RoutedMlp.sums(x, routes(dispatched), weights, activation, drop, beside);
   }
 
   /** Whether products of ours compute this, which gather rows by themselves. */

@@ -161,7 +161,7 @@ public final class GroupedMlpTest {
 
       @Override
       public Tensor sum(Dispatched dispatched, Pass pass) {
-        return experts.routed(dispatched, pass);
+        return experts.routed(dispatched, null, pass);
       }
     };
   }

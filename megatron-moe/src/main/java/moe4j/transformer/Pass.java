@@ -148,6 +148,11 @@ public final class Pass {
     return tokens.gathered(rows);
   }
 
+  /** Whether a gate is given all tokens that are routed together, so that rows need no gathering. */
+  public boolean routesOwn() {
+    return tokens.slices().isAlone();
+  }
+
   /** The random numbers for the tokens that a gate is given, where these are a part of all, too. */
   public StepRandom sliceRandom() {
     return chance.slice(tokens.slices()).random();

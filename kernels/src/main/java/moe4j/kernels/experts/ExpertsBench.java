@@ -67,6 +67,18 @@ public final class ExpertsBench implements KernelBench {
           Tensor x = in.leaf(ScalarType.Float, s.tokens, s.experts);
           return Operation.of(() -> TopK.of(x, K).values(), x);
         });
+    TokenRouter.Form form = new TokenRouter.Form(RouterScore.LOGITS, K, 1, true, false);
+    // Of each route expert, weight, token and slot.
+    long routes = s.rows() * (4 + 4 + 8 + 8);
+    cases.bothWays(
+        "routes and losses of logits",
+        "[%d, %d]".formatted(s.tokens, s.experts),
+        Cost.bytes(logits + routes),
+        Cost.bytes(3 * logits + 2 * routes),
+        in -> {
+          Tensor x = in.leaf(ScalarType.Float, s.tokens, s.experts);
+          return Operation.of(() -> TokenRouter.of(x, form, null).weight(), x);
+        });
     // The choice in; order, token and slot out, 8 bytes each.
     cases.forward(
         "sort of the routes",

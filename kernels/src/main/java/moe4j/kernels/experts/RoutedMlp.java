@@ -197,7 +197,7 @@ public final class RoutedMlp {
       tokens = inputs[X].size(0);
       token = kept(inputs[TOKEN]);
       slot = kept(inputs[SLOT]);
-      x = save(spread(inputs[X].contiguous(), token));
+      x = save(spread(inputs[X].contiguous(), token, slot));
       weights =
           new ExpertMlp.Weights(
               kept(inputs[FC1]), kept(inputs[BIAS1]), kept(inputs[FC2]), kept(inputs[BIAS2]));
@@ -216,8 +216,8 @@ public final class RoutedMlp {
     }
 
     /** The rows of tokens; those that there are, where these are the tokens. */
-    private static Tensor spread(Tensor x, Tensor token) {
-      return token == null ? x : RowGather.out(x, token);
+    private static Tensor spread(Tensor x, Tensor token, Tensor slot) {
+      return token == null ? x : RowGather.out(x, token, slot);
     }
 
     /**
@@ -236,7 +236,7 @@ public final class RoutedMlp {
 
     @Override
     protected Tensor[] backward(Tensor[] gradients) {
-      Tensor gradient = spread(gradients[0], summed ? token : null);
+      Tensor gradient = spread(gradients[0], summed ? token : null, slot);
       Tensor[] results = new Tensor[INPUTS];
       if (needsGradient(BESIDE)) {
         results[BESIDE] = new Tensor(gradients[0]);

@@ -25,32 +25,7 @@ public final class RouterProjection {
   /** Of a block, as in split.cu. */
   private static final int THREADS = 256;
 
-  /**
-   * A router's logits, and the tokens once more for the experts.
-   *
-   * @param logits fp32 [T, E]
-   * @param source x as it was given. Where a kernel computes, its gradient joins the logits' part in
-   *     its own memory: so it may be handed only to a function that makes a gradient for it alone,
-   *     as {@link RoutedMlp} and {@link RowGather} do.
-   */
-  public record Projected(Tensor logits, Tensor source) {}
-
   private RouterProjection() {}
-
-  /**
-   * The logits, and x for experts: the two gradients of x are added up in the product of one, which
-   * spares a pass over both.
-   *
-   * @param x [T, h]
-   * @param weight [E, h]; both in any type, their gradients too
-   */
-  public static Projected project(Tensor x, Tensor weight) {
-    if (!take(x, weight) || !x.is_contiguous()) {
-      return new Projected(logits(x, weight), x);
-    }
-    Tensor[] outputs = new Logits(true).apply(x, weight);
-    return new Projected(outputs[0], outputs[1]);
-  }
 
   /**
    * The logits.
@@ -61,21 +36,51 @@ public final class RouterProjection {
    */
   public static Tensor logits(Tensor x, Tensor weight) {
     return take(x, weight)
-        ? new Logits(false).apply(x, weight)[0]
+        ? new Logits().apply(x, weight)[0]
         : Gemm.linear(x.to(ScalarType.Float), weight.to(ScalarType.Float), null);
   }
 
-  private static boolean take(Tensor x, Tensor weight) {
+  /** Whether the product is of bf16 as it is. */
+  static boolean take(Tensor x, Tensor weight) {
     return Kernels.take(x)
         && Tensors.dtype(x) == ScalarType.BFloat16
         && Tensors.dtype(weight) == ScalarType.BFloat16;
+  }
+
+  /** {@link #logits} without a gradient, where {@link #take} says so. */
+  static Tensor product(Tensor x, Tensor weight) {
+    return mm(x, weight.t());
+  }
+
+  /**
+   * The gradient of x, of that of the logits.
+   *
+   * @param halves bf16 [T, 2 E]: beside each other the gradient rounded, and what that leaves of it
+   * @param more [T, h], a gradient that is added to in its own memory and is the result; or null
+   * @return [T, h]
+   */
+  static Tensor inputGradient(Tensor halves, Tensor weight, Tensor more) {
+    Tensor twice = torch.cat(new TensorVector(weight, weight), 0);
+    return more == null ? halves.mm(twice) : more.addmm_(halves, twice);
+  }
+
+  /** The gradient of the weight, likewise. */
+  static Tensor weightGradient(Tensor halves, Tensor x, Tensor weight) {
+    long experts = weight.size(0);
+    Tensor both = mm(halves.t(), x);
+    Tensor gradient = Launch.empty(weight);
+    torch.add_out(
+        gradient,
+        Tensors.slice(both, 0, 0, experts),
+        Tensors.slice(both, 0, experts, 2 * experts));
+    return gradient;
   }
 
   /**
    * {@code a b} of bf16 matrices, summed and left in fp32; libtorch has it for CUDA only. It lets
    * cuBLAS reduce partial sums in the output's type unless told otherwise: here that is fp32.
    */
-  private static Tensor product(Tensor a, Tensor b) {
+  private static Tensor mm(Tensor a, Tensor b) {
     return MM_OF_TYPE.call(a, b, FLOAT);
   }
 
@@ -92,56 +97,23 @@ public final class RouterProjection {
   }
 
   private static final class Logits extends CustomFunction {
-    private final boolean withSource;
     private Tensor x;
     private Tensor weight;
-
-    Logits(boolean withSource) {
-      this.withSource = withSource;
-    }
 
     @Override
     protected Tensor[] forward(Tensor[] inputs) {
       x = save(inputs[0]);
       weight = save(inputs[1]);
-      Tensor logits = product(inputs[0], inputs[1].t());
-      // The source is the same memory, under a gradient of its own.
-      return withSource
-          ? new Tensor[] {logits, inputs[0].detach()}
-          : new Tensor[] {logits};
+      return new Tensor[] {product(inputs[0], inputs[1])};
     }
 
     @Override
     protected Tensor[] backward(Tensor[] gradients) {
-      Tensor ofSource = withSource ? gradients[1] : null;
-      if (gradients[0] == null) {
-        // The logits are not used where others are drawn in their place.
-        return new Tensor[] {
-          needsGradient(0) ? new Tensor(ofSource) : null,
-          needsGradient(1) ? torch.zeros_like(weight) : null
-        };
-      }
       Tensor halves = split(gradients[0]);
-      Tensor dx = null;
-      Tensor dweight = null;
-      if (needsGradient(0)) {
-        Tensor twice = torch.cat(new TensorVector(weight, weight), 0);
-        // A handle of its own: that of the gradient that came is closed after this.
-        dx =
-            ofSource == null
-                ? halves.mm(twice)
-                : new Tensor(ofSource.addmm_(halves, twice));
-      }
-      if (needsGradient(1)) {
-        long experts = weight.size(0);
-        Tensor both = product(halves.t(), x);
-        dweight = Launch.empty(weight);
-        torch.add_out(
-            dweight,
-            Tensors.slice(both, 0, 0, experts),
-            Tensors.slice(both, 0, experts, 2 * experts));
-      }
-      return new Tensor[] {dx, dweight};
+      return new Tensor[] {
+        needsGradient(0) ? inputGradient(halves, weight, null) : null,
+        needsGradient(1) ? weightGradient(halves, x, weight) : null
+      };
     }
   }
 }

@@ -47,40 +47,6 @@ public final class RouterProjectionCheck implements KernelCheck {
     on.close(what, logits, expected.backward(upstream, t -> t[0].mm(t[1].t())), FP32);
     on.holds(what + " is in fp32", Tensors.dtype(logits) == ScalarType.Float);
     actual.compare(on, expected, what, type.bound(), "x", "weight");
-    beside(on, type, what, x, weight);
-  }
-
-  /** The tokens have another use beside the logits; or that use alone. */
-  private static void beside(Comparison on, Type type, String what, Tensor x, Tensor weight) {
-    Tensor factors = on.normal(type.dtype(), x.shape());
-    Tensor given = factors.to(on.device(), type.dtype());
-    Tensor ofLogits = on.normal(ScalarType.Float, x.size(0), weight.size(0));
-    Tensor ofOther = on.normal(type.dtype(), x.shape());
-    for (Tensor first : new Tensor[] {ofLogits, null}) {
-      Tensor[] upstream = {first, ofOther};
-      Leaves actual = Leaves.on(on, type.dtype(), x, weight);
-      Leaves expected = Leaves.reference(x, weight);
-      Tensor[] found =
-          actual.backward(
-              upstream,
-              t -> {
-                RouterProjection.Projected made = RouterProjection.project(t[0], t[1]);
-                return new Tensor[] {made.logits(), made.source().mul(given)};
-              });
-      Tensor[] exact =
-          expected.backward(upstream, t -> new Tensor[] {t[0].mm(t[1].t()), t[0].mul(factors)});
-      String both = what + (first == null ? " only beside" : " and beside");
-      on.close(both + ": logits", found[0], exact[0], FP32);
-      on.close(both + ": the other", found[1], exact[1], type.bound());
-      on.close(both + ": gradient of x", actual.gradient(0), expected.gradient(0), type.bound());
-      if (first != null) {
-        on.close(
-            both + ": gradient of weight",
-            actual.gradient(1),
-            expected.gradient(1),
-            type.bound());
-      }
-    }
   }
 
   /** Gradients of 1 + 2^-12 and -1 for equal rows: of the former, one bf16 number would keep 1. */

@@ -32,8 +32,8 @@ public final class RowGather {
    *
    * @param x [T, h]
    * @param token int64 [R]; a negative one gives a row of zeros
-   * @param slot int64 [T, k]; a negative one stands for no row; null where a token has any number
-   *     of routes
+   * @param slot int64 [T, k], the rows that take each token, each named once; a negative one stands
+   *     for no row; null where a token has any number of routes
    * @return [R, h]
    */
   public static Tensor spread(Tensor x, Tensor token, Tensor slot) {
@@ -74,6 +74,37 @@ public final class RowGather {
   }
 
   /**
+   * {@link #spread} without a gradient.
+   *
+   * @param slot as there, or null
+   */
+  static Tensor out(Tensor x, Tensor token, Tensor slot) {
+    if (slot == null || !takesSlots(x, slot)) {
+      return out(x, token);
+    }
+    long tokens = slot.size(0);
+    long rows = token.size(0);
+    long k = slot.size(1);
+    Launch.require(token, "tokens", ScalarType.Long, rows);
+    Launch.require(slot, "slots", ScalarType.Long, tokens * k);
+    Launch.require(x, "tokens' rows", Tensors.dtype(x), tokens * x.size(1));
+    Tensor y = Tensors.emptyRows(x, rows);
+    Launch.kernel("experts/rows.cu", "spread_slots", Tensors.dtype(x), "K=" + k)
+        .launch(
+            Launch.rowBlocks(Math.max(tokens, rows)),
+            Launch.ROW_THREADS,
+            0,
+            x.contiguous(),
+            token.contiguous(),
+            slot.contiguous(),
+            y,
+            tokens,
+            rows,
+            Math.toIntExact(x.size(1)));
+    return y;
+  }
+
+  /**
    * {@link #gather} or, where there are no slots, {@link #gatherAny}, without a gradient.
    *
    * @param beside [T, h] in x's type, which the sums are added to, or null
@@ -90,7 +121,7 @@ public final class RowGather {
   }
 
   private static boolean takesSlots(Tensor x, Tensor slot) {
-    return Kernels.take(x) && slot.size(1) <= MOST_SLOTS;
+    return Kernels.take(x) && x.is_floating_point() && slot.size(1) <= MOST_SLOTS;
   }
 
   private static Tensor back(Tensor x, Tensor slot) {
@@ -154,7 +185,7 @@ public final class RowGather {
     @Override
     protected Tensor[] forward(Tensor[] inputs) {
       slot = save(inputs[2]);
-      return new Tensor[] {out(inputs[0], inputs[1])};
+      return new Tensor[] {out(inputs[0], inputs[1], inputs[2])};
     }
 
     @Override
@@ -202,16 +233,18 @@ public final class RowGather {
 
   private static final class Gather extends CustomFunction {
     private Tensor token;
+    private Tensor slot;
 
     @Override
     protected Tensor[] forward(Tensor[] inputs) {
       token = save(inputs[1]);
+      slot = save(inputs[2]);
       return new Tensor[] {back(inputs[0], inputs[2])};
     }
 
     @Override
     protected Tensor[] backward(Tensor[] gradients) {
-      return new Tensor[] {out(gradients[0], token), null, null};
+      return new Tensor[] {out(gradients[0], token, slot), null, null};
     }
   }
 }

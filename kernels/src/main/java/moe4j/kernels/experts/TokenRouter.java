@@ -23,9 +23,18 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  * @param counts int64 [E], how often each expert was chosen
  * @param weight [T k], of each route; it carries a gradient
  * @param losses or null where they are not asked for
+ * @param source the tokens once more, for experts, where the gradient is added up with theirs: it
+ *     may be handed only to a function that makes a gradient for it which nothing else holds, as
+ *     {@link RoutedMlp} does. Null elsewhere.
  */
 public record TokenRouter(
-    Tensor token, Tensor slot, Tensor offsets, Tensor counts, Tensor weight, Losses losses) {
+    Tensor token,
+    Tensor slot,
+    Tensor offsets,
+    Tensor counts,
+    Tensor weight,
+    Losses losses,
+    Tensor source) {
   /** The longest row that a warp holds, and its most choices. */
   private static final int MOST_EXPERTS = 512;
 
@@ -71,18 +80,40 @@ public record TokenRouter(
    * @param bias fp32 [E], added to the scores for the choice alone, or null
    */
   public static TokenRouter of(Tensor logits, Form form, Tensor bias) {
-    return take(logits, form)
-        ? new Route(form, bias).routed(logits)
+    boolean taken =
+        Kernels.take(logits)
+            && Tensors.dtype(logits) == ScalarType.Float
+            && logits.dim() == 2
+            && fits(logits.size(0), logits.size(1), form);
+    return taken
+        ? new Route(form, bias, false).routed(logits)
         : reference(logits, form, bias);
   }
 
-  private static boolean take(Tensor logits, Form form) {
-    return Kernels.take(logits)
-        && Tensors.dtype(logits) == ScalarType.Float
-        && logits.dim() == 2
-        && logits.size(0) > 0
-        && logits.size(1) <= MOST_EXPERTS
-        && form.topk <= Math.min(MOST_CHOICES, logits.size(1));
+  /**
+   * Routes tokens by the logits that {@link RouterProjection} makes of them. In bf16 on a GPU the
+   * logits' gradient is written as its products take it, and the tokens' is added to the experts'.
+   *
+   * @param x [T, h]
+   * @param weight [E, h]
+   * @param bias as in {@link #of}
+   */
+  public static TokenRouter project(Tensor x, Tensor weight, Form form, Tensor bias) {
+    boolean taken =
+        RouterProjection.take(x, weight)
+            && x.dim() == 2
+            && x.is_contiguous()
+            && fits(x.size(0), weight.size(0), form);
+    return taken
+        ? new Route(form, bias, true).routed(x, weight)
+        : of(RouterProjection.logits(x, weight), form, bias);
+  }
+
+  private static boolean fits(long tokens, long experts, Form form) {
+    return tokens > 0
+        && tokens * form.topk <= Integer.MAX_VALUE
+        && experts <= MOST_EXPERTS
+        && form.topk <= Math.min(MOST_CHOICES, experts);
   }
 
   private static TokenRouter reference(Tensor logits, Form form, Tensor bias) {
@@ -103,7 +134,8 @@ public record TokenRouter(
         sorted.offsets(),
         counts,
         weight.view(-1),
-        form.hasFigures || form.hasZ ? losses(logits, scores, counts, form) : null);
+        form.hasFigures || form.hasZ ? losses(logits, scores, counts, form) : null,
+        null);
   }
 
   private static Losses losses(Tensor logits, Tensor scores, Tensor counts, Form form) {
@@ -126,71 +158,79 @@ public record TokenRouter(
     return (double) logits.size(1) / (form.topk * tokens * tokens);
   }
 
+  /** Of logits, or of tokens and a weight. */
   private static final class Route extends CustomFunction {
     private final Form form;
     private final Tensor bias;
+    private final boolean projects;
+
+    /** Tokens and weight, where there are. */
+    private Tensor x;
+
+    private Tensor matrix;
     private Tensor logits;
     private Tensor expert;
     private Tensor slot;
     private Tensor counts;
 
-    /** What was made, but for what carries a gradient. */
+    /** What was made, but for the gradients of some. */
     private TokenRouter made;
 
-    Route(Form form, Tensor bias) {
+    Route(Form form, Tensor bias, boolean projects) {
       this.form = form;
       this.bias = bias == null ? null : bias.detach().contiguous();
+      this.projects = projects;
     }
 
-    TokenRouter routed(Tensor given) {
-      Tensor[] outputs = apply(given);
-      Losses losses = made.losses;
-      if (losses != null) {
-        Tensor balance = form.hasFigures ? outputs[1] : null;
-        Tensor z = form.hasZ ? outputs[outputs.length - 1] : null;
-        losses = new Losses(balance, z, losses.entropy);
-      }
-      return new TokenRouter(made.token, made.slot, made.offsets, made.counts, outputs[0], losses);
+    TokenRouter routed(Tensor... inputs) {
+      apply(inputs);
+      return made;
     }
 
     @Override
     protected Tensor[] forward(Tensor[] inputs) {
-      Tensor x = inputs[0].contiguous();
+      Tensor given =
+          projects ? RouterProjection.product(inputs[0], inputs[1]) : inputs[0].contiguous();
+      long rows = given.size(0);
+      long columns = given.size(1);
       if (bias != null) {
-        Launch.require(bias, "biases", ScalarType.Float, x.size(1));
+        Launch.require(bias, "biases", ScalarType.Float, columns);
       }
-      long choices = Math.multiplyExact(x.size(0), form.topk);
-      Tensor chosen = like(x, ScalarType.Int, x.size(0), form.topk);
-      Tensor sorted = like(x, ScalarType.Float, Math.toIntExact(choices));
+      long choices = Math.multiplyExact(rows, form.topk);
+      Tensor chosen = like(given, ScalarType.Int, rows, form.topk);
       Losses losses =
           new Losses(
-              form.hasFigures ? like(x, ScalarType.Float) : null,
-              form.hasZ ? like(x, ScalarType.Float) : null,
-              form.hasFigures ? like(x, ScalarType.Float) : null);
+              form.hasFigures ? like(given, ScalarType.Float) : null,
+              form.hasZ ? like(given, ScalarType.Float) : null,
+              form.hasFigures ? like(given, ScalarType.Float) : null);
       made =
           new TokenRouter(
-              like(x, ScalarType.Long, choices),
-              like(x, ScalarType.Long, x.size(0), form.topk),
-              like(x, ScalarType.Int, x.size(1)),
-              like(x, ScalarType.Long, x.size(1)),
-              null,
-              form.hasFigures || form.hasZ ? losses : null);
-      launch(x, chosen, sorted, losses);
-      logits = save(x);
+              like(given, ScalarType.Long, choices),
+              like(given, ScalarType.Long, rows, form.topk),
+              like(given, ScalarType.Int, columns),
+              like(given, ScalarType.Long, columns),
+              like(given, ScalarType.Float, choices),
+              form.hasFigures || form.hasZ ? losses : null,
+              projects ? inputs[0].detach() : null);
+      launch(given, chosen, losses);
+      if (projects) {
+        x = save(inputs[0]);
+        matrix = save(inputs[1]);
+      }
+      logits = save(given);
       expert = save(chosen);
       slot = save(made.slot);
       counts = save(made.counts);
-      List<Tensor> outputs = new ArrayList<>(List.of(sorted));
-      if (form.hasFigures) {
-        outputs.add(losses.balance);
-      }
-      if (form.hasZ) {
-        outputs.add(losses.z);
+      List<Tensor> outputs = new ArrayList<>(List.of(made.weight));
+      for (Tensor more : new Tensor[] {losses.balance, losses.z, made.source}) {
+        if (more != null) {
+          outputs.add(more);
+        }
       }
       return outputs.toArray(new Tensor[0]);
     }
 
-    private void launch(Tensor x, Tensor chosen, Tensor sorted, Losses losses) {
+    private void launch(Tensor x, Tensor chosen, Losses losses) {
       long rows = x.size(0);
       int columns = Math.toIntExact(x.size(1));
       int warps = threads(columns) / WARP;
@@ -201,7 +241,7 @@ public record TokenRouter(
       Tensor table = like(x, ScalarType.Int, blocks, columns);
       Tensor mass = form.hasFigures ? like(x, ScalarType.Float, blocks, columns) : null;
       Tensor figures = made.losses == null ? null : like(x, ScalarType.Float, blocks, 2);
-      kernel("choose", columns)
+      kernel("choose", columns, false)
           .launch(
               blocks,
               threads(columns),
@@ -218,7 +258,7 @@ public record TokenRouter(
               columns,
               form.topk,
               (float) form.scaling);
-      kernel("place", columns)
+      kernel("place", columns, false)
           .launch(
               blocks + 1,
               threads(columns),
@@ -230,7 +270,7 @@ public record TokenRouter(
               figures,
               made.token,
               made.slot,
-              sorted,
+              made.weight,
               made.offsets,
               made.counts,
               losses.balance,
@@ -246,28 +286,53 @@ public record TokenRouter(
 
     @Override
     protected Tensor[] backward(Tensor[] gradients) {
-      Tensor dx = Launch.empty(logits);
+      int next = 1;
+      Tensor dbalance = form.hasFigures ? gradients[next++] : null;
+      Tensor dz = form.hasZ ? gradients[next++] : null;
+      if (!projects) {
+        return new Tensor[] {logitsGradient(gradients[0], dbalance, dz)};
+      }
+      Tensor ofSource = gradients[next];
+      Tensor halves = logitsGradient(gradients[0], dbalance, dz);
+      Tensor dx = null;
+      if (needsGradient(0)) {
+        dx = RouterProjection.inputGradient(halves, matrix, ofSource);
+        // A handle of its own: the one of the gradient that came is closed after this.
+        dx = ofSource == null ? dx : new Tensor(dx);
+      }
+      return new Tensor[] {
+        dx, needsGradient(1) ? RouterProjection.weightGradient(halves, x, matrix) : null
+      };
+    }
+
+    /** The logits' gradient: in fp32, or as the sums of two bf16 numbers that products take. */
+    private Tensor logitsGradient(Tensor dweight, Tensor dbalance, Tensor dz) {
+      long rows = logits.size(0);
       int columns = Math.toIntExact(logits.size(1));
-      kernel("logits_gradient", columns)
+      Tensor gradient =
+          projects
+              ? like(logits, ScalarType.BFloat16, rows, 2L * columns)
+              : Launch.empty(logits);
+      kernel("logits_gradient", columns, projects)
           .launch(
-              Launch.rowBlocks(logits.size(0)),
+              Launch.rowBlocks(rows),
               Launch.ROW_THREADS,
               0,
               logits,
               expert,
               slot,
               counts,
-              gradients[0],
-              form.hasFigures ? gradients[1] : null,
-              form.hasZ ? gradients[gradients.length - 1] : null,
-              dx,
-              logits.size(0),
+              dweight,
+              dbalance,
+              dz,
+              gradient,
+              rows,
               columns,
               form.topk,
               (float) form.scaling,
               (float) factor(logits, form),
               inverse(logits));
-      return new Tensor[] {dx};
+      return gradient;
     }
 
     private static Tensor like(Tensor x, ScalarType type, long... shape) {
@@ -287,7 +352,7 @@ public record TokenRouter(
       return held(columns) <= FEW ? 1024 : 512;
     }
 
-    private CudaKernel kernel(String function, int columns) {
+    private CudaKernel kernel(String function, int columns, boolean halves) {
       return CudaKernel.of(
           "experts/token_router.cu",
           function,
@@ -295,7 +360,8 @@ public record TokenRouter(
           "THREADS=" + threads(columns),
           "SCORE=" + form.score,
           "FIGURES=" + (form.hasFigures ? 1 : 0),
-          "Z_LOSS=" + (form.hasZ ? 1 : 0));
+          "Z_LOSS=" + (form.hasZ ? 1 : 0),
+          "HALVES=" + (halves ? 1 : 0));
     }
   }
 }

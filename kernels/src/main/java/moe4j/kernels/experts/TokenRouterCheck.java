@@ -7,6 +7,7 @@ import java.util.stream.IntStream;
 import moe4j.kernels.check.Comparison;
 import moe4j.kernels.check.KernelCheck;
 import moe4j.kernels.check.Leaves;
+import moe4j.kernels.check.Type;
 import moe4j.tensor.Scopes;
 import moe4j.tensor.Tensors;
 import org.bytedeco.pytorch.Scalar;
@@ -21,8 +22,10 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
 public final class TokenRouterCheck implements KernelCheck {
   private static final double BOUND = 1e-5;
 
-  /** Logits and biases are whole multiples of a part of this many. */
+  /** Logits are so many parts at most, of which this many are 1: they are exact in bf16. */
   private static final double PARTS = 64;
+
+  private static final double MOST_PARTS = 255;
 
   @Override
   public String name() {
@@ -39,6 +42,10 @@ public final class TokenRouterCheck implements KernelCheck {
         for (boolean biased : new boolean[] {false, true}) {
           Scopes.run(() -> new Case(on, score, shape, biased).check());
         }
+      }
+      for (Type type : Type.values()) {
+        Scopes.run(() -> new Case(on, score, new int[] {40, 96, 2}, false).project(type));
+        Scopes.run(() -> new Case(on, score, new int[] {72, 33, 1}, true).project(type));
       }
       Scopes.run(() -> none(on, score));
       Scopes.run(() -> infinite(on, score));
@@ -76,7 +83,8 @@ public final class TokenRouterCheck implements KernelCheck {
       Random random = new Random(on.seed() + Arrays.hashCode(shape));
       this.logits = new float[tokens * experts];
       for (int i = 0; i < logits.length; i++) {
-        logits[i] = (float) (Math.rint(random.nextGaussian() * PARTS) / PARTS);
+        double parts = Math.rint(random.nextGaussian() * PARTS);
+        logits[i] = (float) (Math.max(-MOST_PARTS, Math.min(MOST_PARTS, parts)) / PARTS);
       }
       this.bias = biased ? new float[experts] : null;
       for (int e = 0; biased && e < experts; e++) {
@@ -168,6 +176,52 @@ public final class TokenRouterCheck implements KernelCheck {
       return made[0];
     }
 
+    /** Tokens are the unit vectors, which have another use beside the router. */
+    void project(Type type) {
+      ScalarType dtype = type.dtype();
+      TokenRouter.Form form = new TokenRouter.Form(score, k, scaling, true, true);
+      Tensor weight = Tensors.of(logits, tokens, experts).t().to(ScalarType.Double).contiguous();
+      Tensor x = torch.eye(tokens).to(ScalarType.Double);
+      Tensor factors = on.normal(dtype, tokens, tokens);
+      Tensor given = factors.to(on.device(), dtype);
+      Tensor[] upstream = {
+        on.normal(ScalarType.Float, order.length),
+        number(1.7),
+        number(-0.3),
+        on.normal(dtype, tokens, tokens)
+      };
+      for (boolean isBeside : new boolean[] {true, false}) {
+        Tensor[] gradients = upstream.clone();
+        gradients[3] = isBeside ? upstream[3] : null;
+        Leaves ours = Leaves.on(on, dtype, x, weight);
+        Leaves exact = Leaves.reference(x, weight);
+        Tensor[] found =
+            ours.backward(
+                gradients,
+                t -> {
+                  poison();
+                  TokenRouter made = TokenRouter.project(t[0], t[1], form, biases());
+                  Tensor source = made.source() == null ? t[0] : made.source();
+                  return new Tensor[] {
+                    made.weight(), made.losses().balance(), made.losses().z(), source.mul(given)
+                  };
+                });
+        Tensor[] expected =
+            exact.backward(
+                gradients,
+                t -> {
+                  Tensor[] results = expected(t[0].mm(t[1].t()), form);
+                  results[3] = t[0].mul(factors);
+                  return results;
+                });
+        String name = what + type + (isBeside ? " and beside" : " alone");
+        for (int i = 0; i < found.length; i++) {
+          on.close(name + ": result " + i, found[i], expected[i], BOUND);
+        }
+        ours.compare(on, exact, name, type.bound(), "x", "weight");
+      }
+    }
+
     private Tensor biases() {
       return bias == null ? null : Tensors.of(bias).to(on.device(), ScalarType.Float);
     }
@@ -187,7 +241,7 @@ public final class TokenRouterCheck implements KernelCheck {
     }
 
     private static Tensor number(double value) {
-      return Tensors.full(value, ScalarType.Double, new org.bytedeco.pytorch.Device("cpu"));
+      return Tensors.of(new float[] {(float) value}).sum();
     }
 
     private Tensor[] expected(Tensor x, TokenRouter.Form form) {

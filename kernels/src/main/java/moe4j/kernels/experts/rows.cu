@@ -42,6 +42,50 @@ extern "C" __global__ void __launch_bounds__(THREADS)
   }
 }
 
+// The same where a token's K routes are known: y[slot[t][j]] = x[t], so that a row is read once. A warp has
+// a token, and a route of which it writes zeros if the route has none.
+extern "C" __global__ void __launch_bounds__(THREADS)
+    spread_slots(const TYPE* __restrict__ x, const long long* __restrict__ token,
+                 const long long* __restrict__ slot, TYPE* __restrict__ y, long long tokens,
+                 long long rows, int h) {
+  const long long r = row_of_warp<THREADS>();
+  const int lane = threadIdx.x % 32;
+  const bool vectors = aligned(x, y, h);
+  const int count = h / 8 * (int)sizeof(TYPE) / 2;
+  if (r < tokens) {
+    long long to[K];
+#pragma unroll
+    for (int j = 0; j < K; j++) to[j] = slot[r * K + j];
+    if (vectors) {
+      const uint4* source = reinterpret_cast<const uint4*>(x + r * h);
+#pragma unroll 4
+      for (int i = lane; i < count; i += 32) {
+        const uint4 v = source[i];
+#pragma unroll
+        for (int j = 0; j < K; j++) {
+          if (to[j] >= 0) reinterpret_cast<uint4*>(y + to[j] * h)[i] = v;
+        }
+      }
+    } else {
+      for (int i = lane; i < h; i += 32) {
+        const TYPE v = x[r * h + i];
+#pragma unroll
+        for (int j = 0; j < K; j++) {
+          if (to[j] >= 0) y[to[j] * h + i] = v;
+        }
+      }
+    }
+  }
+  if (r < rows && token[r] < 0) {
+    if (vectors) {
+      uint4* target = reinterpret_cast<uint4*>(y + r * h);
+      for (int i = lane; i < count; i += 32) target[i] = make_uint4(0, 0, 0, 0);
+    } else {
+      for (int i = lane; i < h; i += 32) y[r * h + i] = from_float<TYPE>(0);
+    }
+  }
+}
+
 // y[t] = beside[t] + sum_j x[slot[t][j]] in fp32, rounded once; a negative slot adds nothing, and beside may
 // be null.
 extern "C" __global__ void __launch_bounds__(THREADS)

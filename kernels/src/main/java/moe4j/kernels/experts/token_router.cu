@@ -7,7 +7,7 @@
 // added in no fixed order.
 #include "common.cuh"
 
-// compile: -DHELD=3 -DTHREADS=1024 -DSCORE=LOGITS -DFIGURES=1 -DZ_LOSS=1
+// compile: -DHELD=3 -DTHREADS=1024 -DSCORE=LOGITS -DFIGURES=1 -DZ_LOSS=1 -DHALVES=1
 // compile: -DHELD=16 -DTHREADS=512 -DSCORE=SOFTMAX -DFIGURES=1 -DZ_LOSS=0
 // compile: -DHELD=8 -DTHREADS=512 -DSCORE=SIGMOID -DFIGURES=1 -DZ_LOSS=1
 // compile: -DHELD=1 -DTHREADS=1024 -DSCORE=SQRTSOFTPLUS -DFIGURES=0 -DZ_LOSS=0
@@ -15,6 +15,7 @@
 // THREADS: of a block of choose and place; at least as many as columns.
 // SCORE: by what experts are compared: their logits, a softmax, or each logit's sigmoid or root of
 // softplus. FIGURES: whether there are a balance loss and the entropy. Z_LOSS: whether there is a z-loss.
+// HALVES: whether the gradient is left as sums of two bf16 numbers, for the products that take it (split.cu).
 #define LOGITS 0
 #define SOFTMAX 1
 #define SIGMOID 2
@@ -33,6 +34,9 @@
 #endif
 #ifndef Z_LOSS
 #define Z_LOSS 1
+#endif
+#ifndef HALVES
+#define HALVES 0
 #endif
 #include "largest.cuh"
 
@@ -425,13 +429,20 @@ __device__ __forceinline__ void through_softmax(const float (&p)[HELD], float (&
   for (int j = 0; j < HELD; j++) d[j] = p[j] * (d[j] - dot);
 }
 
-// gradient [rows, columns] of the logits. dsorted: that of the sorted weights; dbalance and dz: those of the
+#if HALVES
+typedef bf16 GRADIENT;
+#else
+typedef float GRADIENT;
+#endif
+
+// gradient [rows, columns] of the logits; with HALVES bf16 [rows, 2 columns]: beside each other the numbers
+// rounded, and what that leaves of them. dsorted: that of the sorted weights; dbalance and dz: those of the
 // losses, each a number; any may be null. factor: as for place; inverse: 1 / rows. A warp makes a row.
 extern "C" __global__ void __launch_bounds__(GRADIENT_THREADS)
     logits_gradient(const float* __restrict__ logits, const int* __restrict__ expert,
                     const long long* __restrict__ slot, const long long* __restrict__ counts,
                     const float* __restrict__ dsorted, const float* __restrict__ dbalance,
-                    const float* __restrict__ dz, float* __restrict__ gradient, long long rows,
+                    const float* __restrict__ dz, GRADIENT* __restrict__ gradient, long long rows,
                     int columns, int k, float scaling, float factor, float inverse) {
   const long long r = row_of_warp<GRADIENT_THREADS>();
   if (r >= rows) return;
@@ -512,6 +523,12 @@ extern "C" __global__ void __launch_bounds__(GRADIENT_THREADS)
 #if Z_LOSS
     dx += pull * p[j];
 #endif
+#if HALVES
+    const bf16 high = from_float<bf16>(dx);
+    gradient[r * 2 * columns + c] = high;
+    gradient[r * 2 * columns + columns + c] = from_float<bf16>(dx - to_float(high));
+#else
     gradient[r * columns + c] = dx;
+#endif
   }
 }

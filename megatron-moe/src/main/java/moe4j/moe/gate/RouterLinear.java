@@ -1,6 +1,7 @@
 package moe4j.moe.gate;
 
 import moe4j.kernels.experts.RouterProjection;
+import moe4j.kernels.experts.TokenRouter;
 import moe4j.transformer.ParameterScope;
 import moe4j.transformer.Pass;
 import org.bytedeco.pytorch.Tensor;
@@ -29,21 +30,19 @@ public final class RouterLinear {
    * @return fp32 [T, E]
    */
   public Tensor logits(Tensor hidden, Pass pass) {
-    return gathered(RouterProjection.logits(hidden, weight), pass);
+    Tensor logits = RouterProjection.logits(hidden, weight);
+    // The bias before the others' logits: each rank computes its own tokens' part of its gradient.
+    return pass.gathered(bias == null ? logits : logits.add(bias.to(ScalarType.Float)));
   }
 
   /**
-   * The same, and the hidden states once more for the experts ({@link Routing#source}).
+   * Routes tokens by their logits; for a layer without a bias, whose rank has all tokens that are
+   * routed together.
    *
    * @param hidden [T, h]
+   * @param choiceBias fp32 [E], added to the scores for the choice alone, or null
    */
-  RouterProjection.Projected project(Tensor hidden, Pass pass) {
-    RouterProjection.Projected made = RouterProjection.project(hidden, weight);
-    return new RouterProjection.Projected(gathered(made.logits(), pass), made.source());
-  }
-
-  private Tensor gathered(Tensor logits, Pass pass) {
-    // The bias before the others' logits: each rank computes its own tokens' part of its gradient.
-    return pass.gathered(bias == null ? logits : logits.add(bias.to(ScalarType.Float)));
+  TokenRouter route(Tensor hidden, TokenRouter.Form form, Tensor choiceBias) {
+    return TokenRouter.project(hidden, weight, form, choiceBias);
   }
 }

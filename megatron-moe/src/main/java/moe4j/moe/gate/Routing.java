@@ -1,7 +1,6 @@
 package moe4j.moe.gate;
 
 import moe4j.kernels.experts.RouteSort;
-import moe4j.kernels.experts.RouterProjection;
 import moe4j.kernels.experts.RowGather;
 import moe4j.kernels.experts.TokenRouter;
 import moe4j.tensor.Scopes;
@@ -28,8 +27,8 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  * @param capacity the rows of each expert where all have equally many; 0 where only the device
  *     knows
  * @param source the tokens once more, for experts that make a gradient for them which nothing else
- *     holds: it is then added to in its own memory ({@link RouterProjection.Projected}). Null where
- *     there are only the tokens themselves, which do always.
+ *     holds: it is then added to in its own memory ({@link TokenRouter#source}). Null where there are
+ *     only the tokens themselves, which do always.
  */
 public record Routing(
     Tensor token,
@@ -76,17 +75,17 @@ public record Routing(
     this(token, weight, offsets, slot, tokensPerExpert, tokens, capacity, null);
   }
 
-  /** The same routes with their tokens once more. */
-  Routing from(Tensor tokensOnceMore) {
-    return new Routing(
-        token, weight, offsets, slot, tokensPerExpert, tokens, capacity, tokensOnceMore);
-  }
-
   /** The routes that a router has made. */
   static Routing of(TokenRouter made) {
-    long tokens = made.slot().size(0);
     return new Routing(
-        made.token(), made.weight(), made.offsets(), made.slot(), made.counts(), tokens, 0);
+        made.token(),
+        made.weight(),
+        made.offsets(),
+        made.slot(),
+        made.counts(),
+        made.slot().size(0),
+        0,
+        made.source());
   }
 
   /**

@@ -1,7 +1,6 @@
 package moe4j.moe.gate;
 
 import moe4j.kernels.dropout.Draw;
-import moe4j.kernels.experts.RouterProjection;
 import moe4j.kernels.experts.RouterScore;
 import moe4j.kernels.experts.TokenRouter;
 import moe4j.kernels.experts.TopK;
@@ -85,42 +84,49 @@ public final class TopKRouter implements Gate {
 
   @Override
   public Routing route(Tensor hidden, Pass pass) {
-    if (config.jitter() > 0 && pass.isTraining()) {
-      return routeByLogits(linear.logits(jittered(hidden, pass), pass), pass);
-    }
-    RouterProjection.Projected projected = linear.project(hidden, pass);
-    return routeByLogits(projected.logits(), pass).from(projected.source());
-  }
-
-  private Routing routeByLogits(Tensor own, Pass pass) {
-    boolean random = config.forcedBalance() && pass.isTraining();
-    Tensor logits = random ? drawn(own, pass) : own;
-    RealTokens real = RealTokens.of(logits.size(0), pass);
-    boolean oneGroup = config.groups().count() == 1;
     Routing routing =
-        capacity == null && oneGroup && real.all() && losses.areOfTheChoice(bias != null)
-            ? routeAtOnce(logits, pass)
-            : routeInSteps(logits, real, pass);
+        isOneChoice(pass)
+            ? routeAtOnce(hidden, pass)
+            : routeInSteps(logits(hidden, pass), pass);
     if (bias != null && pass.isTraining()) {
       bias.count(routing.tokensPerExpert());
     }
     return routing;
   }
 
+  /** Whether tokens choose among all experts, none is left out, and losses are of that choice. */
+  private boolean isOneChoice(Pass pass) {
+    return capacity == null
+        && config.groups().count() == 1
+        && pass.padding() == null
+        && losses.areOfTheChoice(bias != null);
+  }
+
+  private Tensor logits(Tensor hidden, Pass pass) {
+    Tensor logits = linear.logits(jittered(hidden, pass), pass);
+    return config.forcedBalance() && pass.isTraining() ? drawn(logits, pass) : logits;
+  }
+
   /** Choice, weights, order and losses by kernels for all of it. */
-  private Routing routeAtOnce(Tensor logits, Pass pass) {
+  private Routing routeAtOnce(Tensor hidden, Pass pass) {
     boolean training = pass.isTraining();
     TokenRouter.Form form =
         new TokenRouter.Form(
             score(), shape.topk(), config.scaling(), training, training && losses.hasZ());
-    TokenRouter made = TokenRouter.of(logits, form, bias == null ? null : bias.values());
+    Tensor values = bias == null ? null : bias.values();
+    boolean asItIs = !training || (config.jitter() == 0 && !config.forcedBalance());
+    TokenRouter made =
+        asItIs && pass.routesOwn()
+            ? linear.route(hidden, form, values)
+            : TokenRouter.of(logits(hidden, pass), form, values);
     if (training) {
       losses.leave(made.losses(), pass);
     }
     return Routing.of(made);
   }
 
-  private Routing routeInSteps(Tensor logits, RealTokens real, Pass pass) {
+  private Routing routeInSteps(Tensor logits, Pass pass) {
+    RealTokens real = RealTokens.of(logits.size(0), pass);
     Tensor scores = score().of(logits);
     Tensor searched = bias == null ? scores.detach() : scores.detach().add(bias.values());
     if (config.groups().count() > 1) {
@@ -155,6 +161,9 @@ public final class TopKRouter implements Gate {
 
   private Tensor jittered(Tensor hidden, Pass pass) {
     double epsilon = config.jitter();
+    if (epsilon == 0 || !pass.isTraining()) {
+      return hidden;
+    }
     Tensor draws =
         Draw.uniform(
             pass.sliceRandom(), hidden.detach(), shape.layer() + 1, Operation.GATE_NOISE.id());

@@ -241,7 +241,7 @@ public record TokenRouter(
       Tensor table = like(x, ScalarType.Int, blocks, columns);
       Tensor mass = form.hasFigures ? like(x, ScalarType.Float, blocks, columns) : null;
       Tensor figures = made.losses == null ? null : like(x, ScalarType.Float, blocks, 2);
-      kernel("choose", columns, false)
+      kernel("choose", columns)
           .launch(
               blocks,
               threads(columns),
@@ -258,7 +258,7 @@ public record TokenRouter(
               columns,
               form.topk,
               (float) form.scaling);
-      kernel("place", columns, false)
+      kernel("place", columns)
           .launch(
               blocks + 1,
               threads(columns),
@@ -313,7 +313,7 @@ public record TokenRouter(
           projects
               ? like(logits, ScalarType.BFloat16, rows, 2L * columns)
               : Launch.empty(logits);
-      kernel("logits_gradient", columns, projects)
+      kernel("logits_gradient", columns)
           .launch(
               Launch.rowBlocks(rows),
               Launch.ROW_THREADS,
@@ -352,7 +352,7 @@ public record TokenRouter(
       return held(columns) <= FEW ? 1024 : 512;
     }
 
-    private CudaKernel kernel(String function, int columns, boolean halves) {
+    private CudaKernel kernel(String function, int columns) {
       return CudaKernel.of(
           "experts/token_router.cu",
           function,
@@ -361,7 +361,7 @@ public record TokenRouter(
           "SCORE=" + form.score,
           "FIGURES=" + (form.hasFigures ? 1 : 0),
           "Z_LOSS=" + (form.hasZ ? 1 : 0),
-          "HALVES=" + (halves ? 1 : 0));
+          "HALVES=" + (projects ? 1 : 0));
     }
   }
 }

@@ -127,15 +127,15 @@ __device__ __forceinline__ Scores separate_scores(const float (&x)[HELD], int co
 // The weight of a lane's choice before it is scaled, of its score; the first k lanes have one, the others
 // get 0 where weights are divided by a sum. All lanes call it.
 __device__ __forceinline__ float weight_of(float score, int k) {
-  const bool own = (int)(threadIdx.x % 32) < k;
 #if SCORE == LOGITS
+  const bool own = (int)(threadIdx.x % 32) < k;
   const float largest = warp_max(own ? score : MINUS_INFINITY);
   const float power = own ? expf(score - largest) : 0;
   return power / warp_sum(power);
 #elif SCORE == SOFTMAX
   return score;
 #else
-  const float part = own ? score : 0;
+  const float part = (int)(threadIdx.x % 32) < k ? score : 0;
   return k > 1 ? part / (warp_sum(part) + TINY) : score;
 #endif
 }
@@ -149,7 +149,11 @@ extern "C" __global__ void __launch_bounds__(THREADS)
            float* __restrict__ weight, int* __restrict__ table, float* __restrict__ mass,
            float* __restrict__ figures, long long rows, int each, int columns, int k, float scaling) {
   __shared__ int counts[MOST];
+#if FIGURES || Z_LOSS
   __shared__ float entropies[WARPS], squares[WARPS];
+  float entropy = 0;
+  float square = 0;
+#endif
 #if FIGURES
   __shared__ float masses[WARPS][MOST];
   float own_mass[HELD];
@@ -160,8 +164,6 @@ extern "C" __global__ void __launch_bounds__(THREADS)
   const int warp = threadIdx.x / 32;
   for (int e = threadIdx.x; e < columns; e += THREADS) counts[e] = 0;
   __syncthreads();
-  float entropy = 0;
-  float square = 0;
   const long long from = (long long)blockIdx.x * each + warp * (each / WARPS);
   const long long to = min(rows, from + each / WARPS);
   // The next row is under way while this one is computed.
@@ -226,11 +228,13 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 #pragma unroll
   for (int j = 0; j < HELD; j++) masses[warp][32 * j + lane] = own_mass[j];
 #endif
+#if FIGURES || Z_LOSS
   entropy = warp_sum(entropy);
   if (lane == 0) {
     entropies[warp] = entropy;
     squares[warp] = square;
   }
+#endif
   __syncthreads();
   for (int e = threadIdx.x; e < columns; e += THREADS) {
     const long long at = (long long)blockIdx.x * columns + e;

@@ -263,16 +263,22 @@ public class CustomFunctionTest {
     }
   }
 
-  /** Hands its input on beside twice the same, and adds up both gradients in the memory of one. */
+  /**
+   * Hands its input on beside twice the same and its sum, and adds up all gradients in the memory of
+   * one.
+   */
   private static final class Beside extends CustomFunction {
     @Override
     protected Tensor[] forward(Tensor[] inputs) {
-      return new Tensor[] {inputs[0].mul(new Scalar(2)), inputs[0].detach()};
+      return new Tensor[] {
+        inputs[0].mul(new Scalar(2)), inputs[0].detach(), inputs[0].sum()
+      };
     }
 
     @Override
     protected Tensor[] backward(Tensor[] gradients) {
-      return new Tensor[] {new Tensor(gradients[1].add_(gradients[0].mul(new Scalar(2))))};
+      Tensor more = gradients[0].mul(new Scalar(2)).add(gradients[2]);
+      return new Tensor[] {new Tensor(gradients[1].add_(more))};
     }
   }
 
@@ -284,9 +290,10 @@ public class CustomFunctionTest {
       Tensor[] outputs = new Beside().apply(given);
       assertEquals(outputs[1].data_ptr(), given.data_ptr());
       Tensor squares = outputs[1].mul(outputs[1]);
-      outputs[0].mul(Tensors.of(new float[] {5, 7, 11})).add(squares).sum().backward();
-      // 2 * 5 + 2 * 1, 2 * 7 + 2 * 2, 2 * 11 + 2 * 3
-      assertEquals(Tensors.floats(x.grad()), new float[] {12, 18, 28});
+      Tensor total = outputs[0].mul(Tensors.of(new float[] {5, 7, 11})).add(squares).sum();
+      total.add(outputs[2].mul(new Scalar(100))).backward();
+      // 2 * 5 + 2 * 1 + 100, 2 * 7 + 2 * 2 + 100, 2 * 11 + 2 * 3 + 100
+      assertEquals(Tensors.floats(x.grad()), new float[] {112, 118, 128});
       assertEquals(Tensors.floats(given), new float[] {1, 2, 3});
     }
   }

@@ -195,10 +195,7 @@ public final class MoeLayer implements FeedForward {
   }
 
   private List<Tensor> forward(
-      List<Tensor> inputs,
-      TokenMask mask,
-      Pass pass,
-      Computation computation) {
+      List<Tensor> inputs, TokenMask mask, Pass pass, Computation computation) {
     Tensor hidden = inputs.get(0);
     List<Tensor> own = new ArrayList<>();
     for (Tensor input : inputs) {

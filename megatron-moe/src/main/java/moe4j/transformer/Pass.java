@@ -148,7 +148,9 @@ public final class Pass {
     return tokens.gathered(rows);
   }
 
-  /** Whether a gate is given all tokens that are routed together, so that rows need no gathering. */
+  /**
+   * Whether a gate is given all tokens that are routed together, so that rows need no gathering.
+   */
   public boolean routesOwn() {
     return tokens.slices().isAlone();
   }

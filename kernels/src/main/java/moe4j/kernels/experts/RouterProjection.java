@@ -70,9 +70,7 @@ public final class RouterProjection {
     Tensor both = mm(halves.t(), x);
     Tensor gradient = Launch.empty(weight);
     torch.add_out(
-        gradient,
-        Tensors.slice(both, 0, 0, experts),
-        Tensors.slice(both, 0, experts, 2 * experts));
+        gradient, Tensors.slice(both, 0, 0, experts), Tensors.slice(both, 0, experts, 2 * experts));
     return gradient;
   }
 

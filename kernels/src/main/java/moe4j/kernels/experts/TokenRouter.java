@@ -85,9 +85,7 @@ public record TokenRouter(
             && Tensors.dtype(logits) == ScalarType.Float
             && logits.dim() == 2
             && fits(logits.size(0), logits.size(1), form);
-    return taken
-        ? new Route(form, bias, false).routed(logits)
-        : reference(logits, form, bias);
+    return taken ? new Route(form, bias, false).routed(logits) : reference(logits, form, bias);
   }
 
   /**
@@ -310,9 +308,7 @@ public record TokenRouter(
       long rows = logits.size(0);
       int columns = Math.toIntExact(logits.size(1));
       Tensor gradient =
-          projects
-              ? like(logits, ScalarType.BFloat16, rows, 2L * columns)
-              : Launch.empty(logits);
+          projects ? like(logits, ScalarType.BFloat16, rows, 2L * columns) : Launch.empty(logits);
       kernel("logits_gradient", columns)
           .launch(
               Launch.rowBlocks(rows),

@@ -37,7 +37,13 @@ public final class TokenRouterCheck implements KernelCheck {
     for (RouterScore score : RouterScore.values()) {
       for (int[] shape :
           new int[][] {
-            {1, 1, 1}, {1, 96, 2}, {517, 96, 2}, {3000, 33, 1}, {301, 128, 7}, {70, 512, 32}, {45, 257, 8}
+            {1, 1, 1},
+            {1, 96, 2},
+            {517, 96, 2},
+            {3000, 33, 1},
+            {301, 128, 7},
+            {70, 512, 32},
+            {45, 257, 8}
           }) {
         for (boolean biased : new boolean[] {false, true}) {
           Scopes.run(() -> new Case(on, score, shape, biased).check());
@@ -109,8 +115,7 @@ public final class TokenRouterCheck implements KernelCheck {
       Comparator<Integer> largest =
           Comparator.comparing(
               e -> -(logits[token * experts + e] + (bias == null ? 0 : weight * bias[e])));
-      int[] sorted =
-          IntStream.range(0, experts).boxed().sorted(largest).mapToInt(e -> e).toArray();
+      int[] sorted = IntStream.range(0, experts).boxed().sorted(largest).mapToInt(e -> e).toArray();
       for (int j = 0; j < k; j++) {
         chosen[token * k + j] = sorted[j];
       }
@@ -261,8 +266,7 @@ public final class TokenRouterCheck implements KernelCheck {
         p = scores.div(scores.sum(1).unsqueeze(1));
         weights = k == 1 ? own : own.div(own.sum(1).unsqueeze(1));
       }
-      Tensor sorted =
-          weights.mul(new Scalar(scaling)).flatten().index_select(0, Tensors.of(order));
+      Tensor sorted = weights.mul(new Scalar(scaling)).flatten().index_select(0, Tensors.of(order));
       Tensor balance = null;
       Tensor entropy = null;
       if (form.hasFigures()) {

@@ -27,8 +27,8 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  * @param capacity the rows of each expert where all have equally many; 0 where only the device
  *     knows
  * @param source the tokens once more, for experts that make a gradient for them which nothing else
- *     holds: it is then added to in its own memory ({@link TokenRouter#source}). Null where there are
- *     only the tokens themselves, which do always.
+ *     holds: it is then added to in its own memory ({@link TokenRouter#source}). Null where there
+ *     are only the tokens themselves, which do always.
  */
 public record Routing(
     Tensor token,

@@ -85,9 +85,7 @@ public final class TopKRouter implements Gate {
   @Override
   public Routing route(Tensor hidden, Pass pass) {
     Routing routing =
-        isOneChoice(pass)
-            ? routeAtOnce(hidden, pass)
-            : routeInSteps(logits(hidden, pass), pass);
+        isOneChoice(pass) ? routeAtOnce(hidden, pass) : routeInSteps(logits(hidden, pass), pass);
     if (bias != null && pass.isTraining()) {
       bias.count(routing.tokensPerExpert());
     }
@@ -136,9 +134,7 @@ public final class TopKRouter implements Gate {
     TopK top = TopK.of(plain ? scores : searched, shape.topk());
     Tensor chosen = real.choices(top.indices());
     Tensor weights =
-        score()
-            .weights(
-                plain ? top.values() : scores.gather(1, top.indices()), config.scaling());
+        score().weights(plain ? top.values() : scores.gather(1, top.indices()), config.scaling());
     Routing routing =
         capacity == null
             ? Routing.ofChoices(chosen, weights, shape.experts())

@@ -16,10 +16,6 @@
 // SCORE: by what experts are compared: their logits, a softmax, or each logit's sigmoid or root of
 // softplus. FIGURES: whether there are a balance loss and the entropy. Z_LOSS: whether there is a z-loss.
 // HALVES: whether the gradient is left as sums of two bf16 numbers, for the products that take it (split.cu).
-#define LOGITS 0
-#define SOFTMAX 1
-#define SIGMOID 2
-#define SQRTSOFTPLUS 3
 #ifndef HELD
 #define HELD 3
 #endif
@@ -38,107 +34,14 @@
 #ifndef HALVES
 #define HALVES 0
 #endif
+#include "block_sums.cuh"
 #include "largest.cuh"
+#include "scores.cuh"
 
 // As in TokenRouter.java.
 #define GRADIENT_THREADS 256
 
 #define MOST (32 * HELD)
-#define WARPS (THREADS / 32)
-#define ALL 0xffffffffu
-#define MINUS_INFINITY __int_as_float((int)0xff800000u)
-#define TINY 1e-20f
-
-// Whether a score depends on its logit alone; then it is divided by the sum of scores to be a probability.
-#define SEPARATE (SCORE == SIGMOID || SCORE == SQRTSOFTPLUS)
-// Whether a softmax over all logits is needed.
-#define HAS_SOFTMAX (SCORE == SOFTMAX || Z_LOSS || (FIGURES && !SEPARATE))
-
-__device__ __forceinline__ float sigmoid_of(float x) { return 1.0f / (1.0f + expf(-x)); }
-
-// A row's softmax: exp(x - largest) times inverse; and the logarithm of the sum of exponentials.
-struct Softmax {
-  float largest;
-  float inverse;
-  float log_sum;
-};
-
-// The softmax of a row, and into p its values: a lane's columns, as in read.
-__device__ __forceinline__ Softmax softmax_of(const float (&x)[HELD], float (&p)[HELD]) {
-  Softmax s;
-  float largest = x[0];
-#pragma unroll
-  for (int j = 1; j < HELD; j++) largest = fmaxf(largest, x[j]);
-  s.largest = warp_max(largest);
-  float sum = 0;
-#pragma unroll
-  for (int j = 0; j < HELD; j++) {
-    p[j] = expf(x[j] - s.largest);
-    sum += p[j];
-  }
-  sum = warp_sum(sum);
-  s.inverse = 1.0f / sum;
-  s.log_sum = logf(sum) + s.largest;
-#pragma unroll
-  for (int j = 0; j < HELD; j++) p[j] *= s.inverse;
-  return s;
-}
-
-__device__ __forceinline__ float score_of(float x, const Softmax& s) {
-#if SCORE == LOGITS
-  return x;
-#elif SCORE == SOFTMAX
-  return expf(x - s.largest) * s.inverse;
-#elif SCORE == SIGMOID
-  return sigmoid_of(x);
-#else
-  return sqrtf(x > 20 ? x : log1pf(expf(x)));
-#endif
-}
-
-// A row's logits: of every 32 neighbours a lane has one. -inf after the last.
-__device__ __forceinline__ void read(const float* __restrict__ row, int columns, float (&x)[HELD]) {
-#pragma unroll
-  for (int j = 0; j < HELD; j++) {
-    const int c = 32 * j + threadIdx.x % 32;
-    x[j] = c < columns ? row[c] : MINUS_INFINITY;
-  }
-}
-
-// Scores that depend on their logits alone: a lane's, 0 after the last, and their sum.
-struct Scores {
-  float each[HELD];
-  float sum;
-};
-
-__device__ __forceinline__ Scores separate_scores(const float (&x)[HELD], int columns) {
-  const Softmax none = {0, 0, 0};
-  Scores s;
-  float sum = 0;
-#pragma unroll
-  for (int j = 0; j < HELD; j++) {
-    s.each[j] = 32 * j + (int)(threadIdx.x % 32) < columns ? score_of(x[j], none) : 0;
-    sum += s.each[j];
-  }
-  s.sum = warp_sum(sum) + TINY;
-  return s;
-}
-
-// The weight of a lane's choice before it is scaled, of its score; the first k lanes have one, the others
-// get 0 where weights are divided by a sum. All lanes call it.
-__device__ __forceinline__ float weight_of(float score, int k) {
-#if SCORE == LOGITS
-  const bool own = (int)(threadIdx.x % 32) < k;
-  const float largest = warp_max(own ? score : MINUS_INFINITY);
-  const float power = own ? expf(score - largest) : 0;
-  return power / warp_sum(power);
-#elif SCORE == SOFTMAX
-  return score;
-#else
-  const float part = (int)(threadIdx.x % 32) < k ? score : 0;
-  return k > 1 ? part / (warp_sum(part) + TINY) : score;
-#endif
-}
 
 // expert and weight [rows, k]: the k largest of scores + bias, the largest first. Of a block's tokens:
 // table[block][e], how often e was chosen; mass[block][e], the sum of its probabilities; figures[block],
@@ -255,70 +158,6 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     figures[2 * blockIdx.x + threadIdx.x] = sum;
   }
 #endif
-}
-
-// How a block's threads share out a table [blocks][columns]: some threads to a column, each with some blocks.
-struct Share {
-  int column;
-  int first;
-  int step;
-};
-
-__device__ __forceinline__ Share share_of(int columns) {
-  const int width = (columns + 31) / 32 * 32;
-  Share s;
-  s.step = THREADS / width;
-  s.first = threadIdx.x / width;
-  s.column = s.first < s.step ? (int)(threadIdx.x % width) : columns;
-  return s;
-}
-
-// total[e]: the sum of table[.][e] over all blocks; before[e]: over those before this one.
-__device__ __forceinline__ void add_up(const int* __restrict__ table, int blocks, int columns,
-                                       int* total, int* before) {
-  for (int e = threadIdx.x; e < columns; e += THREADS) total[e] = before[e] = 0;
-  __syncthreads();
-  const Share own = share_of(columns);
-  if (own.column < columns) {
-    int all = 0;
-    int earlier = 0;
-#pragma unroll 8
-    for (int b = own.first; b < blocks; b += own.step) {
-      const int count = table[(long long)b * columns + own.column];
-      all += count;
-      earlier += b < (int)blockIdx.x ? count : 0;
-    }
-    atomicAdd(&total[own.column], all);
-    atomicAdd(&before[own.column], earlier);
-  }
-  __syncthreads();
-}
-
-// The sum of the numbers of all threads before this one.
-__device__ __forceinline__ int sum_before(int own, int* warps) {
-  const int lane = threadIdx.x % 32;
-  int sum = own;
-#pragma unroll
-  for (int d = 1; d < 32; d <<= 1) {
-    const int other = __shfl_up_sync(ALL, sum, d);
-    if (lane >= d) sum += other;
-  }
-  if (lane == 31) warps[threadIdx.x / 32] = sum;
-  __syncthreads();
-  for (int w = 0; w < (int)threadIdx.x / 32; w++) sum += warps[w];
-  return sum - own;
-}
-
-// The sum of the numbers of all threads, in a fixed order.
-__device__ __forceinline__ float block_sum(float own, float* warps) {
-  const float sum = warp_sum(own);
-  __syncthreads();
-  if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = sum;
-  __syncthreads();
-  float all = 0;
-#pragma unroll
-  for (int w = 0; w < WARPS; w++) all += warps[w];
-  return all;
 }
 
 // The losses and the entropy, by one block.

@@ -264,15 +264,13 @@ public class CustomFunctionTest {
   }
 
   /**
-   * Hands its input on beside twice the same and its sum, and adds up all gradients in the memory of
-   * one.
+   * Hands its input on beside twice the same and its sum, and adds up all gradients in the memory
+   * of one.
    */
   private static final class Beside extends CustomFunction {
     @Override
     protected Tensor[] forward(Tensor[] inputs) {
-      return new Tensor[] {
-        inputs[0].mul(new Scalar(2)), inputs[0].detach(), inputs[0].sum()
-      };
+      return new Tensor[] {inputs[0].mul(new Scalar(2)), inputs[0].detach(), inputs[0].sum()};
     }
 
     @Override

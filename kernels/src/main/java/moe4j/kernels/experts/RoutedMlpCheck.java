@@ -90,9 +90,9 @@ public final class RoutedMlpCheck implements KernelCheck {
     boolean relu = given.shape.act() == Act.RELU;
     double bias1 = relu ? 0.02 : 1;
     values.addAll(Arrays.asList(given.weights(bias1)));
-    boolean isBeside = slot == null || slot.size(1) == 2;
-    values.add(isBeside ? given.normal(1, tokens, given.shape.h()) : null);
     Tensor upstream = given.normal(1, tokens, given.shape.h());
+    boolean isBeside = slot == null || slot.size(1) == 2;
+    values.add(isBeside ? upstream.flip(0).contiguous() : null);
     Tensor[] all = values.toArray(new Tensor[0]);
     Leaves actual = Leaves.on(on, ScalarType.BFloat16, all);
     Leaves exact = Leaves.reference(all);

@@ -27,6 +27,11 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
 public final class GroupedProductsCheck implements KernelCheck {
   private static final int[] ODD = {0, 1, 63, 64, 65, 0, 127, 128, 129, 300, 0, 2};
 
+  /** Sizes about the heights of tiles where experts have more rows in the mean. */
+  private static final int[] MIDDLE = {150, 0, 33, 161, 129, 97, 320};
+
+  private static final int[] MANY = {191, 192, 193, 160, 161, 96, 385, 0, 250};
+
   @Override
   public String name() {
     return "grouped products";
@@ -50,6 +55,8 @@ public final class GroupedProductsCheck implements KernelCheck {
       for (Act act : Act.values()) {
         run(on, new Shape(512, 1024, act, false, 0), 100, ODD);
         run(on, new Shape(768, 1536, act, true, 0.2), 1, ODD);
+        run(on, new Shape(192, 328, act, true, 0), 40, MIDDLE);
+        run(on, new Shape(512, 200, act, false, 0.2), 3, MANY);
       }
       run(on, new Shape(1024, 520, Act.GELU, false, 0), 0, 700, 31, 0, 400);
     }

@@ -25,16 +25,11 @@ final class HopperProducts extends GroupedProducts {
   private static final String SOURCE = "experts/grouped.cu";
   private static final int THREADS = 512;
 
-  /** Rows of a tile, and columns of a box. */
-  private static final int TILE_ROWS = 128;
-
+  /** What a box has of rows, columns or terms. */
   private static final int BOX = 64;
 
   /** Warps of a block that each leave a sum of squares. */
   private static final int FINISHERS = 7;
-
-  /** What the kernel keeps in shared memory beside operands and sums: tables, and its alignment. */
-  private static final int TABLES = 4 * (2 * 512 + 16) + 1024;
 
   /** What the kernel computes, by its names. */
   enum Op {
@@ -45,38 +40,9 @@ final class HopperProducts extends GroupedProducts {
     DX,
     DW;
 
-    /** Whether the right operand's rows, and not its columns, are what is summed over. */
-    private boolean sumsOverRightRows() {
+    /** Whether the weights' rows, and not their columns, are what is summed over. */
+    private boolean sumsOverWeightRows() {
       return this == DUP || this == DX;
-    }
-  }
-
-  /** How a product is cut: columns of a tile, and stages of the ring of operands. */
-  record Cut(int columns, int stages) {
-    /** The cut that multiplies the fewest columns beyond n. */
-    static Cut of(Op op, long n) {
-      if (n <= 128) {
-        return new Cut(128, 5);
-      }
-      long more = tiles(n, 256) * 256 - tiles(n, 192) * 192;
-      return more < 0 || (more == 0 && op == Op.DUP) ? new Cut(256, 3) : new Cut(192, 4);
-    }
-
-    private static long tiles(long n, int columns) {
-      return (n + columns - 1) / columns;
-    }
-
-    /** How many tiles lie side by side in n columns. */
-    long tiles(long n) {
-      return tiles(n, columns);
-    }
-
-    int sharedBytes() {
-      return stages * (TILE_ROWS + columns) * 128
-          + TILE_ROWS * columns * 2
-          + 16 * stages
-          + 16
-          + TABLES;
     }
   }
 
@@ -173,7 +139,7 @@ final class HopperProducts extends GroupedProducts {
     ReluDropout.Rows relu = dropsApart() ? reluRows() : null;
     RowChunks grid = relu == null ? null : relu.grid(inner, true, inner, weights.bias1());
     long tiles =
-        relu != null ? grid.tiles().columnBlocks() : fused ? Cut.of(Op.DUP, f).tiles(f) : 1;
+        relu != null ? grid.tiles().columnBlocks() : fused ? ProductCut.leftTiles(f) : 1;
     GroupBias.Rows second =
         weights.bias2() == null ? null : new GroupBias.Rows(weights.bias2(), weight, offsets, rows);
     // The parts of which a weight's gradient is the sum: of the activations, and of the bias.
@@ -323,15 +289,12 @@ final class HopperProducts extends GroupedProducts {
     if (rows == 0) {
       return;
     }
-    Cut cut = Cut.of(op, size.n);
-    int[] box =
-        op == Op.DW
-            ? new int[] {BOX, BOX}
-            : new int[] {1, op.sumsOverRightRows() ? BOX : cut.columns, BOX};
+    Operands operands = operands(op, left, right);
+    ProductCut cut = operands.cut;
     boolean between = op == Op.UP || op == Op.DUP;
     List<Object> arguments = new ArrayList<>();
-    arguments.add(map(left, BOX, BOX));
-    arguments.add(map(right, box));
+    arguments.add(operands.left);
+    arguments.add(operands.right);
     arguments.add(offsets);
     arguments.add(Math.toIntExact(offsets.numel()));
     arguments.addAll(size.arguments());
@@ -341,8 +304,8 @@ final class HopperProducts extends GroupedProducts {
     arguments.add(Math.toIntExact(rows));
     List<String> defines = new ArrayList<>();
     defines.add("OP=" + op);
-    defines.add("BLOCK_N=" + cut.columns);
-    defines.add("STAGES=" + cut.stages);
+    defines.add("BLOCK_N=" + cut.right());
+    defines.add("STAGES=" + cut.stages());
     if (between || op == Op.DOWN) {
       defines.add("BIAS=" + (bias == null ? 0 : 1));
     }
@@ -380,6 +343,21 @@ final class HopperProducts extends GroupedProducts {
   static float rounded(float x) {
     int bits = Float.floatToRawIntBits(x);
     return Float.intBitsToFloat((bits + 0x7fff + (bits >>> 16 & 1)) & 0xffff0000);
+  }
+
+  private record Operands(TensorMap left, TensorMap right, ProductCut cut) {}
+
+  /** The kernel has weights on the left, as a tile can have few of the rows on the right. */
+  private Operands operands(Op op, Tensor left, Tensor right) {
+    if (op == Op.DW) {
+      return new Operands(
+          map(left, BOX, BOX), map(right, BOX, BOX), ProductCut.ofColumns(right.size(1)));
+    }
+    int high = op.sumsOverWeightRows() ? BOX : ProductCut.LEFT;
+    return new Operands(
+        map(right, 1, high, BOX),
+        map(left, BOX, BOX),
+        ProductCut.ofRows(rows, weights.fc1().size(0)));
   }
 
   private static TensorMap map(Tensor operand, int... box) {

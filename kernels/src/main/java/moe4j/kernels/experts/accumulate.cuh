@@ -36,7 +36,7 @@ __device__ __forceinline__ Own own_of(
   const int lane = threadIdx.x % 32, column = t.n + lane % 16 * 4;
   Own own;
   own.row = 2 * finisher + lane / 16;
-  own.rows = min(TILE_ROWS, p.m - t.m);
+  own.rows = min(TALL, p.m - t.m);
   own.columns = p.n - column;
   own.to = r.out + ((long long)t.group * p.m + t.m + own.row) * p.n + column;
 #pragma unroll

@@ -4,8 +4,6 @@
 #include "activation.cuh"
 #include "tiles.cuh"
 
-#define STRIPS (BLOCK_N / 64)
-
 struct Result {
   const bf16* bias;    // [groups, n], with BIAS
   const float* weight; // [rows]: UP, DUP, DOWN with BIAS
@@ -121,20 +119,61 @@ __device__ __forceinline__ Lane lane_of(
   return l;
 }
 
-__device__ __forceinline__ void fetch(
-    uint4 (&h)[STRIPS], const Plan& p, const Result& r, const Lane& l, int column) {
-#pragma unroll
-  for (int c = 0; c < STRIPS; c++) {
-    h[c] = OP == DUP && l.there && column + 64 * c < p.n
-        ? *reinterpret_cast<const uint4*>(r.before + l.at + 64 * c) : make_uint4(0, 0, 0, 0);
-  }
+// What a lane needs of h for a row: it is asked for two rows ahead, as memory takes longer than a row.
+struct Needs {
+  Lane lane;
+  uint4 h[STRIPS];
+};
+
+// The compiler may not move this towards its use.
+__device__ __forceinline__ uint4 load_now(const bf16* p) {
+  uint4 v;
+  asm volatile("ld.global.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+      : "l"(p));
+  return v;
 }
 
-__device__ __forceinline__ void finish_tile(
-    const Plan& p, const Tile& t, const Result& r, int finisher, u32 sums, float& squares) {
+__device__ __forceinline__ uint4 ask(const Plan& p, const Result& r, const Lane& l, int column, int c) {
+  // Beyond the last column sums are 0, and any h does.
+  return load_now(r.before + (l.there && column + 64 * c < p.n ? l.at + 64 * c : 0));
+}
+
+__device__ __forceinline__ void finish_row(const Plan& p, const Tile& t, const Result& r, int row,
+    int column, Needs& needs, const uint4 (&bias)[STRIPS], u32 sums, float& squares) {
+  const int lane = threadIdx.x % 32;
+  const Lane l = needs.lane;
+  const Lane after = lane_of(p, t, r, row + 8 * FINISHERS, column);
+  float total = 0;
+#pragma unroll
+  for (int c = 0; c < STRIPS; c++) {
+    uint4 v = OP == DW && t.k_blocks == 0 ? make_uint4(0, 0, 0, 0)
+        : load_shared(sums + c * STRIP + swizzled(row, lane % 8));
+    uint4 other = needs.h[c];
+    finish8(r, l.at + 64 * c, v, other, bias[c], l.weight, total);
+    if (OP == DUP) needs.h[c] = ask(p, r, after, column, c);
+    if (l.there && column + 64 * c < p.n) {
+      *reinterpret_cast<uint4*>(r.out + l.at + 64 * c) = v;
+      if (OP == UP) *reinterpret_cast<uint4*>(r.second + l.at + 64 * c) = other;
+    }
+  }
+#if OP == DUP
+#pragma unroll
+  for (int d = 1; d < 8; d *= 2) total += __shfl_xor_sync(0xffffffffu, total, d);
+  if (lane % 8 == 0 && l.there) {
+    r.totals[(long long)(t.n / WIDE) * r.rows + t.m + row] = total;
+  }
+#elif OP == DW
+  if (l.there) squares += total;
+#endif
+  needs.lane = after;
+}
+
+// handed: the parity of the barrier that tells of the sums.
+__device__ __forceinline__ void finish_tile(const Plan& p, const Tile& t, const Result& r,
+    int finisher, u32 base, u32 handed, float& squares) {
   const int lane = threadIdx.x % 32;
   const int column = t.n + lane % 8 * 8;
-  const int rows = min(TILE_ROWS, OP == DW ? p.m - t.m : t.count);
+  const int rows = min(TALL, OP == DW ? p.m - t.m : t.count);
   uint4 bias[STRIPS];
 #pragma unroll
   for (int c = 0; c < STRIPS; c++) {
@@ -142,46 +181,22 @@ __device__ __forceinline__ void finish_tile(
         ? *reinterpret_cast<const uint4*>(r.bias + (long long)t.group * p.n + column + 64 * c)
         : make_uint4(0, 0, 0, 0);
   }
+  Needs even, odd;
   int row = 4 * finisher + lane / 8;
-  Lane l = lane_of(p, t, r, row, column);
-  uint4 other[STRIPS];
-  fetch(other, p, r, l, column);
-#pragma unroll 1
-  for (int first = 4 * finisher; first < rows; first += 4 * FINISHERS) {
-    uint4 v[STRIPS], next[STRIPS];
-    const Lane after = lane_of(p, t, r, row + 4 * FINISHERS, column);
-    if (OP == DUP) fetch(next, p, r, after, column);
-#pragma unroll
-    for (int c = 0; c < STRIPS; c++) {
-      v[c] = OP == DW && t.k_blocks == 0 ? make_uint4(0, 0, 0, 0)
-          : load_shared(sums + c * STRIP + swizzled(row, lane % 8));
-    }
-    float total = 0;
-#pragma unroll
-    for (int c = 0; c < STRIPS; c++) {
-      finish8(r, l.at + 64 * c, v[c], other[c], bias[c], l.weight, total);
-    }
-#pragma unroll
-    for (int c = 0; c < STRIPS; c++) {
-      if (l.there && column + 64 * c < p.n) {
-        *reinterpret_cast<uint4*>(r.out + l.at + 64 * c) = v[c];
-        if (OP == UP) *reinterpret_cast<uint4*>(r.second + l.at + 64 * c) = other[c];
-      }
-    }
+  even.lane = lane_of(p, t, r, row, column);
+  odd.lane = lane_of(p, t, r, row + 4 * FINISHERS, column);
 #if OP == DUP
 #pragma unroll
-    for (int d = 1; d < 8; d *= 2) total += __shfl_xor_sync(0xffffffffu, total, d);
-    if (lane % 8 == 0 && l.there) {
-      r.totals[(long long)(t.n / BLOCK_N) * r.rows + t.m + row] = total;
-    }
-#elif OP == DW
-    if (l.there) squares += total;
-#endif
-    row += 4 * FINISHERS;
-    l = after;
-    if (OP == DUP) {
+  for (int c = 0; c < STRIPS; c++) even.h[c] = ask(p, r, even.lane, column, c);
 #pragma unroll
-      for (int c = 0; c < STRIPS; c++) other[c] = next[c];
+  for (int c = 0; c < STRIPS; c++) odd.h[c] = ask(p, r, odd.lane, column, c);
+#endif
+  if (t.k_blocks > 0) barrier_wait(HANDED, handed);
+#pragma unroll 1
+  for (int first = 4 * finisher; first < rows; first += 8 * FINISHERS, row += 8 * FINISHERS) {
+    finish_row(p, t, r, row, column, even, bias, base + SUMS_AT, squares);
+    if (first + 4 * FINISHERS < rows) {
+      finish_row(p, t, r, row + 4 * FINISHERS, column, odd, bias, base + SUMS_AT, squares);
     }
   }
 }
@@ -196,16 +211,14 @@ __device__ __forceinline__ void finish(const Plan& p, const Result& r, int finis
     Ahead ahead;
     const Own own = own_of(p, t, r, finisher, ahead);
 #endif
-    if (t.k_blocks > 0) {
-      barrier_wait(HANDED, handed);
-      handed ^= 1;
-    }
 #if ACCUMULATE
+    if (t.k_blocks > 0) barrier_wait(HANDED, handed);
     add_tile(p, t, r, own, ahead, base + SUMS_AT, squares);
 #else
-    finish_tile(p, t, r, finisher, base + SUMS_AT, squares);
+    finish_tile(p, t, r, finisher, base, handed, squares);
 #endif
     if (t.k_blocks > 0) {
+      handed ^= 1;
       __syncwarp();
       release(TAKEN);
     }

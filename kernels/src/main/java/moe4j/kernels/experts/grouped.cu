@@ -6,16 +6,17 @@
 #include "activation.cuh"
 #include "wgmma.cuh"
 
-// compile: -DOP=UP -DBLOCK_N=192 -DSTAGES=4
+// compile: -DOP=UP
 // compile: -DOP=UP -DACTIVATION=RELU -DBIAS=1 -DDROPOUT=1
 // compile: -DOP=PLAIN_UP -DBLOCK_N=128 -DSTAGES=5
-// compile: -DOP=DOWN -DBIAS=1 -DBLOCK_N=192 -DSTAGES=4
+// compile: -DOP=DOWN -DBIAS=1 -DBLOCK_N=160 -DSTAGES=5
 // compile: -DOP=DUP
 // compile: -DOP=DUP -DACTIVATION=RELU -DBIAS=1 -DDROPOUT=1
-// compile: -DOP=DX -DBLOCK_N=192 -DSTAGES=4
+// compile: -DOP=DX
 // compile: -DOP=DW
+// compile: -DOP=DW -DBLOCK_N=256 -DSTAGES=3
 // compile: -DOP=DW -DACCUMULATE=1
-// compile: -DOP=DW -DACCUMULATE=1 -DBLOCK_N=192 -DSTAGES=4
+// compile: -DOP=DW -DACCUMULATE=1 -DBLOCK_N=256 -DSTAGES=3
 
 // What is computed, for the rows r of group g:
 #define UP 0        // h[r] = x[r] w[g]^T, u[r] = weight[r] dropped(act(h[r] + bias[g]))
@@ -33,12 +34,14 @@
 #ifndef OP
 #define OP DOWN
 #endif
-// A tile has so many columns, and 128 rows.
+// The left operand gives a tile 128 rows, the right one so many columns. The left one are the weights, and the right one
+// the groups' rows, of which a tile has as many as are left of its group: a product can have any multiple of 32 columns,
+// but rows by 64 only. Such tiles are turned when they are handed over. DW has rows' operands on both sides.
 #ifndef BLOCK_N
-#define BLOCK_N 256
+#define BLOCK_N 192
 #endif
 #ifndef STAGES
-#define STAGES 3
+#define STAGES 4
 #endif
 #ifndef ACTIVATION
 #define ACTIVATION GELU
@@ -59,8 +62,8 @@ typedef bf16 Stored;
 #endif
 
 // Whether an operand's rows are what is summed over.
-#define LEFT_TRANSPOSED (OP == DW)
-#define RIGHT_TRANSPOSED (OP == DUP || OP == DX || OP == DW)
+#define LEFT_TRANSPOSED (OP == DUP || OP == DX || OP == DW)
+#define RIGHT_TRANSPOSED (OP == DW)
 
 // 65,536 registers among 512 threads.
 #define CONSUMER_REGISTERS 160
@@ -69,18 +72,27 @@ typedef bf16 Stored;
 #define BLOCK_K 64
 #define THREADS 512
 #define WARPGROUP 128
-#define TILE_ROWS 128
+#define BLOCK_M 128
+// A result's rows and columns in a tile.
+#if OP == DW
+#define TALL BLOCK_M
+#define WIDE BLOCK_N
+#else
+#define TALL BLOCK_N
+#define WIDE BLOCK_M
+#endif
 // Warps that finish tiles: all but the first and those that multiply.
 #define FINISHERS 7
 // 64 rows or columns of a stage.
 #define SLAB 8192
-#define LEFT_BYTES (TILE_ROWS / 64 * SLAB)
+#define LEFT_BYTES (BLOCK_M / 64 * SLAB)
 #define RIGHT_BYTES (BLOCK_N / 64 * SLAB)
 #define STAGE_BYTES (LEFT_BYTES + RIGHT_BYTES)
 // A tile's sums in bf16, 64 columns after the other.
-#define STRIP (TILE_ROWS * 128)
+#define STRIPS (WIDE / 64)
+#define STRIP (TALL * 128)
 #define SUMS_AT (STAGES * STAGE_BYTES)
-#define BARRIERS_AT (SUMS_AT + BLOCK_N / 64 * STRIP)
+#define BARRIERS_AT (SUMS_AT + STRIPS * STRIP)
 #define TABLES_AT (BARRIERS_AT + 8 * (2 * STAGES + 2))
 
 // Barriers of the ring's stages, and of the sums that are handed over.
@@ -93,31 +105,31 @@ typedef bf16 Stored;
 
 // ---- The thread that has operands brought.
 
-// A stage of a tile; slabs: 64 rows each of the left operand.
+// A stage of a tile; slabs: 64 rows each of the operand that has rows of which a tile may have few.
 __device__ __forceinline__ void bring(const TensorMap& left, const TensorMap& right, const Tile& t,
     int k_block, u32 to, u32 full, int slabs) {
   const int k = k_block * BLOCK_K;
-  barrier_expect(full, slabs * SLAB + RIGHT_BYTES);
+  barrier_expect(full, slabs * SLAB + (OP == DW ? RIGHT_BYTES : LEFT_BYTES));
+#if OP == DW
   for (int b = 0; b < slabs; b++) {
-#if OP == DW
     box_load(to + b * SLAB, left, full, t.m + 64 * b, t.row + k);
+  }
+#pragma unroll
+  for (int b = 0; b < BLOCK_N / 64; b++) {
+    box_load(to + LEFT_BYTES + b * SLAB, right, full, t.n + 64 * b, t.row + k);
+  }
 #else
-    box_load(to + b * SLAB, left, full, k, t.row + 64 * b);
+#if LEFT_TRANSPOSED
+#pragma unroll
+  for (int b = 0; b < BLOCK_M / 64; b++) {
+    box_load(to + b * SLAB, left, full, t.n + 64 * b, k, t.group);
+  }
+#else
+  box_load(to, left, full, k, t.n, t.group);
 #endif
+  for (int b = 0; b < slabs; b++) {
+    box_load(to + LEFT_BYTES + b * SLAB, right, full, k, t.row + 64 * b);
   }
-  to += LEFT_BYTES;
-#if OP == DW
-#pragma unroll
-  for (int b = 0; b < BLOCK_N / 64; b++) {
-    box_load(to + b * SLAB, right, full, t.n + 64 * b, t.row + k);
-  }
-#elif RIGHT_TRANSPOSED
-#pragma unroll
-  for (int b = 0; b < BLOCK_N / 64; b++) {
-    box_load(to + b * SLAB, right, full, t.n + 64 * b, k, t.group);
-  }
-#else
-  box_load(to, right, full, k, t.n, t.group);
 #endif
 }
 
@@ -126,7 +138,7 @@ __device__ __forceinline__ void produce(
   Ring ring = {0, 1};
   for (int i = blockIdx.x; i < p.tiles; i += gridDim.x) {
     const Tile t = p.tile(i);
-    const int slabs = min(2, ((OP == DW ? p.m - t.m : t.count) + 63) / 64);
+    const int slabs = (min(TALL, OP == DW ? p.m - t.m : t.count) + 63) / 64;
     for (int k = 0; k < t.k_blocks; k++) {
       barrier_wait(EMPTY(ring.stage), ring.parity);
       bring(left, right, t, k, base + ring.stage * STAGE_BYTES, FULL(ring.stage), slabs);
@@ -137,28 +149,28 @@ __device__ __forceinline__ void produce(
 
 // ---- The warpgroups that multiply.
 
-// A product has so many columns: one of 256 needs more registers than a thread has when the kernel begins.
-#define PARTS (BLOCK_N == 256 ? 2 : 1)
-#define PART_N (BLOCK_N / PARTS)
+// One product of 256 columns would need more registers than a thread has when the kernel begins.
+#define FIRST_N(n) ((n) > 192 ? 128 : (n))
 
-struct Sums {
-  float of[PARTS][PART_N / 2];
-};
+typedef float Sums[BLOCK_N / 2];
 
 // A warp's arrival.
 __device__ __forceinline__ void release(u32 barrier) {
   if (threadIdx.x % 32 == 0) barrier_arrive(barrier);
 }
 
-// 16 of a stage's 64 terms of each sum.
+// 16 of a stage's 64 terms of each sum, for N columns.
+template <int N>
 __device__ __forceinline__ void terms(Sums& sums, u32 left, u32 right, int step, int add) {
+  constexpr int First = FIRST_N(N);
   const u64 a = operand_of(
       left + step * (LEFT_TRANSPOSED ? 2048 : 32), LEFT_TRANSPOSED ? SLAB : 16);
-#pragma unroll
-  for (int n = 0; n < PARTS; n++) {
-    const u64 b = operand_of(right + n * PART_N / 64 * SLAB + step * (RIGHT_TRANSPOSED ? 2048 : 32),
-        RIGHT_TRANSPOSED ? SLAB : 16);
-    product<LEFT_TRANSPOSED, RIGHT_TRANSPOSED>(sums.of[n], a, b, add);
+  right += step * (RIGHT_TRANSPOSED ? 2048 : 32);
+  const u32 apart = RIGHT_TRANSPOSED ? SLAB : 16;
+  product<LEFT_TRANSPOSED, RIGHT_TRANSPOSED, First>(sums, a, operand_of(right, apart), add);
+  if constexpr (N > First) {
+    product<LEFT_TRANSPOSED, RIGHT_TRANSPOSED, N - First>(
+        sums + First / 2, a, operand_of(right + First / 64 * SLAB, apart), add);
   }
 }
 
@@ -174,6 +186,7 @@ __device__ __forceinline__ void clear_rows(u32 to, int slabs, int from, int end)
 }
 #endif
 
+template <int N>
 __device__ __forceinline__ void multiply(
     Sums& sums, Ring& ring, const Tile& t, u32 base, int group) {
   const u32 own = group * SLAB;
@@ -185,7 +198,7 @@ __device__ __forceinline__ void multiply(
     products_begin();
 #pragma unroll
     for (int step = 0; step < 4; step++) {
-      terms(sums, stage + own, stage + LEFT_BYTES, step, step != 0 || k != 0);
+      terms<N>(sums, stage + own, stage + LEFT_BYTES, step, step != 0 || k != 0);
     }
     products_commit();
     if (k > 0) {
@@ -212,7 +225,7 @@ __device__ __forceinline__ void multiply(
     }
     for (int step = 0; step < steps; step++) {
       products_begin();
-      terms(sums, stage + own, stage + LEFT_BYTES, step, step != 0 || whole != 0);
+      terms<N>(sums, stage + own, stage + LEFT_BYTES, step, step != 0 || whole != 0);
       products_commit();
     }
     before = EMPTY(ring.stage);
@@ -223,7 +236,7 @@ __device__ __forceinline__ void multiply(
   release(before);
 }
 
-// Goes along with a tile of which no row is this warpgroup's.
+// Goes along with a tile of which nothing is this warpgroup's.
 __device__ __forceinline__ void pass(Ring& ring, const Tile& t, u32 base) {
   for (int k = 0; k < t.k_blocks; k++) {
     barrier_wait(FULL(ring.stage), ring.parity);
@@ -232,15 +245,31 @@ __device__ __forceinline__ void pass(Ring& ring, const Tile& t, u32 base) {
   }
 }
 
-// Leaves a warpgroup's sums to the warps that finish tiles, in rows whose 16-byte pieces are swizzled.
-__device__ __forceinline__ void hand_over(const Sums& sums, u32 to) {
-  const int lane = threadIdx.x % 32, row = threadIdx.x % WARPGROUP / 32 * 16 + lane % 16;
+// Leaves a warpgroup's sums to the warps that finish tiles, in a result's rows, whose 16-byte pieces are swizzled.
+template <int N> __device__ __forceinline__ void hand_over(const Sums& sums, u32 base, int group) {
+  const int lane = threadIdx.x % 32, warp = threadIdx.x % WARPGROUP / 32;
 #pragma unroll
-  for (int j = 0; j < BLOCK_N / 8; j += 2) {
-    const float* d = sums.of[j * 8 / PART_N] + 4 * (j % (PART_N / 8));
-    store_matrices(to + j / 8 * STRIP + swizzled(row, j % 8 + lane / 16), pack(d[0], d[1]),
-        pack(d[2], d[3]), pack(d[4], d[5]), pack(d[6], d[7]));
+  for (int j = 0; j < N / 8; j += 2) {
+    const float* d = sums + 4 * j;
+    const u32 a = pack(d[0], d[1]), b = pack(d[2], d[3]), c = pack(d[4], d[5]), e = pack(d[6], d[7]);
+#if OP == DW
+    const u32 row = group * 64 + warp * 16 + lane % 16;
+    store_matrices(base + SUMS_AT + j / 8 * STRIP + swizzled(row, j % 8 + lane / 16), a, b, c, e);
+#else
+    // A warp has 16 columns of the result: of four matrices two lie side by side, and two below them.
+    const u32 row = j * 8 + lane / 16 * 8 + lane % 8;
+    store_turned(base + SUMS_AT + group * STRIP + swizzled(row, warp * 2 + lane / 8 % 2), a, b, c, e);
+#endif
   }
+}
+
+// A tile, N columns of the product.
+template <int N>
+__device__ __forceinline__ void work(Ring& ring, const Tile& t, u32 base, int group, u32 taken) {
+  Sums sums;
+  multiply<N>(sums, ring, t, base, group);
+  barrier_wait(TAKEN, taken);
+  hand_over<N>(sums, base, group);
 }
 
 __device__ __forceinline__ void consume(const Plan& p, u32 base) {
@@ -250,16 +279,28 @@ __device__ __forceinline__ void consume(const Plan& p, u32 base) {
   for (int i = blockIdx.x; i < p.tiles; i += gridDim.x) {
     const Tile t = p.tile(i);
     if (t.k_blocks == 0) continue;
-    const bool any = (OP == DW ? p.m - t.m : t.count) > group * 64;
-    Sums sums;
-    if (any) {
-      multiply(sums, ring, t, base, group);
-    } else {
+    if ((OP == DW ? p.m - t.m : p.n - t.n) <= group * 64) {
       pass(ring, t, base);
+      barrier_wait(TAKEN, taken);
+    } else {
+#if OP == DW
+      work<BLOCK_N>(ring, t, base, group, taken);
+#else
+      switch ((t.count + 31) / 32) {
+        case 1: work<32>(ring, t, base, group, taken); break;
+        case 2: work<64>(ring, t, base, group, taken); break;
+        case 3: work<96>(ring, t, base, group, taken); break;
+#if BLOCK_N > 128
+        case 4: work<128>(ring, t, base, group, taken); break;
+#endif
+#if BLOCK_N > 160
+        case 5: work<160>(ring, t, base, group, taken); break;
+#endif
+        default: work<BLOCK_N>(ring, t, base, group, taken);
+      }
+#endif
     }
-    barrier_wait(TAKEN, taken);
     taken ^= 1;
-    if (any) hand_over(sums, base + SUMS_AT + group * SLAB);
     __syncwarp();
     release(HANDED);
   }

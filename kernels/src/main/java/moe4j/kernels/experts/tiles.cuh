@@ -60,14 +60,14 @@ struct Plan {
       column = rest / high;
       row = above + rest - column * high;
     }
-    r.m = row * TILE_ROWS;
-    r.n = column * BLOCK_N;
+    r.m = row * TALL;
+    r.n = column * WIDE;
   }
 
   __device__ __forceinline__ Tile tile(int t) const {
     Tile r;
 #if OP == DW
-    const int m_tiles = (m + TILE_ROWS - 1) / TILE_ROWS;
+    const int m_tiles = (m + TALL - 1) / TALL;
     const int each = m_tiles * n_tiles;
     const int turn = t / each;
     r.group = order[turn];
@@ -91,7 +91,7 @@ struct Plan {
     place(r, t - before * n_tiles, tile_ends[low] - before);
     r.m += first;
     r.row = r.m;
-    r.count = min(TILE_ROWS, ends[low] - r.row);
+    r.count = min(TALL, ends[low] - r.row);
     r.k_blocks = (k + BLOCK_K - 1) / BLOCK_K;
 #endif
     return r;
@@ -107,7 +107,7 @@ __device__ __forceinline__ Plan plan(
   p.m = m;
   p.n = n;
   p.k = k;
-  p.n_tiles = (n + BLOCK_N - 1) / BLOCK_N;
+  p.n_tiles = (n + WIDE - 1) / WIDE;
   int* second = tables + MOST_GROUPS;
   for (int g = threadIdx.x; g < groups; g += THREADS) tables[g] = offsets[g];
   __syncthreads();
@@ -122,11 +122,11 @@ __device__ __forceinline__ Plan plan(
     second[larger] = g;
   }
   p.order = second;
-  p.tiles = groups * ((m + TILE_ROWS - 1) / TILE_ROWS) * p.n_tiles;
+  p.tiles = groups * ((m + TALL - 1) / TALL) * p.n_tiles;
 #else
   int* sums = tables + 2 * MOST_GROUPS;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = threadIdx.x;
-  int sum = g < groups ? (p.rows(g) + TILE_ROWS - 1) / TILE_ROWS : 0;
+  int sum = g < groups ? (p.rows(g) + TALL - 1) / TALL : 0;
 #pragma unroll
   for (int d = 1; d < 32; d *= 2) {
     const int before = __shfl_up_sync(0xffffffffu, sum, d);

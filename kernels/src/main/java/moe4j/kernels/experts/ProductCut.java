@@ -1,0 +1,57 @@
+package moe4j.kernels.experts;
+
+/**
+ * How {@code grouped.cu} cuts a product into tiles. Its left operand gives a tile {@link #LEFT}
+ * rows, and its right one as many columns as there is room for beside enough stages: of what
+ * experts' rows are multiplied with, the rows themselves, else a weight's gradient's columns.
+ *
+ * @param right how many columns
+ * @param stages of the ring of operands
+ */
+record ProductCut(int right, int stages) {
+  /** What the left operand gives a tile. */
+  static final int LEFT = 128;
+
+  /** What the kernel keeps in shared memory beside operands and sums: tables, and its alignment. */
+  private static final int TABLES = 4 * (2 * 512 + 16) + 1024;
+
+  private static final ProductCut LOW = new ProductCut(128, 5);
+  private static final ProductCut MIDDLE = new ProductCut(160, 5);
+  private static final ProductCut HIGH = new ProductCut(192, 4);
+  private static final ProductCut WIDE = new ProductCut(256, 3);
+
+  /**
+   * The cut of a product that has the experts' rows on its right: a tile of few more than an expert
+   * has in the mean reads its weights once, and leaves room for stages.
+   */
+  static ProductCut ofRows(long rows, long groups) {
+    return fits(LOW, rows, groups) ? LOW : fits(MIDDLE, rows, groups) ? MIDDLE : HIGH;
+  }
+
+  /** Some experts have more than the mean. */
+  private static boolean fits(ProductCut cut, long rows, long groups) {
+    return 10 * rows <= 9 * groups * cut.right;
+  }
+
+  /** The cut of a weight's gradient that multiplies the fewest columns beyond n. */
+  static ProductCut ofColumns(long n) {
+    if (n <= LOW.right) {
+      return LOW;
+    }
+    return WIDE.columns(n) < HIGH.columns(n) ? WIDE : HIGH;
+  }
+
+  /** The columns of all tiles of n. */
+  private long columns(long n) {
+    return (n + right - 1) / right * right;
+  }
+
+  /** How many tiles there are of n of the left operand's. */
+  static long leftTiles(long n) {
+    return (n + LEFT - 1) / LEFT;
+  }
+
+  int sharedBytes() {
+    return stages * (LEFT + right) * 128 + LEFT * right * 2 + 16 * stages + 16 + TABLES;
+  }
+}

@@ -1,0 +1,54 @@
+package moe4j.kernels.experts;
+
+import static org.testng.Assert.assertEquals;
+import static org.testng.Assert.assertTrue;
+
+import org.testng.annotations.Test;
+
+public class ProductCutTest {
+  /** The shared memory that a block of a Hopper may have. */
+  private static final int MOST_SHARED = 232_448;
+
+  @Test
+  public void aCutMultipliesFewColumnsBeyondTheLast() {
+    assertEquals(columns(8, 64, 128), "128 128 128");
+    assertEquals(columns(136, 192, 200, 256, 264), "192 192 256 256 192");
+    assertEquals(columns(512, 768, 1024, 1536, 4096, 14336), "256 192 256 192 256 256");
+  }
+
+  private static String columns(int... sizes) {
+    StringBuilder columns = new StringBuilder();
+    for (int n : sizes) {
+      columns.append(' ').append(ProductCut.ofColumns(n).right());
+    }
+    return columns.substring(1);
+  }
+
+  @Test
+  public void aTileHoldsTheRowsOfAnExpertWhereThatLeavesRoom() {
+    assertEquals(ProductCut.ofRows(8192, 96).right(), 128);
+    assertEquals(ProductCut.ofRows(115 * 64, 64).right(), 128);
+    assertEquals(ProductCut.ofRows(116 * 64, 64).right(), 160);
+    assertEquals(ProductCut.ofRows(144 * 64, 64).right(), 160);
+    assertEquals(ProductCut.ofRows(145 * 64, 64).right(), 192);
+    assertEquals(ProductCut.ofRows(65_536, 96).right(), 192);
+    assertEquals(ProductCut.ofRows(1, 1).right(), 128);
+  }
+
+  @Test
+  public void everyCutHasRoom() {
+    for (int n = 8; n <= 4096; n += 8) {
+      for (ProductCut cut : new ProductCut[] {ProductCut.ofColumns(n), ProductCut.ofRows(n, 8)}) {
+        assertTrue(cut.sharedBytes() <= MOST_SHARED, cut + " has " + cut.sharedBytes());
+        assertTrue(cut.stages() >= 3 && cut.right() % 32 == 0, cut.toString());
+      }
+    }
+  }
+
+  @Test
+  public void tilesOfTheLeftOperandAreCounted() {
+    assertEquals(ProductCut.leftTiles(8), 1);
+    assertEquals(ProductCut.leftTiles(128), 1);
+    assertEquals(ProductCut.leftTiles(136), 2);
+  }
+}

@@ -78,19 +78,19 @@ public final class ReluDropout {
   }
 
   /**
-   * What belongs to rows of x, for gradients that are no part of a record.
+   * What belongs to rows of x.
    *
    * @param bias [G, f] or [f], or null
    * @param offsets int32 [G], or null
    * @param weight [R], fp32 or bf16, or null
    * @param draws of the dropout: where they come from
    */
-  public record Rows(
+  private record Rows(
       Tensor bias, Tensor offsets, Tensor weight, Dropout drop, Dropout.Draws draws) {
     private static final String SOURCE = "activation/relu.cu";
 
     /** How a GPU goes over rows like these; all tensors are given whose alignment matters. */
-    public RowChunks grid(Tensor x, boolean draw, Tensor... tensors) {
+    RowChunks grid(Tensor x, boolean draw, Tensor... tensors) {
       long f = x.size(-1);
       boolean aligned = f % 8 == 0 && (!draw || draws.inBlocks()) && Launch.aligned(tensors);
       return RowChunks.over(x.numel() / Math.max(1, f), f, offsets, aligned);
@@ -110,7 +110,7 @@ public final class ReluDropout {
      * @param partials {@link RowChunks#partials}, or null; gets the parts of the bias's gradient
      * @param dots {@link RowChunks#dots}, or null; gets the parts of the weights' gradient
      */
-    public void backward(
+    void backward(
         RowChunks grid, Tensor gradient, Tensor x, Tensor dx, Tensor partials, Tensor dots) {
       launch("relu_backward", grid, gradient, x, bias, offsets, weight, dx, partials, dots);
     }

@@ -8,7 +8,9 @@ import moe4j.kernels.dropout.Dropout;
 import moe4j.kernels.product.GradientSum;
 import moe4j.kernels.product.KnownSquares;
 import moe4j.tensor.Tensors;
+import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
@@ -44,15 +46,36 @@ abstract class GroupedProducts {
    *
    * @param drop of the activations, [R, f]
    */
-  record Between(ExpertMlp.Activation activation, Dropout drop) {}
+  record Between(ExpertMlp.Activation activation, Dropout drop) {
+    /** Whether the backward is made of what comes of the activation, and not of what goes there. */
+    boolean keepsResult() {
+      return activation.form() == ExpertMlp.Form.RELU;
+    }
+
+    /**
+     * The gradient before the activation and its dropout, where the result is kept.
+     *
+     * @param gradient of the result
+     */
+    Tensor gradientByResult(Tensor gradient, Tensor result) {
+      double factor = 1 / (1 - drop.p());
+      if (Tensors.dtype(gradient) == ScalarType.BFloat16) {
+        factor = HopperProducts.rounded((float) factor);
+      }
+      Tensor scaled = drop.isNone() ? gradient : gradient.mul(new Scalar(factor));
+      return torch.threshold_backward(scaled, result, new Scalar(0));
+    }
+  }
 
   /**
    * The first product's results.
    *
-   * @param inner {@code x[r] fc1[g]^T}, [R, inputs f]: without the bias
-   * @param activated {@code weight[r] drop(act(inner[r] + bias1[g]))}, [R, f]
+   * @param kept for the backward: the product {@code x[r] fc1[g]^T} without the bias, [R, inputs
+   *     f]; or, of ReLU, {@code drop(act(x[r] fc1[g]^T + bias1[g]))}, [R, f], which is above 0
+   *     where its derivative is not 0, so that nothing has to be drawn again
+   * @param activated {@code weight[r] drop(act(x[r] fc1[g]^T + bias1[g]))}, [R, f]
    */
-  record Up(Tensor inner, Tensor activated) {}
+  record Up(Tensor kept, Tensor activated) {}
 
   /** Which gradients are asked for beside that of the first product's result. */
   record Wanted(boolean weight, boolean bias1, boolean bias2) {}
@@ -107,9 +130,9 @@ abstract class GroupedProducts {
    * The gradients of {@link #up}'s results, of the weights and of the biases.
    *
    * @param gradient of {@link #down}'s result, [R, h]
-   * @param inner as of {@link #up}
+   * @param kept as of {@link #up}
    */
-  abstract Down backward(Tensor gradient, Tensor inner, Wanted wanted);
+  abstract Down backward(Tensor gradient, Tensor kept, Wanted wanted);
 
   /** {@code inner[r] fc1[g]}: the gradient of x, [R, h], of that of the first product. */
   abstract Tensor inputGradient(Tensor inner);

@@ -145,7 +145,7 @@ public final class GroupedProductsCheck implements KernelCheck {
       Tensor own = given.onDevice(x);
       GroupedProducts.Up ours = poisoned(() -> actual.up(own), given.rows, given.shape.f());
       GroupedProducts.Up expected = exact.up(x);
-      inGroups("up", ours.inner(), expected.inner());
+      inGroups("up", ours.kept(), expected.kept());
       inGroups("activated", ours.activated(), expected.activated());
     }
 
@@ -153,10 +153,11 @@ public final class GroupedProductsCheck implements KernelCheck {
       boolean biases = given.shape.biases();
       GroupedProducts.Wanted wanted = new GroupedProducts.Wanted(true, biases, biases);
       Tensor own = given.onDevice(gradient);
-      Tensor inner = given.onDevice(before);
+      Tensor kept = given.shape.act().form() == ExpertMlp.Form.RELU ? torch.relu(before) : before;
+      Tensor ownKept = given.onDevice(kept);
       GroupedProducts.Down ours =
-          poisoned(() -> actual.backward(own, inner, wanted), given.rows, before.size(1));
-      GroupedProducts.Down expected = exact.backward(gradient, before, wanted);
+          poisoned(() -> actual.backward(own, ownKept, wanted), given.rows, before.size(1));
+      GroupedProducts.Down expected = exact.backward(gradient, kept, wanted);
       inGroups("gradient before the activation", ours.inner(), expected.inner());
       // A row's number is a sum of both signs, which may be far less than its terms.
       on.close(what + "gradient of weights", ours.weight(), expected.weight(), BOUND);

@@ -4,7 +4,6 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.function.UnaryOperator;
-import moe4j.kernels.activation.ReluDropout;
 import moe4j.kernels.cuda.Cuda;
 import moe4j.kernels.cuda.CudaKernel;
 import moe4j.kernels.cuda.Launch;
@@ -74,6 +73,7 @@ final class HopperProducts extends GroupedProducts {
   private final ExpertMlp.Weights weights;
   private final Tensor offsets;
   private final long rows;
+  private final Between between;
   private final ExpertMlp.Activation activation;
   private final Dropout drop;
   private final Dropout.Draws draws;
@@ -94,6 +94,7 @@ final class HopperProducts extends GroupedProducts {
     this.weights = groups.weights();
     this.offsets = groups.offsets();
     this.rows = groups.rows();
+    this.between = between;
     this.activation = between.activation();
     this.drop = between.drop();
     this.weight = keep.apply(groups.weight().to(ScalarType.Float));
@@ -120,7 +121,7 @@ final class HopperProducts extends GroupedProducts {
       return new Up(product, activated);
     }
     launch(Op.PLAIN_UP, x, weights.fc1(), size, null, new Results(null, product, null, null));
-    return new Up(product, activated(biased(product)));
+    return apart(product);
   }
 
   @Override
@@ -134,60 +135,34 @@ final class HopperProducts extends GroupedProducts {
   }
 
   @Override
-  Down backward(Tensor gradient, Tensor inner, Wanted wanted) {
-    long f = weights.fc2().size(2);
-    ReluDropout.Rows relu = dropsApart() ? reluRows() : null;
-    RowChunks grid = relu == null ? null : relu.grid(inner, true, inner, weights.bias1());
-    long tiles =
-        relu != null ? grid.tiles().columnBlocks() : fused ? ProductCut.leftTiles(f) : 1;
+  Down backward(Tensor gradient, Tensor kept, Wanted wanted) {
+    long tiles = fused ? ProductCut.leftTiles(kept.size(1)) : 1;
     GroupBias.Rows second =
         weights.bias2() == null ? null : new GroupBias.Rows(weights.bias2(), weight, offsets, rows);
     // The parts of which a weight's gradient is the sum: of the activations, and of the bias.
     int parts = second != null && wanted.weight() ? second.parts(gradient) : 0;
     Tensor dots = Tensors.empty(ScalarType.Float, weight.device(), tiles + parts, rows);
+    Tensor dinner = fused ? dup(gradient, kept, dots) : apart(gradient, kept, dots);
     Tensor dbias1 = wanted.bias1() ? Launch.empty(weights.bias1()) : null;
-    Tensor dinner;
-    if (relu != null) {
-      dinner = Launch.empty(inner);
-      Tensor partials = dbias1 == null ? null : grid.partials(inner);
-      Tensor du = plain(gradient, weights.fc2());
-      relu.backward(grid, du, inner, dinner, partials, dots.narrow(0, 0, tiles));
-      grid.finish(offsets, partials, dbias1, null, null);
-    } else {
-      dinner = fused ? dup(gradient, inner, dots) : unfused(gradient, inner, dots);
-      if (dbias1 != null) {
-        new GroupBias.Rows(weights.bias1(), null, offsets, rows).backward(dinner, dbias1, null);
-      }
+    if (dbias1 != null) {
+      new GroupBias.Rows(weights.bias1(), null, offsets, rows).backward(dinner, dbias1, null);
     }
     Tensor dbias2 = wanted.bias2() ? Launch.empty(weights.bias2()) : null;
     if (dbias2 != null || parts > 0) {
       second.backward(gradient, dbias2, parts > 0 ? dots.narrow(0, tiles, parts) : null);
     }
     Tensor dweight = wanted.weight() ? Launch.empty(groups.weight()) : null;
-    RowChunks.over(rows, f, offsets, true).finish(offsets, null, null, dots, dweight);
+    RowChunks.over(rows, weights.fc2().size(2), offsets, true)
+        .finish(offsets, null, null, dots, dweight);
     return new Down(dinner, dweight, dbias1, dbias2);
   }
 
-  /**
-   * Whether the activation's backward is a pass of its own, for its draws: on an H200 the product
-   * takes 0.10 ms longer with them, at 22,528 rows of 1024, and the pass 0.06, with the first
-   * bias's gradient.
-   */
-  private boolean dropsApart() {
-    return fused && activation.form() == ExpertMlp.Form.RELU && !drop.isNone();
-  }
-
-  private ReluDropout.Rows reluRows() {
-    // Without biases the kernel takes all rows for one group's, also those behind the last end.
-    Tensor ends = weights.bias1() == null ? null : offsets;
-    return new ReluDropout.Rows(weights.bias1(), ends, weight, drop, draws);
-  }
-
-  private Tensor dup(Tensor gradient, Tensor inner, Tensor dots) {
-    Tensor dinner = Launch.empty(inner);
-    Size size = new Size(0, inner.size(1), gradient.size(1));
-    Results results = new Results(inner, dinner, null, dots);
-    launch(Op.DUP, gradient, weights.fc2(), size, weights.bias1(), results);
+  private Tensor dup(Tensor gradient, Tensor kept, Tensor dots) {
+    Tensor dinner = Launch.empty(kept);
+    Size size = new Size(0, kept.size(1), gradient.size(1));
+    Results results = new Results(kept, dinner, null, dots);
+    Tensor bias = between.keepsResult() ? null : weights.bias1();
+    launch(Op.DUP, gradient, weights.fc2(), size, bias, results);
     return dinner;
   }
 
@@ -253,10 +228,14 @@ final class HopperProducts extends GroupedProducts {
     return x.mul(weight.to(Tensors.dtype(x)).unsqueeze(1));
   }
 
-  private Tensor activated(Tensor before) {
-    return isGatedKernel()
-        ? new WeightedActivation.Rows(true, before, weight).forward()
-        : weighted(drop.apply(activation.apply(before)));
+  /** What comes of the first product. */
+  private Up apart(Tensor product) {
+    Tensor before = biased(product);
+    if (isGatedKernel()) {
+      return new Up(product, new WeightedActivation.Rows(true, before, weight).forward());
+    }
+    Tensor result = drop.apply(activation.apply(before));
+    return new Up(between.keepsResult() ? result : product, weighted(result));
   }
 
   /**
@@ -264,10 +243,14 @@ final class HopperProducts extends GroupedProducts {
    *
    * @param dots gets the weights' in its first row
    */
-  private Tensor unfused(Tensor gradient, Tensor inner, Tensor dots) {
-    Tensor before = biased(inner);
+  private Tensor apart(Tensor gradient, Tensor kept, Tensor dots) {
     Tensor du = plain(gradient, weights.fc2());
     Tensor dweight = dots.select(0, 0);
+    if (between.keepsResult()) {
+      dweight.copy_(du.mul(kept).to(ScalarType.Float).sum(1));
+      return between.gradientByResult(weighted(du), kept).contiguous();
+    }
+    Tensor before = biased(kept);
     if (isGatedKernel()) {
       Tensor dbefore = Launch.empty(before);
       new WeightedActivation.Rows(true, before, weight).backward(du, dbefore, dweight);

@@ -40,8 +40,9 @@ final class PlainProducts extends GroupedProducts {
   @Override
   Up up(Tensor x) {
     Tensor inner = products(x, fc1.transpose(1, 2)).to(type);
-    Tensor activated = weighted(dropped(between.activation().apply(biased(inner))));
-    return new Up(inner, activated.to(type));
+    Tensor result = dropped(between.activation().apply(biased(inner)));
+    Tensor kept = between.keepsResult() ? result.to(type) : inner;
+    return new Up(kept, weighted(result).to(type));
   }
 
   private Tensor biased(Tensor inner) {
@@ -55,14 +56,22 @@ final class PlainProducts extends GroupedProducts {
   }
 
   @Override
-  Down backward(Tensor gradient, Tensor inner, Wanted wanted) {
-    Tensor before = biased(inner);
+  Down backward(Tensor gradient, Tensor kept, Wanted wanted) {
     Tensor dy = wide(gradient);
-    Tensor du = dropped(products(dy, fc2));
-    Tensor dinner = between.activation().gradient(weighted(du), before);
+    Tensor du = products(dy, fc2);
+    Tensor result;
+    Tensor dinner;
+    if (between.keepsResult()) {
+      result = wide(kept);
+      dinner = between.gradientByResult(weighted(du), result);
+    } else {
+      Tensor before = biased(kept);
+      result = dropped(between.activation().apply(before));
+      dinner = between.activation().gradient(weighted(dropped(du)), before);
+    }
     Tensor dots = null;
     if (wanted.weight()) {
-      dots = du.mul(between.activation().apply(before)).sum(1);
+      dots = du.mul(result).sum(1);
       if (bias2 != null) {
         dots = dots.add(dy.mul(bias(bias2)).sum(1));
       }

@@ -174,7 +174,7 @@ public final class RoutedMlp {
     /** The tokens by row. */
     private Tensor x;
 
-    /** The first product, and what the second one multiplies. */
+    /** What is kept of the first product, and what the second one multiplies. */
     private Tensor inner;
 
     private Tensor activated;
@@ -206,7 +206,7 @@ public final class RoutedMlp {
       products =
           GroupedProducts.of(groups, new GroupedProducts.Between(activation, drop), this::save);
       GroupedProducts.Up up = products.up(x);
-      inner = save(up.inner());
+      inner = save(up.kept());
       activated = save(up.activated());
       return new Tensor[] {sum(products.down(up.activated()), summed, inputs[BESIDE])};
     }

@@ -7,7 +7,7 @@
 struct Result {
   const bf16* bias;    // [groups, n], with BIAS
   const float* weight; // [rows]: UP, DUP, DOWN with BIAS
-  const bf16* before;  // DUP: h [rows, n]
+  const bf16* before;  // DUP: what UP has stored in out [rows, n]
   Stored* out;         // [rows, n], or [groups, m, n]
   bf16* second;        // UP: u [rows, n]
   float* totals;       // DUP: [n_tiles, rows]; DW: [blocks, FINISHERS]
@@ -65,18 +65,38 @@ __device__ __forceinline__ void drop(const Result& r, long long at, float (&x)[8
 #endif
 }
 
-// Eight neighbours: sums, as the product has them, become what is stored. other is h (DUP) and becomes u (UP). Nothing
+// Eight neighbours: sums, as the product has them, become what is stored. other is before (DUP) and becomes u (UP). Nothing
 // depends on whether they are there, so that several are computed side by side.
 __device__ __forceinline__ void finish8(const Result& r, long long at, uint4& sums, uint4& other,
     const uint4& bias, float weight, float& total) {
   float x[8], b[8];
   unpack8(sums, x);
   if (BIAS) unpack8(bias, b);
-#if OP == UP
+#if OP == UP && ACTIVATION == RELU
+#pragma unroll
+  for (int i = 0; i < 8; i++) x[i] = activation(BIAS ? x[i] + b[i] : x[i]).value;
+  drop(r, at, x);
+  sums = pack8(x);
+#pragma unroll
+  for (int i = 0; i < 8; i++) x[i] *= weight;
+  other = pack8(x);
+#elif OP == UP
 #pragma unroll
   for (int i = 0; i < 8; i++) x[i] = activation(BIAS ? x[i] + b[i] : x[i]).value * weight;
   drop(r, at, x);
   other = pack8(x);
+#elif OP == DUP && ACTIVATION == RELU
+  float kept[8];
+  unpack8(other, kept);
+#if DROPOUT
+  weight *= r.kept;
+#endif
+#pragma unroll
+  for (int i = 0; i < 8; i++) {
+    total = fmaf(x[i], kept[i], total);
+    x[i] = kept[i] > 0 ? x[i] * weight : 0.0f;
+  }
+  sums = pack8(x);
 #elif OP == DUP
   float h[8];
   unpack8(other, h);

@@ -11,7 +11,8 @@
 // compile: -DOP=PLAIN_UP -DBLOCK_N=128 -DSTAGES=5
 // compile: -DOP=DOWN -DBIAS=1 -DBLOCK_N=160 -DSTAGES=5
 // compile: -DOP=DUP
-// compile: -DOP=DUP -DACTIVATION=RELU -DBIAS=1 -DDROPOUT=1
+// compile: -DOP=DUP -DBIAS=1 -DDROPOUT=1
+// compile: -DOP=DUP -DACTIVATION=RELU -DDROPOUT=1
 // compile: -DOP=DX
 // compile: -DOP=DW
 // compile: -DOP=DW -DBLOCK_N=256 -DSTAGES=3
@@ -19,10 +20,11 @@
 // compile: -DOP=DW -DACCUMULATE=1 -DBLOCK_N=256 -DSTAGES=3
 
 // What is computed, for the rows r of group g:
-#define UP 0        // h[r] = x[r] w[g]^T, u[r] = weight[r] dropped(act(h[r] + bias[g]))
+#define UP 0        // h[r] = x[r] w[g]^T, a[r] = dropped(act(h[r] + bias[g])), u[r] = weight[r] a[r]; h is stored, and of
+                    // ReLU a: its derivative is 0 where a is
 #define DOWN 1      // y[r] = u[r] w[g]^T + weight[r] bias[g]
 #define DUP 2       // da = dy[r] w[g], dh[r] = weight[r] dropped(act'(h[r] + bias[g]) da), and with it
-                    // totals[n_tile, r], by tiles of columns <da, dropped(act(h[r] + bias[g]))>
+                    // totals[n_tile, r], by tiles of columns <da, a[r]>
 #define DX 3        // dx[r] = dh[r] w[g]
 #define DW 4        // dw[g] = sum_r a[r]^T b[r], and totals[], the sums of its squares by warp; with ACCUMULATE dw is
                     // fp32, and such a sum, rounded to bf16, is added to what was there, or stored

@@ -68,7 +68,9 @@ final class AdamWUpdate implements AutoCloseable {
       SlotTable.mark(table, kind -> true);
       for (long kind : SlotTable.runs(table).keySet()) {
         runs.computeIfAbsent(
-            kind, k -> Scopes.keep(() -> Tensors.zeros(ScalarType.Long, rests.device(), 1L + 2L * slots)));
+            kind,
+            k ->
+                Scopes.keep(() -> Tensors.zeros(ScalarType.Long, rests.device(), 1L + 2L * slots)));
       }
     }
     SlotTable.mark(table, runs::containsKey);

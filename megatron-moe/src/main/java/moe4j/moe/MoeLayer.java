@@ -226,27 +226,22 @@ public final class MoeLayer implements FeedForward {
 
   /** This rank's routes; what the layer's experts get of all tokens is left in the pass. */
   private Routing route(Tensor own, Tensor hidden, TokenMask mask, Pass pass) {
-    Tensor leftOut = leftOut(mask, hidden, pass);
-    Routing routing = slices.route(gate, own, leftOut == null ? pass : pass.padded(leftOut));
+    Pass real = mask == null ? pass : pass.padded(leftOut(mask, hidden, pass));
+    Tensor leftOut = real.padding();
+    Routing routing = slices.route(gate, own, real);
     Tensor unasked = null;
     if (leftOut != null) {
       // A user's gate need not know of padding: the routes of padding are taken out in any case.
-      routing = routing.without(leftOut);
-      unasked = routing.unasked(leftOut);
+      routing = gate.leavesPaddingOut() ? routing : routing.without(leftOut);
+      unasked = routing.unasked(real.paddingCount());
     }
     pass.addLoad(new Pass.ExpertLoad(layer, routing.tokensPerExpert(), routing.routed(), unasked));
     return slices.ownRoutes(routing);
   }
 
-  /**
-   * Which of all tokens are not routed, those of the mask and the pass's padding: bool [T], or null
-   * where all are routed.
-   */
+  /** Which of all tokens are not routed, those of the mask and the pass's padding: bool [T]. */
   private Tensor leftOut(TokenMask mask, Tensor hidden, Pass pass) {
     Tensor padding = pass.padding();
-    if (mask == null) {
-      return padding;
-    }
     long tokens = hidden.numel() / hidden.size(-1);
     if (mask.values().numel() != tokens) {
       throw new IllegalArgumentException(

@@ -136,6 +136,11 @@ public final class Pass {
     return tokens.padding();
   }
 
+  /** How many tokens {@link #padding} says are padding: an int64 scalar, or null for none. */
+  public Tensor paddingCount() {
+    return tokens.paddingCount();
+  }
+
   /**
    * The rows of all tokens that are routed together, in their order, gathered from the ranks that
    * have them. The gradient is the sum over the ranks. On one rank the rows are returned as they

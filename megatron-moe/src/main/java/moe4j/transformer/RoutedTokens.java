@@ -11,26 +11,27 @@ import org.bytedeco.pytorch.Tensor;
  * @param copies the ranks that compute the same routing, each of which counts a part of its losses
  * @param slices the ranks that have each an n-th of the tokens, in their order
  * @param padding which of all the tokens that are routed together are padding: bool [T], or null
+ * @param paddingCount how many these are, an int64 scalar, or null: every layer asks for it
  */
-record RoutedTokens(Group copies, Group slices, Tensor padding) {
+record RoutedTokens(Group copies, Group slices, Tensor padding, Tensor paddingCount) {
   /** One rank's own tokens. */
   static RoutedTokens own() {
-    return new RoutedTokens(Group.alone(), Group.alone(), null);
+    return new RoutedTokens(Group.alone(), Group.alone(), null, null);
   }
 
   /** For tokens of which each rank has an n-th. */
   RoutedTokens ofSlices(Group ranks) {
-    return new RoutedTokens(ranks, ranks, padding);
+    return new RoutedTokens(ranks, ranks, padding, paddingCount);
   }
 
   /** For tokens all of which are on every rank. */
   RoutedTokens ofCopies(Group ranks) {
-    return new RoutedTokens(ranks, Group.alone(), padding);
+    return new RoutedTokens(ranks, Group.alone(), padding, paddingCount);
   }
 
   /** The same where some of the tokens are padding. */
   RoutedTokens padded(Tensor isPadding) {
-    return new RoutedTokens(copies, slices, isPadding.flatten());
+    return new RoutedTokens(copies, slices, isPadding.flatten(), isPadding.sum());
   }
 
   /** The part of a loss that each rank counts, so that all ranks together count it once. */

@@ -77,7 +77,8 @@ public final class ExpertsBench implements KernelBench {
         Cost.bytes(3 * logits + 2 * routes),
         in -> {
           Tensor x = in.leaf(ScalarType.Float, s.tokens, s.experts);
-          return Operation.of(() -> TokenRouter.of(x, form, null).weight(), x);
+          return Operation.of(
+              () -> TokenRouter.of(x, form, TokenRouter.Beside.NOTHING).weight(), x);
         });
     // The choice in; order, token and slot out, 8 bytes each.
     cases.forward(

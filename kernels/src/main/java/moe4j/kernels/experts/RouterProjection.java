@@ -7,6 +7,7 @@ import moe4j.kernels.product.Gemm;
 import moe4j.tensor.BoxedOp;
 import moe4j.tensor.CustomFunction;
 import moe4j.tensor.Tensors;
+import org.bytedeco.pytorch.ScalarTypeOptional;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorVector;
 import org.bytedeco.pytorch.global.torch;
@@ -72,6 +73,12 @@ public final class RouterProjection {
     torch.add_out(
         gradient, Tensors.slice(both, 0, 0, experts), Tensors.slice(both, 0, experts, 2 * experts));
     return gradient;
+  }
+
+  /** The gradient of the logits' bias, likewise. */
+  static Tensor biasGradient(Tensor halves, Tensor bias) {
+    Tensor both = halves.sum(new long[] {0}, false, new ScalarTypeOptional(ScalarType.Float));
+    return both.view(2, -1).sum(0).to(Tensors.dtype(bias));
   }
 
   /**

@@ -7,9 +7,7 @@ import moe4j.kernels.cuda.Kernels;
 import moe4j.kernels.cuda.Launch;
 import moe4j.tensor.CustomFunction;
 import moe4j.tensor.Tensors;
-import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
-import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
@@ -64,6 +62,18 @@ public record TokenRouter(
       RouterScore score, int topk, double scaling, boolean hasFigures, boolean hasZ) {}
 
   /**
+   * What a choice depends on beside the logits; each may be null.
+   *
+   * @param bias fp32 [E], added to the scores for the choice alone
+   * @param padding bool [T], true for tokens that choose no expert, and that have no part in losses
+   *     and figures
+   */
+  public record Beside(Tensor bias, Tensor padding) {
+    /** Nothing. */
+    public static final Beside NOTHING = new Beside(null, null);
+  }
+
+  /**
    * Losses and a figure, fp32 scalars. P are the probabilities that the scores stand for.
    *
    * @param balance the Switch loss, {@code E / (k T^2) sum_e counts[e] sum_t P[t, e]}; null with
@@ -77,15 +87,16 @@ public record TokenRouter(
    * Routes tokens.
    *
    * @param logits fp32 [T, E]
-   * @param bias fp32 [E], added to the scores for the choice alone, or null
    */
-  public static TokenRouter of(Tensor logits, Form form, Tensor bias) {
+  public static TokenRouter of(Tensor logits, Form form, Beside beside) {
     boolean taken =
         Kernels.take(logits)
             && Tensors.dtype(logits) == ScalarType.Float
             && logits.dim() == 2
             && fits(logits.size(0), logits.size(1), form);
-    return taken ? new Route(form, bias, false).routed(logits) : reference(logits, form, bias);
+    return taken
+        ? new Route(form, beside, false).routed(logits)
+        : PlainRouter.route(logits, form, beside);
   }
 
   /**
@@ -94,17 +105,20 @@ public record TokenRouter(
    *
    * @param x [T, h]
    * @param weight [E, h]
-   * @param bias as in {@link #of}
+   * @param bias [E], of the logits, or null
    */
-  public static TokenRouter project(Tensor x, Tensor weight, Form form, Tensor bias) {
+  public static TokenRouter project(
+      Tensor x, Tensor weight, Tensor bias, Form form, Beside beside) {
     boolean taken =
         RouterProjection.take(x, weight)
             && x.dim() == 2
             && x.is_contiguous()
             && fits(x.size(0), weight.size(0), form);
-    return taken
-        ? new Route(form, bias, true).routed(x, weight)
-        : of(RouterProjection.logits(x, weight), form, bias);
+    if (taken) {
+      return new Route(form, beside, true).routed(x, weight, bias);
+    }
+    Tensor logits = RouterProjection.logits(x, weight);
+    return of(bias == null ? logits : logits.add(bias.to(ScalarType.Float)), form, beside);
   }
 
   private static boolean fits(long tokens, long experts, Form form) {
@@ -114,69 +128,33 @@ public record TokenRouter(
         && form.topk <= Math.min(MOST_CHOICES, experts);
   }
 
-  private static TokenRouter reference(Tensor logits, Form form, Tensor bias) {
-    Tensor scores = form.score.of(logits);
-    TopK top = TopK.of(bias == null ? scores : scores.detach().add(bias), form.topk);
-    Tensor chosen = bias == null ? top.values() : scores.gather(1, top.indices());
-    Tensor weights = form.score.weights(chosen, form.scaling);
-    RouteSort sorted = RouteSort.of(top.indices(), Math.toIntExact(logits.size(1)));
-    Tensor weight =
-        RowGather.spread(weights.reshape(-1, 1), sorted.order(), sorted.slot().reshape(-1, 1));
-    Tensor ends = sorted.offsets().to(ScalarType.Long);
-    Tensor starts = ends.roll(1);
-    starts.select(0, 0).zero_();
-    Tensor counts = ends.sub(starts);
-    return new TokenRouter(
-        sorted.token(),
-        sorted.slot(),
-        sorted.offsets(),
-        counts,
-        weight.view(-1),
-        form.hasFigures || form.hasZ ? losses(logits, scores, counts, form) : null,
-        null);
-  }
-
-  private static Losses losses(Tensor logits, Tensor scores, Tensor counts, Form form) {
-    Tensor balance = null;
-    Tensor entropy = null;
-    if (form.hasFigures) {
-      Tensor p = form.score.probabilities(logits, scores);
-      Tensor both = p.sum(0).mul(counts.to(ScalarType.Float)).sum();
-      balance = both.mul(new Scalar(factor(logits, form)));
-      double tokens = (double) Math.max(1, logits.size(0));
-      entropy = torch.special_entr(p.detach()).sum().mul(new Scalar(1 / tokens));
-    }
-    Tensor z = form.hasZ ? logits.logsumexp(1).square().mean() : null;
-    return new Losses(balance, z, entropy);
-  }
-
-  /** What the balance loss is multiplied by. */
-  private static double factor(Tensor logits, Form form) {
-    double tokens = (double) logits.size(0);
-    return (double) logits.size(1) / (form.topk * tokens * tokens);
-  }
-
-  /** Of logits, or of tokens and a weight. */
+  /** Of logits, or of tokens, a weight and a bias. */
   private static final class Route extends CustomFunction {
     private final Form form;
     private final Tensor bias;
+    private final Tensor padding;
     private final boolean projects;
 
-    /** Tokens and weight, where there are. */
+    /** Tokens, weight and bias, where there are. */
     private Tensor x;
 
     private Tensor matrix;
+    private Tensor logitBias;
     private Tensor logits;
     private Tensor expert;
     private Tensor slot;
     private Tensor counts;
 
+    /** What means are multiplied by, and the balance loss: of the tokens that are no padding. */
+    private Tensor byTokens;
+
     /** What was made, but for the gradients of some. */
     private TokenRouter made;
 
-    Route(Form form, Tensor bias, boolean projects) {
+    Route(Form form, Beside beside, boolean projects) {
       this.form = form;
-      this.bias = bias == null ? null : bias.detach().contiguous();
+      this.bias = beside.bias == null ? null : beside.bias.detach().contiguous();
+      this.padding = beside.padding == null ? null : beside.padding.contiguous();
       this.projects = projects;
     }
 
@@ -189,10 +167,16 @@ public record TokenRouter(
     protected Tensor[] forward(Tensor[] inputs) {
       Tensor given =
           projects ? RouterProjection.product(inputs[0], inputs[1]) : inputs[0].contiguous();
+      if (projects && inputs[2] != null) {
+        given.add_(inputs[2]);
+      }
       long rows = given.size(0);
       long columns = given.size(1);
       if (bias != null) {
         Launch.require(bias, "biases", ScalarType.Float, columns);
+      }
+      if (padding != null) {
+        Launch.require(padding, "padding", ScalarType.Bool, rows);
       }
       long choices = Math.multiplyExact(rows, form.topk);
       Tensor chosen = like(given, ScalarType.Int, rows, form.topk);
@@ -210,15 +194,18 @@ public record TokenRouter(
               like(given, ScalarType.Float, choices),
               form.hasFigures || form.hasZ ? losses : null,
               projects ? inputs[0].detach() : null);
+      byTokens = like(given, ScalarType.Float, 2);
       launch(given, chosen, losses);
       if (projects) {
         x = save(inputs[0]);
         matrix = save(inputs[1]);
+        logitBias = inputs[2] == null ? null : save(inputs[2]);
       }
       logits = save(given);
       expert = save(chosen);
       slot = save(made.slot);
       counts = save(made.counts);
+      save(byTokens);
       List<Tensor> outputs = new ArrayList<>(List.of(made.weight));
       for (Tensor more : new Tensor[] {losses.balance, losses.z, made.source}) {
         if (more != null) {
@@ -246,6 +233,7 @@ public record TokenRouter(
               0,
               x,
               bias,
+              padding,
               chosen,
               weight,
               table,
@@ -274,12 +262,11 @@ public record TokenRouter(
               losses.balance,
               losses.z,
               losses.entropy,
+              byTokens,
               rows,
               each,
               columns,
-              form.topk,
-              (float) factor(x, form),
-              inverse(x));
+              form.topk);
     }
 
     @Override
@@ -299,7 +286,9 @@ public record TokenRouter(
         dx = ofSource == null ? dx : new Tensor(dx);
       }
       return new Tensor[] {
-        dx, needsGradient(1) ? RouterProjection.weightGradient(halves, x, matrix) : null
+        dx,
+        needsGradient(1) ? RouterProjection.weightGradient(halves, x, matrix) : null,
+        needsGradient(2) ? RouterProjection.biasGradient(halves, logitBias) : null
       };
     }
 
@@ -326,17 +315,12 @@ public record TokenRouter(
               columns,
               form.topk,
               (float) form.scaling,
-              (float) factor(logits, form),
-              inverse(logits));
+              byTokens);
       return gradient;
     }
 
     private static Tensor like(Tensor x, ScalarType type, long... shape) {
       return Tensors.empty(type, x.device(), shape);
-    }
-
-    private static float inverse(Tensor x) {
-      return (float) (1 / (double) x.size(0));
     }
 
     private static int held(int columns) {

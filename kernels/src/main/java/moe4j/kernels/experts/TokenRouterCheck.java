@@ -4,6 +4,7 @@ import java.util.Arrays;
 import java.util.Comparator;
 import java.util.Random;
 import java.util.stream.IntStream;
+import java.util.stream.LongStream;
 import moe4j.kernels.check.Comparison;
 import moe4j.kernels.check.KernelCheck;
 import moe4j.kernels.check.Leaves;
@@ -12,6 +13,7 @@ import moe4j.tensor.Scopes;
 import moe4j.tensor.Tensors;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.TensorVector;
 import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
@@ -25,7 +27,7 @@ public final class TokenRouterCheck implements KernelCheck {
   /** Logits are so many parts at most, of which this many are 1: they are exact in bf16. */
   private static final double PARTS = 64;
 
-  private static final double MOST_PARTS = 255;
+  private static final double MOST_PARTS = 253;
 
   @Override
   public String name() {
@@ -46,12 +48,15 @@ public final class TokenRouterCheck implements KernelCheck {
             {45, 257, 8}
           }) {
         for (boolean biased : new boolean[] {false, true}) {
-          Scopes.run(() -> new Case(on, score, shape, biased).check());
+          Scopes.run(() -> new Case(on, score, shape, biased, false).check());
         }
       }
+      for (int[] shape : new int[][] {{1, 96, 2}, {517, 96, 2}, {3000, 33, 1}, {301, 128, 7}}) {
+        Scopes.run(() -> new Case(on, score, shape, score.isSeparate(), true).check());
+      }
       for (Type type : Type.values()) {
-        Scopes.run(() -> new Case(on, score, new int[] {40, 96, 2}, false).project(type));
-        Scopes.run(() -> new Case(on, score, new int[] {72, 33, 1}, true).project(type));
+        Scopes.run(() -> new Case(on, score, new int[] {40, 96, 2}, false, true).project(type));
+        Scopes.run(() -> new Case(on, score, new int[] {72, 33, 1}, true, false).project(type));
       }
       Scopes.run(() -> none(on, score));
       Scopes.run(() -> infinite(on, score));
@@ -70,13 +75,19 @@ public final class TokenRouterCheck implements KernelCheck {
     private final float[] logits;
     private final float[] bias;
 
-    /** Of each token the chosen experts. */
+    /** The tokens that are padding, all where there is one; or null. */
+    private final boolean[] padding;
+
+    /** The numbers of those that are not. */
+    private final long[] real;
+
+    /** Of each token the chosen experts, -1 for padding. */
     private final long[] chosen;
 
     /** The choices in their experts' order. */
     private final long[] order;
 
-    Case(Comparison on, RouterScore score, int[] shape, boolean biased) {
+    Case(Comparison on, RouterScore score, int[] shape, boolean biased, boolean padded) {
       this.on = on;
       this.score = score;
       this.tokens = shape[0];
@@ -85,7 +96,8 @@ public final class TokenRouterCheck implements KernelCheck {
       this.scaling = biased ? 2.5 : 1;
       this.what =
           "router by %s T=%d E=%d k=%d%s: "
-              .formatted(score, tokens, experts, k, biased ? " biased" : "");
+              .formatted(
+                  score, tokens, experts, k, (biased ? " biased" : "") + (padded ? " padded" : ""));
       Random random = new Random(on.seed() + Arrays.hashCode(shape));
       this.logits = new float[tokens * experts];
       for (int i = 0; i < logits.length; i++) {
@@ -97,12 +109,20 @@ public final class TokenRouterCheck implements KernelCheck {
         // More than any two scores that are not logits differ by.
         bias[e] = 4 * random.nextInt(3);
       }
+      this.padding = padded ? new boolean[tokens] : null;
+      for (int t = 0; padded && t < tokens; t++) {
+        padding[t] = tokens == 1 || random.nextInt(3) == 0;
+      }
+      this.real =
+          IntStream.range(0, tokens).filter(t -> !padded || !padding[t]).asLongStream().toArray();
       this.chosen = new long[tokens * k];
-      for (int t = 0; t < tokens; t++) {
-        choose(t);
+      Arrays.fill(chosen, -1);
+      for (long t : real) {
+        choose((int) t);
       }
       this.order =
           IntStream.range(0, chosen.length)
+              .filter(i -> chosen[i] >= 0)
               .boxed()
               .sorted(Comparator.comparing(i -> chosen[i]))
               .mapToLong(i -> i)
@@ -122,7 +142,7 @@ public final class TokenRouterCheck implements KernelCheck {
     }
 
     void check() {
-      Tensor upstream = on.normal(ScalarType.Float, order.length);
+      Tensor upstream = on.normal(ScalarType.Float, chosen.length);
       for (int asked = 0; asked < 4; asked++) {
         boolean figures = asked % 2 == 1;
         boolean z = asked / 2 == 1;
@@ -131,7 +151,7 @@ public final class TokenRouterCheck implements KernelCheck {
       }
       // Each loss alone, and no weights, as where an expert's output counts nothing.
       TokenRouter.Form all = new TokenRouter.Form(score, k, scaling, true, true);
-      if (experts > 1) {
+      if (experts > 1 && real.length > 0) {
         // Of one expert it is 0, from which a rounding is infinitely far.
         gradient(all, "balance loss's", null, 1, 0);
       }
@@ -163,7 +183,7 @@ public final class TokenRouterCheck implements KernelCheck {
               upstream,
               t -> {
                 poison();
-                made[0] = TokenRouter.of(t[0], form, biases());
+                made[0] = TokenRouter.of(t[0], form, beside());
                 TokenRouter.Losses losses = made[0].losses();
                 return losses == null
                     ? new Tensor[] {made[0].weight(), null, null, null}
@@ -188,12 +208,16 @@ public final class TokenRouterCheck implements KernelCheck {
     void project(Type type) {
       ScalarType dtype = type.dtype();
       TokenRouter.Form form = new TokenRouter.Form(score, k, scaling, true, true);
-      Tensor weight = Tensors.of(logits, tokens, experts).t().to(ScalarType.Double).contiguous();
+      Tensor offset =
+          torch.arange(new Scalar(experts)).remainder(new Scalar(3)).to(ScalarType.Double);
+      offset = offset.div(new Scalar(PARTS));
+      Tensor given = Tensors.of(logits, tokens, experts).to(ScalarType.Double);
+      Tensor weight = given.sub(offset).t().contiguous();
       Tensor x = torch.eye(tokens).to(ScalarType.Double);
       Tensor factors = on.normal(dtype, tokens, tokens);
-      Tensor given = factors.to(on.device(), dtype);
+      Tensor ourFactors = factors.to(on.device(), dtype);
       Tensor[] upstream = {
-        on.normal(ScalarType.Float, order.length),
+        on.normal(ScalarType.Float, chosen.length),
         number(1.7),
         number(-0.3),
         on.normal(dtype, tokens, tokens)
@@ -201,24 +225,27 @@ public final class TokenRouterCheck implements KernelCheck {
       for (boolean isBeside : new boolean[] {true, false}) {
         Tensor[] gradients = upstream.clone();
         gradients[3] = isBeside ? upstream[3] : null;
-        Leaves ours = Leaves.on(on, dtype, x, weight);
-        Leaves exact = Leaves.reference(x, weight);
+        Leaves ours = Leaves.on(on, dtype, x, weight, offset);
+        Leaves exact = Leaves.reference(x, weight, offset);
         Tensor[] found =
             ours.backward(
                 gradients,
                 t -> {
                   poison();
-                  TokenRouter made = TokenRouter.project(t[0], t[1], form, biases());
+                  TokenRouter made = TokenRouter.project(t[0], t[1], t[2], form, beside());
                   Tensor source = made.source() == null ? t[0] : made.source();
                   return new Tensor[] {
-                    made.weight(), made.losses().balance(), made.losses().z(), source.mul(given)
+                    made.weight(),
+                    made.losses().balance(),
+                    made.losses().z(),
+                    source.mul(ourFactors)
                   };
                 });
         Tensor[] expected =
             exact.backward(
                 gradients,
                 t -> {
-                  Tensor[] results = expected(t[0].mm(t[1].t()), form);
+                  Tensor[] results = expected(t[0].mm(t[1].t()).add(t[2]), form);
                   results[3] = t[0].mul(factors);
                   return results;
                 });
@@ -226,12 +253,18 @@ public final class TokenRouterCheck implements KernelCheck {
         for (int i = 0; i < found.length; i++) {
           on.close(name + ": result " + i, found[i], expected[i], BOUND);
         }
-        ours.compare(on, exact, name, type.bound(), "x", "weight");
+        ours.compare(on, exact, name, type.bound(), "x", "weight", "bias");
       }
     }
 
-    private Tensor biases() {
-      return bias == null ? null : Tensors.of(bias).to(on.device(), ScalarType.Float);
+    private TokenRouter.Beside beside() {
+      Tensor biases = bias == null ? null : Tensors.of(bias).to(on.device(), ScalarType.Float);
+      if (padding == null) {
+        return new TokenRouter.Beside(biases, null);
+      }
+      long[] flags = IntStream.range(0, tokens).mapToLong(t -> padding[t] ? 1 : 0).toArray();
+      return new TokenRouter.Beside(
+          biases, Tensors.of(flags).ne(new Scalar(0)).to(on.device(), ScalarType.Bool));
     }
 
     /** Memory that held no numbers is the next to be handed out. */
@@ -239,8 +272,8 @@ public final class TokenRouterCheck implements KernelCheck {
       Scopes.run(
           () -> {
             for (int i = 0; i < 3; i++) {
-              Tensors.full(Double.NaN, ScalarType.Float, on.device(), order.length);
-              Tensors.full(-1, ScalarType.Long, on.device(), order.length);
+              Tensors.full(Double.NaN, ScalarType.Float, on.device(), chosen.length);
+              Tensors.full(-7, ScalarType.Long, on.device(), chosen.length);
               Tensors.full(-1, ScalarType.Long, on.device(), experts);
               Tensors.full(Double.NaN, ScalarType.Float, on.device(), tokens, experts);
               Tensors.full(Double.NaN, ScalarType.Float, on.device());
@@ -252,7 +285,9 @@ public final class TokenRouterCheck implements KernelCheck {
       return Tensors.of(new float[] {(float) value}).sum();
     }
 
-    private Tensor[] expected(Tensor x, TokenRouter.Form form) {
+    private Tensor[] expected(Tensor all, TokenRouter.Form form) {
+      Tensor x = all.index_select(0, Tensors.of(real));
+      double n = Math.max(1, real.length);
       Tensor p = x.softmax(1);
       Tensor scores =
           switch (score) {
@@ -261,7 +296,8 @@ public final class TokenRouterCheck implements KernelCheck {
             case SIGMOID -> x.sigmoid();
             case SQRTSOFTPLUS -> x.exp().log1p().sqrt();
           };
-      Tensor own = scores.gather(1, Tensors.of(chosen, tokens, k));
+      long[] choices = LongStream.of(chosen).filter(e -> e >= 0).toArray();
+      Tensor own = scores.gather(1, Tensors.of(choices, real.length, k));
       Tensor weights = own;
       if (score == RouterScore.LOGITS) {
         weights = own.softmax(1);
@@ -269,31 +305,42 @@ public final class TokenRouterCheck implements KernelCheck {
         p = scores.div(scores.sum(1).unsqueeze(1));
         weights = k == 1 ? own : own.div(own.sum(1).unsqueeze(1));
       }
-      Tensor sorted = weights.mul(new Scalar(scaling)).flatten().index_select(0, Tensors.of(order));
+      // Among the choices of real tokens alone.
+      long[] place = new long[tokens];
+      for (int i = 0; i < real.length; i++) {
+        place[(int) real[i]] = i;
+      }
+      long[] sources = LongStream.of(order).map(i -> place[(int) (i / k)] * k + i % k).toArray();
+      Tensor sorted =
+          weights.mul(new Scalar(scaling)).flatten().index_select(0, Tensors.of(sources));
+      Tensor unused = torch.zeros(new long[] {chosen.length - order.length}, sorted.options());
+      sorted = torch.cat(new TensorVector(sorted, unused), 0);
       Tensor balance = null;
       Tensor entropy = null;
       if (form.hasFigures()) {
         Tensor load = Tensors.of(counts()).to(ScalarType.Double);
-        double factor = experts / ((double) k * tokens * tokens);
+        double factor = experts / (k * n * n);
         balance = p.sum(0).mul(load).sum().mul(new Scalar(factor));
-        entropy = p.detach().mul(p.detach().log()).sum().mul(new Scalar(-1.0 / tokens));
+        entropy = p.detach().mul(p.detach().log()).sum().mul(new Scalar(-1 / n));
       }
-      Tensor z = form.hasZ() ? x.logsumexp(1).square().mean() : null;
+      Tensor z = form.hasZ() ? x.logsumexp(1).square().sum().mul(new Scalar(1 / n)) : null;
       return new Tensor[] {sorted, balance, z, entropy};
     }
 
     private long[] counts() {
       long[] counts = new long[experts];
-      for (long e : chosen) {
-        counts[(int) e]++;
+      for (long i : order) {
+        counts[(int) chosen[(int) i]]++;
       }
       return counts;
     }
 
     /** Whole numbers are as they must be. */
     private void exact(TokenRouter made) {
-      long[] token = new long[order.length];
-      long[] slot = new long[order.length];
+      long[] token = new long[chosen.length];
+      long[] slot = new long[chosen.length];
+      Arrays.fill(token, -1);
+      Arrays.fill(slot, -1);
       for (int r = 0; r < order.length; r++) {
         token[r] = order[r] / k;
         slot[(int) order[r]] = r;
@@ -310,7 +357,7 @@ public final class TokenRouterCheck implements KernelCheck {
   private static void none(Comparison on, RouterScore score) {
     TokenRouter.Form form = new TokenRouter.Form(score, 2, 1, false, false);
     Tensor logits = Tensors.empty(ScalarType.Float, on.device(), 0, 8);
-    TokenRouter made = TokenRouter.of(logits, form, null);
+    TokenRouter made = TokenRouter.of(logits, form, TokenRouter.Beside.NOTHING);
     on.holds("router by %s of no token: losses".formatted(score), made.losses() == null);
     on.same(
         "router by %s of no token: counts".formatted(score),
@@ -332,7 +379,7 @@ public final class TokenRouterCheck implements KernelCheck {
     leaves.backward(
         upstream,
         t -> {
-          made[0] = TokenRouter.of(t[0], form, null);
+          made[0] = TokenRouter.of(t[0], form, TokenRouter.Beside.NOTHING);
           return new Tensor[] {made[0].weight(), made[0].losses().balance(), null};
         });
     String what = "router by %s beside -inf: ".formatted(score);

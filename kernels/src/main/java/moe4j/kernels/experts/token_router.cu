@@ -46,9 +46,10 @@
 // expert and weight [rows, k]: the k largest of scores + bias, the largest first. Of a block's tokens:
 // table[block][e], how often e was chosen; mass[block][e], the sum of its probabilities; figures[block],
 // the sums of entropies and of squared logarithms. each: tokens of a block, a multiple of its warps.
-// k is at most 32.
+// k is at most 32. A token of padding chooses -1 and is in none of the sums; padding may be null.
 extern "C" __global__ void __launch_bounds__(THREADS)
-    choose(const float* __restrict__ logits, const float* __restrict__ bias, int* __restrict__ expert,
+    choose(const float* __restrict__ logits, const float* __restrict__ bias,
+           const bool* __restrict__ padding, int* __restrict__ expert,
            float* __restrict__ weight, int* __restrict__ table, float* __restrict__ mass,
            float* __restrict__ figures, long long rows, int each, int columns, int k, float scaling) {
   __shared__ int counts[MOST];
@@ -78,6 +79,10 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 #pragma unroll
     for (int j = 0; j < HELD; j++) x[j] = ahead[j];
     if (r + 1 < to) read(row + columns, columns, ahead);
+    if (padding != nullptr && padding[r]) {
+      if (lane < k) expert[r * k + lane] = -1;
+      continue;
+    }
     Softmax s = {0, 0, 0};
 #if HAS_SOFTMAX
     float p[HELD];
@@ -160,11 +165,19 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 #endif
 }
 
+// What means and losses are multiplied by, for so many tokens that are no padding: 1 / tokens, and the balance
+// loss's columns / (k tokens^2).
+__device__ __forceinline__ void means(float* by, int tokens, int columns, int k) {
+  const float n = (float)max(1, tokens);
+  by[0] = 1.0f / n;
+  by[1] = (float)columns / ((float)k * n * n);
+}
+
 // The losses and the entropy, by one block.
 __device__ __forceinline__ void finish(const float* __restrict__ mass,
                                        const float* __restrict__ figures, const int* total,
                                        float* balance, float* z, float* entropy, int blocks,
-                                       int columns, float factor, float inverse, float* warps) {
+                                       int columns, const float* by, float* warps) {
 #if FIGURES
   const Share own = share_of(columns);
   float both = 0;
@@ -176,7 +189,7 @@ __device__ __forceinline__ void finish(const float* __restrict__ mass,
     both *= (float)total[own.column];
   }
   both = block_sum(both, warps);
-  if (threadIdx.x == 0) balance[0] = both * factor;
+  if (threadIdx.x == 0) balance[0] = both * by[1];
 #endif
 #if FIGURES || Z_LOSS
   float chaos = 0;
@@ -188,8 +201,8 @@ __device__ __forceinline__ void finish(const float* __restrict__ mass,
   chaos = block_sum(chaos, warps);
   square = block_sum(square, warps);
   if (threadIdx.x == 0) {
-    if (FIGURES) entropy[0] = chaos * inverse;
-    if (Z_LOSS) z[0] = square * inverse;
+    if (FIGURES) entropy[0] = chaos * by[0];
+    if (Z_LOSS) z[0] = square * by[0];
   }
 #endif
 }
@@ -197,18 +210,21 @@ __device__ __forceinline__ void finish(const float* __restrict__ mass,
 // slot[i]: where choice i of the rows k stands among all, sorted by expert and, within one, in their own
 // order. At that place token is i / k and sorted is weight[i]. A warp takes consecutive choices, 32 at a time.
 // The last block, one more than choose had, writes where experts end, how many tokens each has, and what the
-// sums come to. factor: of the balance loss; inverse: 1 / rows.
+// sums come to; and what means are multiplied by, for the gradient. Padding's choices stand nowhere, slot -1, and
+// as many places at the end have no token, -1, and count nothing.
 extern "C" __global__ void __launch_bounds__(THREADS)
     place(const int* __restrict__ expert, const float* __restrict__ weight,
           const int* __restrict__ table, const float* __restrict__ mass,
           const float* __restrict__ figures, long long* __restrict__ token,
           long long* __restrict__ slot, float* __restrict__ sorted, int* offsets, long long* counts,
-          float* balance, float* z, float* entropy, long long rows, int each, int columns, int k,
-          float factor, float inverse) {
+          float* balance, float* z, float* entropy, float* by, long long rows, int each,
+          int columns, int k) {
   __shared__ int total[MOST], before[MOST];
   __shared__ int next[WARPS][MOST];
   __shared__ int warps[WARPS];
   __shared__ float sums[WARPS];
+  __shared__ int used;
+  __shared__ float own_by[2];
   const int blocks = (int)gridDim.x - 1;
   add_up(table, blocks, columns, total, before);
   const int e = threadIdx.x;
@@ -218,7 +234,13 @@ extern "C" __global__ void __launch_bounds__(THREADS)
       offsets[e] = start + total[e];
       counts[e] = total[e];
     }
-    finish(mass, figures, total, balance, z, entropy, blocks, columns, factor, inverse, sums);
+    if (e == columns - 1) {
+      means(own_by, (start + total[e]) / k, columns, k);
+      by[0] = own_by[0];
+      by[1] = own_by[1];
+    }
+    __syncthreads();
+    finish(mass, figures, total, balance, z, entropy, blocks, columns, own_by, sums);
     return;
   }
   const int warp = threadIdx.x / 32;
@@ -235,6 +257,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     __syncwarp();
   }
   __syncthreads();
+  if (e == columns - 1) used = start + total[e];
   // From the warps' counts to where each warp's first choice of an expert goes.
   if (e < columns) {
     int at = start + before[e];
@@ -257,8 +280,15 @@ extern "C" __global__ void __launch_bounds__(THREADS)
       token[at] = i / k;
       slot[i] = at;
       sorted[at] = weight[i];
+    } else if (i < to) {
+      slot[i] = -1;
     }
     __syncwarp();
+  }
+  for (long long i = used + (long long)blockIdx.x * THREADS + threadIdx.x; i < rows * k;
+       i += (long long)blocks * THREADS) {
+    token[i] = -1;
+    sorted[i] = 0;
   }
 }
 
@@ -280,16 +310,21 @@ typedef float GRADIENT;
 
 // gradient [rows, columns] of the logits; with HALVES bf16 [rows, 2 columns]: beside each other the numbers
 // rounded, and what that leaves of them. dsorted: that of the sorted weights; dbalance and dz: those of the
-// losses, each a number; any may be null. factor: as for place; inverse: 1 / rows. A warp makes a row.
+// losses, each a number; any may be null. by_tokens: by as place left it. A warp makes a row; padding's is zeros.
 extern "C" __global__ void __launch_bounds__(GRADIENT_THREADS)
     logits_gradient(const float* __restrict__ logits, const int* __restrict__ expert,
                     const long long* __restrict__ slot, const long long* __restrict__ counts,
                     const float* __restrict__ dsorted, const float* __restrict__ dbalance,
                     const float* __restrict__ dz, GRADIENT* __restrict__ gradient, long long rows,
-                    int columns, int k, float scaling, float factor, float inverse) {
+                    int columns, int k, float scaling, const float* __restrict__ by_tokens) {
   const long long r = row_of_warp<GRADIENT_THREADS>();
   if (r >= rows) return;
   const int lane = threadIdx.x % 32;
+  if (expert[r * k] < 0) {
+    const int width = HALVES ? 2 * columns : columns;
+    for (int c = lane; c < width; c += 32) gradient[r * width + c] = from_float<GRADIENT>(0.0f);
+    return;
+  }
   const float* row = logits + r * columns;
   float x[HELD];
   read(row, columns, x);
@@ -307,7 +342,7 @@ extern "C" __global__ void __launch_bounds__(GRADIENT_THREADS)
   for (int j = 0; j < HELD; j++) d[j] = 0;
 #if FIGURES
   if (dbalance != nullptr) {
-    const float by = dbalance[0] * factor;
+    const float by = dbalance[0] * by_tokens[1];
 #pragma unroll
     for (int j = 0; j < HELD; j++) {
       const int c = 32 * j + lane;
@@ -349,7 +384,7 @@ extern "C" __global__ void __launch_bounds__(GRADIENT_THREADS)
   through_softmax(p, d);
 #endif
 #if Z_LOSS
-  const float pull = dz == nullptr ? 0 : 2 * dz[0] * inverse * s.log_sum;
+  const float pull = dz == nullptr ? 0 : 2 * dz[0] * by_tokens[0] * s.log_sum;
 #endif
 #pragma unroll
   for (int j = 0; j < HELD; j++) {

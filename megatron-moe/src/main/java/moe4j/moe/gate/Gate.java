@@ -22,6 +22,14 @@ public interface Gate {
   }
 
   /**
+   * Whether {@link #route} has no routes of the tokens that the pass says are padding. A gate need
+   * not know of them: the routes of others are looked through for padding's, which costs time.
+   */
+  default boolean leavesPaddingOut() {
+    return false;
+  }
+
+  /**
    * Routes tokens.
    *
    * @param hidden [T, h]; a part of the rows where {@link #takesSlices} says so

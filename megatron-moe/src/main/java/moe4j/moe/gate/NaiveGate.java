@@ -1,6 +1,7 @@
 package moe4j.moe.gate;
 
-import moe4j.kernels.experts.TopK;
+import moe4j.kernels.experts.RouterScore;
+import moe4j.kernels.experts.TokenRouter;
 import moe4j.transformer.ParameterScope;
 import moe4j.transformer.Pass;
 import org.bytedeco.pytorch.Tensor;
@@ -36,13 +37,19 @@ public final class NaiveGate implements Gate {
   }
 
   @Override
+  public boolean leavesPaddingOut() {
+    return true;
+  }
+
+  @Override
   public Routing route(Tensor hidden, Pass pass) {
-    Tensor logits = linear.logits(hidden, pass);
-    if (pass.isTraining()) {
-      Balance.leaveEntropy(logits.detach().softmax(1), shape.layer(), pass);
+    boolean training = pass.isTraining();
+    TokenRouter.Form form =
+        new TokenRouter.Form(RouterScore.LOGITS, shape.topk(), 1, training, false);
+    TokenRouter made = linear.route(hidden, form, null, pass);
+    if (training) {
+      pass.addFigure(new Pass.Figure(Balance.ENTROPY, shape.layer(), made.losses().entropy()));
     }
-    TopK top = TopK.of(logits, shape.topk());
-    Tensor chosen = RealTokens.of(logits.size(0), pass).choices(top.indices());
-    return Routing.ofChoices(chosen, top.values().softmax(1), shape.experts());
+    return Routing.of(made);
   }
 }

@@ -1,6 +1,7 @@
 package moe4j.moe.gate;
 
 import java.util.Arrays;
+import moe4j.kernels.experts.TokenRouter;
 import moe4j.tensor.Scopes;
 import moe4j.transformer.Pass;
 import org.bytedeco.pytorch.Scalar;
@@ -47,6 +48,15 @@ public final class RealTokens {
   /** Whether all tokens are real, since the pass has no padding. */
   public boolean all() {
     return padding == null;
+  }
+
+  /**
+   * What a router has to know beside its logits.
+   *
+   * @param choiceBias fp32 [E], added to the scores for the choice alone, or null
+   */
+  TokenRouter.Beside beside(Tensor choiceBias) {
+    return new TokenRouter.Beside(choiceBias, padding);
   }
 
   /** T, padding among them: what shapes are made by. */

@@ -36,13 +36,17 @@ public final class RouterLinear {
   }
 
   /**
-   * Routes tokens by their logits; for a layer without a bias, whose rank has all tokens that are
-   * routed together.
+   * Routes all tokens that are routed together by their logits.
    *
-   * @param hidden [T, h]
+   * @param hidden as for {@link #logits}
    * @param choiceBias fp32 [E], added to the scores for the choice alone, or null
    */
-  TokenRouter route(Tensor hidden, TokenRouter.Form form, Tensor choiceBias) {
-    return TokenRouter.project(hidden, weight, form, choiceBias);
+  TokenRouter route(Tensor hidden, TokenRouter.Form form, Tensor choiceBias, Pass pass) {
+    if (pass.routesOwn()) {
+      TokenRouter.Beside beside = RealTokens.of(hidden.size(0), pass).beside(choiceBias);
+      return TokenRouter.project(hidden, weight, bias, form, beside);
+    }
+    Tensor logits = logits(hidden, pass);
+    return TokenRouter.of(logits, form, RealTokens.of(logits.size(0), pass).beside(choiceBias));
   }
 }

@@ -197,12 +197,12 @@ public record Routing(
    * How many of {@link #routed} are of tokens that are left out, which do not ask for experts: an
    * int64 scalar.
    *
-   * @param left bool [T]
+   * @param left how many tokens these are, an int64 scalar
    */
   public Tensor unasked(Tensor left) {
     return slot == null
         ? tokensPerExpert.sum().neg().add(new Scalar(routed()))
-        : left.sum().mul(new Scalar(slot.size(1)));
+        : left.mul(new Scalar(slot.size(1)));
   }
 
   /** Rows of each expert, unused routes among them: int64 [E]. */

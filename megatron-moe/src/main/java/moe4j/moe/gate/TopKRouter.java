@@ -83,21 +83,23 @@ public final class TopKRouter implements Gate {
   }
 
   @Override
+  public boolean leavesPaddingOut() {
+    return true;
+  }
+
+  @Override
   public Routing route(Tensor hidden, Pass pass) {
     Routing routing =
-        isOneChoice(pass) ? routeAtOnce(hidden, pass) : routeInSteps(logits(hidden, pass), pass);
+        isOneChoice() ? routeAtOnce(hidden, pass) : routeInSteps(logits(hidden, pass), pass);
     if (bias != null && pass.isTraining()) {
       bias.count(routing.tokensPerExpert());
     }
     return routing;
   }
 
-  /** Whether tokens choose among all experts, none is left out, and losses are of that choice. */
-  private boolean isOneChoice(Pass pass) {
-    return capacity == null
-        && config.groups().count() == 1
-        && pass.padding() == null
-        && losses.areOfTheChoice(bias != null);
+  /** Whether tokens choose among all experts, no choice is dropped, and losses are of that. */
+  private boolean isOneChoice() {
+    return capacity == null && config.groups().count() == 1 && losses.areOfTheChoice(bias != null);
   }
 
   private Tensor logits(Tensor hidden, Pass pass) {
@@ -114,13 +116,17 @@ public final class TopKRouter implements Gate {
     Tensor values = bias == null ? null : bias.values();
     boolean asItIs = !training || (config.jitter() == 0 && !config.forcedBalance());
     TokenRouter made =
-        asItIs && pass.routesOwn()
-            ? linear.route(hidden, form, values)
-            : TokenRouter.of(logits(hidden, pass), form, values);
+        asItIs ? linear.route(hidden, form, values, pass) : route(hidden, form, values, pass);
     if (training) {
       losses.leave(made.losses(), pass);
     }
     return Routing.of(made);
+  }
+
+  /** By logits that are not those of the tokens as they are. */
+  private TokenRouter route(Tensor hidden, TokenRouter.Form form, Tensor values, Pass pass) {
+    Tensor logits = logits(hidden, pass);
+    return TokenRouter.of(logits, form, RealTokens.of(logits.size(0), pass).beside(values));
   }
 
   private Routing routeInSteps(Tensor logits, Pass pass) {

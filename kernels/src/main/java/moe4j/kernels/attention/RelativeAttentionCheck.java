@@ -78,13 +78,17 @@ public final class RelativeAttentionCheck implements KernelCheck {
         new Case(type, new Shape(2, 33, 40, 3, 64), 3, true, 0.1)
       };
       for (Case c : cases) {
-        Scopes.run(() -> check(on, c));
+        Scopes.run(() -> check(on, c, true));
+        // Where memory is not enough for what a backward keeps, another kernel computes it again.
+        if (type == Type.BF16 && on.device().is_cuda()) {
+          Scopes.run(() -> check(on, c, false));
+        }
       }
       Scopes.run(() -> twice(on, cases[2]));
     }
   }
 
-  private static void check(Comparison on, Case c) {
+  private static void check(Comparison on, Case c, boolean kept) {
     Tensor[] inputs = inputs(on, c);
     Tensor upstream =
         on.normal(
@@ -92,10 +96,16 @@ public final class RelativeAttentionCheck implements KernelCheck {
     Leaves actual = Leaves.on(on, c.type.dtype(), inputs);
     Leaves expected = Leaves.reference(inputs);
     Dropout drop = drop(on, c);
-    Tensor ours = actual.backward(upstream, t -> attend(t, c, first(on, c), drop));
+    Tensor ours =
+        kept
+            ? actual.backward(upstream, t -> attend(t, c, first(on, c), drop))
+            : actual.backward(
+                upstream,
+                t -> new RelativeAttentionKernel(first(on, c), c.sameLength, drop, 0).apply(t)[0]);
     Tensor theirs = expected.backward(upstream, t -> formula(t, c, keep(on, c)));
-    on.close(c + ": output", ours, theirs, c.type.bound());
-    actual.compare(on, expected, c.toString(), c.type.bound(), NAMES);
+    String name = c + (kept ? "" : " computed twice");
+    on.close(name + ": output", ours, theirs, c.type.bound());
+    actual.compare(on, expected, name, c.type.bound(), NAMES);
   }
 
   /** Deterministic algorithms: right, and equal bit for bit. */

@@ -16,15 +16,23 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
  * {@link RelativeAttention} on a GPU: the launches of {@code relative_attention.cu}, {@code
- * relative_queries.cu} and {@code relative_keys.cu}.
+ * relative_queries.cu} and, for the gradients of keys and values, {@code relative_key_sums.cu} or
+ * {@code relative_keys.cu}.
  */
 final class RelativeAttentionKernel extends CustomFunction {
   /** The most channels of a head whose tiles the kernels hold. */
   private static final long MOST_CHANNELS = 128;
 
+  /**
+   * The most bytes of weights and their gradients that a backward leaves in memory while it runs,
+   * so that they need not be computed twice.
+   */
+  private static final long MOST_KEPT = 2L << 30;
+
   private final Tensor firstKey;
   private final boolean sameLength;
   private final Dropout drop;
+  private final long mostKept;
   private Tensor query;
   private Tensor keyValue;
   private Tensor position;
@@ -41,9 +49,15 @@ final class RelativeAttentionKernel extends CustomFunction {
    * @param firstKey int32 [1], or null
    */
   RelativeAttentionKernel(Tensor firstKey, boolean sameLength, Dropout drop) {
+    this(firstKey, sameLength, drop, MOST_KEPT);
+  }
+
+  /** The same, with another bound for what a backward leaves in memory: 0 for nothing. */
+  RelativeAttentionKernel(Tensor firstKey, boolean sameLength, Dropout drop, long mostKept) {
     this.firstKey = firstKey;
     this.sameLength = sameLength;
     this.drop = drop;
+    this.mostKept = mostKept;
   }
 
   /**
@@ -120,6 +134,24 @@ final class RelativeAttentionKernel extends CustomFunction {
     int keyBytes() {
       return bytes(3 * keys + 6 * rows(), keys);
     }
+
+    int sumBytes() {
+      return 4 * rows() * row(head) + head * elementBytes;
+    }
+
+    /** Blocks of sums on a multiprocessor that registers are enough for. */
+    int sumBlocks() {
+      return head <= 64 ? 3 : 1;
+    }
+
+    /**
+     * Bytes of the tiles of weights for so many queries and keys: a queries' block has whole ones.
+     */
+    long tileBytes(long queries, long all) {
+      long high = (queries + rows() - 1) / rows() * rows();
+      long wide = (all + keys - 1) / keys * keys;
+      return high * wide * elementBytes;
+    }
   }
 
   @Override
@@ -164,10 +196,13 @@ final class RelativeAttentionKernel extends CustomFunction {
     long samples = query.size(0);
     long perHead = contentBias.numel();
     Tensor partials = ColumnSum.partials(query, samples * tiles(layout), 2 * perHead);
-    Tensor distances = distances(layout, upstream, deltas, queryGradient, partials);
+    Kept kept = kept(layout, upstream);
+    Tensor distances = distances(layout, upstream, deltas, kept, queryGradient, partials);
     Tensor keyValueGradient = needsGradient(1) ? Launch.empty(keyValue) : null;
-    if (keyValueGradient != null) {
-      long blocks = (keyValue.size(1) + layout.keys() - 1) / layout.keys();
+    long blocks = (keyValue.size(1) + layout.keys() - 1) / layout.keys();
+    if (kept.weights != null) {
+      sums(layout, blocks, upstream, kept, keyValueGradient);
+    } else if (keyValueGradient != null) {
       kernel("attention/relative_keys.cu", "relative_key_gradients", layout)
           .launch(
               heads() * blocks,
@@ -189,9 +224,61 @@ final class RelativeAttentionKernel extends CustomFunction {
     };
   }
 
+  /** The weights and their gradients, in the kernels' tiles; or nulls. */
+  private record Kept(Tensor weights, Tensor slopes) {}
+
+  private Kept kept(Layout layout, Tensor upstream) {
+    long bytes = heads() * layout.tileBytes(query.size(1), keyValue.size(1));
+    boolean keeps =
+        needsGradient(1)
+            && Tensors.dtype(query) == ScalarType.BFloat16
+            && isAligned(layout)
+            && Launch.aligned(upstream)
+            && 2 * bytes <= mostKept;
+    return keeps ? new Kept(tiles(bytes), tiles(bytes)) : new Kept(null, null);
+  }
+
+  private Tensor tiles(long bytes) {
+    return Tensors.empty(ScalarType.BFloat16, query.device(), bytes / 2);
+  }
+
+  /** The gradients of keys and values, of what was kept, which is closed. */
+  private void sums(Layout layout, long blocks, Tensor upstream, Kept kept, Tensor gradient) {
+    int channels = Math.toIntExact(query.size(3));
+    kernel(
+            "attention/relative_key_sums.cu",
+            "relative_key_sums",
+            layout,
+            "BLOCKS=" + layout.sumBlocks())
+        .launch(
+            heads() * blocks,
+            layout.threads(),
+            layout.sumBytes(),
+            query,
+            contentBias,
+            first,
+            upstream,
+            kept.weights,
+            kept.slopes,
+            gradient,
+            Math.toIntExact(query.size(0)),
+            Math.toIntExact(query.size(1)),
+            Math.toIntExact(keyValue.size(1) - query.size(1)),
+            Math.toIntExact(query.size(2)),
+            channels,
+            (float) (1 / Math.sqrt(channels)));
+    kept.weights.close();
+    kept.slopes.close();
+  }
+
   /** Launches the kernel that stays with queries, and returns the gradient of positions. */
   private Tensor distances(
-      Layout layout, Tensor upstream, Tensor deltas, Tensor queryGradient, Tensor partials) {
+      Layout layout,
+      Tensor upstream,
+      Tensor deltas,
+      Kept kept,
+      Tensor queryGradient,
+      Tensor partials) {
     boolean fixed = torch.globalContext().deterministicAlgorithms();
     long samples = query.size(0);
     int tiles = Math.toIntExact(tiles(layout));
@@ -199,7 +286,12 @@ final class RelativeAttentionKernel extends CustomFunction {
     // own, to which each launch adds once.
     Tensor sums =
         Tensors.zeros(ScalarType.Float, query.device(), fixed ? samples : 1, position.numel());
-    CudaKernel kernel = kernel("attention/relative_queries.cu", "relative_query_gradients", layout);
+    CudaKernel kernel =
+        kernel(
+            "attention/relative_queries.cu",
+            "relative_query_gradients",
+            layout,
+            "KEPT=" + (kept.weights == null ? 0 : 1));
     int step = fixed ? 1 : tiles;
     for (int tile = 0; tile < tiles; tile += step) {
       kernel.launch(
@@ -211,6 +303,8 @@ final class RelativeAttentionKernel extends CustomFunction {
               upstream,
               logSums,
               deltas,
+              kept.weights,
+              kept.slopes,
               queryGradient,
               sums,
               partials,
@@ -250,15 +344,13 @@ final class RelativeAttentionKernel extends CustomFunction {
   }
 
   private CudaKernel kernel(String source, String function, Layout layout, String... own) {
-    boolean aligned =
-        query.size(3) % layout.vector() == 0 && Launch.aligned(query, keyValue, position);
     List<String> defines =
         new ArrayList<>(
             List.of(
                 "HEAD=" + layout.head(),
                 "KEYS=" + layout.keys(),
                 "WARPS=" + layout.warps(),
-                "ALIGNED=" + (aligned ? 1 : 0),
+                "ALIGNED=" + (isAligned(layout) ? 1 : 0),
                 "SAME_LENGTH=" + (sameLength ? 1 : 0),
                 "DROP=" + (drop.isNone() ? 0 : 1)));
     defines.addAll(List.of(own));
@@ -266,6 +358,10 @@ final class RelativeAttentionKernel extends CustomFunction {
       defines.add(draws.define());
     }
     return Launch.kernel(source, function, Tensors.dtype(query), defines.toArray(new String[0]));
+  }
+
+  private boolean isAligned(Layout layout) {
+    return query.size(3) % layout.vector() == 0 && Launch.aligned(query, keyValue, position);
   }
 
   private Layout layout() {

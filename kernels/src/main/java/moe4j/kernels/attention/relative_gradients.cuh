@@ -5,9 +5,16 @@
 //   dP = dropped(dO V^T),  D = P (dP - rowsum(dO O)),  dQ = scale (D K + D' R),  dK = scale D^T (Q + u),
 //   dV = dropped(P)^T dO,  dR = scale D'^T (Q + v)
 //
-// D' is D by distances in place of keys.
+// D' is D by distances in place of keys. In bf16, where memory is enough, the first leaves dropped(P) and D as tiles of
+// 16 keys by 16 queries, each lane's part of a left operand beside those of the others, and relative_key_sums.cu makes the
+// gradients of keys and values of them.
 #pragma once
 #include "relative_attention.cuh"
+
+// Whether P and D are left.
+#ifndef KEPT
+#define KEPT 0
+#endif
 
 // Of KEYS rows of a product a warp has 16, of HEAD columns an equal share.
 #define ROW_WARPS (KEYS / 16)
@@ -21,6 +28,28 @@ struct Row {
   float log_sum;
   float delta;
 };
+
+// Where tiles of P and D lie: keys of a query's tile beside each other, in 32 parts of 16 bytes each.
+struct Tiles {
+  int queries;
+  int keys;
+
+  __device__ __forceinline__ long long at(int head_of_sample, int query, int key) const {
+    const int rows = (queries + ROWS - 1) / ROWS * WARPS, columns = (keys + KEYS - 1) / KEYS * (KEYS / 16);
+    return (((long long)head_of_sample * rows + query / 16) * columns + key / 16) * 32;
+  }
+};
+
+__device__ __forceinline__ u32 turned(u32 matrix) {
+  u32 r;
+  asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(r) : "r"(matrix));
+  return r;
+}
+
+// A left operand's transpose.
+__device__ __forceinline__ uint4 turned(const Left<bf16>& a) {
+  return make_uint4(turned(a.r[0]), turned(a.r[2]), turned(a.r[1]), turned(a.r[3]));
+}
 
 // sum += a b, of b's 16 rows the columns from one on that there are.
 template <int Blocks> __device__ __forceinline__ void multiply_rows(

@@ -3,6 +3,8 @@
 // completed of it is multiplied by the distances' rows, what the block has, by the queries.
 #include "relative_gradients.cuh"
 
+// compile: -DTYPE=bf16 -DHEAD=64 -DKEYS=64 -DWARPS=4 -DKEPT=1
+// compile: -DTYPE=bf16 -DHEAD=64 -DKEYS=64 -DWARPS=4 -DKEPT=1 -DDROP=1
 // compile: -DTYPE=bf16 -DHEAD=64 -DKEYS=64 -DWARPS=4
 // compile: -DTYPE=float -DHEAD=64 -DKEYS=32 -DWARPS=4 -DSAME_LENGTH=1
 // compile: -DTYPE=bf16 -DHEAD=128 -DKEYS=32 -DWARPS=4 -DALIGNED=0 -DDROP=1
@@ -41,12 +43,14 @@ __device__ __forceinline__ float row_products(
 
 // dQ; partials fp32 [samples tiles, 2, n, d]: the biases' gradients, summed over a block's queries;
 // distances fp32: dR is added to it, or where distances_stride is not 0, to a sample's own. deltas fp32
-// [B, n, Q]: rowsum(dO O), for the other kernel. Tiles of queries from first_tile on, tiles of them.
+// [B, n, Q]: rowsum(dO O), for the other kernel; with KEPT also P and D in tiles (relative_gradients.cuh). Tiles of
+// queries from first_tile on, tiles of them.
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) relative_query_gradients(
     const T* __restrict__ query, const T* __restrict__ key_value, const T* __restrict__ position,
     const T* __restrict__ content_bias, const T* __restrict__ position_bias, const int* first_key,
     const T* __restrict__ out, const T* __restrict__ upstream,
-    const float* __restrict__ log_sums, float* __restrict__ deltas, T* __restrict__ query_gradient,
+    const float* __restrict__ log_sums, float* __restrict__ deltas, uint4* __restrict__ kept_weights,
+    uint4* __restrict__ kept_slopes, T* __restrict__ query_gradient,
     float* __restrict__ distances, float* __restrict__ partials, long long distances_stride,
     int first_tile, int tiles, int samples, int queries, int memory, int heads, int channels,
     float scale, u64 seed, const long long* place_of_step, long long run, long long stride,
@@ -147,6 +151,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) relative_query_gra
       const T* k_tile = keys + stage * KEYS * ROW;
       scores<RING>(s, carry, content, with_position, k_tile, ring, own, strip);
       if (has_hidden(i, j, first, memory)) hide(s, i, j, first, memory);
+#if KEPT
+      const Tiles tiles_of = {queries, queries + memory};
+      const long long kept_at = tiles_of.at(sample * heads + head, i, j) + lane;
+#endif
 #pragma unroll
       for (int n = 0; n < KEYS / 8; n += AT_ONCE) {
         float dp[AT_ONCE][4] = {};
@@ -157,13 +165,17 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) relative_query_gra
 #pragma unroll
           for (int k = 0; k < 4; k++) {
             const float weight = exp2_fast(fmaf(s[n + m][k], factor, -mine[k / 2].log_sum));
+            float counted = weight;
 #if DROP
             const u64 element = (u64)(line + i + query_of(k)) * (queries + memory);
             if (weight > 0) {
-              dp[m][k] *= draw(draws, element + j + key_of(n + m, k)) >= p ? kept : 0.0f;
+              const float keep = draw(draws, element + j + key_of(n + m, k)) >= p ? kept : 0.0f;
+              dp[m][k] *= keep;
+              counted *= keep;
             }
 #endif
             s[n + m][k] = weight * (dp[m][k] - mine[k / 2].delta);
+            dp[m][k] = counted;
           }
         }
 #pragma unroll
@@ -171,6 +183,12 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) relative_query_gra
           Left<T> slope;
           to_left(slope, s[m], s[m + 1]);
           multiply_rows(by_keys, slope, k_tile + 8 * m * ROW, 0);
+#if KEPT
+          Left<T> weight;
+          to_left(weight, dp[m - n], dp[m - n + 1]);
+          kept_weights[kept_at + m / 2 * 32] = turned(weight);
+          kept_slopes[kept_at + m / 2 * 32] = turned(slope);
+#endif
         }
       }
     }

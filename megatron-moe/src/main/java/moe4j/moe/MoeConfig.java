@@ -108,6 +108,10 @@ public record MoeConfig(
             help = "gate the shared expert by a sigmoid",
             needs = "moe-shared-expert-intermediate-size")
         boolean moeSharedExpertGate,
+    @Flag(
+            help = "on one GPU, compute the shared expert on a stream of its own beside the router",
+            needs = "moe-shared-expert-intermediate-size")
+        boolean moeSharedExpertOverlap,
     @Flag(help = "biases in the experts' layers", needs = "num-experts") boolean addExpertBias,
     @Flag(
             help = "as many active FLOPs as the dense model: experts of a k-th of its hidden size",

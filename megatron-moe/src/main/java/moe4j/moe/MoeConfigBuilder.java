@@ -54,6 +54,8 @@ public interface MoeConfigBuilder extends FlagsBuilder<MoeConfig> {
 
   MoeConfigBuilder moeSharedExpertGate(boolean value);
 
+  MoeConfigBuilder moeSharedExpertOverlap(boolean value);
+
   MoeConfigBuilder addExpertBias(boolean value);
 
   MoeConfigBuilder fmoefy(boolean value);

@@ -2,6 +2,7 @@ package moe4j.moe;
 
 import java.util.ArrayList;
 import java.util.List;
+import moe4j.kernels.cuda.SideStream;
 import moe4j.moe.dispatch.Dispatched;
 import moe4j.moe.dispatch.TokenDispatcher;
 import moe4j.moe.experts.Experts;
@@ -28,6 +29,7 @@ public final class MoeLayer implements FeedForward {
   private final TokenDispatcher dispatcher;
   private final Experts experts;
   private final FeedForward shared;
+  private final boolean sharedApart;
   private final TokenSlices slices;
 
   /**
@@ -61,11 +63,29 @@ public final class MoeLayer implements FeedForward {
       Experts experts,
       FeedForward shared,
       Groups groups) {
+    this(layer, gate, dispatcher, experts, shared, false, groups);
+  }
+
+  /**
+   * The same.
+   *
+   * @param sharedApart whether a GPU computes the shared expert on a stream of its own
+   */
+  private MoeLayer(
+      int layer,
+      Gate gate,
+      TokenDispatcher dispatcher,
+      Experts experts,
+      FeedForward shared,
+      boolean sharedApart,
+      Groups groups) {
     this.layer = layer;
     this.gate = gate;
     this.dispatcher = dispatcher;
     this.experts = experts;
     this.shared = shared;
+    // Among several ranks it computes while tokens are under way.
+    this.sharedApart = sharedApart && groups.world().isAlone();
     this.slices = TokenSlices.of(groups);
   }
 
@@ -100,6 +120,7 @@ public final class MoeLayer implements FeedForward {
         new GroupedMlp(
             moe.expertShape(model, layer), parameters.child("experts"), moe.groupedProducts()),
         shared(model, moe, layer, parameters),
+        moe.moeSharedExpertOverlap(),
         groups);
   }
 
@@ -207,10 +228,15 @@ public final class MoeLayer implements FeedForward {
       }
       own.add(tokens);
     }
+    boolean apart = sharedApart && hidden.is_cuda();
+    Tensor begun = apart ? SideStream.get().compute(hidden, () -> ofShared(hidden, pass)) : null;
     Routing routing = route(own.get(0), hidden, mask, pass);
     TokenDispatcher.Dispatch dispatch = dispatcher.dispatch(own, routing);
-    // The shared expert computes while tokens are under way.
-    Tensor beside = shared == null ? null : shared.forward(hidden, pass).flatten(0, -2);
+    if (apart) {
+      SideStream.get().join();
+    }
+    // Where it has not begun before, the shared expert computes while tokens are under way.
+    Tensor beside = apart || shared == null ? begun : ofShared(hidden, pass);
     boolean addedThere = dispatch.staysHere() && slices.givesOwn();
     for (int part = 0; part < dispatch.parts(); part++) {
       Tensor more = addedThere ? beside : null;
@@ -222,6 +248,10 @@ public final class MoeLayer implements FeedForward {
       outputs.add(output(rows, more, mask, hidden));
     }
     return outputs;
+  }
+
+  private Tensor ofShared(Tensor hidden, Pass pass) {
+    return shared.forward(hidden, pass).flatten(0, -2);
   }
 
   /** This rank's routes; what the layer's experts get of all tokens is left in the pass. */

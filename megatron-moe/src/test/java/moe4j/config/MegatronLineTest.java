@@ -130,7 +130,6 @@ public class MegatronLineTest {
       {"--exit-signal-handler"},
       {"--async-save"},
       {"--empty-unused-memory-level 2"},
-      {"--moe-shared-expert-overlap"},
       {"--high-priority-stream-groups a b"},
       {"--split 99,1,0"},
       {"--save-interval 50"},

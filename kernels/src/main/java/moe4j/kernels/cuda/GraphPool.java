@@ -126,7 +126,10 @@ public final class GraphPool implements AutoCloseable {
     }
   }
 
-  /** Keeps the allocations of other streams, a prefetching thread's among them, out of the pool. */
+  /**
+   * Keeps the allocations of other streams, a prefetching thread's among them, out of the pool. The
+   * side stream's are part of what is captured.
+   */
   private static final class OneStream extends StreamFilter {
     private final long stream;
 
@@ -136,7 +139,7 @@ public final class GraphPool implements AutoCloseable {
 
     @Override
     public boolean call(Pointer asked) {
-      return asked != null && asked.address() == stream;
+      return asked != null && (asked.address() == stream || SideStream.is(asked.address()));
     }
   }
 }

@@ -1,5 +1,6 @@
 package moe4j.kernels.attention;
 
+import moe4j.kernels.attention.RelativeAttentionKernel.Most;
 import moe4j.kernels.check.Comparison;
 import moe4j.kernels.check.KernelCheck;
 import moe4j.kernels.check.Leaves;
@@ -23,6 +24,7 @@ public final class RelativeAttentionCheck implements KernelCheck {
   private static final String[] NAMES = {
     "queries", "keys and values", "positions", "content bias", "position bias"
   };
+  private static final Most[] LESS = {new Most(0, Long.MAX_VALUE), new Most(0, 0)};
   private static final int LAYER = 3;
   private static final int OPERATION = 2;
 
@@ -78,17 +80,17 @@ public final class RelativeAttentionCheck implements KernelCheck {
         new Case(type, new Shape(2, 33, 40, 3, 64), 3, true, 0.1)
       };
       for (Case c : cases) {
-        Scopes.run(() -> check(on, c, true));
-        // Where memory is not enough for what a backward keeps, another kernel computes it again.
-        if (type == Type.BF16 && on.device().is_cuda()) {
-          Scopes.run(() -> check(on, c, false));
+        Scopes.run(() -> check(on, c, null));
+        // Where memory is not enough for weights, they are computed again.
+        for (Most most : type == Type.BF16 && on.device().is_cuda() ? LESS : new Most[0]) {
+          Scopes.run(() -> check(on, c, most));
         }
       }
       Scopes.run(() -> twice(on, cases[2]));
     }
   }
 
-  private static void check(Comparison on, Case c, boolean kept) {
+  private static void check(Comparison on, Case c, Most most) {
     Tensor[] inputs = inputs(on, c);
     Tensor upstream =
         on.normal(
@@ -97,13 +99,15 @@ public final class RelativeAttentionCheck implements KernelCheck {
     Leaves expected = Leaves.reference(inputs);
     Dropout drop = drop(on, c);
     Tensor ours =
-        kept
+        most == null
             ? actual.backward(upstream, t -> attend(t, c, first(on, c), drop))
             : actual.backward(
                 upstream,
-                t -> new RelativeAttentionKernel(first(on, c), c.sameLength, drop, 0).apply(t)[0]);
+                t ->
+                    new RelativeAttentionKernel(first(on, c), c.sameLength, drop, most)
+                        .apply(t)[0]);
     Tensor theirs = expected.backward(upstream, t -> formula(t, c, keep(on, c)));
-    String name = c + (kept ? "" : " computed twice");
+    String name = c + (most == null ? "" : " " + most);
     on.close(name + ": output", ours, theirs, c.type.bound());
     actual.compare(on, expected, name, c.type.bound(), NAMES);
   }

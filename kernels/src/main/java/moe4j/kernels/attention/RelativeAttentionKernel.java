@@ -3,7 +3,6 @@ package moe4j.kernels.attention;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
-import moe4j.kernels.cuda.Cuda;
 import moe4j.kernels.cuda.CudaKernel;
 import moe4j.kernels.cuda.Launch;
 import moe4j.kernels.dropout.Dropout;
@@ -24,15 +23,19 @@ final class RelativeAttentionKernel extends CustomFunction {
   private static final long MOST_CHANNELS = 128;
 
   /**
-   * The most bytes of weights and their gradients that a backward leaves in memory while it runs,
-   * so that they need not be computed twice.
+   * How much of the weights is left in memory, so that they are not computed again.
+   *
+   * @param forBackward the most bytes that a forward leaves until its backward
+   * @param inBackward the most that a backward's first kernel leaves to its second one
    */
-  private static final long MOST_KEPT = 2L << 30;
+  record Most(long forBackward, long inBackward) {
+    private static final Most USUAL = new Most(256L << 20, 2L << 30);
+  }
 
   private final Tensor firstKey;
   private final boolean sameLength;
   private final Dropout drop;
-  private final long mostKept;
+  private final Most most;
   private Tensor query;
   private Tensor keyValue;
   private Tensor position;
@@ -43,115 +46,26 @@ final class RelativeAttentionKernel extends CustomFunction {
   private Tensor logSums;
   private Dropout.Draws draws;
 
+  /** What the forward leaves of the weights, or nulls. */
+  private Tensor given;
+
+  private Tensor bases;
+
   /**
    * One application.
    *
    * @param firstKey int32 [1], or null
    */
   RelativeAttentionKernel(Tensor firstKey, boolean sameLength, Dropout drop) {
-    this(firstKey, sameLength, drop, MOST_KEPT);
+    this(firstKey, sameLength, drop, Most.USUAL);
   }
 
-  /** The same, with another bound for what a backward leaves in memory: 0 for nothing. */
-  RelativeAttentionKernel(Tensor firstKey, boolean sameLength, Dropout drop, long mostKept) {
+  /** The same, where more or less is left in memory. */
+  RelativeAttentionKernel(Tensor firstKey, boolean sameLength, Dropout drop, Most most) {
     this.firstKey = firstKey;
     this.sameLength = sameLength;
     this.drop = drop;
-    this.mostKept = mostKept;
-  }
-
-  /**
-   * How a block's tile is cut: so many keys, and 16 queries for each of so many warps.
-   *
-   * @param head a head's channels, a multiple of 16
-   * @param elementBytes of an element
-   */
-  private record Layout(int head, int elementBytes, int keys, int warps) {
-    /** From the fastest to the smallest. */
-    private static final int[][] TILES = {{64, 4}, {32, 4}, {32, 2}, {16, 1}};
-
-    /** The first whose kernels the GPU's shared memory holds. */
-    static Layout of(int channels, int elementBytes) {
-      int head = (channels + 15) / 16 * 16;
-      Layout layout = null;
-      for (int[] tile : TILES) {
-        layout = new Layout(head, elementBytes, tile[0], tile[1]);
-        // Longer rows take more registers than a tile of 64 keys leaves.
-        boolean large = tile[0] == 64 && (elementBytes > 2 || head > 64);
-        if (!large && Math.max(layout.queryBytes(), layout.keyBytes()) <= Cuda.blockMemory()) {
-          break;
-        }
-      }
-      return layout;
-    }
-
-    int rows() {
-      return 16 * warps;
-    }
-
-    int threads() {
-      return 32 * warps;
-    }
-
-    /** How many elements 16 bytes hold. */
-    private int vector() {
-      return 16 / elementBytes;
-    }
-
-    /** Bytes of a row of so many elements in shared memory, as in {@code mma.cuh}. */
-    private int row(int columns) {
-      int bytes = columns * elementBytes;
-      return bytes % 128 == 0 ? bytes : bytes + 16;
-    }
-
-    /** For how many keys a warp of the forward keeps the products in shared memory at a time. */
-    int forwardAskew() {
-      return Math.min(32, keys);
-    }
-
-    /**
-     * The forward's blocks on a multiprocessor. For such heads the registers are enough for three,
-     * and the third block is worth more than what else they could hold.
-     */
-    int forwardBlocks(boolean drops) {
-      return keys == 64 && !drops ? 3 : 1;
-    }
-
-    /** Bytes of so many rows of a head, of the biases and of the warps' own memory. */
-    private int bytes(int rows, int askew) {
-      int strip = Math.max(64 * (askew + 24), Math.max(16 * row(head), 32 * row(keys)));
-      return rows * row(head) + 2 * head * elementBytes + warps * strip;
-    }
-
-    int forwardBytes() {
-      return bytes(6 * keys + rows(), forwardAskew());
-    }
-
-    int queryBytes() {
-      return bytes(6 * keys + 2 * rows(), keys) + rows() * row(rows() + keys);
-    }
-
-    int keyBytes() {
-      return bytes(3 * keys + 6 * rows(), keys);
-    }
-
-    int sumBytes() {
-      return 4 * rows() * row(head) + head * elementBytes;
-    }
-
-    /** Blocks of sums on a multiprocessor that registers are enough for. */
-    int sumBlocks() {
-      return head <= 64 ? 3 : 1;
-    }
-
-    /**
-     * Bytes of the tiles of weights for so many queries and keys: a queries' block has whole ones.
-     */
-    long tileBytes(long queries, long all) {
-      long high = (queries + rows() - 1) / rows() * rows();
-      long wide = (all + keys - 1) / keys * keys;
-      return high * wide * elementBytes;
-    }
+    this.most = most;
   }
 
   @Override
@@ -172,24 +86,30 @@ final class RelativeAttentionKernel extends CustomFunction {
     Tensor result = Launch.empty(query);
     out = save(result);
     logSums = save(perQuery());
-    Layout layout = layout();
+    RelativeLayout layout = layout();
+    long bytes = tileBytes(layout);
+    if (isRecorded() && isBf16(layout) && bytes <= most.forBackward) {
+      given = save(tiles(bytes));
+      bases = save(bases(layout));
+    }
     kernel(
             "attention/relative_attention.cu",
             "relative_forward",
             layout,
+            "KEPT=" + (given == null ? 0 : 1),
             "ASKEW=" + layout.forwardAskew(),
             "BLOCKS=" + layout.forwardBlocks(!drop.isNone()))
         .launch(
             heads() * tiles(layout),
             layout.threads(),
             layout.forwardBytes(),
-            arguments(result, logSums));
+            arguments(result, logSums, given, bases));
     return new Tensor[] {result};
   }
 
   @Override
   protected Tensor[] backward(Tensor[] gradients) {
-    Layout layout = layout();
+    RelativeLayout layout = layout();
     Tensor upstream = Launch.aligned(gradients[0]) ? gradients[0] : gradients[0].clone();
     Tensor deltas = perQuery();
     Tensor queryGradient = Launch.empty(query);
@@ -227,15 +147,29 @@ final class RelativeAttentionKernel extends CustomFunction {
   /** The weights and their gradients, in the kernels' tiles; or nulls. */
   private record Kept(Tensor weights, Tensor slopes) {}
 
-  private Kept kept(Layout layout, Tensor upstream) {
-    long bytes = heads() * layout.tileBytes(query.size(1), keyValue.size(1));
+  private Kept kept(RelativeLayout layout, Tensor upstream) {
+    long bytes = tileBytes(layout);
     boolean keeps =
         needsGradient(1)
-            && Tensors.dtype(query) == ScalarType.BFloat16
-            && isAligned(layout)
+            && isBf16(layout)
             && Launch.aligned(upstream)
-            && 2 * bytes <= mostKept;
+            && 2 * bytes <= most.inBackward;
     return keeps ? new Kept(tiles(bytes), tiles(bytes)) : new Kept(null, null);
+  }
+
+  private boolean isBf16(RelativeLayout layout) {
+    return Tensors.dtype(query) == ScalarType.BFloat16 && isAligned(layout);
+  }
+
+  private long tileBytes(RelativeLayout layout) {
+    return heads() * layout.tileBytes(query.size(1), keyValue.size(1));
+  }
+
+  /** A number for each query and tile of keys. */
+  private Tensor bases(RelativeLayout layout) {
+    long blocks = (keyValue.size(1) + layout.keys() - 1) / layout.keys();
+    return Tensors.empty(
+        ScalarType.Float, query.device(), heads() * blocks * tiles(layout) * layout.rows());
   }
 
   private Tensor tiles(long bytes) {
@@ -243,7 +177,8 @@ final class RelativeAttentionKernel extends CustomFunction {
   }
 
   /** The gradients of keys and values, of what was kept, which is closed. */
-  private void sums(Layout layout, long blocks, Tensor upstream, Kept kept, Tensor gradient) {
+  private void sums(
+      RelativeLayout layout, long blocks, Tensor upstream, Kept kept, Tensor gradient) {
     int channels = Math.toIntExact(query.size(3));
     kernel(
             "attention/relative_key_sums.cu",
@@ -273,7 +208,7 @@ final class RelativeAttentionKernel extends CustomFunction {
 
   /** Launches the kernel that stays with queries, and returns the gradient of positions. */
   private Tensor distances(
-      Layout layout,
+      RelativeLayout layout,
       Tensor upstream,
       Tensor deltas,
       Kept kept,
@@ -291,7 +226,8 @@ final class RelativeAttentionKernel extends CustomFunction {
             "attention/relative_queries.cu",
             "relative_query_gradients",
             layout,
-            "KEPT=" + (kept.weights == null ? 0 : 1));
+            "KEPT=" + (kept.weights == null ? 0 : 1),
+            "GIVEN=" + (given == null ? 0 : 1));
     int step = fixed ? 1 : tiles;
     for (int tile = 0; tile < tiles; tile += step) {
       kernel.launch(
@@ -303,6 +239,8 @@ final class RelativeAttentionKernel extends CustomFunction {
               upstream,
               logSums,
               deltas,
+              given,
+              bases,
               kept.weights,
               kept.slopes,
               queryGradient,
@@ -343,7 +281,7 @@ final class RelativeAttentionKernel extends CustomFunction {
     return arguments.toArray();
   }
 
-  private CudaKernel kernel(String source, String function, Layout layout, String... own) {
+  private CudaKernel kernel(String source, String function, RelativeLayout layout, String... own) {
     List<String> defines =
         new ArrayList<>(
             List.of(
@@ -360,12 +298,12 @@ final class RelativeAttentionKernel extends CustomFunction {
     return Launch.kernel(source, function, Tensors.dtype(query), defines.toArray(new String[0]));
   }
 
-  private boolean isAligned(Layout layout) {
+  private boolean isAligned(RelativeLayout layout) {
     return query.size(3) % layout.vector() == 0 && Launch.aligned(query, keyValue, position);
   }
 
-  private Layout layout() {
-    return Layout.of(
+  private RelativeLayout layout() {
+    return RelativeLayout.of(
         Math.toIntExact(query.size(3)), Tensors.dtype(query) == ScalarType.Float ? 4 : 2);
   }
 
@@ -374,7 +312,7 @@ final class RelativeAttentionKernel extends CustomFunction {
     return query.size(0) * query.size(2);
   }
 
-  private long tiles(Layout layout) {
+  private long tiles(RelativeLayout layout) {
     return (query.size(1) + layout.rows() - 1) / layout.rows();
   }
 

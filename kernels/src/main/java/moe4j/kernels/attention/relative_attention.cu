@@ -2,18 +2,21 @@
 // passes over the keys that they see, with a softmax on the way (Dao et al. 2022).
 #include "relative_attention.cuh"
 
+// compile: -DTYPE=bf16 -DHEAD=64 -DKEYS=64 -DWARPS=4 -DASKEW=32 -DBLOCKS=3 -DKEPT=1
 // compile: -DTYPE=bf16 -DHEAD=64 -DKEYS=64 -DWARPS=4 -DASKEW=32 -DBLOCKS=3
 // compile: -DTYPE=float -DHEAD=64 -DKEYS=32 -DWARPS=4 -DSAME_LENGTH=1
 // compile: -DTYPE=bf16 -DHEAD=128 -DKEYS=32 -DWARPS=4 -DALIGNED=0 -DDROP=1
 // compile: -DTYPE=float -DHEAD=112 -DKEYS=16 -DWARPS=1 -DDROP=1 -DPART=1
 
 // out [B, Q, n, d]; log_sums fp32 [B, n, Q], the base-2 logarithms of the sums of 2^(score log2(e)), inf
-// for a query that sees no key. Query [B, Q, n, d], key_value [B, K, 2, n, d], position [K, n, d], biases
+// for a query that sees no key. With KEPT also weights, 2^(score log2(e) - b), in bf16 tiles as accumulators have them,
+// and bases, each query's b for KEYS keys (Tiles). Query [B, Q, n, d], key_value [B, K, 2, n, d], position [K, n, d], biases
 // [n, d], first int32 or null.
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) relative_forward(
     const T* __restrict__ query, const T* __restrict__ key_value, const T* __restrict__ position,
     const T* __restrict__ content_bias, const T* __restrict__ position_bias, const int* first_key,
-    T* __restrict__ out, float* __restrict__ log_sums, int samples, int queries, int memory,
+    T* __restrict__ out, float* __restrict__ log_sums, uint4* __restrict__ weights,
+    float* __restrict__ bases, int samples, int queries, int memory,
     int heads, int channels, float scale, u64 seed, const long long* place_of_step, long long run,
     long long stride, long long offset, int layer, int operation, float p, float kept) {
   extern __shared__ __align__(16) unsigned char shared[];
@@ -37,6 +40,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) relative_forward(
   const T* kv = key_value + (long long)sample * (queries + memory) * 2 * row + head * channels;
   const T* r = position + head * channels;
   float* strip = reinterpret_cast<float*>(strips + warp * STRIP);
+#if KEPT
+  const Tiles tiles = {queries, queries + memory};
+#endif
 #if DROP
   const Draws draws = draws_of(seed, place_of_step, run, stride, offset, layer, operation);
 #endif
@@ -99,6 +105,11 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) relative_forward(
       const float base = highest == -INFINITE ? 0.0f : highest * factor;
       const float shrunk = exp2_fast(fmaf(most[half], factor, -base));
       most[half] = highest;
+#if KEPT
+      if (threadIdx.x % 4 == 0) {
+        bases[tiles.number_at(sample * heads + head, i, j) + query_of(2 * half)] = base;
+      }
+#endif
       float all = 0;
 #pragma unroll
       for (int n = 0; n < KEYS / 8; n++) {
@@ -115,6 +126,14 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) relative_forward(
         sums[n][2 * half + 1] *= shrunk;
       }
     }
+#if KEPT
+    uint4* to = weights + tiles.at(sample * heads + head, i, j) + threadIdx.x % 32;
+#pragma unroll
+    for (int n = 0; n < KEYS / 8; n += 2) {
+      to[n / 2 * 32] = make_uint4(pack(s[n][0], s[n][1]), pack(s[n][2], s[n][3]),
+          pack(s[n + 1][0], s[n + 1][1]), pack(s[n + 1][2], s[n + 1][3]));
+    }
+#endif
 #if DROP
     for (int n = 0; n < KEYS / 8; n++) {
       for (int k = 0; k < 4; k++) {

@@ -46,6 +46,10 @@
 #ifndef ASKEW
 #define ASKEW KEYS
 #endif
+// Whether weights are left in memory: by the forward P before it is normalised, by the queries' kernel P and D.
+#ifndef KEPT
+#define KEPT 0
+#endif
 typedef TYPE T;
 
 #define THREADS (32 * WARPS)
@@ -76,6 +80,26 @@ struct Sizes {
   int memory;
   int heads;
   int channels;
+};
+
+// Where tiles of weights lie that a kernel leaves to another: of 16 queries by 16 keys, a query's beside each other, each
+// in 32 parts of 16 bytes, a lane's.
+struct Tiles {
+  int queries;
+  int keys;
+
+  __device__ __forceinline__ int rows() const { return (queries + ROWS - 1) / ROWS * ROWS; }
+
+  __device__ __forceinline__ int blocks() const { return (keys + KEYS - 1) / KEYS; }
+
+  __device__ __forceinline__ long long at(int head_of_sample, int query, int key) const {
+    return (((long long)head_of_sample * (rows() / 16) + query / 16) * blocks() * (KEYS / 16) + key / 16) * 32;
+  }
+
+  // Of a query's number for KEYS keys.
+  __device__ __forceinline__ long long number_at(int head_of_sample, int query, int key) const {
+    return ((long long)head_of_sample * blocks() + key / KEYS) * rows() + query;
+  }
 };
 
 // to[i] = from[first + i] for Count rows; zeros where there is no such row or channel. Rows lie stride

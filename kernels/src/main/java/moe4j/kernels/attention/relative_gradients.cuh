@@ -11,11 +11,6 @@
 #pragma once
 #include "relative_attention.cuh"
 
-// Whether P and D are left.
-#ifndef KEPT
-#define KEPT 0
-#endif
-
 // Of KEYS rows of a product a warp has 16, of HEAD columns an equal share.
 #define ROW_WARPS (KEYS / 16)
 #define COLUMN_WARPS (WARPS / ROW_WARPS)
@@ -27,17 +22,6 @@
 struct Row {
   float log_sum;
   float delta;
-};
-
-// Where tiles of P and D lie: keys of a query's tile beside each other, in 32 parts of 16 bytes each.
-struct Tiles {
-  int queries;
-  int keys;
-
-  __device__ __forceinline__ long long at(int head_of_sample, int query, int key) const {
-    const int rows = (queries + ROWS - 1) / ROWS * WARPS, columns = (keys + KEYS - 1) / KEYS * (KEYS / 16);
-    return (((long long)head_of_sample * rows + query / 16) * columns + key / 16) * 32;
-  }
 };
 
 __device__ __forceinline__ u32 turned(u32 matrix) {

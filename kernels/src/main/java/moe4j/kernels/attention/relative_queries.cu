@@ -3,16 +3,36 @@
 // completed of it is multiplied by the distances' rows, what the block has, by the queries.
 #include "relative_gradients.cuh"
 
+// compile: -DTYPE=bf16 -DHEAD=64 -DKEYS=64 -DWARPS=4 -DKEPT=1 -DGIVEN=1
 // compile: -DTYPE=bf16 -DHEAD=64 -DKEYS=64 -DWARPS=4 -DKEPT=1
-// compile: -DTYPE=bf16 -DHEAD=64 -DKEYS=64 -DWARPS=4 -DKEPT=1 -DDROP=1
+// compile: -DTYPE=bf16 -DHEAD=64 -DKEYS=64 -DWARPS=4 -DKEPT=1 -DGIVEN=1 -DDROP=1
 // compile: -DTYPE=bf16 -DHEAD=64 -DKEYS=64 -DWARPS=4
 // compile: -DTYPE=float -DHEAD=64 -DKEYS=32 -DWARPS=4 -DSAME_LENGTH=1
 // compile: -DTYPE=bf16 -DHEAD=128 -DKEYS=32 -DWARPS=4 -DALIGNED=0 -DDROP=1
 // compile: -DTYPE=float -DHEAD=112 -DKEYS=16 -DWARPS=1 -DDROP=1 -DPART=1
 
+// Whether the forward has left its weights.
+#ifndef GIVEN
+#define GIVEN 0
+#endif
+
 // Columns of D' that are being filled, a ring of their own, and elements of one's row.
 #define WIDE (ROWS + KEYS)
 #define WIDE_ROW (Rows<T, WIDE>::LENGTH)
+
+#if GIVEN
+// What the forward has left of a warp's tile: weights, and the bases of a lane's two rows.
+struct Given {
+  uint4 weights[KEYS / 16];
+  float bases[2];
+};
+
+__device__ __forceinline__ float weight_of(const Given& given, int block, int k) {
+  const uint4& v = given.weights[block / 2];
+  const u32 pair = block % 2 ? (k < 2 ? v.z : v.w) : (k < 2 ? v.x : v.y);
+  return __uint_as_float(k % 2 ? pair & 0xffff0000u : pair << 16);
+}
+#endif
 
 // The product of row i of both, to every two lanes; 0 where there is no such row.
 __device__ __forceinline__ float row_products(
@@ -43,14 +63,15 @@ __device__ __forceinline__ float row_products(
 
 // dQ; partials fp32 [samples tiles, 2, n, d]: the biases' gradients, summed over a block's queries;
 // distances fp32: dR is added to it, or where distances_stride is not 0, to a sample's own. deltas fp32
-// [B, n, Q]: rowsum(dO O), for the other kernel; with KEPT also P and D in tiles (relative_gradients.cuh). Tiles of
-// queries from first_tile on, tiles of them.
+// [B, n, Q]: rowsum(dO O), for the other kernel; with KEPT also P and D in tiles (relative_gradients.cuh), with GIVEN of what
+// the forward has left. Tiles of queries from first_tile on, tiles of them.
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) relative_query_gradients(
     const T* __restrict__ query, const T* __restrict__ key_value, const T* __restrict__ position,
     const T* __restrict__ content_bias, const T* __restrict__ position_bias, const int* first_key,
     const T* __restrict__ out, const T* __restrict__ upstream,
-    const float* __restrict__ log_sums, float* __restrict__ deltas, uint4* __restrict__ kept_weights,
-    uint4* __restrict__ kept_slopes, T* __restrict__ query_gradient,
+    const float* __restrict__ log_sums, float* __restrict__ deltas,
+    const uint4* __restrict__ given_weights, const float* __restrict__ given_bases,
+    uint4* __restrict__ kept_weights, uint4* __restrict__ kept_slopes, T* __restrict__ query_gradient,
     float* __restrict__ distances, float* __restrict__ partials, long long distances_stride,
     int first_tile, int tiles, int samples, int queries, int memory, int heads, int channels,
     float scale, u64 seed, const long long* place_of_step, long long run, long long stride,
@@ -125,9 +146,28 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) relative_query_gra
     store_left<HEAD>(with_position[k], staged + 16 * warp * ROW, 16 * k);
   }
 
+#if KEPT || GIVEN
+  const Tiles in_memory = {queries, queries + memory};
+#endif
+#if GIVEN
+  // The next tile is under way while this one is computed.
+  auto fetch = [&](Given& given, int j) {
+    if (i < queries && j < end && j <= memory + i + 15) {
+      const uint4* from = given_weights + in_memory.at(sample * heads + head, i, j) + lane;
+      const float* bases = given_bases + in_memory.number_at(sample * heads + head, i, j);
+#pragma unroll
+      for (int n = 0; n < KEYS / 16; n++) given.weights[n] = __ldcs(from + 32 * n);
+      given.bases[0] = bases[query_of(0)];
+      given.bases[1] = bases[query_of(2)];
+    }
+  };
+  Given given, coming;
+  fetch(given, begin);
+#else
   const float factor = scale * LOG2E;
-  float by_keys[HEAD / 8][4] = {}, by_distances[HEAD / 8][4] = {};
   float carry[2][4];
+#endif
+  float by_keys[HEAD / 8][4] = {}, by_distances[HEAD / 8][4] = {};
   int place = KEYS, column = 0;
   // As if all the block's queries were there: a tile after the last key completes D'.
   const int last = begin < end ? memory + i0 + ROWS : begin;
@@ -141,19 +181,26 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) relative_query_gra
       copy_rows<KEYS>(values + other, kv + row, 2 * row, j + KEYS, queries + memory, channels);
     }
     if (j + KEYS < last) copy_distances<KEYS, RING>(ring, before, r, window - KEYS, sizes);
+#if GIVEN
+    fetch(coming, j + KEYS);
+#endif
     const int own = wrapped(place + 16 * warp, RING);
     const int own_column = wrapped(column + 16 * warp, WIDE);
     const bool seen = i < queries && j <= memory + i + 15;
 
     float s[KEYS / 8][4] = {};
     if (seen && j < end) {
-      if (j == begin) first_carry<RING>(carry, with_position, ring, own);
       const T* k_tile = keys + stage * KEYS * ROW;
+#if GIVEN
+      const float factors[2] = {exp2_fast(given.bases[0] - mine[0].log_sum),
+          exp2_fast(given.bases[1] - mine[1].log_sum)};
+#else
+      if (j == begin) first_carry<RING>(carry, with_position, ring, own);
       scores<RING>(s, carry, content, with_position, k_tile, ring, own, strip);
       if (has_hidden(i, j, first, memory)) hide(s, i, j, first, memory);
+#endif
 #if KEPT
-      const Tiles tiles_of = {queries, queries + memory};
-      const long long kept_at = tiles_of.at(sample * heads + head, i, j) + lane;
+      const long long kept_at = in_memory.at(sample * heads + head, i, j) + lane;
 #endif
 #pragma unroll
       for (int n = 0; n < KEYS / 8; n += AT_ONCE) {
@@ -164,7 +211,11 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) relative_query_gra
         for (int m = 0; m < AT_ONCE; m++) {
 #pragma unroll
           for (int k = 0; k < 4; k++) {
+#if GIVEN
+            const float weight = weight_of(given, n + m, k) * factors[k / 2];
+#else
             const float weight = exp2_fast(fmaf(s[n + m][k], factor, -mine[k / 2].log_sum));
+#endif
             float counted = weight;
 #if DROP
             const u64 element = (u64)(line + i + query_of(k)) * (queries + memory);
@@ -259,6 +310,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) relative_query_gra
         }
       }
     }
+#if GIVEN
+    given = coming;
+#endif
     place = before;
     column = wrapped(column + WIDE - KEYS, WIDE);
     window -= KEYS;

@@ -327,10 +327,8 @@ public final class AdamW implements AutoCloseable {
     if (fused != null) {
       Scopes.run(
           () -> {
-            fused.bind(
-                inSlots(gradients.orNull()),
-                inSlots(gradients.squares()),
-                gradients.zeroedByUpdate());
+            boolean zeroed = gradients.zeroedByUpdate();
+            fused.bind(inSlots(gradients.orNull()), inSlots(gradients.squares()), zeroed);
           });
     }
   }

@@ -183,7 +183,7 @@ public final class ExpertsBench implements KernelBench {
     long moved = scale.bytes(s.rows() * (s.h + s.f)) + 8 * weights;
     cases.forward(
         "weights' gradient, added up",
-        "[%d, %d] by [%d, %d], %d groups".formatted(s.rows(), s.f, s.rows(), s.h, s.experts),
+        "%d rows, %d by %d, %d groups".formatted(s.rows(), s.f, s.h, s.experts),
         new Cost(moved, 2.0 * s.rows() * s.h * s.f),
         in -> {
           Tensor fc1 = in.normal(s.experts, s.f, s.h);

@@ -68,7 +68,7 @@ public class SlotTableTest {
     Random random = Seeds.random(SlotTableTest.class);
     long[][] slots = new long[40][];
     for (int i = 0; i < slots.length; i++) {
-      long size = 1 + random.nextInt(i % 3 == 0 ? 3 * SlotTable.PIECE : 4 * SlotTable.CHUNK);
+      long size = 1L + random.nextInt(i % 3 == 0 ? 3 * SlotTable.PIECE : 4 * SlotTable.CHUNK);
       size = i % 4 == 0 ? (size + SlotTable.PIECE) / SlotTable.PIECE * SlotTable.PIECE : size;
       slots[i] = slot(size, i % 5);
       slots[i] = i % 7 == 0 ? with(slots[i], 1, 7) : slots[i];

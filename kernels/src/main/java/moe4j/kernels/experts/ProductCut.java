@@ -16,7 +16,6 @@ record ProductCut(int right, int stages) {
   private static final int TABLES = 4 * (2 * 512 + 16) + 1024;
 
   private static final ProductCut LOW = new ProductCut(128, 5);
-  private static final ProductCut MIDDLE = new ProductCut(160, 5);
   private static final ProductCut HIGH = new ProductCut(192, 4);
   private static final ProductCut WIDE = new ProductCut(256, 3);
 
@@ -25,12 +24,8 @@ record ProductCut(int right, int stages) {
    * has in the mean reads its weights once, and leaves room for stages.
    */
   static ProductCut ofRows(long rows, long groups) {
-    return fits(LOW, rows, groups) ? LOW : fits(MIDDLE, rows, groups) ? MIDDLE : HIGH;
-  }
-
-  /** Some experts have more than the mean. */
-  private static boolean fits(ProductCut cut, long rows, long groups) {
-    return 10 * rows <= 9 * groups * cut.right;
+    // Some experts have more than the mean.
+    return 10 * rows <= 9 * groups * LOW.right ? LOW : HIGH;
   }
 
   /** The cut of a weight's gradient that multiplies the fewest columns beyond n. */

@@ -9,7 +9,7 @@
 // compile: -DOP=UP
 // compile: -DOP=UP -DACTIVATION=RELU -DBIAS=1 -DDROPOUT=1
 // compile: -DOP=PLAIN_UP -DBLOCK_N=128 -DSTAGES=5
-// compile: -DOP=DOWN -DBIAS=1 -DBLOCK_N=160 -DSTAGES=5
+// compile: -DOP=DOWN -DBIAS=1 -DBLOCK_N=128 -DSTAGES=5
 // compile: -DOP=DUP
 // compile: -DOP=DUP -DBIAS=1 -DDROPOUT=1
 // compile: -DOP=DUP -DACTIVATION=RELU -DDROPOUT=1
@@ -90,6 +90,7 @@ typedef bf16 Stored;
 #define LEFT_BYTES (BLOCK_M / 64 * SLAB)
 #define RIGHT_BYTES (BLOCK_N / 64 * SLAB)
 #define STAGE_BYTES (LEFT_BYTES + RIGHT_BYTES)
+static_assert(BLOCK_N % 64 == 0 && (OP == DW || BLOCK_N <= 192), "rows come 64 at a time, and are multiplied up to 192");
 // A tile's sums in bf16, 64 columns after the other.
 #define STRIPS (WIDE / 64)
 #define STRIP (TALL * 128)
@@ -295,8 +296,6 @@ __device__ __forceinline__ void consume(const Plan& p, u32 base) {
         case 3: work<96>(ring, t, base, group, taken); break;
 #if BLOCK_N > 128
         case 4: work<128>(ring, t, base, group, taken); break;
-#endif
-#if BLOCK_N > 160
         case 5: work<160>(ring, t, base, group, taken); break;
 #endif
         default: work<BLOCK_N>(ring, t, base, group, taken);

@@ -2,6 +2,7 @@ package moe4j.kernels.check;
 
 import java.util.function.Function;
 import moe4j.tensor.Tensors;
+import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.BoolOptional;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorVector;
@@ -48,20 +49,34 @@ public final class Leaves {
   }
 
   /**
-   * The function's results, whose gradients are {@code upstream}; a null stands for no gradient.
+   * The function's results, whose gradients are {@code upstream}; a null stands for no gradient, as
+   * does the end of what there is. All else that the function makes is closed before the backward.
    */
   public Tensor[] backward(Tensor[] upstream, Function<Tensor[], Tensor[]> function) {
-    Tensor[] results = function.apply(tensors);
+    Tensor[] results = scoped(function);
     TensorVector outputs = new TensorVector();
     TensorVector gradients = new TensorVector();
     for (int i = 0; i < results.length; i++) {
-      if (upstream[i] != null) {
+      if (i < upstream.length && upstream[i] != null) {
         outputs.push_back(results[i]);
         gradients.push_back(upstream[i].to(results[i].device(), Tensors.dtype(results[i])));
       }
     }
     torch.backward(outputs, gradients, new BoolOptional(), false, new TensorVector());
     return results;
+  }
+
+  private Tensor[] scoped(Function<Tensor[], Tensor[]> function) {
+    PointerScope outer = PointerScope.getInnerScope();
+    try (PointerScope scope = new PointerScope()) {
+      Tensor[] results = function.apply(tensors);
+      for (Tensor result : results) {
+        if (result != null) {
+          outer.attach(result);
+        }
+      }
+      return results;
+    }
   }
 
   /** A backward from one result, whose gradient is {@code upstream}. */

@@ -9,6 +9,7 @@ import moe4j.kernels.check.Comparison;
 import moe4j.kernels.check.KernelCheck;
 import moe4j.kernels.check.Leaves;
 import moe4j.kernels.check.Type;
+import moe4j.kernels.dropout.Dropout;
 import moe4j.kernels.experts.RoutedCase.Act;
 import moe4j.kernels.experts.RoutedCase.Shape;
 import moe4j.kernels.product.GradientSum;
@@ -97,16 +98,18 @@ public final class RoutedMlpCheck implements KernelCheck {
     Leaves actual = Leaves.on(on, ScalarType.BFloat16, all);
     Leaves exact = Leaves.reference(all);
     Device device = on.device();
+    // What it draws by lives as long as a step, not a layer.
+    Dropout drop = given.drop(device);
     Tensor[][] leaves = new Tensor[1][];
     Tensor y =
         actual.backward(
             upstream,
             t -> {
               leaves[0] = t;
-              return apply(given, token, slot, device, t);
+              return apply(given, token, slot, drop, t);
             });
-    Device cpu = upstream.device();
-    Tensor expected = exact.backward(upstream, t -> apply(given, token, slot, cpu, t));
+    Dropout exactly = given.drop(upstream.device());
+    Tensor expected = exact.backward(upstream, t -> apply(given, token, slot, exactly, t));
     String what =
         "routed experts %s T=%d R=%d G=%d%s"
             .formatted(
@@ -117,7 +120,7 @@ public final class RoutedMlpCheck implements KernelCheck {
       squares(on, what + ": squares of fc1", leaves[0][2]);
       squares(on, what + ": squares of fc2", leaves[0][3]);
     }
-    sums(on, what, leaves[0], upstream, t -> apply(given, token, slot, device, t));
+    sums(on, what, leaves[0], upstream, t -> apply(given, token, slot, drop, t));
   }
 
   /** Open sums get the gradients of two micro-batches, and the weights none. */
@@ -166,7 +169,8 @@ public final class RoutedMlpCheck implements KernelCheck {
   }
 
   private static Tensor apply(
-      RoutedCase given, long[] token, Tensor slot, Device device, Tensor[] leaves) {
+      RoutedCase given, long[] token, Tensor slot, Dropout drop, Tensor[] leaves) {
+    Device device = leaves[0].device();
     RoutedMlp.Routes routes =
         new RoutedMlp.Routes(
             Tensors.of(token, token.length).to(device, ScalarType.Long),
@@ -174,6 +178,6 @@ public final class RoutedMlpCheck implements KernelCheck {
             given.offsets(device),
             leaves[1]);
     return RoutedMlp.sums(
-        leaves[0], routes, weights(leaves), given.shape.act(), given.drop(device), leaves[6]);
+        leaves[0], routes, weights(leaves), given.shape.act(), drop, leaves[6]);
   }
 }

@@ -205,7 +205,7 @@ public record TokenRouter(
       expert = save(chosen);
       slot = save(made.slot);
       counts = save(made.counts);
-      save(byTokens);
+      byTokens = save(byTokens);
       List<Tensor> outputs = new ArrayList<>(List.of(made.weight));
       for (Tensor more : new Tensor[] {losses.balance, losses.z, made.source}) {
         if (more != null) {

@@ -159,14 +159,18 @@ public final class TokenRouterCheck implements KernelCheck {
     }
 
     private void check(TokenRouter.Form form, Tensor upstream) {
-      TokenRouter made = gradient(form, "", upstream, 1.7, -0.3);
+      Tensor[] found = gradient(form, "", upstream, 1.7, -0.3);
       if (form.hasFigures() && form.hasZ()) {
-        exact(made);
+        exact(found);
       }
     }
 
-    /** Compares weights, losses and the logits' gradient for gradients of these. */
-    private TokenRouter gradient(
+    /**
+     * Compares weights, losses and the logits' gradient for gradients of these.
+     *
+     * @return what {@link #results} does
+     */
+    private Tensor[] gradient(
         TokenRouter.Form form, String of, Tensor dweight, double dbalance, double dz) {
       Tensor given = Tensors.of(logits, tokens, experts);
       Leaves ours = Leaves.on(on, ScalarType.Float, given);
@@ -174,22 +178,14 @@ public final class TokenRouterCheck implements KernelCheck {
       Tensor[] upstream = {
         dweight,
         form.hasFigures() && dbalance != 0 ? number(dbalance) : null,
-        form.hasZ() && dz != 0 ? number(dz) : null,
-        null
+        form.hasZ() && dz != 0 ? number(dz) : null
       };
-      TokenRouter[] made = new TokenRouter[1];
       Tensor[] found =
           ours.backward(
               upstream,
               t -> {
                 poison();
-                made[0] = TokenRouter.of(t[0], form, beside());
-                TokenRouter.Losses losses = made[0].losses();
-                return losses == null
-                    ? new Tensor[] {made[0].weight(), null, null, null}
-                    : new Tensor[] {
-                      made[0].weight(), losses.balance(), losses.z(), losses.entropy()
-                    };
+                return results(TokenRouter.of(t[0], form, beside()));
               });
       Tensor[] expected = exact.backward(upstream, t -> expected(t[0], form));
       String name = what + (form.hasFigures() ? "F" : "") + (form.hasZ() ? "Z" : "");
@@ -201,7 +197,7 @@ public final class TokenRouterCheck implements KernelCheck {
         }
       }
       on.close(name + " " + of + " gradient", ours.gradient(0), exact.gradient(0), BOUND);
-      return made[0];
+      return found;
     }
 
     /** Tokens are the unit vectors, which have another use beside the router. */
@@ -336,7 +332,7 @@ public final class TokenRouterCheck implements KernelCheck {
     }
 
     /** Whole numbers are as they must be. */
-    private void exact(TokenRouter made) {
+    private void exact(Tensor[] found) {
       long[] token = new long[chosen.length];
       long[] slot = new long[chosen.length];
       Arrays.fill(token, -1);
@@ -345,13 +341,29 @@ public final class TokenRouterCheck implements KernelCheck {
         token[r] = order[r] / k;
         slot[(int) order[r]] = r;
       }
-      on.same(what + "tokens", made.token(), Tensors.of(token));
-      on.same(what + "slots", made.slot(), Tensors.of(slot, tokens, k));
-      on.same(what + "counts", made.counts(), Tensors.of(counts()));
+      on.same(what + "tokens", found[4], Tensors.of(token));
+      on.same(what + "slots", found[5], Tensors.of(slot, tokens, k));
+      on.same(what + "counts", found[6], Tensors.of(counts()));
       Tensor ends = Tensors.of(counts()).cumsum(0);
-      on.same(what + "offsets", made.offsets().to(ScalarType.Long), ends);
-      on.holds(what + "offsets are int32", Tensors.dtype(made.offsets()) == ScalarType.Int);
+      on.same(what + "offsets", found[7].to(ScalarType.Long), ends);
+      on.holds(what + "offsets are int32", Tensors.dtype(found[7]) == ScalarType.Int);
     }
+  }
+
+  /** Weights, balance loss, z-loss, entropy, tokens, slots, counts and offsets. */
+  private static Tensor[] results(TokenRouter made) {
+    TokenRouter.Losses losses =
+        made.losses() == null ? new TokenRouter.Losses(null, null, null) : made.losses();
+    return new Tensor[] {
+      made.weight(),
+      losses.balance(),
+      losses.z(),
+      losses.entropy(),
+      made.token(),
+      made.slot(),
+      made.counts(),
+      made.offsets()
+    };
   }
 
   private static void none(Comparison on, RouterScore score) {
@@ -374,18 +386,14 @@ public final class TokenRouterCheck implements KernelCheck {
     x[38] = 0.5f;
     TokenRouter.Form form = new TokenRouter.Form(score, 2, 1, true, true);
     Leaves leaves = Leaves.on(on, ScalarType.Float, Tensors.of(x, 1, 40));
-    Tensor[] upstream = {Tensors.of(new float[] {1, -2}), Tensors.of(new float[] {1}).sum(), null};
-    TokenRouter[] made = new TokenRouter[1];
-    leaves.backward(
-        upstream,
-        t -> {
-          made[0] = TokenRouter.of(t[0], form, TokenRouter.Beside.NOTHING);
-          return new Tensor[] {made[0].weight(), made[0].losses().balance(), null};
-        });
+    Tensor[] upstream = {Tensors.of(new float[] {1, -2}), Tensors.of(new float[] {1}).sum()};
+    Tensor[] found =
+        leaves.backward(
+            upstream, t -> results(TokenRouter.of(t[0], form, TokenRouter.Beside.NOTHING)));
     String what = "router by %s beside -inf: ".formatted(score);
-    long[] counts = Tensors.longs(made[0].counts());
+    long[] counts = Tensors.longs(found[6]);
     on.holds(what + "choices", counts[3] == 1 && counts[33] == 1);
-    double entropy = Tensors.item(made[0].losses().entropy());
+    double entropy = Tensors.item(found[3]);
     on.holds(what + "entropy", entropy > 0 && entropy < Math.log(3));
     if (score == RouterScore.SQRTSOFTPLUS && !on.device().is_cuda()) {
       // libtorch's root has an infinite slope at 0.

@@ -34,7 +34,7 @@ final class SlotTable {
   static final long STREAMED = 16;
 
   /** Elements that are streamed at once, as in adamw.cuh. */
-  static final int PIECE = 1024;
+  static final int PIECE = 2048;
 
   /** Elements of a chunk, as in adamw.cu. */
   static final int CHUNK = 32_768;

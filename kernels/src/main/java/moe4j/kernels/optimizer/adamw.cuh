@@ -5,7 +5,7 @@
 #include "moments.cuh"
 
 // Elements that are streamed at once, of which a tensor's last ones may be left; as in AdamWUpdate.java.
-#define PIECE 1024
+#define PIECE 2048
 
 // A tensor with its state. The gradient may be null, which is zeros.
 struct Slot {

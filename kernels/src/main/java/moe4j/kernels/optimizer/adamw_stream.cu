@@ -32,7 +32,7 @@
 // Warps that compute on a piece, 256 elements each, and pieces that are computed on at once.
 #define WARPS (PIECE / 256)
 #ifndef GROUPS
-#define GROUPS 4
+#define GROUPS 2
 #endif
 #define THREADS (32 * (WARPS * GROUPS + 1))
 

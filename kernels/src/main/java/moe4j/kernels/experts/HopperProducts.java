@@ -303,6 +303,9 @@ final class HopperProducts extends GroupedProducts {
     if (results.add != null) {
       defines.add("ACCUMULATE=1");
       arguments.add(results.add ? 1 : 0);
+    } else if (op == Op.DW) {
+      // The copy engine stores these.
+      arguments.add(TensorMap.of(results.out, 1, ProductCut.LEFT, BOX));
     }
     CudaKernel.of(SOURCE, "grouped", defines.toArray(new String[0]))
         .launch(blocks(), THREADS, cut.sharedBytes(), arguments.toArray());

@@ -20,10 +20,15 @@ struct Result {
 #if ACCUMULATE
   bool add;  // to what out holds; otherwise that is anything
 #endif
+#if BOXES
+  const TensorMap* boxes;  // of out
+#endif
 };
 
 #if ACCUMULATE
 #include "accumulate.cuh"
+#elif BOXES
+#include "gradient.cuh"
 #else
 
 __device__ __forceinline__ void unpack8(const uint4& v, float (&x)[8]) {
@@ -112,9 +117,6 @@ __device__ __forceinline__ void finish8(const Result& r, long long at, uint4& su
 #pragma unroll
   for (int i = 0; i < 8; i++) x[i] = fmaf(weight, b[i], x[i]);
   sums = pack8(x);
-#elif OP == DW
-#pragma unroll
-  for (int i = 0; i < 8; i++) total = fmaf(x[i], x[i], total);
 #endif
 }
 
@@ -128,13 +130,8 @@ struct Lane {
 __device__ __forceinline__ Lane lane_of(
     const Plan& p, const Tile& t, const Result& r, int row, int column) {
   Lane l;
-#if OP == DW
-  l.there = t.m + row < p.m;
-  l.at = ((long long)t.group * p.m + t.m + row) * p.n + column;
-#else
   l.there = row < t.count;
   l.at = (long long)(t.m + row) * p.n + column;
-#endif
   l.weight = (OP == UP || OP == DUP || (OP == DOWN && BIAS)) && l.there ? r.weight[t.m + row] : 1.0f;
   return l;
 }
@@ -159,15 +156,14 @@ __device__ __forceinline__ uint4 ask(const Plan& p, const Result& r, const Lane&
 }
 
 __device__ __forceinline__ void finish_row(const Plan& p, const Tile& t, const Result& r, int row,
-    int column, Needs& needs, const uint4 (&bias)[STRIPS], u32 sums, float& squares) {
+    int column, Needs& needs, const uint4 (&bias)[STRIPS], u32 sums) {
   const int lane = threadIdx.x % 32;
   const Lane l = needs.lane;
   const Lane after = lane_of(p, t, r, row + 8 * FINISHERS, column);
   float total = 0;
 #pragma unroll
   for (int c = 0; c < STRIPS; c++) {
-    uint4 v = OP == DW && t.k_blocks == 0 ? make_uint4(0, 0, 0, 0)
-        : load_shared(sums + c * STRIP + swizzled(row, lane % 8));
+    uint4 v = load_shared(sums + c * STRIP + swizzled(row, lane % 8));
     uint4 other = needs.h[c];
     finish8(r, l.at + 64 * c, v, other, bias[c], l.weight, total);
     if (OP == DUP) needs.h[c] = ask(p, r, after, column, c);
@@ -182,18 +178,16 @@ __device__ __forceinline__ void finish_row(const Plan& p, const Tile& t, const R
   if (lane % 8 == 0 && l.there) {
     r.totals[(long long)(t.n / WIDE) * r.rows + t.m + row] = total;
   }
-#elif OP == DW
-  if (l.there) squares += total;
 #endif
   needs.lane = after;
 }
 
 // handed: the parity of the barrier that tells of the sums.
 __device__ __forceinline__ void finish_tile(const Plan& p, const Tile& t, const Result& r,
-    int finisher, u32 base, u32 handed, float& squares) {
+    int finisher, u32 base, u32 handed) {
   const int lane = threadIdx.x % 32;
   const int column = t.n + lane % 8 * 8;
-  const int rows = min(TALL, OP == DW ? p.m - t.m : t.count);
+  const int rows = min(TALL, t.count);
   uint4 bias[STRIPS];
 #pragma unroll
   for (int c = 0; c < STRIPS; c++) {
@@ -214,9 +208,9 @@ __device__ __forceinline__ void finish_tile(const Plan& p, const Tile& t, const 
   if (t.k_blocks > 0) barrier_wait(HANDED, handed);
 #pragma unroll 1
   for (int first = 4 * finisher; first < rows; first += 8 * FINISHERS, row += 8 * FINISHERS) {
-    finish_row(p, t, r, row, column, even, bias, base + SUMS_AT, squares);
+    finish_row(p, t, r, row, column, even, bias, base + SUMS_AT);
     if (first + 4 * FINISHERS < rows) {
-      finish_row(p, t, r, row + 4 * FINISHERS, column, odd, bias, base + SUMS_AT, squares);
+      finish_row(p, t, r, row + 4 * FINISHERS, column, odd, bias, base + SUMS_AT);
     }
   }
 }
@@ -224,18 +218,21 @@ __device__ __forceinline__ void finish_tile(const Plan& p, const Tile& t, const 
 
 __device__ __forceinline__ void finish(const Plan& p, const Result& r, int finisher, u32 base) {
   u32 handed = 0;
+#if OP == DW
   float squares = 0;
+#endif
   for (int i = blockIdx.x; i < p.tiles; i += gridDim.x) {
     const Tile t = p.tile(i);
 #if ACCUMULATE
     Ahead ahead;
     const Own own = own_of(p, t, r, finisher, ahead);
-#endif
-#if ACCUMULATE
     if (t.k_blocks > 0) barrier_wait(HANDED, handed);
     add_tile(p, t, r, own, ahead, base + SUMS_AT, squares);
+#elif BOXES
+    if (t.k_blocks > 0) barrier_wait(HANDED, handed);
+    store_tile(p, t, r, finisher, base + SUMS_AT, squares);
 #else
-    finish_tile(p, t, r, finisher, base, handed, squares);
+    finish_tile(p, t, r, finisher, base, handed);
 #endif
     if (t.k_blocks > 0) {
       handed ^= 1;
@@ -243,6 +240,9 @@ __device__ __forceinline__ void finish(const Plan& p, const Result& r, int finis
       release(TAKEN);
     }
   }
+#if BOXES
+  if (stores_boxes(finisher)) boxes_are_stored();
+#endif
 #if OP == DW
   squares = warp_sum(squares);
   if (threadIdx.x % 32 == 0) r.totals[blockIdx.x * FINISHERS + finisher] = squares;

@@ -62,6 +62,8 @@ typedef float Stored;
 #else
 typedef bf16 Stored;
 #endif
+// Whether the copy engine stores a tile's sums as they are: the warps that finish tiles are then done sooner.
+#define BOXES (OP == DW && !ACCUMULATE)
 
 // Whether an operand's rows are what is summed over.
 #define LEFT_TRANSPOSED (OP == DUP || OP == DX || OP == DW)
@@ -264,6 +266,9 @@ template <int N> __device__ __forceinline__ void hand_over(const Sums& sums, u32
     store_turned(base + SUMS_AT + group * STRIP + swizzled(row, warp * 2 + lane / 8 % 2), a, b, c, e);
 #endif
   }
+#if BOXES
+  box_written();
+#endif
 }
 
 // A tile, N columns of the product.
@@ -311,7 +316,7 @@ __device__ __forceinline__ void consume(const Plan& p, u32 base) {
 #include "finish.cuh"
 
 // left, right: the operands. offsets: where each group's rows end. m: DW: rows of a result. n: its columns. k: terms
-// of a sum, but for DW. The others are told of in finish.cuh.
+// of a sum, but for DW. boxes: out, for the copy engine. The others are told of in finish.cuh.
 extern "C" __global__ void __launch_bounds__(THREADS, 1) grouped(
     const __grid_constant__ TensorMap left, const __grid_constant__ TensorMap right,
     const int* offsets, int groups, int m, int n, int k, const bf16* bias, const float* weight,
@@ -322,6 +327,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) grouped(
 #endif
 #if ACCUMULATE
     , int add
+#endif
+#if BOXES
+    , const __grid_constant__ TensorMap boxes
 #endif
 ) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
@@ -357,6 +365,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) grouped(
 #endif
 #if ACCUMULATE
   r.add = add != 0;
+#endif
+#if BOXES
+  r.boxes = &boxes;
 #endif
   finish(p, r, threadIdx.x / 32 - (warpgroup == 0 ? 1 : 9), base);
 #endif

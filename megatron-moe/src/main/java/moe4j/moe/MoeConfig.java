@@ -381,7 +381,7 @@ public record MoeConfig(
   /** Warnings for a user who trains with these flags: a sentence each. */
   public List<String> warnings() {
     List<String> warnings = new ArrayList<>();
-    if (isUnbalanced()) {
+    if (enabled() && moeRouterTopk != numExperts && !gate().isBalanced(balanceLossWeight > 0)) {
       warnings.add(
           ("--num-experts %d%s with nothing that balances their load: a few experts may get"
                   + " all tokens (--moe-aux-loss-coeff 1e-2 is usual)")
@@ -396,9 +396,5 @@ public record MoeConfig(
               .formatted(balanceStrategy));
     }
     return warnings;
-  }
-
-  private boolean isUnbalanced() {
-    return enabled() && moeRouterTopk != numExperts && !gate().isBalanced(balanceLossWeight > 0);
   }
 }

@@ -367,16 +367,13 @@ public final class AdamW implements AutoCloseable {
     }
   }
 
-  /** The gradients' norm; over ranks with the roundings of {@link FusedAdamW}. */
-  private Tensor norm(List<Tensor> all) {
-    return reducer == null
-        ? TensorLists.norm(all)
-        : sums.squares(all).to(ScalarType.Float).to(ScalarType.Double).sqrt();
-  }
-
   private void referenceUpdate() {
     List<Tensor> all = gradients.all();
-    norm.copy_(norm(all));
+    // Over ranks with the roundings of FusedAdamW.
+    norm.copy_(
+        reducer == null
+            ? TensorLists.norm(all)
+            : sums.squares(all).to(ScalarType.Float).to(ScalarType.Double).sqrt());
     if (countZeros) {
       zeros.copy_(sums.zeros(all));
     }

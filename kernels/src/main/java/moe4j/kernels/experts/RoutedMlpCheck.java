@@ -177,7 +177,6 @@ public final class RoutedMlpCheck implements KernelCheck {
             slot == null ? null : slot.to(device, ScalarType.Long),
             given.offsets(device),
             leaves[1]);
-    return RoutedMlp.sums(
-        leaves[0], routes, weights(leaves), given.shape.act(), drop, leaves[6]);
+    return RoutedMlp.sums(leaves[0], routes, weights(leaves), given.shape.act(), drop, leaves[6]);
   }
 }

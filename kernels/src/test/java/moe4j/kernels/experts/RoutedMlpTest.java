@@ -1,6 +1,7 @@
 package moe4j.kernels.experts;
 
 import static org.testng.Assert.assertEquals;
+import static org.testng.Assert.assertFalse;
 import static org.testng.Assert.assertTrue;
 import static org.testng.Assert.expectThrows;
 
@@ -59,6 +60,23 @@ public class RoutedMlpTest {
     BY_GROUPS,
     /** The tokens are the rows, with garbage behind the last group. */
     ROWS
+  }
+
+  private static boolean isFaster(long rows, long groups, long h, long f) {
+    Tensor one = Tensors.of(new float[] {0}, 1, 1, 1);
+    Tensor fc1 = one.expand(groups, f, h);
+    Tensor fc2 = one.expand(groups, h, f);
+    return RoutedMlp.isFaster(rows, new ExpertMlp.Weights(fc1, null, fc2, null));
+  }
+
+  @Test
+  public void largeGroupsAreLeftToLibtorch() {
+    assertTrue(isFaster(2 * 32768, 96, 768, 1536));
+    assertTrue(isFaster(2 * 32768, 8, 1024, 4096));
+    assertTrue(isFaster(2 * 4096, 128, 4096, 14336));
+    assertFalse(isFaster(2 * 16384, 8, 4096, 14336));
+    assertFalse(isFaster(2 * 16384, 32, 4096, 14336));
+    assertFalse(isFaster(2 * 16384, 16, 2048, 8192));
   }
 
   @DataProvider

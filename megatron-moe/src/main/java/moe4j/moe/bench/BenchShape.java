@@ -167,6 +167,11 @@ public record BenchShape(String name, int tokens, LayerShape model, MoeConfig mo
     return model.withFfnHiddenSize((int) channels);
   }
 
+  /** Of all tokens. */
+  long routes() {
+    return (long) tokens * moe.moeRouterTopk();
+  }
+
   /**
    * Refuses what cannot be timed whatever the machine.
    *
@@ -175,7 +180,7 @@ public record BenchShape(String name, int tokens, LayerShape model, MoeConfig mo
   public void check() {
     moe.moeLayers(model.layers());
     dense();
-    long routes = (long) tokens * moe.moeRouterTopk();
+    long routes = routes();
     if (routes > MOST_ROUTES) {
       throw new IllegalArgumentException(
           "--tokens %d, each to %d experts, are %d routes, and at most %d are possible"

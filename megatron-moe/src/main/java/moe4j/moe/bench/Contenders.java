@@ -58,7 +58,8 @@ final class Contenders implements AutoCloseable {
     GroupedMlp.Shape each = moe.expertShape(model, 0);
     GroupedMlp experts = new GroupedMlp(each, scope.child("experts"), moe.groupedProducts());
     this.weights = LayerWeights.of(parameters, "experts.");
-    boolean ours = moe.groupedProducts() == Products.OURS && weights.areTaken(hidden);
+    boolean ours =
+        moe.groupedProducts() == Products.OURS && weights.areTaken(hidden, shape.routes());
     GroupedMlp others =
         ours ? new GroupedMlp(each, scope.child("others"), Products.LIBTORCH) : null;
     FeedForward shared = shared(scope);

@@ -40,9 +40,10 @@ record LayerWeights(Tensor fc1, Tensor bias1, Tensor fc2, Tensor bias2) {
         named(parameters, prefix + "linear_fc2.bias"));
   }
 
-  /** Whether products of moe4j's own compute with these. */
-  boolean areTaken(Tensor hidden) {
-    return RoutedMlp.take(hidden, new ExpertMlp.Weights(fc1, bias1, fc2, bias2));
+  /** Whether products of moe4j's own compute so many rows with these. */
+  boolean areTaken(Tensor hidden, long rows) {
+    ExpertMlp.Weights all = new ExpertMlp.Weights(fc1, bias1, fc2, bias2);
+    return RoutedMlp.take(hidden, all) && RoutedMlp.isFaster(rows, all);
   }
 
   /** The same tensors, each made into another. */

@@ -107,7 +107,7 @@ public final class GroupedMlp implements Experts {
 
   /** Whose kernels multiply rows on a GPU. */
   public enum Products {
-    /** moe4j's, where these take such rows ({@link RoutedMlp}); otherwise libtorch's. */
+    /** moe4j's, where these take such rows and are faster ({@link RoutedMlp}), or libtorch's. */
     OURS,
     /** libtorch's ({@link GroupedMatmul}). */
     LIBTORCH
@@ -190,15 +190,16 @@ public final class GroupedMlp implements Experts {
   @Override
   public Tensor sum(Dispatched dispatched, Pass pass) {
     dispatched.checkExperts(weights.fc1().size(0));
-    Tensor x = dispatched.inputs().get(0);
-    return isRouted(x) ? routed(dispatched, null, pass) : Experts.super.sum(dispatched, pass);
+    return isRouted(dispatched)
+        ? routed(dispatched, null, pass)
+        : Experts.super.sum(dispatched, pass);
   }
 
   @Override
   public Tensor sumBeside(Dispatched dispatched, Tensor beside, Pass pass) {
     Tensor x = dispatched.inputs().get(0);
     boolean fits = beside.size(0) == x.size(0) && Tensors.dtype(beside) == Tensors.dtype(x);
-    if (!isRouted(x) || !fits) {
+    if (!isRouted(dispatched) || !fits) {
       return Experts.super.sumBeside(dispatched, beside, pass);
     }
     dispatched.checkExperts(weights.fc1().size(0));
@@ -221,8 +222,10 @@ public final class GroupedMlp implements Experts {
   }
 
   /** Whether products of ours compute this, which gather rows by themselves. */
-  private boolean isRouted(Tensor x) {
-    return products == Products.OURS && RoutedMlp.take(x, weights);
+  private boolean isRouted(Dispatched dispatched) {
+    return products == Products.OURS
+        && RoutedMlp.take(dispatched.inputs().get(0), weights)
+        && RoutedMlp.isFaster(dispatched.routing().weight().numel(), weights);
   }
 
   private static RoutedMlp.Routes routes(Dispatched dispatched) {
@@ -235,7 +238,7 @@ public final class GroupedMlp implements Experts {
   public Tensor forward(Dispatched dispatched, Pass pass) {
     dispatched.checkExperts(weights.fc1().size(0));
     Tensor x = dispatched.inputs().get(0);
-    if (isRouted(x)) {
+    if (isRouted(dispatched)) {
       return RoutedMlp.rows(x, routes(dispatched), weights, activation, dropout(dispatched, pass));
     }
     Tensor rows = dispatched.rows();

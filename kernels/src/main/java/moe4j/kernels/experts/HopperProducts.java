@@ -27,6 +27,9 @@ final class HopperProducts extends GroupedProducts {
   /** What a box has of rows, columns or terms. */
   private static final int BOX = 64;
 
+  /** Of a block that adds parts of gradients up. */
+  private static final int PARTS_THREADS = 512;
+
   /** Warps of a block that each leave a sum of squares. */
   private static final int FINISHERS = 7;
 
@@ -62,12 +65,22 @@ final class HopperProducts extends GroupedProducts {
    * Where results go, and what they are made of beside the product; each may be null.
    *
    * @param add where out is an fp32 sum of gradients: whether this one is added, or stored
+   * @param parts of a weight's gradient that is no such sum
    */
-  private record Results(Tensor before, Tensor out, Tensor second, Tensor totals, Boolean add) {
+  private record Results(
+      Tensor before, Tensor out, Tensor second, Tensor totals, Boolean add, Parts parts) {
     Results(Tensor before, Tensor out, Tensor second, Tensor totals) {
-      this(before, out, second, totals, null);
+      this(before, out, second, totals, null, null);
     }
   }
+
+  /**
+   * Where gradients of groups with many rows go first.
+   *
+   * @param values [slots, m, n], or any gradients where no group has more
+   * @param most rows of a group that is not cut, or 0
+   */
+  private record Parts(Tensor values, int most) {}
 
   private final Groups groups;
   private final ExpertMlp.Weights weights;
@@ -187,11 +200,37 @@ final class HopperProducts extends GroupedProducts {
           ScalarType.BFloat16, weight.device(), count, left.size(1), right.size(1));
     }
     Tensor out = result(count, left.size(1), right.size(1));
-    Tensor squares = Tensors.empty(ScalarType.Float, weight.device(), blocks(), FINISHERS);
     Size size = new Size(left.size(1), right.size(1), 0);
-    launch(Op.DW, left, right, size, null, new Results(null, out, null, squares));
+    int most = ProductCut.ofColumns(size.n).mostRows(rows, size.m, size.n, blocks());
+    long warps = most == 0 ? FINISHERS : FINISHERS + PARTS_THREADS / 32;
+    Tensor squares = Tensors.empty(ScalarType.Float, weight.device(), blocks() * warps);
+    Tensor parts = most == 0 ? out : result(ProductCut.mostParts(rows, most), size.m, size.n);
+    Results results = new Results(null, out, null, squares, null, new Parts(parts, most));
+    launch(Op.DW, left, right, size, null, results);
+    if (most > 0) {
+      Tensor theirs = squares.narrow(0, (long) blocks() * FINISHERS, blocks() * PARTS_THREADS / 32);
+      addParts(size, results.parts, out, theirs);
+      parts.close();
+    }
     KnownSquares.leave(parameter, out, squares);
     return out;
+  }
+
+  /** Makes the gradients of the groups that were cut of their parts. */
+  private void addParts(Size size, Parts parts, Tensor out, Tensor squares) {
+    CudaKernel.of("experts/gradient_parts.cu", "gradient_parts", "THREADS=" + PARTS_THREADS)
+        .launch(
+            blocks(),
+            PARTS_THREADS,
+            0,
+            offsets,
+            Math.toIntExact(offsets.numel()),
+            Math.toIntExact(size.m),
+            Math.toIntExact(size.n),
+            parts.most,
+            parts.values,
+            out,
+            squares);
   }
 
   @Override
@@ -204,7 +243,8 @@ final class HopperProducts extends GroupedProducts {
     Size size = new Size(left.size(1), right.size(1), 0);
     long elements = weights.fc1().size(0) * size.m * size.n;
     Launch.require(target.values(), "a sum of gradients", ScalarType.Float, elements);
-    Results results = new Results(null, target.values(), null, target.squares(), !target.first());
+    Results results =
+        new Results(null, target.values(), null, target.squares(), !target.first(), null);
     launch(Op.DW, left, right, size, null, results);
   }
 
@@ -306,6 +346,8 @@ final class HopperProducts extends GroupedProducts {
     } else if (op == Op.DW) {
       // The copy engine stores these.
       arguments.add(TensorMap.of(results.out, 1, ProductCut.LEFT, BOX));
+      arguments.add(TensorMap.of(results.parts.values, 1, ProductCut.LEFT, BOX));
+      arguments.add(results.parts.most);
     }
     CudaKernel.of(SOURCE, "grouped", defines.toArray(new String[0]))
         .launch(blocks(), THREADS, cut.sharedBytes(), arguments.toArray());

@@ -13,7 +13,13 @@ record ProductCut(int right, int stages) {
   static final int LEFT = 128;
 
   /** What the kernel keeps in shared memory beside operands and sums: tables, and its alignment. */
-  private static final int TABLES = 4 * (2 * 512 + 16) + 1024;
+  private static final int TABLES = 4 * (3 * 512 + 16) + 1024;
+
+  /** Terms of a stage. */
+  static final int TERMS = 64;
+
+  /** A group of so many rows is never cut. */
+  static final long LEAST_ROWS = 512;
 
   private static final ProductCut LOW = new ProductCut(128, 5);
   private static final ProductCut HIGH = new ProductCut(192, 4);
@@ -44,6 +50,29 @@ record ProductCut(int right, int stages) {
   /** How many tiles there are of n of the left operand's. */
   static long leftTiles(long n) {
     return (n + LEFT - 1) / LEFT;
+  }
+
+  /**
+   * Of how many rows a weight's gradient is summed over at once: of groups with more several blocks
+   * sum over a part each, as otherwise all would wait for those that have such a group's tiles. A
+   * part is a quarter of what a block has to do in all, but not so little that adding parts up
+   * costs more.
+   *
+   * @param rows of all groups
+   * @param m the gradient's rows
+   * @param n its columns
+   * @param blocks among which all tiles are divided
+   * @return a multiple of {@link #TERMS}, or 0 where no group can have more
+   */
+  int mostRows(long rows, long m, long n, int blocks) {
+    long tiles = leftTiles(m) * (columns(n) / right);
+    long most = Math.max(LEAST_ROWS, rows * tiles / (4L * blocks) / TERMS * TERMS);
+    return most < rows ? Math.toIntExact(most) : 0;
+  }
+
+  /** How many parts there are at most, each of two or more of its group. */
+  static long mostParts(long rows, long most) {
+    return 2 * rows / most;
   }
 
   int sharedBytes() {

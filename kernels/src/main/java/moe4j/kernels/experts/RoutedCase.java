@@ -195,6 +195,15 @@ final class RoutedCase {
     return token;
   }
 
+  /** How many rows the largest group has. */
+  long most() {
+    long most = 0;
+    for (int g = 0; g < ends.length; g++) {
+      most = Math.max(most, ends[g] - (g == 0 ? 0 : ends[g - 1]));
+    }
+    return most;
+  }
+
   /**
    * The dropout's draws by a position that lies on a device. A kept value's factor, 1.25, has few
    * digits in every type.

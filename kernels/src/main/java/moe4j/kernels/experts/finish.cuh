@@ -22,6 +22,7 @@ struct Result {
 #endif
 #if BOXES
   const TensorMap* boxes;  // of out
+  const TensorMap* parts;  // of what gradient_parts.cu adds up
 #endif
 };
 
@@ -221,7 +222,7 @@ __device__ __forceinline__ void finish(const Plan& p, const Result& r, int finis
 #if OP == DW
   float squares = 0;
 #endif
-  for (int i = blockIdx.x; i < p.tiles; i += gridDim.x) {
+  for (int i = blockIdx.x; i < p.tiles(); i += gridDim.x) {
     const Tile t = p.tile(i);
 #if ACCUMULATE
     Ahead ahead;

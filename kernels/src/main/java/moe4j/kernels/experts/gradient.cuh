@@ -12,7 +12,10 @@ __device__ __forceinline__ bool stores_boxes(int finisher) {
 __device__ __forceinline__ void store_boxes(const Plan& p, const Tile& t, const Result& r, u32 sums) {
 #pragma unroll
   for (int c = 0; c < STRIPS; c++) {
-    if (t.n + 64 * c < p.n) box_store(*r.boxes, sums + c * STRIP, t.n + 64 * c, t.m, t.group);
+    if (t.n + 64 * c < p.n) {
+      box_store(t.slot < 0 ? *r.boxes : *r.parts, sums + c * STRIP, t.n + 64 * c, t.m,
+          t.slot < 0 ? t.group : t.slot);
+    }
   }
   stores_are_a_group();
 }
@@ -49,7 +52,8 @@ __device__ __forceinline__ void store_tile(const Plan& p, const Tile& t, const R
     return;
   }
   if (stores_boxes(finisher)) store_boxes(p, t, r, sums);
-  for (; row < rows; row += 4 * FINISHERS) {
+  // Squares of parts are not those of their sum: gradient_parts.cu has these.
+  for (; t.slot < 0 && row < rows; row += 4 * FINISHERS) {
     float total = 0;
 #pragma unroll
     for (int c = 0; c < STRIPS; c++) {

@@ -141,7 +141,7 @@ __device__ __forceinline__ void bring(const TensorMap& left, const TensorMap& ri
 __device__ __forceinline__ void produce(
     const Plan& p, const TensorMap& left, const TensorMap& right, u32 base) {
   Ring ring = {0, 1};
-  for (int i = blockIdx.x; i < p.tiles; i += gridDim.x) {
+  for (int i = blockIdx.x; i < p.tiles(); i += gridDim.x) {
     const Tile t = p.tile(i);
     const int slabs = (min(TALL, OP == DW ? p.m - t.m : t.count) + 63) / 64;
     for (int k = 0; k < t.k_blocks; k++) {
@@ -284,7 +284,7 @@ __device__ __forceinline__ void consume(const Plan& p, u32 base) {
   const int group = threadIdx.x / WARPGROUP - 1;
   Ring ring = {0, 0};
   u32 taken = 1;
-  for (int i = blockIdx.x; i < p.tiles; i += gridDim.x) {
+  for (int i = blockIdx.x; i < p.tiles(); i += gridDim.x) {
     const Tile t = p.tile(i);
     if (t.k_blocks == 0) continue;
     // Columns of a result that are not there are zeros, and are left, as what is finished of a row counts them.
@@ -316,7 +316,8 @@ __device__ __forceinline__ void consume(const Plan& p, u32 base) {
 #include "finish.cuh"
 
 // left, right: the operands. offsets: where each group's rows end. m: DW: rows of a result. n: its columns. k: terms
-// of a sum, but for DW. boxes: out, for the copy engine. The others are told of in finish.cuh.
+// of a sum, but for DW. boxes: out, for the copy engine. Of a group of more than most rows, where that is not 0, sums
+// over equal parts of these go to parts [slots, m, n] instead. The others are told of in finish.cuh.
 extern "C" __global__ void __launch_bounds__(THREADS, 1) grouped(
     const __grid_constant__ TensorMap left, const __grid_constant__ TensorMap right,
     const int* offsets, int groups, int m, int n, int k, const bf16* bias, const float* weight,
@@ -329,7 +330,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) grouped(
     , int add
 #endif
 #if BOXES
-    , const __grid_constant__ TensorMap boxes
+    , const __grid_constant__ TensorMap boxes, const __grid_constant__ TensorMap parts, int most
 #endif
 ) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
@@ -345,7 +346,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) grouped(
     barrier_init(TAKEN, FINISHERS);
     barriers_are_ready();
   }
-  const Plan p = plan(offsets, groups, m, n, k, reinterpret_cast<int*>(memory + (base - start) + TABLES_AT));
+#if !BOXES
+  const int most = 0;
+#endif
+  const Plan p = plan(offsets, groups, m, n, k, most, reinterpret_cast<int*>(memory + (base - start) + TABLES_AT));
   const int warpgroup = threadIdx.x / WARPGROUP;
   if (warpgroup == 1 || warpgroup == 2) {
     asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(CONSUMER_REGISTERS));
@@ -368,6 +372,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) grouped(
 #endif
 #if BOXES
   r.boxes = &boxes;
+  r.parts = &parts;
 #endif
   finish(p, r, threadIdx.x / 32 - (warpgroup == 0 ? 1 : 9), base);
 #endif

@@ -3,6 +3,8 @@ package moe4j.kernels.experts;
 import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.assertTrue;
 
+import java.util.Random;
+import moe4j.testing.Seeds;
 import org.testng.annotations.Test;
 
 public class ProductCutTest {
@@ -48,5 +50,30 @@ public class ProductCutTest {
     assertEquals(ProductCut.leftTiles(8), 1);
     assertEquals(ProductCut.leftTiles(128), 1);
     assertEquals(ProductCut.leftTiles(136), 2);
+  }
+
+  @Test
+  public void largeGroupsAreCutWhereOthersWouldWait() {
+    ProductCut cut = ProductCut.ofColumns(512);
+    // 64 experts of Transformer-XL: 22,528 rows, 16 tiles each, among 132 blocks.
+    assertEquals(cut.mostRows(22_528, 1024, 512, 132), 640);
+    assertEquals(ProductCut.ofColumns(768).mostRows(65_536, 1536, 768, 132), 5952);
+    assertEquals(cut.mostRows(512, 1024, 512, 132), 0);
+    assertEquals(cut.mostRows(513, 128, 512, 132), 512);
+    Random random = Seeds.random(ProductCutTest.class);
+    for (int i = 0; i < 1000; i++) {
+      long rows = 1 + random.nextInt(100_000);
+      long n = 8L * (1 + random.nextInt(500));
+      long most = ProductCut.ofColumns(n).mostRows(rows, 8L * (1 + random.nextInt(500)), n, 132);
+      assertTrue(most == 0 || (most % ProductCut.TERMS == 0 && most < rows));
+      long left = rows;
+      long parts = 0;
+      while (most > 0 && left > most) {
+        long group = Math.min(left, most + 1 + random.nextInt((int) (5 * most)));
+        parts += group > most ? (group + most - 1) / most : 0;
+        left -= group;
+      }
+      assertTrue(most == 0 || parts <= ProductCut.mostParts(rows, most), rows + " by " + most);
+    }
   }
 }

@@ -30,6 +30,9 @@ final class HopperProducts extends GroupedProducts {
   /** Of a block that adds parts of gradients up. */
   private static final int PARTS_THREADS = 512;
 
+  /** On each multiprocessor. */
+  private static final long PARTS_BLOCKS = 3;
+
   /** Warps of a block that each leave a sum of squares. */
   private static final int FINISHERS = 7;
 
@@ -202,14 +205,14 @@ final class HopperProducts extends GroupedProducts {
     Tensor out = result(count, left.size(1), right.size(1));
     Size size = new Size(left.size(1), right.size(1), 0);
     int most = ProductCut.ofColumns(size.n).mostRows(rows, size.m, size.n, blocks());
-    long warps = most == 0 ? FINISHERS : FINISHERS + PARTS_THREADS / 32;
-    Tensor squares = Tensors.empty(ScalarType.Float, weight.device(), blocks() * warps);
+    long sums = most == 0 ? FINISHERS : FINISHERS + PARTS_BLOCKS;
+    Tensor squares = Tensors.empty(ScalarType.Float, weight.device(), blocks() * sums);
     Tensor parts = most == 0 ? out : result(ProductCut.mostParts(rows, most), size.m, size.n);
     Results results = new Results(null, out, null, squares, null, new Parts(parts, most));
     launch(Op.DW, left, right, size, null, results);
     if (most > 0) {
-      Tensor theirs = squares.narrow(0, (long) blocks() * FINISHERS, blocks() * PARTS_THREADS / 32);
-      addParts(size, results.parts, out, theirs);
+      long first = (long) blocks() * FINISHERS;
+      addParts(size, results.parts, out, squares.narrow(0, first, blocks() * PARTS_BLOCKS));
       parts.close();
     }
     KnownSquares.leave(parameter, out, squares);
@@ -220,7 +223,7 @@ final class HopperProducts extends GroupedProducts {
   private void addParts(Size size, Parts parts, Tensor out, Tensor squares) {
     CudaKernel.of("experts/gradient_parts.cu", "gradient_parts", "THREADS=" + PARTS_THREADS)
         .launch(
-            blocks(),
+            blocks() * PARTS_BLOCKS,
             PARTS_THREADS,
             0,
             offsets,

@@ -13,41 +13,48 @@
 
 // compile: -DTHREADS=512
 
-// parts: [slots, m, n]. out: [groups, m, n], of which groups in one part are there. totals: [blocks, THREADS / 32], the
-// sums of squares of what is stored. most: as grouped.cu has been given it.
-extern "C" __global__ void __launch_bounds__(THREADS) gradient_parts(const int* offsets, int groups,
+// parts: [slots, m, n]. out: [groups, m, n], of which groups in one part are there. totals: [blocks], the sums of squares
+// of what is stored. most: as grouped.cu has been given it. Many blocks wait for memory side by side.
+extern "C" __global__ void __launch_bounds__(THREADS, 3) gradient_parts(const int* offsets, int groups,
     int m, int n, int most, const uint4* __restrict__ parts, uint4* __restrict__ out, float* totals) {
   __shared__ int tables[3 * MOST_GROUPS + THREADS / 32];
+  __shared__ float sums[THREADS / 32];
   const Plan p = plan(offsets, groups, m, n, 0, most, tables);
-  const long long size = (long long)m * n / 8;
+  const int size = m * (n / 8);
   float squares = 0;
-  for (int turn = 0; turn < groups; turn++) {
-    const int first = p.pieces_before(turn), end = p.pieces()[turn];
-    // The others have no more rows.
-    if (end - first == 1) break;
-    for (long long i = (long long)blockIdx.x * THREADS + threadIdx.x; i < size;
-         i += (long long)gridDim.x * THREADS) {
-      float x[8] = {};
-#pragma unroll 4
-      for (int s = first; s < end; s++) {
-        const uint4 v = parts[s * size + i];
-        const u32 w[4] = {v.x, v.y, v.z, v.w};
-#pragma unroll
-        for (int k = 0; k < 4; k++) {
-          x[2 * k] += __uint_as_float(w[k] << 16);
-          x[2 * k + 1] += __uint_as_float(w[k] & 0xffff0000u);
-        }
-      }
-      u32 w[4];
+  // The groups that are cut come first.
+  int cut = 0;
+  while (cut < groups && p.pieces()[cut] - p.pieces_before(cut) > 1) cut++;
+  for (long long i = (long long)blockIdx.x * THREADS + threadIdx.x; i < (long long)cut * size;
+       i += (long long)gridDim.x * THREADS) {
+    const int turn = (int)(i / size), at = (int)(i - (long long)turn * size);
+    const int end = p.pieces()[turn];
+    float x[8] = {};
+#pragma unroll 8
+    for (int s = p.pieces_before(turn); s < end; s++) {
+      const uint4 v = __ldcs(parts + (long long)s * size + at);
+      const u32 w[4] = {v.x, v.y, v.z, v.w};
 #pragma unroll
       for (int k = 0; k < 4; k++) {
-        w[k] = pack(x[2 * k], x[2 * k + 1]);
-        const float low = __uint_as_float(w[k] << 16), high = __uint_as_float(w[k] & 0xffff0000u);
-        squares = fmaf(high, high, fmaf(low, low, squares));
+        x[2 * k] += __uint_as_float(w[k] << 16);
+        x[2 * k + 1] += __uint_as_float(w[k] & 0xffff0000u);
       }
-      out[p.order()[turn] * size + i] = make_uint4(w[0], w[1], w[2], w[3]);
     }
+    u32 w[4];
+#pragma unroll
+    for (int k = 0; k < 4; k++) {
+      w[k] = pack(x[2 * k], x[2 * k + 1]);
+      const float low = __uint_as_float(w[k] << 16), high = __uint_as_float(w[k] & 0xffff0000u);
+      squares = fmaf(high, high, fmaf(low, low, squares));
+    }
+    out[(long long)p.order()[turn] * size + at] = make_uint4(w[0], w[1], w[2], w[3]);
   }
   squares = warp_sum(squares);
-  if (threadIdx.x % 32 == 0) totals[blockIdx.x * (THREADS / 32) + threadIdx.x / 32] = squares;
+  if (threadIdx.x % 32 == 0) sums[threadIdx.x / 32] = squares;
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    float sum = 0;
+    for (int w = 0; w < THREADS / 32; w++) sum += sums[w];
+    totals[blockIdx.x] = sum;
+  }
 }

@@ -259,7 +259,8 @@ public final class AdamW implements AutoCloseable {
    * Is called before each micro-batch's forward, and in the same captured graph, or never. A first
    * micro-batch's gradients are stored and those of the others added, so that nothing has to be set
    * to zero, and products of ours add weights' gradients up themselves: these are not found at the
-   * parameters after the backward.
+   * parameters after the backward, nor by hooks of theirs or {@code torch.grad}. What is asked for
+   * before {@link #beforeBackward}, such as the gradient of an input, adds nothing.
    *
    * @param first whether it is the step's first
    */

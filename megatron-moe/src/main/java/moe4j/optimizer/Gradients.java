@@ -27,6 +27,7 @@ final class Gradients implements StepGradients {
 
   private boolean announced;
   private boolean open;
+  private boolean begun;
 
   /**
    * @param parameters whose gradients they are
@@ -64,11 +65,15 @@ final class Gradients implements StepGradients {
   public void beforeForward(boolean first) {
     announced = true;
     open = true;
+    begun = false;
     sums.forEach(sum -> sum.open(first));
   }
 
   @Override
-  public void beforeBackward(boolean last) {}
+  public void beforeBackward(boolean last) {
+    begun = true;
+    sums.forEach(GradientSum::begin);
+  }
 
   @Override
   public void reduce() {}
@@ -79,6 +84,11 @@ final class Gradients implements StepGradients {
       throw new IllegalStateException(
           "A micro-batch came without beforeForward, and others of this optimizer with it:"
               + " whether it is a step's first is not known.");
+    }
+    if (open && !begun) {
+      throw new IllegalStateException(
+          "A micro-batch came with beforeForward, and without beforeBackward: gradients of"
+              + " parameters that products add up by themselves are lost.");
     }
     if (!summed()) {
       open = false;

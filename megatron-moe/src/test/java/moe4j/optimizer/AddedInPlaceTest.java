@@ -4,6 +4,7 @@ import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.assertFalse;
 import static org.testng.Assert.assertNull;
 import static org.testng.Assert.assertTrue;
+import static org.testng.Assert.expectThrows;
 
 import java.util.ArrayList;
 import java.util.List;
@@ -125,6 +126,7 @@ public class AddedInPlaceTest {
       for (int i = 0; i < MICRO_BATCHES; i++) {
         Random random = random(step, i);
         boolean first = i == 0;
+        boolean last = i == MICRO_BATCHES - 1;
         // In the first step all experts are used, and sums are left of it.
         boolean experts = step == 0 || use.has(i);
         Scopes.run(
@@ -132,7 +134,11 @@ public class AddedInPlaceTest {
               if (announced) {
                 optimizer.beforeForward(first);
               }
-              (experts ? loss(random) : denseLoss(random)).backward();
+              Tensor loss = experts ? loss(random) : denseLoss(random);
+              if (announced) {
+                optimizer.beforeBackward(last);
+              }
+              loss.backward();
               CustomFunction.settle();
               assertTrue(in.grad().defined());
               assertEquals(fc1.grad().defined(), experts && !announced);
@@ -177,6 +183,7 @@ public class AddedInPlaceTest {
           for (Tensor loss : losses) {
             parts.push_back(loss);
           }
+          optimizer.beforeBackward(true);
           torch.stack(parts, 0).sum().backward();
           CustomFunction.settle();
           optimizer.accumulate();
@@ -215,6 +222,28 @@ public class AddedInPlaceTest {
     assertEquals(sumOfFc1(loss(random(0, 0)), penalty), added(product, other));
   }
 
+  /** What asks for another gradient before the micro-batch's backward adds nothing. */
+  @Test
+  public void aGradientOfAnInputIsNotAdded() {
+    float[] expected = sumOfFc1(loss(random(0, 0)));
+    optimizer.beforeForward(true);
+    Scopes.run(
+        () -> {
+          torch.grad(new TensorVector(loss(random(0, 1))), new TensorVector(in));
+          CustomFunction.settle();
+        });
+    assertEquals(sumOfFc1(loss(random(0, 0))), expected);
+  }
+
+  @Test
+  public void aMicroBatchWhoseBackwardIsNotAnnouncedIsRefused() {
+    optimizer.beforeForward(true);
+    Scopes.run(() -> loss(random(0, 0)).backward());
+    CustomFunction.settle();
+    IllegalStateException e = expectThrows(IllegalStateException.class, optimizer::accumulate);
+    assertTrue(e.getMessage().contains("without beforeBackward"), e.getMessage());
+  }
+
   /** Without another input that asks for a gradient no backward would come by. */
   @Test
   public void weightsAloneGetTheirGradientsThroughAutograd() {
@@ -226,7 +255,9 @@ public class AddedInPlaceTest {
           RoutedMlp.Routes routes = new RoutedMlp.Routes(null, null, offsets, weight);
           Tensor x = normals(random(0, 1), ROWS, H);
           ExpertMlp.Weights weights = new ExpertMlp.Weights(fc1, null, fc2, null);
-          RoutedMlp.sums(x, routes, weights, Activation.GELU, Dropout.NONE).sum().backward();
+          Tensor y = RoutedMlp.sums(x, routes, weights, Activation.GELU, Dropout.NONE);
+          optimizer.beforeBackward(true);
+          y.sum().backward();
           CustomFunction.settle();
           assertTrue(fc1.grad().defined() && fc2.grad().defined());
           optimizer.accumulate();

@@ -50,6 +50,7 @@ public class GradientsTest {
   }
 
   private void microBatch(Gradients gradients, double gradient) {
+    gradients.beforeBackward(true);
     backward(gradient);
     gradients.accumulate();
   }
@@ -129,8 +130,26 @@ public class GradientsTest {
         assertEquals(Tensors.floats(gradients.all().get(0)), three(3));
         gradients.forget();
         gradients.beforeForward(true);
+        gradients.beforeBackward(true);
         gradients.accumulate();
         assertEquals(Tensors.floats(gradients.all().get(0)), three(0));
+        gradients.beforeForward(false);
+        microBatch(gradients, 2);
+        assertEquals(Tensors.floats(gradients.all().get(0)), three(2));
+      }
+    }
+  }
+
+  /** The next micro-batch is then the first one. */
+  @Test
+  public void aFirstMicroBatchThatFailedLeavesNothingOfTheLastStep() {
+    for (boolean kept : new boolean[] {false, true}) {
+      try (Gradients gradients = gradients(true, true, kept)) {
+        gradients.beforeForward(true);
+        microBatch(gradients, 3);
+        gradients.forget();
+        gradients.beforeForward(true);
+        gradients.abandon();
         gradients.beforeForward(false);
         microBatch(gradients, 2);
         assertEquals(Tensors.floats(gradients.all().get(0)), three(2));
@@ -147,6 +166,7 @@ public class GradientsTest {
       GradientSum.Target target = sum.target(2);
       target.values().fill_(new Scalar(3));
       target.squares().fill_(new Scalar(13.5));
+      gradients.beforeBackward(true);
       gradients.accumulate();
       assertEquals(Tensors.floats(gradients.all().get(0)), three(3));
       assertEquals(Tensors.floats(gradients.squares().get(0)), new float[] {13.5f, 13.5f});

@@ -9,9 +9,11 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
 final class PlainRouter {
   private PlainRouter() {}
 
-  static TokenRouter route(Tensor logits, TokenRouter.Form form, TokenRouter.Beside beside) {
+  static TokenRouter route(Tensor given, TokenRouter.Form form, TokenRouter.Beside beside) {
     Tensor bias = beside.bias();
     Tensor padding = beside.padding();
+    // Padding has no gradient, whatever its logits are.
+    Tensor logits = real(given, padding);
     Tensor scores = form.score().of(logits);
     TopK top = TopK.of(bias == null ? scores : scores.detach().add(bias), form.topk());
     Tensor chosen = bias == null ? top.values() : scores.gather(1, top.indices());

@@ -283,7 +283,9 @@ public final class RoutedMlp {
     private Tensor weightGradient(
         int input, Tensor left, Tensor right, Tensor parameter, GradientSum sum) {
       if (sum != null) {
-        products.addWeightGradient(left, right, sum);
+        if (sum.isTaking()) {
+          products.addWeightGradient(left, right, sum);
+        }
         return null;
       }
       return needsGradient(input) ? products.weightGradient(left, right, parameter) : null;

@@ -138,7 +138,10 @@ public final class RoutedMlpCheck implements KernelCheck {
       for (boolean first : new boolean[] {true, false}) {
         fc1.open(first);
         fc2.open(first);
-        Leaves.backward(function.apply(own), upstream);
+        Tensor y = function.apply(own);
+        fc1.begin();
+        fc2.begin();
+        Leaves.backward(y, upstream);
         fc1.shut();
         fc2.shut();
       }

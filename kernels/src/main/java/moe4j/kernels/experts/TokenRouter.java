@@ -32,7 +32,7 @@ public record TokenRouter(
     Tensor counts,
     Tensor weight,
     Losses losses,
-    Tensor source) {
+    Source source) {
   /** The longest row that a warp holds, and its most choices. */
   private static final int MOST_EXPERTS = 512;
 
@@ -71,6 +71,19 @@ public record TokenRouter(
   public record Beside(Tensor bias, Tensor padding) {
     /** Nothing. */
     public static final Beside NOTHING = new Beside(null, null);
+  }
+
+  /**
+   * Tokens that have been routed, and the same once more.
+   *
+   * @param routed the very tensor whose gradient the other's is added to
+   * @param again the same memory
+   */
+  public record Source(Tensor routed, Tensor again) {
+    /** What experts are to take in place of x: of another tensor, be it an alias, itself. */
+    public Tensor of(Tensor x) {
+      return x.is_same(routed) ? again : x;
+    }
   }
 
   /**
@@ -193,7 +206,7 @@ public record TokenRouter(
               like(given, ScalarType.Long, columns),
               like(given, ScalarType.Float, choices),
               form.hasFigures || form.hasZ ? losses : null,
-              projects ? inputs[0].detach() : null);
+              projects ? new Source(inputs[0], inputs[0].detach()) : null);
       byTokens = like(given, ScalarType.Float, 2);
       launch(given, chosen, losses);
       if (projects) {
@@ -207,7 +220,8 @@ public record TokenRouter(
       counts = save(made.counts);
       byTokens = save(byTokens);
       List<Tensor> outputs = new ArrayList<>(List.of(made.weight));
-      for (Tensor more : new Tensor[] {losses.balance, losses.z, made.source}) {
+      Tensor again = made.source == null ? null : made.source.again;
+      for (Tensor more : new Tensor[] {losses.balance, losses.z, again}) {
         if (more != null) {
           outputs.add(more);
         }

@@ -229,7 +229,7 @@ public final class TokenRouterCheck implements KernelCheck {
                 t -> {
                   poison();
                   TokenRouter made = TokenRouter.project(t[0], t[1], t[2], form, beside());
-                  Tensor source = made.source() == null ? t[0] : made.source();
+                  Tensor source = made.source() == null ? t[0] : made.source().of(t[0]);
                   return new Tensor[] {
                     made.weight(),
                     made.losses().balance(),

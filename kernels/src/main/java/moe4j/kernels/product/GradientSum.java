@@ -26,6 +26,7 @@ public final class GradientSum implements AutoCloseable {
   private Tensor squares;
   private boolean empty = true;
   private boolean squaresKnown;
+  private boolean taking;
 
   /**
    * What a kernel adds a gradient to. Both stay where they are as long as the sum is not forgotten,
@@ -55,15 +56,27 @@ public final class GradientSum implements AutoCloseable {
    * @param first whether they are the first ones: what the sum held is forgotten
    */
   public void open(boolean first) {
-    empty = first || values == null;
+    // A first micro-batch that came to nothing leaves it empty.
+    empty |= first || values == null;
     // Parameters without elements have all the same address, which is none.
     if (parameter.numel() > 0) {
       OPEN.put(KnownSquares.address(parameter), this);
     }
   }
 
+  /** Begins the micro-batch's backward: no other one adds to the sum. */
+  public void begin() {
+    taking = OPEN.get(KnownSquares.address(parameter)) == this;
+  }
+
+  /** Whether the micro-batch's backward has begun; another one's gradients do not belong here. */
+  public boolean isTaking() {
+    return taking;
+  }
+
   /** Ends {@link #open}. */
   public void shut() {
+    taking = false;
     OPEN.remove(KnownSquares.address(parameter), this);
   }
 

@@ -6,6 +6,7 @@ import moe4j.kernels.experts.ExpertMlp;
 import moe4j.kernels.experts.GroupBias;
 import moe4j.kernels.experts.GroupedMatmul;
 import moe4j.kernels.experts.RoutedMlp;
+import moe4j.kernels.experts.TokenRouter;
 import moe4j.kernels.product.GroupRows;
 import moe4j.moe.dispatch.Dispatched;
 import moe4j.moe.gate.Routing;
@@ -213,9 +214,9 @@ public final class GroupedMlp implements Experts {
    */
   Tensor routed(Dispatched dispatched, Tensor beside, Pass pass) {
     Tensor x = dispatched.inputs().get(0);
-    Tensor source = dispatched.routing().source();
-    if (source != null && source.is_alias_of(x)) {
-      x = source;
+    TokenRouter.Source source = dispatched.routing().source();
+    if (source != null) {
+      x = source.of(x);
     }
     Dropout drop = dropout(dispatched, pass);
     return RoutedMlp.sums(x, routes(dispatched), weights, activation, drop, beside);

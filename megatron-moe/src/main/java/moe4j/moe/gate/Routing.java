@@ -38,7 +38,7 @@ public record Routing(
     Tensor tokensPerExpert,
     long tokens,
     long capacity,
-    Tensor source) {
+    TokenRouter.Source source) {
 
   private static final Scalar NONE = Scopes.keep(() -> new Scalar(-1));
   private static final Scalar ZERO = Scopes.keep(() -> new Scalar(0));

@@ -12,12 +12,14 @@ import java.util.List;
 import java.util.Random;
 import moe4j.kernels.dropout.Draw;
 import moe4j.kernels.dropout.Dropout;
+import moe4j.kernels.experts.TokenRouter;
 import moe4j.moe.FixedGate;
 import moe4j.moe.MoeLayer;
 import moe4j.moe.dispatch.Dispatched;
 import moe4j.moe.dispatch.TokenDispatcher;
 import moe4j.moe.dispatch.TokenDispatcher.Kind;
 import moe4j.moe.gate.Gate;
+import moe4j.moe.gate.Routing;
 import moe4j.parallel.Layout;
 import moe4j.parallel.ThreadRanks;
 import moe4j.tensor.CustomFunction;
@@ -329,5 +331,51 @@ public final class GroupedMlpTest {
     Dropout shared =
         Pass.training(draws).chance().common().dropout(P, 1, Operation.FEED_FORWARD_HIDDEN);
     assertEquals(factors[0], Tensors.floats(shared.factors(like)));
+  }
+
+  /** As a router's kernels hand tokens on, to which the experts' gradient comes back. */
+  private static final class HandOn extends CustomFunction {
+    @Override
+    protected Tensor[] forward(Tensor[] inputs) {
+      return new Tensor[] {inputs[0].detach()};
+    }
+
+    @Override
+    protected Tensor[] backward(Tensor[] gradients) {
+      return new Tensor[] {gradients[0].mul(new Scalar(2))};
+    }
+  }
+
+  /** A gate may route an alias of the tokens that takes no gradient, or another. */
+  @Test
+  public void tokensHandedOnAreTakenForTheVeryTensorThatWasRouted() {
+    ParameterSet parameters = Models.parameters(ScalarType.Float);
+    GroupedMlp.Shape shape = new GroupedMlp.Shape(2, 8, 16, Activation.GELU, false, 0.5, 0.5);
+    GroupedMlp experts = new GroupedMlp(shape, parameters.root().child("experts"));
+    Tensor expert = Tensor.create(0L, 1L, 1L, 0L, 1L, 0L).view(6, 1);
+    Routing routing = Routing.ofChoices(expert, Models.normals(random, 6, 1), 2);
+    Tensor values = Models.normals(random, 6, 8);
+    List<float[]> gradients = new ArrayList<>();
+    for (boolean same : new boolean[] {true, false}) {
+      Tensor hidden = values.clone().set_requires_grad(true);
+      Tensor routed = same ? hidden : hidden.view_as(hidden);
+      Tensor again = new HandOn().apply(routed)[0];
+      Routing with =
+          new Routing(
+              routing.token(),
+              routing.weight(),
+              routing.offsets(),
+              routing.slot(),
+              routing.tokensPerExpert(),
+              routing.tokens(),
+              0,
+              new TokenRouter.Source(routed, again));
+      Dispatched dispatched = new Dispatched(List.of(hidden), with);
+      experts.routed(dispatched, null, Pass.evaluation()).sum().backward();
+      CustomFunction.settle();
+      gradients.add(Tensors.floats(hidden.grad().mul(new Scalar(same ? 0.5 : 1))));
+    }
+    assertClose("tokens", gradients.get(0), gradients.get(1), 1e-6, 1e-6);
+    parameters.close();
   }
 }

@@ -1,0 +1,46 @@
+package moe4j.kernels.experts;
+
+import static org.testng.Assert.assertEquals;
+import static org.testng.Assert.assertTrue;
+
+import java.util.Arrays;
+import java.util.Random;
+import moe4j.tensor.Scopes;
+import moe4j.tensor.Tensors;
+import moe4j.testing.Seeds;
+import org.bytedeco.pytorch.Scalar;
+import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch;
+import org.testng.annotations.Test;
+
+public class TokenRouterTest {
+  /** Whatever a padded token's logits are, they have no part in anything. */
+  @Test
+  public void paddingMayBeAnything() {
+    Random random = Seeds.random(TokenRouterTest.class);
+    float[] values = Seeds.normals(random, 24);
+    for (RouterScore score : RouterScore.values()) {
+      float[][] gradients = new float[2][];
+      for (boolean isNumber : new boolean[] {true, false}) {
+        Scopes.run(
+            () -> {
+              Tensor logits = Tensors.of(values, 6, 4).clone();
+              if (!isNumber) {
+                logits.select(0, 2).fill_(new Scalar(Double.NaN));
+              }
+              logits = logits.set_requires_grad(true);
+              Tensor padding = torch.arange(new Scalar(6)).eq(new Scalar(2));
+              TokenRouter.Form form = new TokenRouter.Form(score, 2, 1, true, true);
+              TokenRouter made =
+                  TokenRouter.of(logits, form, new TokenRouter.Beside(null, padding));
+              Tensor losses = made.losses().balance().add(made.losses().z());
+              made.weight().square().sum().add(losses).backward();
+              gradients[isNumber ? 0 : 1] = Tensors.floats(logits.grad().contiguous());
+            });
+      }
+      assertEquals(gradients[1], gradients[0], score.toString());
+      float[] padded = Arrays.copyOfRange(gradients[1], 8, 12);
+      assertTrue(Arrays.equals(padded, new float[4]), Arrays.toString(padded));
+    }
+  }
+}

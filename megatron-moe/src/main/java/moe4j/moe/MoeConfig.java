@@ -152,7 +152,7 @@ public record MoeConfig(
     @Flag(
             help =
                 "whose kernels multiply the experts' rows on a GPU: moe4j's, which take bf16 on a"
-                    + " Hopper (H100, H200), or libtorch's, which are used elsewhere in any case",
+                    + " Hopper (H100, H200), or libtorch's, as elsewhere and for very large experts",
             value = "ours",
             choices = {"ours", "libtorch"},
             needs = "num-experts")

@@ -44,6 +44,7 @@ public final class RunCheckpoints {
           "moe_token_dispatcher_type",
           "moe_a2a_overlap_degree",
           "moe_grouped_products",
+          "moe_shared_expert_overlap",
           "balance_loss_weight");
 
   private RunCheckpoints() {}

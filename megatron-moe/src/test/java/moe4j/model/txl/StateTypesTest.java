@@ -141,6 +141,21 @@ public class StateTypesTest {
         .allMatch(each -> Arrays.equals(each.getValue(), b.weights.get(each.getKey())));
   }
 
+  /** When a shared expert is computed is no part of what it is. */
+  @Test
+  public void aSharedExpertMayOverlapWhenResumed() throws IOException {
+    Path work = folder.path("overlap");
+    String shared = RUN + " --moe-shared-expert-intermediate-size 32";
+    SmallRun.of(run(shared + " --exit-interval 1", "--work-dir", work));
+    Object[] corpus = {"--data-file", text, "--split-bytes", "260,160,160", "--work-dir", work};
+    String line = "pretrain-txl " + shared + " --restart";
+    for (String flags : List.of(" --moe-shared-expert-overlap --exit-interval 2", "")) {
+      Console console = Console.command(line + flags, corpus).ok();
+      String said = console.out() + console.err();
+      assertTrue(said.contains("moe-shared-expert-overlap"), said);
+    }
+  }
+
   /** Other types on resumption are told, as in a GPT's run, and are no hindrance. */
   @Test
   public void mayDifferWhenResumed() throws IOException {

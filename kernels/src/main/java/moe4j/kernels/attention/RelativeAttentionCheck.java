@@ -17,14 +17,16 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
  * Relative attention with memory, its output and five gradients, against its formula in fp64: sizes
- * that are multiples of nothing, memory or none, queries that see nothing, dropout; and that
- * deterministic algorithms give the same bits twice.
+ * that are multiples of nothing, memory or none, queries that see nothing, dropout, in memory that
+ * held no numbers; and that deterministic algorithms give the same bits twice.
  */
 public final class RelativeAttentionCheck implements KernelCheck {
   private static final String[] NAMES = {
     "queries", "keys and values", "positions", "content bias", "position bias"
   };
-  private static final Most[] LESS = {new Most(0, Long.MAX_VALUE), new Most(0, 0)};
+  private static final Most[] LESS = {
+    new Most(0, Long.MAX_VALUE), new Most(Long.MAX_VALUE, 0), new Most(0, 0)
+  };
   private static final int LAYER = 3;
   private static final int OPERATION = 2;
 
@@ -81,7 +83,7 @@ public final class RelativeAttentionCheck implements KernelCheck {
       };
       for (Case c : cases) {
         Scopes.run(() -> check(on, c, null));
-        // Where memory is not enough for weights, they are computed again.
+        // Where memory is not enough for weights, they are computed again, in one kernel or in all.
         for (Most most : type == Type.BF16 && on.device().is_cuda() ? LESS : new Most[0]) {
           Scopes.run(() -> check(on, c, most));
         }
@@ -99,17 +101,39 @@ public final class RelativeAttentionCheck implements KernelCheck {
     Leaves expected = Leaves.reference(inputs);
     Dropout drop = drop(on, c);
     Tensor ours =
-        most == null
-            ? actual.backward(upstream, t -> attend(t, c, first(on, c), drop))
-            : actual.backward(
-                upstream,
-                t ->
-                    new RelativeAttentionKernel(first(on, c), c.sameLength, drop, most)
-                        .apply(t)[0]);
+        actual.backward(
+            upstream,
+            t -> {
+              poison(on);
+              Tensor first = first(on, c);
+              Tensor out =
+                  most == null
+                      ? attend(t, c, first, drop)
+                      : new RelativeAttentionKernel(first, c.sameLength, drop, most).apply(t)[0];
+              poison(on);
+              return out;
+            });
     Tensor theirs = expected.backward(upstream, t -> formula(t, c, keep(on, c)));
     String name = c + (most == null ? "" : " " + most);
     on.close(name + ": output", ours, theirs, c.type.bound());
     actual.compare(on, expected, name, c.type.bound(), NAMES);
+  }
+
+  /**
+   * Memory that held no numbers is the next to be handed out: tiles of weights that no kernel has
+   * written are to count nothing. Blocks of all sizes, so that whatever is asked for comes of them.
+   */
+  private static void poison(Comparison on) {
+    if (on.device().is_cuda()) {
+      Scopes.run(
+          () -> {
+            for (long bytes = 4L << 20; bytes >= 512; bytes /= 2) {
+              for (int i = 0; i < 8; i++) {
+                Tensors.full(Double.NaN, ScalarType.BFloat16, on.device(), bytes / 2);
+              }
+            }
+          });
+    }
   }
 
   /** Deterministic algorithms: right, and equal bit for bit. */

@@ -26,7 +26,8 @@ final class RelativeAttentionKernel extends CustomFunction {
    * How much of the weights is left in memory, so that they are not computed again.
    *
    * @param forBackward the most bytes that a forward leaves until its backward
-   * @param inBackward the most that a backward's first kernel leaves to its second one
+   * @param inBackward the most that a backward's first kernel leaves to its second one, beside what
+   *     the forward has left to both
    */
   record Most(long forBackward, long inBackward) {
     private static final Most USUAL = new Most(256L << 20, 2L << 30);
@@ -120,7 +121,7 @@ final class RelativeAttentionKernel extends CustomFunction {
     Tensor distances = distances(layout, upstream, deltas, kept, queryGradient, partials);
     Tensor keyValueGradient = needsGradient(1) ? Launch.empty(keyValue) : null;
     long blocks = (keyValue.size(1) + layout.keys() - 1) / layout.keys();
-    if (kept.weights != null) {
+    if (kept.slopes != null) {
       sums(layout, blocks, upstream, kept, keyValueGradient);
     } else if (keyValueGradient != null) {
       kernel("attention/relative_keys.cu", "relative_key_gradients", layout)
@@ -144,17 +145,22 @@ final class RelativeAttentionKernel extends CustomFunction {
     };
   }
 
-  /** The weights and their gradients, in the kernels' tiles; or nulls. */
+  /**
+   * The weights and their gradients, in the kernels' tiles; or nulls. Of the weights there is null,
+   * too, where the forward's are taken.
+   */
   private record Kept(Tensor weights, Tensor slopes) {}
 
   private Kept kept(RelativeLayout layout, Tensor upstream) {
     long bytes = tileBytes(layout);
+    // Which weights were dropped the forward's do not say.
+    boolean both = given == null || !drop.isNone();
     boolean keeps =
         needsGradient(1)
             && isBf16(layout)
             && Launch.aligned(upstream)
-            && 2 * bytes <= most.inBackward;
-    return keeps ? new Kept(tiles(bytes), tiles(bytes)) : new Kept(null, null);
+            && (both ? 2 : 1) * bytes <= most.inBackward;
+    return keeps ? new Kept(both ? tiles(bytes) : null, tiles(bytes)) : new Kept(null, null);
   }
 
   private boolean isBf16(RelativeLayout layout) {
@@ -179,11 +185,14 @@ final class RelativeAttentionKernel extends CustomFunction {
   /** The gradients of keys and values, of what was kept, which is closed. */
   private void sums(
       RelativeLayout layout, long blocks, Tensor upstream, Kept kept, Tensor gradient) {
+    boolean takesGiven = kept.weights == null;
+    Tensor weights = takesGiven ? given : kept.weights;
     int channels = Math.toIntExact(query.size(3));
     kernel(
             "attention/relative_key_sums.cu",
             "relative_key_sums",
             layout,
+            "GIVEN=" + (takesGiven ? 1 : 0),
             "BLOCKS=" + layout.sumBlocks())
         .launch(
             heads() * blocks,
@@ -193,8 +202,10 @@ final class RelativeAttentionKernel extends CustomFunction {
             contentBias,
             first,
             upstream,
-            kept.weights,
+            weights,
             kept.slopes,
+            takesGiven ? bases : null,
+            logSums,
             gradient,
             Math.toIntExact(query.size(0)),
             Math.toIntExact(query.size(1)),
@@ -202,8 +213,11 @@ final class RelativeAttentionKernel extends CustomFunction {
             Math.toIntExact(query.size(2)),
             channels,
             (float) (1 / Math.sqrt(channels)));
-    kept.weights.close();
+    weights.close();
     kept.slopes.close();
+    if (takesGiven) {
+      bases.close();
+    }
   }
 
   /** Launches the kernel that stays with queries, and returns the gradient of positions. */
@@ -226,7 +240,8 @@ final class RelativeAttentionKernel extends CustomFunction {
             "attention/relative_queries.cu",
             "relative_query_gradients",
             layout,
-            "KEPT=" + (kept.weights == null ? 0 : 1),
+            "KEPT=" + (kept.slopes == null ? 0 : 1),
+            "KEPT_WEIGHTS=" + (kept.weights == null ? 0 : 1),
             "GIVEN=" + (given == null ? 0 : 1));
     int step = fixed ? 1 : tiles;
     for (int tile = 0; tile < tiles; tile += step) {

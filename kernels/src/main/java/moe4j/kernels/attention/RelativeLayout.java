@@ -81,7 +81,7 @@ record RelativeLayout(int head, int elementBytes, int keys, int warps) {
   }
 
   int sumBytes() {
-    return 4 * rows() * row(head) + head * elementBytes;
+    return 4 * rows() * row(head) + 2 * rows() * Float.BYTES;
   }
 
   /** Blocks of sums on a multiprocessor that registers are enough for. */

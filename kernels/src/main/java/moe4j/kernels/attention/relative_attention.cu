@@ -10,8 +10,8 @@
 
 // out [B, Q, n, d]; log_sums fp32 [B, n, Q], the base-2 logarithms of the sums of 2^(score log2(e)), inf
 // for a query that sees no key. With KEPT also weights, 2^(score log2(e) - b), in bf16 tiles as accumulators have them,
-// and bases, each query's b for KEYS keys (Tiles). Query [B, Q, n, d], key_value [B, K, 2, n, d], position [K, n, d], biases
-// [n, d], first int32 or null.
+// and bases, each query's b for KEYS keys (Tiles). Query [B, Q, n, d], key_value [B, K, 2, n, d], position [K, n, d],
+// biases [n, d], first int32 or null.
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) relative_forward(
     const T* __restrict__ query, const T* __restrict__ key_value, const T* __restrict__ position,
     const T* __restrict__ content_bias, const T* __restrict__ position_bias, const int* first_key,

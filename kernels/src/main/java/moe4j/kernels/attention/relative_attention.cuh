@@ -46,7 +46,8 @@
 #ifndef ASKEW
 #define ASKEW KEYS
 #endif
-// Whether weights are left in memory: by the forward P before it is normalised, by the queries' kernel P and D.
+// Whether weights are left in memory: by the forward P before it is normalised, by the queries' kernel D, and P where
+// KEPT_WEIGHTS says so (relative_gradients.cuh).
 #ifndef KEPT
 #define KEPT 0
 #endif
@@ -82,8 +83,8 @@ struct Sizes {
   int channels;
 };
 
-// Where tiles of weights lie that a kernel leaves to another: of 16 queries by 16 keys, a query's beside each other, each
-// in 32 parts of 16 bytes, a lane's.
+// Where tiles of weights lie that a kernel leaves to another: of 16 queries by 16 keys, a query's beside each other,
+// each in 32 parts of 16 bytes, a lane's.
 struct Tiles {
   int queries;
   int keys;

@@ -6,10 +6,20 @@
 //   dV = dropped(P)^T dO,  dR = scale D'^T (Q + v)
 //
 // D' is D by distances in place of keys. In bf16, where memory is enough, the first leaves dropped(P) and D as tiles of
-// 16 keys by 16 queries, each lane's part of a left operand beside those of the others, and relative_key_sums.cu makes the
-// gradients of keys and values of them.
+// 16 keys by 16 queries, each lane's part of a left operand beside those of the others, and relative_key_sums.cu makes
+// the gradients of keys and values of them. Where the forward has left its weights and nothing is dropped, P is not
+// left: the other makes it of these, as the first does.
 #pragma once
 #include "relative_attention.cuh"
+
+// Whether the forward has left its weights.
+#ifndef GIVEN
+#define GIVEN 0
+#endif
+// Whether P is left to the other kernel, beside D.
+#ifndef KEPT_WEIGHTS
+#define KEPT_WEIGHTS KEPT
+#endif
 
 // Of KEYS rows of a product a warp has 16, of HEAD columns an equal share.
 #define ROW_WARPS (KEYS / 16)
@@ -34,6 +44,10 @@ __device__ __forceinline__ u32 turned(u32 matrix) {
 __device__ __forceinline__ uint4 turned(const Left<bf16>& a) {
   return make_uint4(turned(a.r[0]), turned(a.r[2]), turned(a.r[1]), turned(a.r[3]));
 }
+
+// What the forward's weights with a base are multiplied by. inf as the sum of a row that sees nothing, or is not there,
+// makes it 0.
+__device__ __forceinline__ float factor_of(float base, float log_sum) { return exp2_fast(base - log_sum); }
 
 // sum += a b, of b's 16 rows the columns from one on that there are.
 template <int Blocks> __device__ __forceinline__ void multiply_rows(

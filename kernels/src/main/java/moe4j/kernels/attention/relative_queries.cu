@@ -3,18 +3,15 @@
 // completed of it is multiplied by the distances' rows, what the block has, by the queries.
 #include "relative_gradients.cuh"
 
-// compile: -DTYPE=bf16 -DHEAD=64 -DKEYS=64 -DWARPS=4 -DKEPT=1 -DGIVEN=1
+// compile: -DTYPE=bf16 -DHEAD=64 -DKEYS=64 -DWARPS=4 -DKEPT=1 -DGIVEN=1 -DKEPT_WEIGHTS=0
+// compile: -DTYPE=bf16 -DHEAD=48 -DKEYS=64 -DWARPS=4 -DKEPT=1 -DGIVEN=1 -DKEPT_WEIGHTS=0 -DSAME_LENGTH=1
+// compile: -DTYPE=bf16 -DHEAD=64 -DKEYS=64 -DWARPS=4 -DGIVEN=1
 // compile: -DTYPE=bf16 -DHEAD=64 -DKEYS=64 -DWARPS=4 -DKEPT=1
 // compile: -DTYPE=bf16 -DHEAD=64 -DKEYS=64 -DWARPS=4 -DKEPT=1 -DGIVEN=1 -DDROP=1
 // compile: -DTYPE=bf16 -DHEAD=64 -DKEYS=64 -DWARPS=4
 // compile: -DTYPE=float -DHEAD=64 -DKEYS=32 -DWARPS=4 -DSAME_LENGTH=1
 // compile: -DTYPE=bf16 -DHEAD=128 -DKEYS=32 -DWARPS=4 -DALIGNED=0 -DDROP=1
 // compile: -DTYPE=float -DHEAD=112 -DKEYS=16 -DWARPS=1 -DDROP=1 -DPART=1
-
-// Whether the forward has left its weights.
-#ifndef GIVEN
-#define GIVEN 0
-#endif
 
 // Columns of D' that are being filled, a ring of their own, and elements of one's row.
 #define WIDE (ROWS + KEYS)
@@ -63,8 +60,9 @@ __device__ __forceinline__ float row_products(
 
 // dQ; partials fp32 [samples tiles, 2, n, d]: the biases' gradients, summed over a block's queries;
 // distances fp32: dR is added to it, or where distances_stride is not 0, to a sample's own. deltas fp32
-// [B, n, Q]: rowsum(dO O), for the other kernel; with KEPT also P and D in tiles (relative_gradients.cuh), with GIVEN of what
-// the forward has left. Tiles of queries from first_tile on, tiles of them.
+// [B, n, Q]: rowsum(dO O), for the other kernel; with KEPT also D, with KEPT_WEIGHTS also P, in tiles
+// (relative_gradients.cuh), with GIVEN of what the forward has left. Tiles of queries from first_tile on, tiles of
+// them.
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) relative_query_gradients(
     const T* __restrict__ query, const T* __restrict__ key_value, const T* __restrict__ position,
     const T* __restrict__ content_bias, const T* __restrict__ position_bias, const int* first_key,
@@ -148,21 +146,25 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) relative_query_gra
 
 #if KEPT || GIVEN
   const Tiles in_memory = {queries, queries + memory};
+  const long long own_tiles = in_memory.at(sample * heads + head, i, 0) + lane;
 #endif
 #if GIVEN
-  // The next tile is under way while this one is computed.
-  auto fetch = [&](Given& given, int j) {
-    if (i < queries && j < end && j <= memory + i + 15) {
-      const uint4* from = given_weights + in_memory.at(sample * heads + head, i, j) + lane;
-      const float* bases = given_bases + in_memory.number_at(sample * heads + head, i, j);
-#pragma unroll
-      for (int n = 0; n < KEYS / 16; n++) given.weights[n] = __ldcs(from + 32 * n);
-      given.bases[0] = bases[query_of(0)];
-      given.bases[1] = bases[query_of(2)];
-    }
+  // What is used of a tile makes room for the next one's, which is under way from then on.
+  Given given;
+  auto has_given = [&](int j) { return i < queries && j < end && j <= memory + i + 15; };
+  auto fetch = [&](int j, int part) {
+    given.weights[part] = __ldcs(given_weights + own_tiles + j / 16 * 32 + 32 * part);
   };
-  Given given, coming;
-  fetch(given, begin);
+  auto fetch_bases = [&](int j) {
+    const float* bases = given_bases + in_memory.number_at(sample * heads + head, i, j);
+    given.bases[0] = bases[query_of(0)];
+    given.bases[1] = bases[query_of(2)];
+  };
+  if (has_given(begin)) {
+    fetch_bases(begin);
+#pragma unroll
+    for (int part = 0; part < KEYS / 16; part++) fetch(begin, part);
+  }
 #else
   const float factor = scale * LOG2E;
   float carry[2][4];
@@ -181,9 +183,6 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) relative_query_gra
       copy_rows<KEYS>(values + other, kv + row, 2 * row, j + KEYS, queries + memory, channels);
     }
     if (j + KEYS < last) copy_distances<KEYS, RING>(ring, before, r, window - KEYS, sizes);
-#if GIVEN
-    fetch(coming, j + KEYS);
-#endif
     const int own = wrapped(place + 16 * warp, RING);
     const int own_column = wrapped(column + 16 * warp, WIDE);
     const bool seen = i < queries && j <= memory + i + 15;
@@ -192,15 +191,17 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) relative_query_gra
     if (seen && j < end) {
       const T* k_tile = keys + stage * KEYS * ROW;
 #if GIVEN
-      const float factors[2] = {exp2_fast(given.bases[0] - mine[0].log_sum),
-          exp2_fast(given.bases[1] - mine[1].log_sum)};
+      const float factors[2] = {factor_of(given.bases[0], mine[0].log_sum),
+          factor_of(given.bases[1], mine[1].log_sum)};
+      const bool more = has_given(j + KEYS);
+      if (more) fetch_bases(j + KEYS);
 #else
       if (j == begin) first_carry<RING>(carry, with_position, ring, own);
       scores<RING>(s, carry, content, with_position, k_tile, ring, own, strip);
       if (has_hidden(i, j, first, memory)) hide(s, i, j, first, memory);
 #endif
 #if KEPT
-      const long long kept_at = in_memory.at(sample * heads + head, i, j) + lane;
+      const long long kept_at = own_tiles + j / 16 * 32;
 #endif
 #pragma unroll
       for (int n = 0; n < KEYS / 8; n += AT_ONCE) {
@@ -234,13 +235,21 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) relative_query_gra
           Left<T> slope;
           to_left(slope, s[m], s[m + 1]);
           multiply_rows(by_keys, slope, k_tile + 8 * m * ROW, 0);
-#if KEPT
+#if KEPT_WEIGHTS
           Left<T> weight;
           to_left(weight, dp[m - n], dp[m - n + 1]);
           kept_weights[kept_at + m / 2 * 32] = turned(weight);
+#endif
+#if KEPT
           kept_slopes[kept_at + m / 2 * 32] = turned(slope);
 #endif
         }
+#if GIVEN
+        if (more) {
+#pragma unroll
+          for (int m = n; m < n + AT_ONCE; m += 2) fetch(j + KEYS, m / 2);
+        }
+#endif
       }
     }
 
@@ -310,9 +319,6 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) relative_query_gra
         }
       }
     }
-#if GIVEN
-    given = coming;
-#endif
     place = before;
     column = wrapped(column + WIDE - KEYS, WIDE);
     window -= KEYS;

@@ -62,7 +62,7 @@ public class ProductCutTest {
     assertEquals(cut.mostRows(513, 128, 512, 132), 512);
     Random random = Seeds.random(ProductCutTest.class);
     for (int i = 0; i < 1000; i++) {
-      long rows = 1 + random.nextInt(100_000);
+      long rows = 1L + random.nextInt(100_000);
       long n = 8L * (1 + random.nextInt(500));
       long most = ProductCut.ofColumns(n).mostRows(rows, 8L * (1 + random.nextInt(500)), n, 132);
       assertTrue(most == 0 || (most % ProductCut.TERMS == 0 && most < rows));

@@ -29,6 +29,9 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  * for: then in a fixed one, more slowly.
  */
 public final class RelativeAttention {
+  /** How much of its weights a forward on a GPU leaves to its backward at most, in bf16. */
+  public static final long MOST_KEPT_BYTES = 256L << 20;
+
   private RelativeAttention() {}
 
   /**

@@ -30,7 +30,7 @@ final class RelativeAttentionKernel extends CustomFunction {
    *     the forward has left to both
    */
   record Most(long forBackward, long inBackward) {
-    private static final Most USUAL = new Most(256L << 20, 2L << 30);
+    private static final Most USUAL = new Most(RelativeAttention.MOST_KEPT_BYTES, 2L << 30);
   }
 
   private final Tensor firstKey;

@@ -11,6 +11,7 @@ import moe4j.cost.Divisible;
 import moe4j.cost.ModelPart;
 import moe4j.cost.Product;
 import moe4j.cost.Rows;
+import moe4j.kernels.attention.RelativeAttention;
 import moe4j.moe.MoeConfig;
 import moe4j.moe.MoeCosts;
 import moe4j.transformer.LayerCosts;
@@ -26,6 +27,9 @@ import moe4j.transformer.Norm;
 final class TransformerXlCosts {
   private static final Costs.Limits LIMITS =
       new Costs.Limits("a Transformer-XL's matrices are whole on every process", true);
+
+  /** Weights are kept by whole tiles of so many keys. */
+  private static final double KEY_TILE = 64;
 
   private final TransformerXlConfig config;
   private final MoeConfig moe;
@@ -97,13 +101,15 @@ final class TransformerXlCosts {
 
   /**
    * Attention and its memory. Kept are the memory, what it and the segment come to, one behind the
-   * other, queries, keys, values, positions' keys, the output and the rows' log-sums in fp32.
+   * other, queries, keys, values, positions' keys, the output, the rows' log-sums in fp32 and, of
+   * not too many, the weights.
    */
   private ModelPart attention() {
     double q = lengths.queries();
     double m = lengths.memory();
     Rows keys = Rows.tokens(lengths.keys());
     Rows positions = Rows.once(lengths.keys());
+    double weights = config.nHead() * KEY_TILE * Math.ceil(lengths.keys() / KEY_TILE);
     ModelPart.Builder part =
         ModelPart.named("attention")
             .parameters(0, 5L * h * inner)
@@ -122,6 +128,7 @@ final class TransformerXlCosts {
                     List.of()))
             .keeps(tokens(), whole(2.0 * inner))
             .keeps(Amount.floats(tokens(), whole(config.nHead())))
+            .keeps(Amount.bf16Alone(tokens(), whole(weights), RelativeAttention.MOST_KEPT_BYTES))
             .keeps(keys, whole(2.0 * inner))
             .keeps(positions, whole(inner))
             .needs(tokens(), whole(h + 2.0 * inner))

@@ -48,7 +48,8 @@ public class TransformerXlCostsTest {
     // Queries, keys, values, output of 12 channels each, and fp32 log-sums of two heads; 36
     // channels behind a ReLU. A micro-batch has its positions' keys once, in each layer, and the
     // sinusoids that they are made of.
-    double plain = 2 * 7 * (4 * 12 * 2 + 2 * 4 + 36 * 2);
+    // Weights of two heads, by tiles of 64 keys.
+    double plain = 2 * 7 * (4 * 12 * 2 + 2 * 4 + 36 * 2 + 2 * 64 * 2);
     double keys = 7 * 12 * 2;
     double memory = 2 * 5 * (2 * 12 * 2);
     // The memory, and it and the segment one after the other.

@@ -87,10 +87,12 @@ public class CalibrationTest {
   @DataProvider
   public Object[][] transformerXls() {
     return new Object[][] {
-      {"enwik8-base", 16.6, 3.3e9 / Gpu.GIB, 0.03, 0.06},
+      // The times are of kernels that computed the weights again; the memory is of those that keep
+      // them.
+      {"enwik8-base", 16.6, 5.31, 0.03, 0.06},
       // Biases pass over the experts' rows again, and products of 512 channels are slower: neither
-      // is counted.
-      {"enwik8-base-moe64", 28.6, 16.7e9 / Gpu.GIB, 0.15, 0.03},
+      // is counted. Of experts with ReLU less is kept by now than is counted.
+      {"enwik8-base-moe64", 28.6, 14.99, 0.15, 0.18},
     };
   }
 

@@ -6,7 +6,7 @@ package moe4j.cost;
  * @param rows how many rows there are, and which rank has them
  * @param width how many numbers a row has, and among whom they are divided
  * @param unit how many bytes a number takes
- * @param most bytes on a rank: of {@link Unit#BF16_ALONE} there are none where they would be more
+ * @param most a limit in bytes on a rank: {@link Unit#BF16_ALONE} counts as 0 above it
  */
 public record Amount(Rows rows, Width width, Unit unit, double most) {
 

@@ -101,7 +101,7 @@ final class Gradients implements StepGradients {
     }
   }
 
-  /** The gradients that the backward has left at the parameters; null where there is none. */
+  /** The gradient of each parameter after the backward; null for one that got no gradient. */
   private List<Tensor> atParameters() {
     List<Tensor> gradients = new ArrayList<>();
     for (Tensor parameter : parameters) {

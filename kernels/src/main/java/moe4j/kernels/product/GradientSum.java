@@ -58,7 +58,7 @@ public final class GradientSum implements AutoCloseable {
   public void open(boolean first) {
     // A first micro-batch that came to nothing leaves it empty.
     empty |= first || values == null;
-    // Parameters without elements have all the same address, which is none.
+    // Parameters without elements share the address 0, by which none can be found.
     if (parameter.numel() > 0) {
       OPEN.put(KnownSquares.address(parameter), this);
     }

@@ -54,7 +54,7 @@ final class RouterLosses {
   }
 
   /**
-   * Whether the balance loss is one of a micro-batch's choices, or there is none.
+   * Whether no balance loss needs more than the choices of one micro-batch.
    *
    * @param biased whether the choice is by more than the scores, which no balance loss takes
    */

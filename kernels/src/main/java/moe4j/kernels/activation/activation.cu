@@ -21,7 +21,6 @@ __device__ __forceinline__ void load_bias(const T* bias, int column, float (&v)[
 extern "C" __global__ void __launch_bounds__(32 * TILE_WARPS, 4) gelu_forward(
     const T* __restrict__ x, const T* __restrict__ bias, T* __restrict__ y, long long rows, int f,
     int column_blocks) {
-  follow();
   const Place at = place(column_blocks);
   if (at.column >= f) return;
   float b[WIDTH];
@@ -48,7 +47,6 @@ extern "C" __global__ void __launch_bounds__(32 * TILE_WARPS, 4) gelu_forward(
 extern "C" __global__ void __launch_bounds__(32 * TILE_WARPS, 3) gelu_backward(
     const T* __restrict__ dy, const T* __restrict__ x, const T* __restrict__ bias,
     T* __restrict__ dx, float* __restrict__ partials, long long rows, int f, int column_blocks) {
-  follow();
   const Place at = place(column_blocks);
   float sums[WIDTH] = {};
   if (at.column < f) {
@@ -83,7 +81,6 @@ extern "C" __global__ void __launch_bounds__(32 * TILE_WARPS, 3) gelu_backward(
 extern "C" __global__ void __launch_bounds__(32 * TILE_WARPS, 3) swiglu_forward(
     const T* __restrict__ x, const T* __restrict__ bias, T* __restrict__ y, long long rows, int f,
     int column_blocks) {
-  follow();
   const Place at = place(column_blocks);
   if (at.column >= f) return;
   float gate_bias[WIDTH], line_bias[WIDTH];
@@ -116,7 +113,6 @@ extern "C" __global__ void __launch_bounds__(32 * TILE_WARPS, 3) swiglu_forward(
 extern "C" __global__ void __launch_bounds__(32 * TILE_WARPS, 2) swiglu_backward(
     const T* __restrict__ dy, const T* __restrict__ x, const T* __restrict__ bias,
     T* __restrict__ dx, float* __restrict__ partials, long long rows, int f, int column_blocks) {
-  follow();
   const Place at = place(column_blocks);
   float gate_sums[WIDTH] = {}, line_sums[WIDTH] = {};
   if (at.column < f) {

@@ -83,7 +83,6 @@ extern "C" __global__ void __launch_bounds__(32 * TILE_WARPS, 4) relu_forward(
     const WEIGHT* __restrict__ weight, T* __restrict__ y, long long rows, int f, int groups,
     int chunk_rows, int column_blocks, u64 key, const long long* position, long long run,
     long long stride, long long offset, int layer, int operation, float p, float scale) {
-  follow();
   const Strip at = strip(rows, f, chunk_rows, column_blocks);
   if (!at.there) return;
   KEEP
@@ -136,7 +135,6 @@ extern "C" __global__ void __launch_bounds__(32 * TILE_WARPS, sizeof(T) == 2 ? 3
     float* __restrict__ partials, float* __restrict__ dots, long long rows, int f, int groups,
     int chunk_rows, int column_blocks, u64 key, const long long* position, long long run,
     long long stride, long long offset, int layer, int operation, float p, float scale) {
-  follow();
   const Strip at = strip(rows, f, chunk_rows, column_blocks);
   KEEP
   EACH_SEGMENT(s, at, offsets, groups) {
@@ -195,7 +193,6 @@ extern "C" __global__ void __launch_bounds__(32 * TILE_WARPS, 4) relu_backward(
     const T* __restrict__ dy, const T* __restrict__ y, const int* __restrict__ offsets,
     T* __restrict__ dx, float* __restrict__ partials, long long rows, int f, int groups,
     int chunk_rows, int column_blocks, float scale) {
-  follow();
   const Strip at = strip(rows, f, chunk_rows, column_blocks);
   const float kept = to_float(from_float<T>(scale));
   EACH_SEGMENT(s, at, offsets, groups) {

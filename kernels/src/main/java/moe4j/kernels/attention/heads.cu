@@ -13,7 +13,6 @@ extern "C" __global__ void __launch_bounds__(32 * TILE_WARPS) heads_together(
     const T* __restrict__ dq, const T* __restrict__ dk, const T* __restrict__ dv,
     T* __restrict__ out, float* __restrict__ partials, long long rows, int n, int heads, int d,
     int column_blocks) {
-  follow();
   const Place at = place(column_blocks);
   float sums[WIDTH] = {};
   if (at.column < n) {

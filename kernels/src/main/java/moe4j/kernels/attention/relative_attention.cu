@@ -19,7 +19,6 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) relative_forward(
     float* __restrict__ bases, int samples, int queries, int memory,
     int heads, int channels, float scale, u64 seed, const long long* place_of_step, long long run,
     long long stride, long long offset, int layer, int operation, float p, float kept) {
-  follow();
   extern __shared__ __align__(16) unsigned char shared[];
   T* keys = reinterpret_cast<T*>(shared);
   T* values = keys + 2 * KEYS * ROW;

@@ -73,7 +73,6 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) relative_key_sums(
     const uint4* __restrict__ slopes, const float* __restrict__ bases,
     const float* __restrict__ log_sums, T* __restrict__ key_value_gradient, int samples, int queries,
     int memory, int heads, int channels, float scale) {
-  follow();
   extern __shared__ __align__(16) unsigned char shared[];
   T* staged = reinterpret_cast<T*>(shared);
   T* gradients = staged + 2 * ROWS * ROW;

@@ -3,6 +3,7 @@ package moe4j.kernels.cuda;
 import java.util.List;
 import java.util.concurrent.ConcurrentHashMap;
 import org.bytedeco.cuda.cudart.CUfunc_st;
+import org.bytedeco.cuda.cudart.CUstream_st;
 import org.bytedeco.cuda.global.cudart;
 import org.bytedeco.javacpp.Pointer;
 import org.bytedeco.javacpp.PointerPointer;
@@ -13,18 +14,16 @@ import org.bytedeco.javacpp.PointerPointer;
  */
 public final class CudaKernel {
   private static final ConcurrentHashMap<Key, CudaKernel> KERNELS = new ConcurrentHashMap<>();
-  private static final ThreadLocal<OfThread> OF_THREAD =
+  private static final ThreadLocal<KernelArguments> ARGUMENTS =
       ThreadLocal.withInitial(
           () -> {
             CudaModule.makeContextCurrent();
-            return new OfThread(new KernelArguments(), new LaunchConfig());
+            return new KernelArguments();
           });
 
   private final Key key;
   private volatile Loaded loaded;
   private volatile int sharedLimit;
-
-  private record OfThread(KernelArguments arguments, LaunchConfig config) {}
 
   /** What the driver knows of the kernel. */
   private record Loaded(CUfunc_st function, KernelParameters parameters) {}
@@ -72,16 +71,23 @@ public final class CudaKernel {
       return;
     }
     Loaded code = loaded();
-    OfThread memory = OF_THREAD.get();
-    PointerPointer<Pointer> packed = memory.arguments.pack(this, arguments);
+    PointerPointer<Pointer> packed = ARGUMENTS.get().pack(this, arguments);
     code.parameters.check(arguments);
     if (sharedBytes > sharedLimit) {
       raiseSharedLimit(code.function, sharedBytes);
     }
+    CUstream_st stream = CudaStream.current();
     int status =
-        cudart.cuLaunchKernelEx(
-            memory.config.of(blocks, threads, sharedBytes, CudaStream.current()),
+        cudart.cuLaunchKernel(
             code.function,
+            (int) blocks,
+            1,
+            1,
+            threads,
+            1,
+            1,
+            sharedBytes,
+            stream,
             packed,
             (PointerPointer<?>) null);
     CudaErrors.driver(

@@ -5,16 +5,6 @@
 typedef unsigned int u32;
 typedef unsigned long long u64;
 
-// The first statement of every kernel (CudaKernel.java): its blocks may be there before the kernel ahead of it in the
-// stream has ended, so that nobody waits for their launch. Nothing of memory is read or written before that one has
-// ended, and from then on the kernel behind may send its blocks, where there is room beside these.
-__device__ __forceinline__ void follow() {
-#if __CUDA_ARCH__ >= 900
-  asm volatile("griddepcontrol.wait;" ::: "memory");
-  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
-#endif
-}
-
 // bf16 without cuda_bf16.h: the upper half of an fp32.
 struct bf16 {
   unsigned short bits;

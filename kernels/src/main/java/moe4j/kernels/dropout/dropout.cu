@@ -31,7 +31,6 @@ __device__ __forceinline__ void draw_all(
 extern "C" __global__ void __launch_bounds__(256) uniform_draws(
     float* __restrict__ out, long long size, u64 key, const long long* position, long long run,
     long long stride, long long offset, int layer, int operation) {
-  follow();
   const long long i = ((long long)blockIdx.x * 256 + threadIdx.x) * 8;
   if (i >= size) return;
   float u[8];
@@ -51,7 +50,6 @@ extern "C" __global__ void __launch_bounds__(256) dropout(
     const T* __restrict__ x, T* __restrict__ y, long long size, u64 key, const long long* position,
     long long run, long long stride, long long offset, int layer, int operation, float p,
     float scale) {
-  follow();
   const long long i = ((long long)blockIdx.x * 256 + threadIdx.x) * 8;
   if (i >= size) return;
   const bool whole = ALIGNED && i + 8 <= size;

@@ -14,7 +14,6 @@ extern "C" __global__ void __launch_bounds__(32 * TILE_WARPS, 4) group_bias_forw
     const T* __restrict__ y, const T* __restrict__ bias, const int* __restrict__ offsets,
     const WEIGHT* __restrict__ weight, T* __restrict__ out, long long rows, int h, int groups,
     int chunk_rows, int column_blocks) {
-  follow();
   const Strip at = strip(rows, h, chunk_rows, column_blocks);
   if (!at.there) return;
   EACH_SEGMENT(s, at, offsets, groups) {
@@ -47,7 +46,6 @@ extern "C" __global__ void __launch_bounds__(32 * TILE_WARPS, 3) group_bias_back
     const T* __restrict__ dy, const T* __restrict__ bias, const int* __restrict__ offsets,
     const WEIGHT* __restrict__ weight, float* __restrict__ partials, float* __restrict__ dots,
     long long rows, int h, int groups, int chunk_rows, int column_blocks) {
-  follow();
   const Strip at = strip(rows, h, chunk_rows, column_blocks);
   EACH_SEGMENT(s, at, offsets, groups) {
     if (s.group >= groups) {

@@ -333,7 +333,6 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) grouped(
     , const __grid_constant__ TensorMap boxes, const __grid_constant__ TensorMap parts, int most
 #endif
 ) {
-  follow();
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   extern __shared__ char memory[];
   const u32 start = shared_address(memory);

@@ -22,7 +22,6 @@ __device__ __forceinline__ int named_by(const long long* __restrict__ expert, in
 // table[e][block]: how often a block's part of the n choices names expert e; the last row counts dropped ones.
 extern "C" __global__ void __launch_bounds__(THREADS)
     count(const long long* __restrict__ expert, int* __restrict__ table, int n, int experts) {
-  follow();
   __shared__ int counts[MOST_EXPERTS + 1];
   for (int e = threadIdx.x; e <= experts; e += THREADS) counts[e] = 0;
   __syncthreads();
@@ -41,7 +40,6 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 // offsets[e] where expert e ends.
 extern "C" __global__ void __launch_bounds__(1024)
     sums(int* __restrict__ table, int* __restrict__ offsets, int blocks, int experts) {
-  follow();
   __shared__ int warps[32];
   const int lane = threadIdx.x % 32;
   const int size = blocks * (experts + 1);
@@ -75,7 +73,6 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     places(const long long* __restrict__ expert, const int* __restrict__ table,
            long long* __restrict__ order, long long* __restrict__ token,
            long long* __restrict__ slot, int n, int experts, int k) {
-  follow();
   __shared__ int next[WARPS][MOST_EXPERTS + 1];
   const int warp = threadIdx.x / 32;
   const int lane = threadIdx.x % 32;

@@ -23,7 +23,6 @@ __device__ __forceinline__ bool aligned(const void* x, const void* y, int h) {
 extern "C" __global__ void __launch_bounds__(THREADS)
     spread(const TYPE* __restrict__ x, const long long* __restrict__ token, TYPE* __restrict__ y,
            long long rows, int h) {
-  follow();
   const long long r = row_of_warp<THREADS>();
   if (r >= rows) return;
   const int lane = threadIdx.x % 32;
@@ -49,7 +48,6 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     spread_slots(const TYPE* __restrict__ x, const long long* __restrict__ token,
                  const long long* __restrict__ slot, TYPE* __restrict__ y, long long tokens,
                  long long rows, int h) {
-  follow();
   const long long r = row_of_warp<THREADS>();
   const int lane = threadIdx.x % 32;
   const bool vectors = aligned(x, y, h);
@@ -93,7 +91,6 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 extern "C" __global__ void __launch_bounds__(THREADS)
     gather(const TYPE* __restrict__ x, const long long* __restrict__ slot,
            const TYPE* __restrict__ beside, TYPE* __restrict__ y, long long rows, int h) {
-  follow();
   const long long t = row_of_warp<THREADS>();
   if (t >= rows) return;
   const int lane = threadIdx.x % 32;

@@ -13,7 +13,6 @@
 // x [rows, n] to halves [rows, 2 n]: beside each other x rounded, and what that leaves of x.
 extern "C" __global__ void __launch_bounds__(THREADS)
     split(const float* __restrict__ x, bf16* __restrict__ halves, long long rows, int n) {
-  follow();
   const u32 pieces = n / WIDTH;
   const u64 i = (u64)blockIdx.x * THREADS + threadIdx.x;
   const u64 r = i / pieces;

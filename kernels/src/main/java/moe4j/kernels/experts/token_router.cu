@@ -52,7 +52,6 @@ extern "C" __global__ void __launch_bounds__(THREADS)
            const bool* __restrict__ padding, int* __restrict__ expert,
            float* __restrict__ weight, int* __restrict__ table, float* __restrict__ mass,
            float* __restrict__ figures, long long rows, int each, int columns, int k, float scaling) {
-  follow();
   __shared__ int counts[MOST];
 #if FIGURES || Z_LOSS
   __shared__ float entropies[WARPS], squares[WARPS];
@@ -220,7 +219,6 @@ extern "C" __global__ void __launch_bounds__(THREADS)
           long long* __restrict__ slot, float* __restrict__ sorted, int* offsets, long long* counts,
           float* balance, float* z, float* entropy, float* by, long long rows, int each,
           int columns, int k) {
-  follow();
   __shared__ int total[MOST], before[MOST];
   __shared__ int next[WARPS][MOST];
   __shared__ int warps[WARPS];
@@ -319,7 +317,6 @@ extern "C" __global__ void __launch_bounds__(GRADIENT_THREADS)
                     const float* __restrict__ dsorted, const float* __restrict__ dbalance,
                     const float* __restrict__ dz, GRADIENT* __restrict__ gradient, long long rows,
                     int columns, int k, float scaling, const float* __restrict__ by_tokens) {
-  follow();
   const long long r = row_of_warp<GRADIENT_THREADS>();
   if (r >= rows) return;
   const int lane = threadIdx.x % 32;

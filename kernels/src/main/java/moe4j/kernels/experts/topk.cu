@@ -17,7 +17,6 @@
 extern "C" __global__ void __launch_bounds__(THREADS)
     top(const float* __restrict__ x, float* __restrict__ values, long long* __restrict__ indices,
         long long rows, int columns, int k) {
-  follow();
   const long long r = row_of_warp<THREADS>();
   if (r >= rows) return;
   const int lane = threadIdx.x % 32;
@@ -47,7 +46,6 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 extern "C" __global__ void __launch_bounds__(THREADS)
     top_gradient(const float* __restrict__ g, const long long* __restrict__ indices, float* dx,
                  long long rows, int columns, int k) {
-  follow();
   const long long r = row_of_warp<THREADS>();
   if (r >= rows) return;
   const int lane = threadIdx.x % 32;

@@ -28,7 +28,6 @@ __device__ __forceinline__ bool aligned(const void* x, const void* y, const void
 extern "C" __global__ void __launch_bounds__(THREADS)
     forward(const TYPE* __restrict__ x, const WEIGHT* __restrict__ weight, TYPE* __restrict__ y,
             long long rows, int f) {
-  follow();
   const long long r = row_of_warp<THREADS>();
   if (r >= rows) return;
   const int lane = threadIdx.x % 32;
@@ -84,7 +83,6 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     backward(const TYPE* __restrict__ x, const WEIGHT* __restrict__ weight,
              const TYPE* __restrict__ dy, TYPE* __restrict__ dx, WEIGHT* __restrict__ dweight,
              long long rows, int f) {
-  follow();
   const long long r = row_of_warp<THREADS>();
   if (r >= rows) return;
   const int lane = threadIdx.x % 32;

@@ -130,7 +130,6 @@ __device__ __forceinline__ float label_logit(const T* row, int size, long long l
 // loss[r] = logsumexp(x[r]) - x[r][label[r]].
 extern "C" __global__ void __launch_bounds__(THREADS)
     losses(const T* logits, const long long* labels, float* loss, int size) {
-  follow();
   const T* row = logits + (u64)blockIdx.x * size;
   const float at_label = label_logit(row, size, labels[blockIdx.x]);
   write_loss(loss, sum_of(row, size), at_label);
@@ -140,7 +139,6 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 // gradients' norm then tells of it.
 extern "C" __global__ void __launch_bounds__(THREADS)
     losses_and_gradients(T* logits, const long long* labels, float* loss, int size) {
-  follow();
   T* row = logits + (u64)blockIdx.x * size;
   const long long label = labels[blockIdx.x];
   const float at_label = label_logit(row, size, label);
@@ -179,7 +177,6 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 extern "C" __global__ void __launch_bounds__(THREADS)
     part_sums(const T* logits, const long long* labels, float* sums, int size, int first,
               int vocabulary) {
-  follow();
   const T* row = logits + (u64)blockIdx.x * size;
   float at_label = 0;
   if (threadIdx.x == 0) {
@@ -198,7 +195,6 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 extern "C" __global__ void __launch_bounds__(THREADS)
     part_gradients(T* logits, const long long* labels, const float* log_sums, const float* upstream,
                    int size, int first, int vocabulary) {
-  follow();
   T* row = logits + (u64)blockIdx.x * size;
   const long long label = labels[blockIdx.x];
   const float log_sum = log_sums[blockIdx.x];

@@ -74,7 +74,6 @@ extern "C" __global__ void __launch_bounds__(FORWARD_THREADS) norm_forward(
     T* __restrict__ normed, float* __restrict__ mean, float* __restrict__ rstd, long long rows,
     int channels, float epsilon, u64 key, const long long* position, long long run,
     long long stride, long long offset, int layer, int operation, float p, float scale) {
-  follow();
   constexpr int V = VECTORS(FORWARD_WARPS);
   __shared__ float2 slots[FORWARD_ROWS][2][FORWARD_WARPS];
   Group<FORWARD_WARPS, FORWARD_ROWS> group(slots);
@@ -167,7 +166,6 @@ extern "C" __global__ void __launch_bounds__(BACKWARD_THREADS, 768 / BACKWARD_TH
     T* __restrict__ total, T* __restrict__ dropped, float* __restrict__ partials, long long rows,
     int channels, u64 key, const long long* position, long long run, long long stride,
     long long offset, int layer, int operation, float p, float scale) {
-  follow();
   constexpr int V = VECTORS(BACKWARD_WARPS);
   __shared__ float2 slots[BACKWARD_ROWS][2][BACKWARD_WARPS];
   Group<BACKWARD_WARPS, BACKWARD_ROWS> group(slots);

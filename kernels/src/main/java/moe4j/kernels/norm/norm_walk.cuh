@@ -27,7 +27,6 @@ extern "C" __global__ void __launch_bounds__(THREADS) norm_forward(
     float* __restrict__ mean, float* __restrict__ rstd, long long rows, int channels, float epsilon,
     u64 key, const long long* position, long long run, long long stride, long long offset, int layer,
     int operation, float p, float scale) {
-  follow();
   const long long row = blockIdx.x, start = row * channels;
 #if DROP
   const Draws draws = draws_of(key, position, run, stride, offset, layer, operation);
@@ -70,7 +69,6 @@ extern "C" __global__ void __launch_bounds__(THREADS) norm_backward(
     T* __restrict__ total, T* __restrict__ dropped, float* __restrict__ partials, long long rows,
     int channels, u64 key, const long long* position, long long run, long long stride,
     long long offset, int layer, int operation, float p, float scale) {
-  follow();
 #if DROP
   const Draws draws = draws_of(key, position, run, stride, offset, layer, operation);
   const float kept = rounded(scale);

@@ -76,7 +76,6 @@ __device__ __forceinline__ float known_squares(const Slot& slot) {
 
 extern "C" __global__ void __launch_bounds__(THREADS)
     norm_partials(const Slot* slots, const u64* chunks, float* partials) {
-  follow();
   __shared__ float sums[THREADS / 32];
   const u64 chunk = chunks[blockIdx.x];
   const Slot slot = slots[chunk >> 32];
@@ -104,7 +103,6 @@ extern "C" __global__ void __launch_bounds__(1024)
     finalise(const float* partials, int count, double beta1, double beta2, double epsilon,
              double clip, const float* rates, float* step, float* norm, float* found_inf,
              Scalars* scalars) {
-  follow();
   __shared__ double sums[32];
   double sum = 0;
 #pragma unroll 4
@@ -265,7 +263,6 @@ __device__ __forceinline__ void update_chunk(
 // table: how many chunks there are to update, and which. Without STREAMS there are as many blocks.
 extern "C" __global__ void __launch_bounds__(THREADS, 2)
     update_all(const Slot* slots, const u64* table, const Scalars* scalars, int zero_after) {
-  follow();
   const Scalars s = *scalars;
 #if STREAMS
   for (u64 i = blockIdx.x; i < table[0]; i += gridDim.x) {

@@ -239,7 +239,6 @@ __device__ __forceinline__ void compute(
 // compiled for, and all their addresses multiples of 16. scalars: as finalise of adamw.cu leaves them.
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
     update_stream(const Slot* slots, const u64* table, const Scalars* scalars, int zero_after) {
-  follow();
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
   extern __shared__ __align__(128) char memory[];
   const u64 pieces = table[0];

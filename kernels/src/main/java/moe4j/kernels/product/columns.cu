@@ -11,7 +11,6 @@
 extern "C" __global__ void __launch_bounds__(32 * TILE_WARPS) column_partials(
     const T* __restrict__ x, float* __restrict__ partials, long long rows, int n,
     int column_blocks) {
-  follow();
   const Place at = place(column_blocks);
   float sums[WIDTH] = {};
   if (at.column < n) {
@@ -35,7 +34,6 @@ extern "C" __global__ void __launch_bounds__(32 * TILE_WARPS) column_partials(
 // partials [count, n] to out [n]; a block has 16 warps and sums 32 columns.
 extern "C" __global__ void __launch_bounds__(512) column_finish(
     const float* __restrict__ partials, T* __restrict__ out, int count, int n) {
-  follow();
   __shared__ float buffer[16][32];
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const int column = blockIdx.x * 32 + lane;

@@ -12,7 +12,6 @@ extern "C" __global__ void __launch_bounds__(32 * TILE_WARPS) group_finish(
     const float* __restrict__ partials, const int* __restrict__ offsets, T* __restrict__ sums,
     const float* __restrict__ dots, WEIGHT* __restrict__ row_sums, long long rows, int n,
     int groups, int chunk_rows, int tiles, int sum_blocks) {
-  follow();
   if ((int)blockIdx.x >= sum_blocks) {
     const long long row = (long long)(blockIdx.x - sum_blocks) * 32 * TILE_WARPS + threadIdx.x;
     if (row >= rows) return;

@@ -22,7 +22,6 @@
 extern "C" __global__ void __launch_bounds__(THREADS) copy_boxes(
     const __grid_constant__ TensorMap from, const __grid_constant__ TensorMap to,
     bf16* __restrict__ boxes, int rows, int column_boxes, int row_boxes) {
-  follow();
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
   extern __shared__ __align__(1024) char memory[];
   __shared__ __align__(8) u64 barrier;

@@ -10,8 +10,6 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Set;
-import java.util.regex.Matcher;
-import java.util.regex.Pattern;
 import java.util.stream.Stream;
 import org.testng.annotations.Test;
 
@@ -44,27 +42,6 @@ public class KernelSourceTest {
     assertEquals(
         KernelSource.read("attention/relative_keys.cu").headers().keySet(),
         Set.of("relative_gradients.cuh", "relative_attention.cuh", "mma.cuh", "common.cuh"));
-  }
-
-  /**
-   * A kernel's blocks may be there before the kernel ahead of it has ended ({@link LaunchConfig}),
-   * so it has to wait for that before anything else.
-   */
-  @Test
-  public void everyKernelBeginsWithFollow() throws IOException {
-    Path root = Path.of(System.getProperty("moe4j.root"), "kernels/src");
-    Pattern kernel = Pattern.compile("__global__[^{}]*[{]\\s*(\\w+\\(\\);)?");
-    int kernels = 0;
-    try (Stream<Path> files = Files.walk(root)) {
-      for (Path file : files.filter(f -> f.toString().matches(".*[.]cuh?")).toList()) {
-        Matcher matcher = kernel.matcher(Files.readString(file));
-        while (matcher.find()) {
-          assertEquals(matcher.group(1), "follow();", file + ": " + matcher.group());
-          kernels++;
-        }
-      }
-    }
-    assertTrue(kernels > 40, kernels + " kernels were found.");
   }
 
   /** NVRTC knows a header by the name it is included by, so one name may not stand for two. */

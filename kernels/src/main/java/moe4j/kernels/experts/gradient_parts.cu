@@ -19,6 +19,15 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3) gradient_parts(const in
     int m, int n, int most, const uint4* __restrict__ parts, uint4* __restrict__ out, float* totals) {
   __shared__ int tables[3 * MOST_GROUPS + THREADS / 32];
   __shared__ float sums[THREADS / 32];
+  // Mostly no group is cut.
+  bool large = false;
+  for (int g = threadIdx.x; g < groups; g += THREADS) {
+    large |= offsets[g] - (g == 0 ? 0 : offsets[g - 1]) > most;
+  }
+  if (!__syncthreads_or(large)) {
+    if (threadIdx.x == 0) totals[blockIdx.x] = 0;
+    return;
+  }
   const Plan p = plan(offsets, groups, m, n, 0, most, tables);
   const int size = m * (n / 8);
   float squares = 0;

@@ -86,7 +86,7 @@ record RelativeLayout(int head, int elementBytes, int keys, int warps) {
 
   /** Blocks of sums on a multiprocessor that registers are enough for. */
   int sumBlocks() {
-    return head <= 64 ? 3 : 1;
+    return head <= 64 ? 4 : 1;
   }
 
   /**

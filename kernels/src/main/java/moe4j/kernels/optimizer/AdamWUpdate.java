@@ -22,8 +22,8 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  * settled which kinds have a kernel.
  */
 final class AdamWUpdate implements AutoCloseable {
-  /** As in adamw_stream.cu: sixteen warps compute, and one copies. */
-  private static final int STREAM_THREADS = 544;
+  /** As in adamw_stream.cu: 24 warps compute, and two copy. */
+  private static final int STREAM_THREADS = 832;
 
   /** Blocks of adamw.cu that a multiprocessor has at once. */
   private static final int RESIDENT = 2;

@@ -1,7 +1,8 @@
 // AdamW's update of large tensors, on GPUs that copy between memory and shared memory by themselves. One
-// warp of a block, its producer, has pieces of all streams copied into a ring in shared memory, and back
-// from there once they are updated; the others compute. So the memory is always busy, whatever the
-// computing warps wait for. Every element is updated as in adamw.cu, with the same bits.
+// warp of a block has pieces of all streams copied into a ring in shared memory, another one has them
+// copied back from there once they are updated; the others compute. So the memory is always busy, whatever
+// the computing warps wait for. With moments of few bits a piece takes 0.9 us, in which one warp for both
+// ways is not ready with the next. Every element is updated as in adamw.cu, with the same bits.
 #include "adamw.cuh"
 #include "tma.cuh"
 
@@ -32,9 +33,10 @@
 // Warps that compute on a piece, 256 elements each, and pieces that are computed on at once.
 #define WARPS (PIECE / 256)
 #ifndef GROUPS
-#define GROUPS 2
+#define GROUPS 3
 #endif
-#define THREADS (32 * (WARPS * GROUPS + 1))
+#define COMPUTING (32 * WARPS * GROUPS)
+#define THREADS (COMPUTING + 64)
 
 // Pieces whose way to memory may have begun when the place of the one before them is used again.
 #define STORING 2
@@ -89,37 +91,40 @@ struct alignas(16) Header {
 // All that comes by copies.
 #define COMING (HEADER_AT - (IsApart<MASTER>::YES ? PARAMETER_BYTES : 0))
 
-#define PLACES ((MEMORY - 128) / (PLACE_BYTES + 16))
+#define PLACES ((MEMORY - 128) / (PLACE_BYTES + 24))
 
-// Barriers: the copies of a piece have come; its warps are done.
-#define CAME(place) (PLACES * PLACE_BYTES + 16 * (place))
+// Barriers: the copies of a piece have come; its warps are done; it is on its way to memory.
+#define CAME(place) (PLACES * PLACE_BYTES + 24 * (place))
 #define DONE(place) (CAME(place) + 8)
+#define LEFT(place) (CAME(place) + 16)
 
 static_assert(PLACES > GROUPS + STORING, "The ring is too small for the pieces under way.");
 
 // The pieces of a block: every gridDim.x-th of those of all slots, in their order. runs: pairs of a
-// slot's number and of how many pieces it has.
+// slot's number and of how many pieces it has. The slot's entries are kept, as memory is far for one thread.
 struct Walk {
   const Slot* slots;
   const u64* runs;
-  const Slot* slot;
-  u64 piece;  // of the slot
+  Slot slot;
+  u64 pieces;  // of the slot
+  u64 piece;
 
   __device__ __forceinline__ Walk(const Slot* all, const u64* first)
-      : slots(all), runs(first), piece(blockIdx.x) {
+      : slots(all), runs(first), pieces(first[1]), piece(blockIdx.x) {
     settle();
   }
   __device__ __forceinline__ void settle() {
-    while (piece >= runs[1]) {
-      piece -= runs[1];
+    while (piece >= pieces) {
+      piece -= pieces;
       runs += 2;
+      pieces = runs[1];
     }
-    slot = slots + runs[0];
+    slot = slots[runs[0]];
   }
   // Only where another one follows.
   __device__ __forceinline__ void next() {
     piece += gridDim.x;
-    settle();
+    if (piece >= pieces) settle();
   }
   template <typename T> __device__ __forceinline__ T* of(void* stream) const {
     return static_cast<T*>(stream) + piece * PIECE;
@@ -128,7 +133,7 @@ struct Walk {
 
 __device__ __forceinline__ void fetch(
     const Walk& walk, const Scalars& s, char* memory, u32 base, int place) {
-  const Slot& slot = *walk.slot;
+  const Slot& slot = walk.slot;
   Header* header = reinterpret_cast<Header*>(memory + place * PLACE_BYTES + HEADER_AT);
   header->key = slot.key;
   header->index = slot.first + walk.piece * PIECE;
@@ -156,7 +161,7 @@ __device__ __forceinline__ void fetch(
 }
 
 __device__ __forceinline__ void store_back(const Walk& walk, u32 base, int place) {
-  const Slot& slot = *walk.slot;
+  const Slot& slot = walk.slot;
   const u32 from = base + place * PLACE_BYTES;
   bulk_store(static_cast<char*>(slot.parameter) + walk.piece * PARAMETER_BYTES, from, PARAMETER_BYTES);
   if (MASTER_BYTES > 0) {
@@ -174,35 +179,40 @@ __device__ __forceinline__ void store_back(const Walk& walk, u32 base, int place
   stores_are_a_group();
 }
 
-// One thread: count pieces come in order, and go back in order.
-__device__ __forceinline__ void produce(
+// One thread: pieces come in order, each as soon as its place is free.
+__device__ __forceinline__ void fetch_all(
     const Slot* slots, const u64* runs, u64 count, const Scalars& s, char* memory, u32 base) {
-  Walk coming(slots, runs), going(slots, runs);
-  u64 fetched = 0;
-  int free = 0;
-  u32 parity = 0;
+  Walk walk(slots, runs);
   int place = 0;
-  for (u64 k = 0; k < count + PLACES; k++) {
-    // The first pieces fill the ring.
-    const bool filling = k < PLACES;
-    if (!filling) {
-      const u64 piece = k - PLACES;
-      if (piece > 0) going.next();
-      barrier_wait(base + DONE(place), parity);
-      store_back(going, base, place);
-      if (++place == PLACES) {
-        place = 0;
-        parity ^= 1;
-      }
-      if (piece < STORING) continue;
-      stores_have_read<STORING>();
+  u32 parity = 1;  // of what has not begun
+  for (u64 k = 0; k < count; k++) {
+    if (k > 0) walk.next();
+    barrier_wait(base + LEFT(place), parity);
+    fetch(walk, s, memory, base, place);
+    if (++place == PLACES) {
+      place = 0;
+      parity ^= 1;
     }
-    if (fetched < count) {
-      if (fetched > 0) coming.next();
-      fetch(coming, s, memory, base, free);
-      fetched++;
-      if (++free == PLACES) free = 0;
+  }
+}
+
+// One thread: pieces go back in order.
+__device__ __forceinline__ void store_all(const Slot* slots, const u64* runs, u64 count, u32 base) {
+  Walk walk(slots, runs);
+  int place = 0, leaving = 0;
+  u32 parity = 0;
+  for (u64 k = 0; k < count; k++) {
+    if (k > 0) walk.next();
+    barrier_wait(base + DONE(place), parity);
+    store_back(walk, base, place);
+    if (++place == PLACES) {
+      place = 0;
+      parity ^= 1;
     }
+    if (k < STORING) continue;
+    stores_have_read<STORING>();
+    barrier_arrive(base + LEFT(leaving));
+    if (++leaving == PLACES) leaving = 0;
   }
   boxes_are_stored();
 }
@@ -251,7 +261,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
     Walk walk(slots, runs);
     for (u64 k = 0; k < count; k++) {
       if (k > 0) walk.next();
-      GRADIENT* g = walk.of<GRADIENT>(walk.slot->gradient);
+      GRADIENT* g = walk.of<GRADIENT>(walk.slot.gradient);
       for (int i = 8 * threadIdx.x; i < PIECE; i += 8 * THREADS) zero8(g + i);
     }
     return;
@@ -261,14 +271,17 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
     for (int place = 0; place < PLACES; place++) {
       barrier_init(base + CAME(place), 1);
       barrier_init(base + DONE(place), WARPS);
+      barrier_init(base + LEFT(place), 1);
     }
     barriers_are_ready();
   }
   __syncthreads();
-  if (threadIdx.x < THREADS - 32) {
+  if (threadIdx.x < COMPUTING) {
     compute(count, s, zero_after, memory, base);
-  } else if (threadIdx.x == THREADS - 32) {
-    produce(slots, runs, count, s, memory, base);
+  } else if (threadIdx.x == COMPUTING) {
+    fetch_all(slots, runs, count, s, memory, base);
+  } else if (threadIdx.x == COMPUTING + 32) {
+    store_all(slots, runs, count, base);
   }
 #endif
 }

@@ -128,17 +128,18 @@ __device__ __forceinline__ float largest_of_warp(float x) {
   return __uint_as_float(r);
 }
 
-// Where moments are rounded, the update's root and quotient may be a few units in the last place off.
+// Where moments are rounded, the update's root and quotient may be a few units in the last place off. What is below
+// fp32's normal numbers would need instructions of its own: the root takes it for the smallest normal one, so that
+// nothing is divided by zero, and the quotient takes it for zero.
 __device__ __forceinline__ float root(float x) {
   float y;
-  asm("sqrt.approx.f32 %0, %1;" : "=f"(y) : "f"(x));
+  asm("sqrt.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(fmaxf(x, 0x1p-126f)));
   return y;
 }
-// To the quotient a number below fp32's normal ones is zero; a root is zero or far above them.
 __device__ __forceinline__ float quotient(float x, float y) {
   float z;
-  asm("div.approx.ftz.f32 %0, %1, %2;" : "=f"(z) : "f"(x), "f"(y));
-  return z;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(z) : "f"(y));
+  return x * z;
 }
 
 // A moment of a slot. SQUARE: it is a mean of squares, which has no sign.

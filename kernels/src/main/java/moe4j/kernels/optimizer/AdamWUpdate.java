@@ -22,8 +22,8 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  * settled which kinds have a kernel.
  */
 final class AdamWUpdate implements AutoCloseable {
-  /** As in adamw_stream.cu: 24 warps compute, and two copy. */
-  private static final int STREAM_THREADS = 832;
+  /** Of a piece, as in adamw_stream.cu, beside which two warps copy. */
+  private static final int STREAM_WARPS = 8;
 
   /** Blocks of adamw.cu that a multiprocessor has at once. */
   private static final int RESIDENT = 2;
@@ -96,7 +96,7 @@ final class AdamWUpdate implements AutoCloseable {
             CudaKernel.of("optimizer/adamw_stream.cu", "update_stream", streamDefines(kind))
                 .launch(
                     Cuda.multiprocessors(),
-                    STREAM_THREADS,
+                    32 * (STREAM_WARPS * groups(kind) + 2),
                     (int) Cuda.blockMemory(),
                     table,
                     run,
@@ -104,6 +104,11 @@ final class AdamWUpdate implements AutoCloseable {
                     zero));
     CudaKernel.of("optimizer/adamw.cu", "update_all", defines)
         .launch(blocks, threads, 0, table, rests, scalars, zero);
+  }
+
+  /** How many pieces a block computes on at once: more where a piece has fewer bytes. */
+  private static int groups(long kind) {
+    return (kind & SlotTable.MOMENTS_LOW) == 0 ? 2 : 3;
   }
 
   private String[] streamDefines(long kind) {
@@ -117,6 +122,7 @@ final class AdamWUpdate implements AutoCloseable {
       low ? defines[1] : "SECOND=float",
       "MASTER=" + master,
       "GRADIENT=" + ((kind & SlotTable.GRADIENT_BF16) == 0 ? "float" : "bf16"),
+      "GROUPS=" + groups(kind),
       "MEMORY=" + Cuda.blockMemory()
     };
   }

@@ -7,8 +7,8 @@
 #include "tma.cuh"
 
 // compile: -DMASTER=Rest -DGRADIENT=bf16
-// compile: -DMASTER=Rest -DGRADIENT=bf16 -DFIRST=bf16 -DSECOND=bf16
-// compile: -DMASTER=Rest -DGRADIENT=bf16 -DFIRST=fp8 -DSECOND=fp8
+// compile: -DMASTER=Rest -DGRADIENT=bf16 -DFIRST=bf16 -DSECOND=bf16 -DGROUPS=3
+// compile: -DMASTER=Rest -DGRADIENT=bf16 -DFIRST=fp8 -DSECOND=fp8 -DGROUPS=3
 // compile: -DMASTER=Apart -DGRADIENT=float
 // compile: -DMASTER=Itself -DGRADIENT=float
 
@@ -33,7 +33,7 @@
 // Warps that compute on a piece, 256 elements each, and pieces that are computed on at once.
 #define WARPS (PIECE / 256)
 #ifndef GROUPS
-#define GROUPS 3
+#define GROUPS 2
 #endif
 #define COMPUTING (32 * WARPS * GROUPS)
 #define THREADS (COMPUTING + 64)
@@ -91,7 +91,9 @@ struct alignas(16) Header {
 // All that comes by copies.
 #define COMING (HEADER_AT - (IsApart<MASTER>::YES ? PARAMETER_BYTES : 0))
 
-#define PLACES ((MEMORY - 128) / (PLACE_BYTES + 24))
+// A place always has the same group. Copies may come in another order than they were asked for, and a group that had
+// not seen the copy before come would take that one's phase of the barrier for its own.
+#define PLACES ((MEMORY - 128) / (PLACE_BYTES + 24) / GROUPS * GROUPS)
 
 // Barriers: the copies of a piece have come; its warps are done; it is on its way to memory.
 #define CAME(place) (PLACES * PLACE_BYTES + 24 * (place))

@@ -21,8 +21,9 @@ import org.testng.annotations.Test;
 
 /** The bench of one layer, on the CPU and small. */
 public class BenchMoeCommandTest {
-  private static final String SMALL =
-      "--hidden-size 16 --tokens 32 --num-experts 4 --rounds 3 --warmup-rounds 1 ";
+  private static final String SIZES = "--hidden-size 16 --tokens 32 --num-experts 4 ";
+
+  private static final String SMALL = SIZES + "--rounds 3 --warmup-rounds 1 ";
 
   private static final List<String> WAYS =
       List.of("MoE", "MoE, routing given", "router", "naive loop", "sort, _grouped_mm", "dense");
@@ -64,7 +65,8 @@ public class BenchMoeCommandTest {
     assertTrue(lines.get(1).startsWith("ceilings measured in this run: "), lines.get(1));
     assertEquals(
         lines.get(2),
-        "32 tokens of 16 channels; experts: 4 of 32 channels, 2 a token, gelu; dense: 64 channels");
+        "32 tokens of 16 channels; experts: 4 of 32 channels, 2 a token, gelu; dense: 64 channels;"
+            + " with --moe-aux-loss-coeff 0.01");
     assertTable(lines.subList(3, lines.size()));
     assertEquals(lines.size(), 20);
   }
@@ -109,6 +111,42 @@ public class BenchMoeCommandTest {
         lines.get(lines.size() - 1),
         "Sorting and _grouped_mm are not timed: in bf16 libtorch takes multiples of 8 channels"
             + " alone");
+  }
+
+  /** Rows that a gate drops are computed by nobody: they are no FLOPs. */
+  @Test
+  public void namesGateAndCapacityAndCountsTheirRows() throws Exception {
+    String line =
+        "--balance-strategy switch --top-k 1 --moe-expert-capacity-factor 0.25"
+            + " --moe-pad-expert-input-to-capacity";
+    List<String> lines = run(SMALL + line);
+    assertTrue(
+        lines
+            .get(2)
+            .endsWith(
+                "; with --moe-expert-capacity-factor 0.25 --moe-pad-expert-input-to-capacity"
+                    + " --balance-strategy switch"),
+        lines.get(2));
+    // 32 tokens, of which 4 experts take a quarter: 2 rows each, whatever is chosen.
+    assertTrue(
+        lines.contains(
+            "MoE's experts compute 8 rows, in training 8, and the other ways all 32 that were chosen:"
+                + " each way's FLOPs are of its own rows"),
+        String.join("\n", lines));
+  }
+
+  @DataProvider
+  public Object[][] activations() {
+    return new Object[][] {
+      {"", "gelu"}, {"--relu", "relu"}, {"--squared-relu", "squared relu"}, {"--swiglu", "swiglu"},
+    };
+  }
+
+  @Test(dataProvider = "activations")
+  public void timesEachActivation(String flag, String word) throws Exception {
+    List<String> lines = run("--rounds 1 --warmup-rounds 0 " + SIZES + flag);
+    assertTrue(lines.get(2).contains(", 2 a token, " + word + "; dense: "), lines.get(2));
+    assertTable(lines.subList(3, lines.size()));
   }
 
   @Test
@@ -201,6 +239,16 @@ public class BenchMoeCommandTest {
       {
         "--sweep-experts 4 --swiglu",
         "--swiglu needs --num-experts: without it --sweep-experts times a layer of its own"
+      },
+      {
+        SMALL + "--relu --swiglu",
+        "--swiglu, --squared-relu and --relu exclude each other: a model has one activation"
+      },
+      {"--shape A --relu", "--relu and --shape exclude each other: a shape has its sizes"},
+      {
+        SMALL + "--sweep-experts 4 --moe-expert-capacity-factor 1",
+        "--moe-expert-capacity-factor 1.0 has no effect beside --sweep-experts, which times layers"
+            + " whose routing is given: leave it out"
       },
       {
         SMALL + "--moe-layer-freq 3",

@@ -104,10 +104,7 @@ public record GptConfig(
                 .formatted(numAttentionHeads, numQueryGroups));
       }
     }
-    if ((swiglu ? 1 : 0) + (squaredRelu ? 1 : 0) + (relu ? 1 : 0) > 1) {
-      throw new IllegalArgumentException(
-          "--swiglu, --squared-relu and --relu exclude each other: a model has one activation");
-    }
+    Activation.flagged(swiglu, squaredRelu, relu);
     if (ffnHiddenSize == null) {
       long four = 4L * hiddenSize;
       long usual = swiglu ? Math.max(64, ((long) (four * 2 / 3.0 / 64)) * 64) : four;
@@ -163,10 +160,7 @@ public record GptConfig(
 
   /** Between a feed-forward block's two projections. */
   public Activation activation() {
-    if (swiglu) {
-      return Activation.SWIGLU;
-    }
-    return squaredRelu ? Activation.SQUARED_RELU : relu ? Activation.RELU : Activation.GELU;
+    return Activation.flagged(swiglu, squaredRelu, relu);
   }
 
   /** What layers and experts need to know of the model. */

@@ -3,6 +3,8 @@ package moe4j.moe.bench;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
+import java.util.Set;
+import moe4j.config.Flags;
 import moe4j.moe.MoeConfig;
 import moe4j.moe.MoeConfigBuilder;
 import moe4j.transformer.Activation;
@@ -24,6 +26,16 @@ public record BenchShape(String name, int tokens, LayerShape model, MoeConfig mo
   private static final long MOST_ROUTES = Integer.MAX_VALUE - 8L;
 
   private static final double STD = 0.02;
+
+  /** What a layer's line says of its flags in words. */
+  private static final Set<String> IN_WORDS =
+      Set.of(
+          "num_experts",
+          "moe_router_topk",
+          "moe_ffn_hidden_size",
+          "moe_shared_expert_intermediate_size",
+          "add_expert_bias",
+          "fmoefy");
 
   /**
    * The shapes that have names: layers of FastMoE's paper (A and C, the number being that of the
@@ -203,6 +215,19 @@ public record BenchShape(String name, int tokens, LayerShape model, MoeConfig mo
             whole.expertHiddenSize());
   }
 
+  /** All else that was asked for, such as a gate and a capacity; a named layer has no flags. */
+  private String asked() {
+    List<String> flags = new ArrayList<>();
+    Flags.differing(moe)
+        .forEach(
+            (argument, value) -> {
+              if (name.isEmpty() && !IN_WORDS.contains(argument)) {
+                Flags.words(argument, value, flags);
+              }
+            });
+    return flags.isEmpty() ? "" : "; with " + String.join(" ", flags);
+  }
+
   /** What the layer is, for a line above its times. */
   @Override
   public String toString() {
@@ -231,6 +256,6 @@ public record BenchShape(String name, int tokens, LayerShape model, MoeConfig mo
     }
     more.forEach(word -> words.append(", ").append(word));
     words.append("; dense: %d channels".formatted(dense().ffnHiddenSize()));
-    return words.append(inSmall()).toString();
+    return words.append(asked()).append(inSmall()).toString();
   }
 }

@@ -32,6 +32,16 @@ public final class Ranges {
   }
 
   /**
+   * The arithmetic behind a number that is no multiple of another, such as {@code : 5 = 2 x 2 + 1};
+   * empty where it is below the other, which says enough.
+   */
+  public static String division(long value, long parts) {
+    return value < parts
+        ? ""
+        : ": %d = %d x %d + %d".formatted(value, value / parts, parts, value % parts);
+  }
+
+  /**
    * Refuses what is no probability below 1.
    *
    * @param flag its name without dashes

@@ -248,7 +248,8 @@ public class RefusedFlagsTest {
     String[] line = {"--preset", "cpu", "--data", "x"};
     assertEquals(
         expectThrows(IllegalArgumentException.class, () -> SmallRun.line(3, line)).getMessage(),
-        "--batch-size 16 is no multiple of the 3 processes that share it");
+        "--batch-size 16 is no multiple of the 3 processes that share it\n"
+            + "--eval-batch-size 10 is no multiple of the 3 processes that share it");
     assertEquals(
         expectThrows(IllegalArgumentException.class, () -> SmallRun.line(4, line)).getMessage(),
         "--eval-batch-size 10 is no multiple of the 4 processes that share it");

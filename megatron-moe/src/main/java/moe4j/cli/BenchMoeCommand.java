@@ -102,11 +102,13 @@ public final class BenchMoeCommand implements Command {
               help = "replay a round as a CUDA graph, as a training step is",
               value = "on",
               choices = {"on", "off"},
-              needs = "device cuda")
+              needs = "device cuda",
+              tolerated = true)
           String cudaGraph,
       @Flag(
               help = "compute with libtorch's operations and without kernels of moe4j's own",
-              needs = "device cuda")
+              needs = "device cuda",
+              tolerated = true)
           boolean noFusedKernels,
       @Flag(help = "threads of the CPU's kernels", otherwise = "OMP_NUM_THREADS, or one a core")
           Integer numThreads) {

@@ -236,7 +236,8 @@ public final class Flags {
     }
     if (!spec.isTolerated()) {
       faults.none(() -> spec.refuseWithoutEffect(values));
-    } else if (spec.isWithoutEffect(values)) {
+    }
+    if (spec.isIdleOnCpu(values) || (spec.isTolerated() && spec.isWithoutEffect(values))) {
       Object value = values.get(spec.name());
       withoutEffect.add("--" + spec.name() + (spec.isSwitch() ? "" : " " + value));
     }

@@ -27,7 +27,8 @@ public record TrainingConfig(
             help = "capture the training step as CUDA graphs",
             value = "on",
             choices = {"on", "off"},
-            needs = "device cuda")
+            needs = "device cuda",
+            tolerated = true)
         String cudaGraph,
     @Flag(
             help = "kernel of causal attention; auto takes the fastest, by measurement",
@@ -43,7 +44,8 @@ public record TrainingConfig(
         boolean deterministicMode,
     @Flag(
             help = "compute with libtorch's operations and without kernels of moe4j's own",
-            needs = "device cuda")
+            needs = "device cuda",
+            tolerated = true)
         boolean noFusedKernels,
     @Flag(help = "threads of the CPU's kernels", otherwise = "OMP_NUM_THREADS, or one a core")
         Integer numThreads) {

@@ -177,8 +177,6 @@ public class RefusedFlagsTest {
         "--tensor-model-parallel-size 2",
         "--tensor-model-parallel-size 2: a Transformer-XL's matrices are whole on every process"
       },
-      {"--cuda-graph off", "--cuda-graph needs --device cuda"},
-      {"--deterministic-mode", "--deterministic-mode needs --device cuda"},
       {"--n-layers 3", "unknown flag --n-layers; did you mean --n-layer?"},
       // A GPT's names, of which some are spelt nearly as another flag is.
       {"--save x", "unknown flag --save; this command calls it --work-dir"},

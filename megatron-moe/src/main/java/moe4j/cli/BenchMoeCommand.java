@@ -131,7 +131,7 @@ public final class BenchMoeCommand implements Command {
       Ranges.positive("hidden-size", hiddenSize);
       Ranges.positive("ffn-hidden-size", ffnHiddenSize);
       Ranges.positive("tokens", tokens);
-      Ranges.positive("num-threads", numThreads);
+      Ranges.threads(numThreads);
       Ranges.positive("rounds", rounds);
       Ranges.notNegative("warmup-rounds", warmupRounds);
     }
@@ -339,7 +339,7 @@ public final class BenchMoeCommand implements Command {
                 layer.expertHiddenSize(),
                 layer.model().hiddenSize(),
                 layer.moe().moeRouterTopk());
-    System.out.println(title + layer.inSmall());
+    System.out.println(title + layer.swept());
     ExpertSweep sweep = new ExpertSweep(layer, setting);
     System.out.println(sweep.header());
     for (int experts : Options.counts(options.sweepExperts())) {

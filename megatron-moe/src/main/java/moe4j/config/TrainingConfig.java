@@ -93,7 +93,7 @@ public record TrainingConfig(
     faults.positive("eval-interval", evalInterval);
     faults.positive("exit-interval", exitInterval);
     faults.positive("exit-duration-in-mins", exitDurationInMins);
-    faults.positive("num-threads", numThreads);
+    faults.none(() -> Ranges.threads(numThreads));
     faults.refuse();
   }
 

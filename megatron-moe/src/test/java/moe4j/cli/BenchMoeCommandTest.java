@@ -156,8 +156,8 @@ public class BenchMoeCommandTest {
         run("--sweep-experts 2,4 8,2 --rounds 1 --warmup-rounds 0 --output-dir " + directory);
     assertEquals(
         lines.get(2),
-        "64 tokens, experts of 64-256-64, 2 a token (in small; C8 itself: 4096 tokens of 1024"
-            + " channels, 8 experts of 4096)");
+        "64 tokens, experts of 64-256-64, 2 a token (shape C8 in small; in full: 4096 tokens,"
+            + " experts of 1024-4096-1024)");
     String pair = " +\\d+\\.\\d{3} / \\d+\\.\\d{3}";
     for (int i = 0; i < 3; i++) {
       assertTrue(
@@ -243,6 +243,10 @@ public class BenchMoeCommandTest {
       {
         SMALL + "--relu --swiglu",
         "--swiglu, --squared-relu and --relu exclude each other: a model has one activation"
+      },
+      {
+        SMALL + "--num-threads 100000",
+        "--num-threads 100000 is more than the 1024 that are taken at most"
       },
       {"--shape A --relu", "--relu and --shape exclude each other: a shape has its sizes"},
       {

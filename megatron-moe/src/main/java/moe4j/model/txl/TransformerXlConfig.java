@@ -4,6 +4,7 @@ import java.util.List;
 import moe4j.config.Builders;
 import moe4j.config.Faults;
 import moe4j.config.Flag;
+import moe4j.config.Flags;
 import moe4j.transformer.Activation;
 import moe4j.transformer.LayerShape;
 
@@ -198,10 +199,20 @@ public record TransformerXlConfig(
       int longer = memoryFor(otherTarget);
       if (memory > 0 && longer < 1) {
         throw new IllegalArgumentException(
-            "--eval-tgt-len %d leaves no memory of --mem-len %d + --tgt-len %d"
-                .formatted(otherTarget, memory, target));
+            "--eval-tgt-len %d%s leaves no memory of --mem-len %d + --tgt-len %d: give at most %d"
+                .formatted(
+                    otherTarget,
+                    isDefault(otherTarget) ? ", the default," : "",
+                    memory,
+                    target,
+                    memory + target - 1));
       }
       return new Lengths(otherTarget, extended, longer, same, clamp);
+    }
+
+    private static boolean isDefault(int evalTarget) {
+      return Integer.valueOf(evalTarget)
+          .equals(Flags.defaults(TrainingFlags.class).get("evalTgtLen"));
     }
 
     /** The memory for another number of targets, likewise; below 1 where none would be left. */

@@ -200,8 +200,20 @@ public record BenchShape(String name, int tokens, LayerShape model, MoeConfig mo
     }
   }
 
+  /** Which named layer a sweep's is, and how large that is where it is a small one; or empty. */
+  public String swept() {
+    if (name.isEmpty()) {
+      return "";
+    }
+    BenchShape whole = named(name);
+    return whole.tokens == tokens
+        ? " (shape %s)".formatted(name)
+        : " (shape %1$s in small; in full: %2$d tokens, experts of %3$d-%4$d-%3$d)"
+            .formatted(name, whole.tokens, whole.model.hiddenSize(), whole.expertHiddenSize());
+  }
+
   /** That a named layer is a small one, and how large it is by its name; empty where it is not. */
-  public String inSmall() {
+  private String inSmall() {
     if (name.isEmpty() || named(name).tokens == tokens) {
       return "";
     }

@@ -116,7 +116,15 @@ public class RefusedFlagsTest {
       {"--lr -1", "--lr -1.0 and --eta-min 0.0: 0 <= eta-min <= lr is asked for"},
       {"--eta-min -1", "--lr 0.002 and --eta-min -1.0: 0 <= eta-min <= lr is asked for"},
       {"--clip -1", "--clip -1.0 is negative"},
-      {"--eval-tgt-len 128", "--eval-tgt-len 128 leaves no memory of --mem-len 64 + --tgt-len 64"},
+      {
+        "--eval-tgt-len 128",
+        "--eval-tgt-len 128 leaves no memory of --mem-len 64 + --tgt-len 64: give at most 127"
+      },
+      {
+        "--tgt-len 8 --mem-len 8 --eval-tgt-len 50",
+        "--eval-tgt-len 50, the default, leaves no memory of --mem-len 8 + --tgt-len 8: give at most"
+            + " 15"
+      },
       {"--restart-dir y", "--restart-dir needs --restart"},
       {"--exit-interval 0", "--exit-interval 0 is not positive"},
       // The optimizer's types.

@@ -55,7 +55,7 @@ public final class BenchKernelsCommand implements Command {
     public Options {
       Ranges.notNegative("warmup-rounds", warmupRounds);
       Ranges.positive("rounds", rounds);
-      Ranges.positive("num-threads", numThreads);
+      Ranges.threads(numThreads);
     }
   }
 

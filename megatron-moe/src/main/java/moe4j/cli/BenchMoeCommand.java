@@ -4,11 +4,10 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
-import java.util.EnumMap;
 import java.util.LinkedHashMap;
 import java.util.List;
-import java.util.Locale;
 import java.util.Map;
+import java.util.Set;
 import java.util.function.Function;
 import moe4j.config.BuildInfo;
 import moe4j.config.Flag;
@@ -23,9 +22,6 @@ import moe4j.moe.MoeConfig;
 import moe4j.moe.bench.BenchShape;
 import moe4j.moe.bench.ExpertSweep;
 import moe4j.moe.bench.LayerBench;
-import moe4j.moe.bench.LayerBench.Way;
-import moe4j.moe.bench.LayerErrors;
-import moe4j.moe.bench.LayerTimes;
 import moe4j.report.SpeedPicture;
 import moe4j.training.step.ComputeDevice;
 import moe4j.transformer.Activation;
@@ -49,7 +45,26 @@ public final class BenchMoeCommand implements Command {
 
   /** Flags that say what a named shape says already. */
   private static final List<String> SIZES =
-      List.of("num-experts", "tokens", "hidden-size", "ffn-hidden-size", "swiglu");
+      List.of(
+          "num-experts",
+          "tokens",
+          "hidden-size",
+          "ffn-hidden-size",
+          "swiglu",
+          "squared-relu",
+          "relu");
+
+  /** What of the experts' flags is measured where the gate is left out. */
+  private static final Set<String> WITHOUT_GATE =
+      Set.of(
+          "num_experts",
+          "moe_router_topk",
+          "moe_ffn_hidden_size",
+          "moe_shared_expert_intermediate_size",
+          "moe_shared_expert_gate",
+          "add_expert_bias",
+          "fmoefy",
+          "moe_grouped_products");
 
   /** Its flags beside those of the experts. */
   public record Options(
@@ -72,6 +87,8 @@ public final class BenchMoeCommand implements Command {
               otherwise = "4 x hidden-size")
           Integer ffnHiddenSize,
       @Flag(help = "SwiGLU and not GELU") boolean swiglu,
+      @Flag(help = "the square of ReLU and not GELU") boolean squaredRelu,
+      @Flag(help = "ReLU and not GELU; Megatron has no flag for it") boolean relu,
       @Flag(help = "tokens that the layer is given", value = "1024") int tokens,
       @Flag(help = "first rounds that do not count", value = "5") int warmupRounds,
       @Flag(help = "rounds, of which the median is printed", value = "20") int rounds,
@@ -85,11 +102,13 @@ public final class BenchMoeCommand implements Command {
               help = "replay a round as a CUDA graph, as a training step is",
               value = "on",
               choices = {"on", "off"},
-              needs = "device cuda")
+              needs = "device cuda",
+              tolerated = true)
           String cudaGraph,
       @Flag(
               help = "compute with libtorch's operations and without kernels of moe4j's own",
-              needs = "device cuda")
+              needs = "device cuda",
+              tolerated = true)
           boolean noFusedKernels,
       @Flag(help = "threads of the CPU's kernels", otherwise = "OMP_NUM_THREADS, or one a core")
           Integer numThreads) {
@@ -106,12 +125,13 @@ public final class BenchMoeCommand implements Command {
         }
         ffnHiddenSize = 4 * hiddenSize;
       }
+      Activation.flagged(swiglu, squaredRelu, relu);
       shape.forEach(BenchShape::named);
       counts(sweepExperts);
       Ranges.positive("hidden-size", hiddenSize);
       Ranges.positive("ffn-hidden-size", ffnHiddenSize);
       Ranges.positive("tokens", tokens);
-      Ranges.positive("num-threads", numThreads);
+      Ranges.threads(numThreads);
       Ranges.positive("rounds", rounds);
       Ranges.notNegative("warmup-rounds", warmupRounds);
     }
@@ -149,7 +169,7 @@ public final class BenchMoeCommand implements Command {
     /** The layers to time. */
     List<BenchShape> shapes(MoeConfig moe) {
       if (!named(moe)) {
-        Activation activation = swiglu ? Activation.SWIGLU : Activation.GELU;
+        Activation activation = Activation.flagged(swiglu, squaredRelu, relu);
         LayerShape model =
             LayerShape.of(1, hiddenSize, ffnHiddenSize, activation, 0.02).withBias(false);
         return List.of(new BenchShape("", tokens, model, moe));
@@ -226,6 +246,9 @@ public final class BenchMoeCommand implements Command {
     List<BenchShape> shapes = sweeps ? options.sweep(moe) : options.shapes(moe);
     shapes.forEach(BenchShape::check);
     refuseWithoutEffect(moe);
+    if (sweeps) {
+      refuseGate(moe);
+    }
   }
 
   /** One layer on one device has no other layers, and no other ranks to send rows to. */
@@ -242,6 +265,20 @@ public final class BenchMoeCommand implements Command {
                 "--%s %s has no effect on one layer in one process: leave it out"
                     .formatted(flag, value.apply(moe)));
           }
+        });
+  }
+
+  /** A sweep's routes are drawn, so that none depends on the number of experts by its gate. */
+  private static void refuseGate(MoeConfig moe) {
+    Map<String, Object> asked = Flags.differing(moe);
+    asked.keySet().removeAll(WITHOUT_GATE);
+    asked.forEach(
+        (argument, value) -> {
+          List<String> words = new ArrayList<>();
+          Flags.words(argument, value, words);
+          throw new IllegalArgumentException(
+              "%s has no effect beside --sweep-experts, which times layers whose routing is given: leave it out"
+                  .formatted(String.join(" ", words)));
         });
   }
 
@@ -275,62 +312,10 @@ public final class BenchMoeCommand implements Command {
       }
       boolean sound = true;
       for (BenchShape shape : options.shapes(moe)) {
-        sound &= table(shape, setting);
+        sound &= LayerTable.print(shape, setting);
       }
       return sound ? 0 : 1;
     }
-  }
-
-  /** Prints a layer's times and errors; returns whether the errors are those of a sound one. */
-  private static boolean table(BenchShape shape, LayerBench.Setting setting) {
-    System.out.println(shape);
-    System.out.println(LayerTimes.header());
-    try (LayerBench bench = new LayerBench(shape, setting)) {
-      LayerErrors errors = bench.errors();
-      Map<Way, List<LayerTimes>> all = new EnumMap<>(Way.class);
-      for (Way way : bench.ways()) {
-        all.put(way, bench.time(way));
-        all.get(way).forEach(System.out::println);
-      }
-      System.out.println(errors);
-      System.out.println(against("MoE takes", all.get(Way.LAYER), all.get(Way.DENSE), "dense"));
-      List<LayerTimes> given = all.get(Way.GIVEN);
-      String layer = "MoE with its routing given";
-      System.out.println(against("The naive loop takes", all.get(Way.NAIVE), given, layer));
-      if (all.containsKey(Way.SORTED)) {
-        System.out.println(
-            against("Sorting and _grouped_mm take", all.get(Way.SORTED), given, layer));
-      } else {
-        System.out.printf(
-            "Sorting and _grouped_mm are not timed: in %s libtorch takes multiples of %d channels alone%n",
-            setting.dtype() == ScalarType.Float ? "fp32" : "bf16",
-            setting.dtype() == ScalarType.Float ? 4 : 8);
-      }
-      if (all.containsKey(Way.LIBTORCH)) {
-        System.out.println(
-            against(
-                "The layer with libtorch's products takes", all.get(Way.LIBTORCH), given, layer));
-      }
-      if (!errors.within(setting.bound())) {
-        System.err.printf(
-            Locale.ROOT,
-            "moe4j bench moe: the layer's errors are above %.0e: its times are not worth anything%n",
-            setting.bound());
-        return false;
-      }
-      return true;
-    }
-  }
-
-  private static String against(
-      String subject, List<LayerTimes> times, List<LayerTimes> base, String other) {
-    return String.format(
-        Locale.ROOT,
-        "%s %.2f times as long as %s, %.2f times with the backward",
-        subject,
-        times.get(0).median() / base.get(0).median(),
-        other,
-        times.get(1).median() / base.get(1).median());
   }
 
   private static int sweep(Options options, MoeConfig moe, LayerBench.Setting setting)
@@ -354,7 +339,7 @@ public final class BenchMoeCommand implements Command {
                 layer.expertHiddenSize(),
                 layer.model().hiddenSize(),
                 layer.moe().moeRouterTopk());
-    System.out.println(title + layer.inSmall());
+    System.out.println(title + layer.swept());
     ExpertSweep sweep = new ExpertSweep(layer, setting);
     System.out.println(sweep.header());
     for (int experts : Options.counts(options.sweepExperts())) {

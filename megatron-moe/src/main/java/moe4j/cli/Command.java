@@ -55,6 +55,15 @@ public interface Command {
   default void check(Flags.Parsed parsed, int processes) {}
 
   /**
+   * Checks as much of that as can be where some of its records were refused by themselves and are
+   * null.
+   *
+   * @param processes of the run
+   * @throws IllegalArgumentException for bad input: one sentence for the user
+   */
+  default void checkPart(Flags.Parsed parsed, int processes) {}
+
+  /**
    * Runs it.
    *
    * @return the exit status

@@ -68,7 +68,11 @@ final class CommandLines {
               if (command.positional().isEmpty()) {
                 faults.none(parsed::withoutPositional);
               }
-              faults.none(() -> command.check(parsed, processes));
+              if (parsed.isWhole()) {
+                faults.none(() -> command.check(parsed, processes));
+              } else {
+                faults.none(() -> command.checkPart(parsed, processes));
+              }
               faults.refuse();
             });
   }

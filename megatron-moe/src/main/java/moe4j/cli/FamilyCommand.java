@@ -119,6 +119,11 @@ abstract class FamilyCommand implements Command {
     config(parsed, processes);
   }
 
+  @Override
+  public final void checkPart(Flags.Parsed parsed, int processes) {
+    family.checkPart(parsed, processes);
+  }
+
   /** The run that the flags mean. */
   final RunConfig config(Flags.Parsed parsed, int processes) {
     return family.run(parsed, processes);

@@ -1,5 +1,7 @@
 package moe4j.cli;
 
+import java.io.FileDescriptor;
+import java.io.FileOutputStream;
 import java.io.IOException;
 import java.io.PrintStream;
 import java.io.UncheckedIOException;
@@ -58,12 +60,36 @@ public final class Main {
         },
         ShutdownSignal.names());
     Screen.putUpTerminal();
+    PrintStream out = System.out;
     int status = run(args, System.out, System.err);
     Screen.current().hide();
     System.out.flush();
+    status = written(status, out);
     LogManager.shutdown();
     // Native threads and a loader's daemon may still be there: the process is over all the same.
     Runtime.getRuntime().halt(status);
+  }
+
+  /**
+   * The status of a process whose standard output may have lost lines, as a stream of prints tells
+   * nobody: on a full disk that is a failure, while a reader such as {@code head} may have enough.
+   */
+  private static int written(int status, PrintStream out) {
+    if (!out.checkError()) {
+      return status;
+    }
+    String cause = "lines are missing";
+    try {
+      // Not closed: it is the process's. The stream does not say why it failed.
+      new FileOutputStream(FileDescriptor.out).write('\n');
+    } catch (IOException e) {
+      cause = e.getMessage();
+    }
+    if (cause.contains("pipe")) {
+      return status;
+    }
+    System.err.printf("moe4j: standard output cannot be written: %s%n", cause);
+    return status == 0 ? 1 : status;
   }
 
   /**

@@ -49,21 +49,21 @@ public record CheckpointConfig(
 
   /** Checks ranges. */
   public CheckpointConfig {
-    Ranges.positive("save-interval", saveInterval);
-    if (mostRecentK == 0 || mostRecentK < -1) {
-      throw new IllegalArgumentException(
-          "--most-recent-k %d is neither -1 nor positive".formatted(mostRecentK));
-    }
-    if (overrideData && load == null && !autoResume) {
-      throw new IllegalArgumentException(
-          "--override-data goes on from a checkpoint with other data: --load, or --auto-resume,"
-              + " says from which");
-    }
-    if (autoResume && overwrite) {
-      throw new IllegalArgumentException(
-          "--auto-resume goes on with what --save holds, and --overwrite starts anew: only one of"
-              + " them can be");
-    }
+    Faults faults = new Faults();
+    faults.positive("save-interval", saveInterval);
+    faults.check(
+        mostRecentK == 0 || mostRecentK < -1,
+        "--most-recent-k %d is neither -1 nor positive",
+        mostRecentK);
+    faults.check(
+        overrideData && load == null && !autoResume,
+        "--override-data goes on from a checkpoint with other data: --load, or --auto-resume,"
+            + " says from which");
+    faults.check(
+        autoResume && overwrite,
+        "--auto-resume goes on with what --save holds, and --overwrite starts anew: only one of"
+            + " them can be");
+    faults.refuse();
   }
 
   /** A builder whose values are the flags' defaults. */

@@ -2,6 +2,8 @@ package moe4j.config;
 
 import java.util.ArrayList;
 import java.util.List;
+import java.util.concurrent.atomic.AtomicReference;
+import java.util.function.Supplier;
 
 /** Collects what is wrong with a command line, so that one answer names it all. */
 public final class Faults {
@@ -18,6 +20,39 @@ public final class Faults {
       add(e.getMessage());
     }
     return false;
+  }
+
+  /**
+   * Makes something of values that may be refused.
+   *
+   * @param otherwise what there is to go on with where they are
+   */
+  public <T> T made(Supplier<T> making, T otherwise) {
+    AtomicReference<T> made = new AtomicReference<>(otherwise);
+    none(() -> made.set(making.get()));
+    return made.get();
+  }
+
+  /** Keeps a sentence where something is wrong. */
+  public void check(boolean wrong, String format, Object... values) {
+    if (wrong) {
+      add(format.formatted(values));
+    }
+  }
+
+  /** {@link Ranges#positive}. */
+  public void positive(String flag, Number value) {
+    none(() -> Ranges.positive(flag, value));
+  }
+
+  /** {@link Ranges#notNegative}. */
+  public void notNegative(String flag, Number value) {
+    none(() -> Ranges.notNegative(flag, value));
+  }
+
+  /** {@link Ranges#belowOne}. */
+  public void belowOne(String flag, double value) {
+    none(() -> Ranges.belowOne(flag, value));
   }
 
   /** Keeps a sentence, once. */

@@ -47,6 +47,12 @@ public @interface Flag {
   boolean tolerated() default false;
 
   /**
+   * Whether the flag says how a GPU computes, beside what it needs: with {@code --device cpu} it is
+   * taken and told to be without effect.
+   */
+  boolean onGpu() default false;
+
+  /**
    * The switch of the same command beside which this flag is taken, has no effect and is told so,
    * as Megatron has it.
    */

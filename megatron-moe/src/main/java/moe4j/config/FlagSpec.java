@@ -81,6 +81,9 @@ record FlagSpec(String name, RecordComponent component, Flag flag) {
     if (!flag.needs().isEmpty()) {
       notes.add((flag.tolerated() ? "no effect without --" : "needs --") + flag.needs());
     }
+    if (flag.onGpu()) {
+      notes.add("no effect without --device cuda");
+    }
     if (!flag.idleBeside().isEmpty()) {
       notes.add("no effect beside --" + flag.idleBeside());
     }
@@ -115,6 +118,13 @@ record FlagSpec(String name, RecordComponent component, Flag flag) {
   /** Whether a flag that has no effect is taken all the same, with a line in the log. */
   boolean isTolerated() {
     return flag.tolerated() || !flag.idleBeside().isEmpty();
+  }
+
+  /** Whether a value that is not the default has no effect because a CPU computes. */
+  boolean isIdleOnCpu(Map<String, Object> values) {
+    return flag.onGpu()
+        && "cpu".equals(values.get("device"))
+        && !Objects.equals(values.get(name), parse(null));
   }
 
   /** Whether a value that is not the default has no effect, because of another flag's value. */
@@ -173,7 +183,12 @@ record FlagSpec(String name, RecordComponent component, Flag flag) {
     for (Object each : value instanceof List<?> list ? list : List.of(value)) {
       if (!List.of(flag.choices()).contains(each.toString())) {
         throw new IllegalArgumentException(
-            "--%s takes %s, not '%s'".formatted(name, String.join(", ", flag.choices()), each));
+            "--%s takes %s, not '%s'%s"
+                .formatted(
+                    name,
+                    String.join(", ", flag.choices()),
+                    each,
+                    MegatronValues.reason(name, each)));
       }
     }
   }

@@ -116,6 +116,7 @@ public final class Flags {
     private final Set<String> typed;
     private final List<String> positional;
     private final List<String> withoutEffect;
+    private boolean whole;
 
     private Parsed(Set<String> typed, List<String> positional, List<String> withoutEffect) {
       this.typed = typed;
@@ -140,7 +141,12 @@ public final class Flags {
       return typed.contains(flag);
     }
 
-    /** The record of a type that the flags were made of. */
+    /** Whether all records are there: none was refused by itself. */
+    public boolean isWhole() {
+      return whole;
+    }
+
+    /** The record of a type that the flags were made of; null where it was refused. */
     public <R extends Record> R get(Class<R> type) {
       return type.cast(records.get(type));
     }
@@ -176,8 +182,8 @@ public final class Flags {
   }
 
   /**
-   * The same with a check of all records together, which is made wherever they are all there, so
-   * that what it refuses stands in the same answer.
+   * The same with a check of the records together, so that what it refuses stands in the same
+   * answer. Records that were refused by themselves are not {@linkplain Parsed#isWhole there}.
    *
    * @throws RefusedLine with a sentence for each fault
    */
@@ -210,10 +216,9 @@ public final class Flags {
     specs
         .values()
         .forEach(spec -> refuseWithoutEffect(spec, values, faulty, withoutEffect, faults));
-    typedLine.beside().forEach((name, other) -> refuseAlone(name, other, values, faults));
-    if (parsed.records.size() == types.size()) {
-      faults.none(() -> check.accept(parsed));
-    }
+    typedLine.refuseAlone(values);
+    parsed.whole = parsed.records.size() == types.size();
+    faults.none(() -> check.accept(parsed));
     faults.refuse();
     return parsed;
   }
@@ -231,23 +236,10 @@ public final class Flags {
     }
     if (!spec.isTolerated()) {
       faults.none(() -> spec.refuseWithoutEffect(values));
-    } else if (spec.isWithoutEffect(values)) {
+    }
+    if (spec.isIdleOnCpu(values) || (spec.isTolerated() && spec.isWithoutEffect(values))) {
       Object value = values.get(spec.name());
       withoutEffect.add("--" + spec.name() + (spec.isSwitch() ? "" : " " + value));
-    }
-  }
-
-  /** Refuses a flag of Megatron's that has its place beside another alone, which is not there. */
-  private static void refuseAlone(
-      String name, String other, Map<String, Object> values, Faults faults) {
-    String[] flag = other.split("=", 2);
-    if (flag[1].equals("false") && Boolean.TRUE.equals(values.get(flag[0]))) {
-      faults.add("--%s and --%s exclude each other".formatted(name, flag[0]));
-    } else if (values.containsKey(flag[0])
-        && !flag[1].equals(String.valueOf(values.get(flag[0])))) {
-      faults.add(
-          "--%s has its place beside --%s %s alone, not %s"
-              .formatted(name, flag[0], flag[1], values.get(flag[0])));
     }
   }
 

@@ -19,12 +19,14 @@ public record LoggingConfig(
 
   /** Checks ranges. */
   public LoggingConfig {
-    Ranges.positive("log-interval", logInterval);
-    if (profileStepStart < 0 || profileStepEnd <= profileStepStart) {
-      throw new IllegalArgumentException(
-          "--profile-step-start %d to --profile-step-end %d are no steps"
-              .formatted(profileStepStart, profileStepEnd));
-    }
+    Faults faults = new Faults();
+    faults.positive("log-interval", logInterval);
+    faults.check(
+        profileStepStart < 0 || profileStepEnd <= profileStepStart,
+        "--profile-step-start %d to --profile-step-end %d are no steps",
+        profileStepStart,
+        profileStepEnd);
+    faults.refuse();
   }
 
   /** A builder whose values are the flags' defaults. */

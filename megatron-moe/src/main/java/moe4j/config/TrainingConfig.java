@@ -27,7 +27,8 @@ public record TrainingConfig(
             help = "capture the training step as CUDA graphs",
             value = "on",
             choices = {"on", "off"},
-            needs = "device cuda")
+            needs = "device cuda",
+            tolerated = true)
         String cudaGraph,
     @Flag(
             help = "kernel of causal attention; auto takes the fastest, by measurement",
@@ -43,55 +44,57 @@ public record TrainingConfig(
         boolean deterministicMode,
     @Flag(
             help = "compute with libtorch's operations and without kernels of moe4j's own",
-            needs = "device cuda")
+            needs = "device cuda",
+            tolerated = true)
         boolean noFusedKernels,
     @Flag(help = "threads of the CPU's kernels", otherwise = "OMP_NUM_THREADS, or one a core")
         Integer numThreads) {
 
   /** Fills the global batch and checks the whole. */
   public TrainingConfig {
-    Ranges.positive("micro-batch-size", microBatchSize);
+    Faults faults = new Faults();
+    faults.positive("micro-batch-size", microBatchSize);
     if (globalBatchSize == null) {
       globalBatchSize = microBatchSize;
     }
-    if (globalBatchSize < 1 || globalBatchSize % microBatchSize != 0) {
-      throw new IllegalArgumentException(
-          "--global-batch-size %d is no multiple of --micro-batch-size %d"
-              .formatted(globalBatchSize, microBatchSize));
+    faults.check(
+        microBatchSize > 0 && (globalBatchSize < 1 || globalBatchSize % microBatchSize != 0),
+        "--global-batch-size %d is no multiple of --micro-batch-size %d",
+        globalBatchSize,
+        microBatchSize);
+    faults.check(
+        trainIters != null && trainSamples != null,
+        "--train-iters and --train-samples exclude each other");
+    faults.check(
+        trainIters == null && trainSamples == null, "--train-iters or --train-samples is required");
+    faults.check(
+        (trainIters != null && trainIters < 0) || (trainSamples != null && trainSamples < 0),
+        "--train-iters and --train-samples: none may be negative");
+    if (trainSamples != null && trainSamples >= 0 && globalBatchSize > 0) {
+      long steps = trainSamples / globalBatchSize;
+      faults.check(
+          steps < 1,
+          "--train-samples %d do not fill a --global-batch-size of %d: there is no step to take",
+          trainSamples,
+          globalBatchSize);
+      faults.check(
+          steps > Integer.MAX_VALUE,
+          "--train-samples %d are %d steps with --global-batch-size %d, and a run has at most %d",
+          trainSamples,
+          steps,
+          globalBatchSize,
+          Integer.MAX_VALUE);
     }
-    if (trainIters != null && trainSamples != null) {
-      throw new IllegalArgumentException("--train-iters and --train-samples exclude each other");
-    }
-    if (trainIters == null && trainSamples == null) {
-      throw new IllegalArgumentException("--train-iters or --train-samples is required");
-    }
-    if ((trainIters != null && trainIters < 0) || (trainSamples != null && trainSamples < 0)) {
-      throw new IllegalArgumentException("--train-iters and --train-samples: none may be negative");
-    }
-    if (trainSamples != null && trainSamples < globalBatchSize) {
-      throw new IllegalArgumentException(
-          "--train-samples %d do not fill a --global-batch-size of %d: there is no step to take"
-              .formatted(trainSamples, globalBatchSize));
-    }
-    if (trainSamples != null && trainSamples / globalBatchSize > Integer.MAX_VALUE) {
-      throw new IllegalArgumentException(
-          "--train-samples %d are %d steps with --global-batch-size %d, and a run has at most %d"
-              .formatted(
-                  trainSamples,
-                  trainSamples / globalBatchSize,
-                  globalBatchSize,
-                  Integer.MAX_VALUE));
-    }
-    Ranges.notNegative("eval-iters", evalIters);
-    if (deterministicMode && attentionBackend.equals("fused")) {
-      throw new IllegalArgumentException(
-          "--attention-backend fused and --deterministic-mode exclude each other: cuDNN's attention"
-              + " adds in no fixed order");
-    }
-    Ranges.positive("eval-interval", evalInterval);
-    Ranges.positive("exit-interval", exitInterval);
-    Ranges.positive("exit-duration-in-mins", exitDurationInMins);
-    Ranges.positive("num-threads", numThreads);
+    faults.notNegative("eval-iters", evalIters);
+    faults.check(
+        deterministicMode && attentionBackend.equals("fused"),
+        "--attention-backend fused and --deterministic-mode exclude each other: cuDNN's attention"
+            + " adds in no fixed order");
+    faults.positive("eval-interval", evalInterval);
+    faults.positive("exit-interval", exitInterval);
+    faults.positive("exit-duration-in-mins", exitDurationInMins);
+    faults.none(() -> Ranges.threads(numThreads));
+    faults.refuse();
   }
 
   /** A builder whose values are the flags' defaults. */

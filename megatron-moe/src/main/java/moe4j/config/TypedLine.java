@@ -25,6 +25,8 @@ final class TypedLine {
   private final List<String> words = new ArrayList<>();
   private final List<String> idle = new ArrayList<>();
   private final Set<String> faulty = new HashSet<>();
+
+  /** What flags are taken beside alone: FLAG=VALUE by the flag that asks for it. */
   private final Map<String, String> beside = new LinkedHashMap<>();
 
   /**
@@ -77,9 +79,21 @@ final class TypedLine {
     return faulty;
   }
 
-  /** What flags are taken beside alone: {@code FLAG=VALUE} by the flag that asks for it. */
-  Map<String, String> beside() {
-    return beside;
+  /** Refuses flags of Megatron's that have their place beside others alone, which are not there. */
+  void refuseAlone(Map<String, Object> values) {
+    beside.forEach((name, other) -> refuseAlone(name, other, values));
+  }
+
+  private void refuseAlone(String name, String other, Map<String, Object> values) {
+    String[] flag = other.split("=", 2);
+    if (flag[1].equals("false") && Boolean.TRUE.equals(values.get(flag[0]))) {
+      faults.add("--%s and --%s exclude each other".formatted(name, flag[0]));
+    } else if (values.containsKey(flag[0])
+        && !flag[1].equals(String.valueOf(values.get(flag[0])))) {
+      faults.add(
+          "--%s has its place beside --%s %s alone, not %s"
+              .formatted(name, flag[0], flag[1], values.get(flag[0])));
+    }
   }
 
   private void take(String dashes, String name, boolean equals, List<String> behind) {

@@ -1,6 +1,8 @@
 package moe4j.model;
 
 import java.util.List;
+import moe4j.config.Flags;
+import moe4j.config.Ranges;
 import moe4j.config.TrainingConfig;
 import moe4j.cost.Divisible;
 import moe4j.cost.Placement;
@@ -34,13 +36,7 @@ public final class Divisions {
       int value = size.value();
       if (value % parts != 0) {
         throw new IllegalArgumentException(
-            "%s: %d = %d x %d + %d"
-                .formatted(
-                    size.refusal(placement).orElseThrow(),
-                    value,
-                    value / parts,
-                    parts,
-                    value % parts));
+            size.refusal(placement).orElseThrow() + Ranges.division(value, parts));
       }
     }
   }
@@ -65,22 +61,27 @@ public final class Divisions {
     }
   }
 
+  /**
+   * The training of so many processes by its flags: a global batch that none names is filled in.
+   */
+  static TrainingConfig batch(Flags.Parsed parsed, int processes) {
+    TrainingConfig training = parsed.get(TrainingConfig.class);
+    int data = parsed.get(ParallelConfig.class).layout(processes).data();
+    if (!parsed.isTyped("global-batch-size")) {
+      training = training.withGlobalBatch(training.microBatchSize() * data);
+    }
+    checkBatch(training, data);
+    return training;
+  }
+
   /** Checks that a step's samples are whole micro-batches for each data-parallel process. */
   public static void checkBatch(TrainingConfig training, int data) {
     long block = (long) training.microBatchSize() * data;
     long batch = training.globalBatchSize();
     if (batch % block != 0) {
       throw new IllegalArgumentException(
-          ("--global-batch-size %d is no multiple of --micro-batch-size %d times the %d data-parallel"
-                  + " processes: %d = %d x %d + %d")
-              .formatted(
-                  batch,
-                  training.microBatchSize(),
-                  data,
-                  batch,
-                  batch / block,
-                  block,
-                  batch % block));
+          "--global-batch-size %d is no multiple of --micro-batch-size %d times the %d data-parallel processes%s"
+              .formatted(batch, training.microBatchSize(), data, Ranges.division(batch, block)));
     }
   }
 }

@@ -7,6 +7,7 @@ import java.util.function.Consumer;
 import java.util.stream.Stream;
 import moe4j.checkpoint.Checkpoint;
 import moe4j.config.CheckpointConfig;
+import moe4j.config.Faults;
 import moe4j.config.Flags;
 import moe4j.config.LoggingConfig;
 import moe4j.config.TrainingConfig;
@@ -89,21 +90,45 @@ public interface ModelFamily {
    * @throws IllegalArgumentException where it cannot be, in one sentence
    */
   default RunConfig run(Flags.Parsed parsed, int processes) {
+    Faults faults = new Faults();
+    TrainingConfig typed = parsed.get(TrainingConfig.class);
+    TrainingConfig training = faults.made(() -> Divisions.batch(parsed, processes), typed);
+    RunConfig run =
+        faults.made(
+            () ->
+                new RunConfig(
+                    new ModelSpec(this, parsed.get(modelFlags()), parsed.get(MoeConfig.class)),
+                    parsed.get(OptimizerConfig.class),
+                    training,
+                    parsed.get(dataFlags()),
+                    parsed.get(CheckpointConfig.class),
+                    parsed.get(LoggingConfig.class),
+                    parsed.get(ParallelConfig.class)),
+            null);
+    faults.refuse();
+    return run;
+  }
+
+  /**
+   * Checks as much of a run as can be where some of its records were refused by themselves and are
+   * null, so that one answer tells what is wrong with the others, too.
+   *
+   * @throws IllegalArgumentException a sentence for each fault
+   */
+  default void checkPart(Flags.Parsed parsed, int processes) {
+    Faults faults = new Faults();
     ParallelConfig parallel = parsed.get(ParallelConfig.class);
+    OptimizerConfig optimizer = parsed.get(OptimizerConfig.class);
     TrainingConfig training = parsed.get(TrainingConfig.class);
-    int data = parallel.layout(processes).data();
-    if (!parsed.isTyped("global-batch-size")) {
-      training = training.withGlobalBatch(training.microBatchSize() * data);
+    if (parallel != null && training != null) {
+      faults.none(() -> Divisions.batch(parsed, processes));
+    } else if (parallel != null) {
+      faults.none(() -> parallel.layout(processes));
     }
-    Divisions.checkBatch(training, data);
-    return new RunConfig(
-        new ModelSpec(this, parsed.get(modelFlags()), parsed.get(MoeConfig.class)),
-        parsed.get(OptimizerConfig.class),
-        training,
-        parsed.get(dataFlags()),
-        parsed.get(CheckpointConfig.class),
-        parsed.get(LoggingConfig.class),
-        parallel);
+    if (optimizer != null && training != null) {
+      faults.none(() -> RunConfig.check(optimizer, training));
+    }
+    faults.refuse();
   }
 
   /**

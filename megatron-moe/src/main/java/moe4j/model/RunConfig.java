@@ -46,10 +46,17 @@ public record RunConfig(
                   family.dataFlags().getName()));
     }
     faults.none(() -> family.check(model));
+    faults.none(() -> check(optimizer, training));
+    faults.none(() -> family.checkDivision(model, training, parallel));
+    faults.refuse();
+  }
+
+  /** Checks what is no matter of the model. */
+  static void check(OptimizerConfig optimizer, TrainingConfig training) {
+    Faults faults = new Faults();
     faults.none(() -> schedule(optimizer, training).at(0));
     boolean gpu = training.device().equals("cuda");
     faults.none(() -> optimizer.checkTypes(training.bf16(), gpu && training.noFusedKernels()));
-    faults.none(() -> family.checkDivision(model, training, parallel));
     faults.refuse();
   }
 

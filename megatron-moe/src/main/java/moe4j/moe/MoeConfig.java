@@ -2,6 +2,7 @@ package moe4j.moe;
 
 import java.util.ArrayList;
 import java.util.List;
+import java.util.stream.IntStream;
 import moe4j.config.Builders;
 import moe4j.config.Flag;
 import moe4j.config.Flags;
@@ -110,7 +111,8 @@ public record MoeConfig(
         boolean moeSharedExpertGate,
     @Flag(
             help = "on one GPU, compute the shared expert on a stream of its own beside the router",
-            needs = "moe-shared-expert-intermediate-size")
+            needs = "moe-shared-expert-intermediate-size",
+            onGpu = true)
         boolean moeSharedExpertOverlap,
     @Flag(help = "biases in the experts' layers", needs = "num-experts") boolean addExpertBias,
     @Flag(
@@ -155,7 +157,8 @@ public record MoeConfig(
                     + " Hopper (H100, H200), or libtorch's, as elsewhere and for very large experts",
             value = "ours",
             choices = {"ours", "libtorch"},
-            needs = "num-experts")
+            needs = "num-experts",
+            onGpu = true)
         String moeGroupedProducts)
     implements Flags.Checked {
 
@@ -296,11 +299,8 @@ public record MoeConfig(
 
   /** The same for a model whose number of layers has another flag. */
   public int moeLayerCount(int layers, String flag) {
-    int count = 0;
-    for (boolean moe : moeLayers(layers, flag)) {
-      count += moe ? 1 : 0;
-    }
-    return count;
+    boolean[] moe = moeLayers(layers, flag);
+    return (int) IntStream.range(0, moe.length).filter(i -> moe[i]).count();
   }
 
   /** The room for rows that these flags ask each expert to have. */

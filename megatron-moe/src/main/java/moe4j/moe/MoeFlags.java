@@ -12,6 +12,7 @@ final class MoeFlags {
   private final Integer experts;
   private final int topk;
   private final String strategy;
+  private final Faults faults = new Faults();
 
   private MoeFlags(MoeConfig flags) {
     this.flags = flags;
@@ -27,15 +28,15 @@ final class MoeFlags {
    */
   static void check(MoeConfig flags) {
     MoeFlags checks = new MoeFlags(flags);
-    Faults faults = new Faults();
-    faults.none(checks::checkLosses);
+    Faults faults = checks.faults;
+    checks.checkLosses();
     if (flags.enabled()) {
-      faults.none(checks::checkSizes);
+      checks.checkSizes();
       faults.none(checks::checkPadding);
-      faults.none(checks::checkRouter);
-      faults.none(checks::checkGroups);
+      checks.checkRouter();
+      checks.checkGroups();
       faults.none(checks::checkStrategy);
-      faults.none(checks::checkDispatcher);
+      checks.checkDispatcher();
     }
     faults.refuse();
   }
@@ -127,19 +128,25 @@ final class MoeFlags {
     if (groups == null && groupTopk == null) {
       return;
     }
+    if (groups == null || groupTopk == null) {
+      refuse(true, "--moe-router-num-groups and --moe-router-group-topk come together");
+      return;
+    }
+    boolean divided = groups > 0 && experts % groups == 0;
+    boolean some = groupTopk > 0 && groupTopk <= groups;
     refuse(
-        groups == null || groupTopk == null,
-        "--moe-router-num-groups and --moe-router-group-topk come together");
-    refuse(
-        groups < 1 || experts % groups != 0,
+        !divided,
         () ->
             "--num-experts %d cannot be divided into --moe-router-num-groups %d"
                 .formatted(experts, groups));
     refuse(
-        groupTopk < 1 || groupTopk > groups,
+        !some,
         () ->
             "--moe-router-group-topk %d is not between 1 and --moe-router-num-groups %d"
                 .formatted(groupTopk, groups));
+    if (!divided || !some) {
+      return;
+    }
     refuse(
         topk % groupTopk != 0 || topk / groupTopk > experts / groups,
         () ->
@@ -164,7 +171,7 @@ final class MoeFlags {
       return;
     }
     GateSpec gate = Gates.spec(strategy);
-    gate.check(topk);
+    faults.none(() -> gate.check(topk));
     MoeConfig none = MoeConfig.dense();
     boolean router =
         flags.moeRouterPreSoftmax()
@@ -197,15 +204,13 @@ final class MoeFlags {
         () -> "--moe-token-drop-policy has no effect on --balance-strategy %s".formatted(strategy));
   }
 
-  private static void refuse(boolean wrong, Supplier<String> sentence) {
+  private void refuse(boolean wrong, Supplier<String> sentence) {
     if (wrong) {
-      throw new IllegalArgumentException(sentence.get());
+      faults.check(true, "%s", sentence.get());
     }
   }
 
-  private static void refuse(boolean wrong, String sentence) {
-    if (wrong) {
-      throw new IllegalArgumentException(sentence);
-    }
+  private void refuse(boolean wrong, String sentence) {
+    faults.check(wrong, "%s", sentence);
   }
 }

@@ -2,8 +2,8 @@ package moe4j.optimizer;
 
 import java.util.List;
 import moe4j.config.Builders;
+import moe4j.config.Faults;
 import moe4j.config.Flag;
-import moe4j.config.Ranges;
 
 /** The optimizer and its learning-rate schedule, by Megatron's flags. */
 public record OptimizerConfig(
@@ -79,48 +79,49 @@ public record OptimizerConfig(
 
   /** Checks ranges and that iterations and samples are not mixed. */
   public OptimizerConfig {
-    if (!(lr >= 0) || !(minLr >= 0) || minLr > lr) {
-      throw new IllegalArgumentException(
-          "--lr %s and --min-lr %s: 0 <= min-lr <= lr is asked for".formatted(lr, minLr));
-    }
-    if (!(lrWarmupInit >= 0 && lrWarmupInit <= lr)) {
-      throw new IllegalArgumentException(
-          "--lr-warmup-init %s is not between 0 and --lr %s".formatted(lrWarmupInit, lr));
-    }
-    Ranges.belowOne("adam-beta1", adamBeta1);
-    Ranges.belowOne("adam-beta2", adamBeta2);
-    if (!(adamEps > 0) || !(weightDecay >= 0) || !(clipGrad >= 0)) {
-      throw new IllegalArgumentException(
-          "--adam-eps %s, --weight-decay %s, --clip-grad %s: none may be negative, and epsilon not 0"
-              .formatted(adamEps, weightDecay, clipGrad));
-    }
-    if (lrWarmupFraction != null && !(lrWarmupFraction >= 0 && lrWarmupFraction < 1)) {
-      throw new IllegalArgumentException(
-          "--lr-warmup-fraction %s is not in [0, 1)".formatted(lrWarmupFraction));
-    }
-    if (lrWarmupFraction != null && (lrWarmupIters != 0 || lrWarmupSamples != 0)) {
-      throw new IllegalArgumentException(
-          "--lr-warmup-fraction and --lr-warmup-iters or --lr-warmup-samples exclude each other");
-    }
+    Faults faults = new Faults();
+    faults.check(
+        !(lr >= 0) || !(minLr >= 0) || minLr > lr,
+        "--lr %s and --min-lr %s: 0 <= min-lr <= lr is asked for",
+        lr,
+        minLr);
+    faults.check(
+        lr >= 0 && !(lrWarmupInit >= 0 && lrWarmupInit <= lr),
+        "--lr-warmup-init %s is not between 0 and --lr %s",
+        lrWarmupInit,
+        lr);
+    faults.belowOne("adam-beta1", adamBeta1);
+    faults.belowOne("adam-beta2", adamBeta2);
+    faults.check(
+        !(adamEps > 0) || !(weightDecay >= 0) || !(clipGrad >= 0),
+        "--adam-eps %s, --weight-decay %s, --clip-grad %s: none may be negative, and epsilon not 0",
+        adamEps,
+        weightDecay,
+        clipGrad);
+    faults.check(
+        lrWarmupFraction != null && !(lrWarmupFraction >= 0 && lrWarmupFraction < 1),
+        "--lr-warmup-fraction %s is not in [0, 1)",
+        lrWarmupFraction);
+    faults.check(
+        lrWarmupFraction != null && (lrWarmupIters != 0 || lrWarmupSamples != 0),
+        "--lr-warmup-fraction and --lr-warmup-iters or --lr-warmup-samples exclude each other");
     boolean wsd = lrDecayStyle.equals("WSD");
-    if (wsd && lrWsdDecayIters == null && lrWsdDecaySamples == null) {
-      throw new IllegalArgumentException(
-          "--lr-decay-style WSD needs --lr-wsd-decay-iters or --lr-wsd-decay-samples");
-    }
-    if (lrWarmupIters < 0 || lrWarmupSamples < 0) {
-      throw new IllegalArgumentException(
-          "--lr-warmup-iters and --lr-warmup-samples: none may be negative");
-    }
-    if (mainParamsDtype.equals("fp16")) {
-      throw new IllegalArgumentException(
-          "--main-params-dtype fp16 is not taken: an fp32 master adds 16 bits to its bf16 parameter (--master-storage remainder), which are as many as fp16's: leave the flag out");
-    }
-    refuseFp16("exp-avg-dtype", expAvgDtype);
-    refuseFp16("exp-avg-sq-dtype", expAvgSqDtype);
-    Ranges.positive("lr-decay-iters", lrDecayIters);
-    Ranges.positive("lr-decay-samples", lrDecaySamples);
-    Ranges.positive("lr-wsd-decay-iters", lrWsdDecayIters);
-    Ranges.positive("lr-wsd-decay-samples", lrWsdDecaySamples);
+    faults.check(
+        wsd && lrWsdDecayIters == null && lrWsdDecaySamples == null,
+        "--lr-decay-style WSD needs --lr-wsd-decay-iters or --lr-wsd-decay-samples");
+    faults.check(
+        lrWarmupIters < 0 || lrWarmupSamples < 0,
+        "--lr-warmup-iters and --lr-warmup-samples: none may be negative");
+    faults.check(
+        mainParamsDtype.equals("fp16"),
+        "--main-params-dtype fp16 is not taken: an fp32 master adds 16 bits to its bf16 parameter (--master-storage remainder), which are as many as fp16's: leave the flag out");
+    faults.none(() -> refuseFp16("exp-avg-dtype", expAvgDtype));
+    faults.none(() -> refuseFp16("exp-avg-sq-dtype", expAvgSqDtype));
+    faults.positive("lr-decay-iters", lrDecayIters);
+    faults.positive("lr-decay-samples", lrDecaySamples);
+    faults.positive("lr-wsd-decay-iters", lrWsdDecayIters);
+    faults.positive("lr-wsd-decay-samples", lrWsdDecaySamples);
+    faults.refuse();
   }
 
   private static void refuseFp16(String flag, String type) {

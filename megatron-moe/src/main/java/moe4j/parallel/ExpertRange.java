@@ -1,5 +1,7 @@
 package moe4j.parallel;
 
+import moe4j.config.Ranges;
+
 /**
  * The experts that a rank has, neighbours by their global numbers.
  *
@@ -21,14 +23,8 @@ public record ExpertRange(int first, int count) {
   public static ExpertRange of(int experts, Group group) {
     if (experts % group.size() != 0) {
       throw new IllegalArgumentException(
-          "--num-experts %d is no multiple of --expert-model-parallel-size %d: %d = %d x %d + %d"
-              .formatted(
-                  experts,
-                  group.size(),
-                  experts,
-                  experts / group.size(),
-                  group.size(),
-                  experts % group.size()));
+          "--num-experts %d is no multiple of --expert-model-parallel-size %d%s"
+              .formatted(experts, group.size(), Ranges.division(experts, group.size())));
     }
     int each = experts / group.size();
     return new ExpertRange(group.rank() * each, each);

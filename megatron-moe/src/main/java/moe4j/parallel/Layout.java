@@ -33,24 +33,19 @@ public record Layout(int world, int tensor, int expert, int expertTensor) {
     Ranges.positive("expert-tensor-parallel-size", expertTensor);
     if (world % tensor != 0) {
       throw new IllegalArgumentException(
-          "--tensor-model-parallel-size %d does not divide the %d processes: %d = %d x %d + %d"
-              .formatted(tensor, world, world, world / tensor, tensor, world % tensor));
+          "--tensor-model-parallel-size %d %s".formatted(tensor, refusal(world, tensor)));
     }
     int experts = expert * expertTensor;
     if (world % experts != 0) {
       throw new IllegalArgumentException(
-          ("--expert-model-parallel-size %d times --expert-tensor-parallel-size %d is %d, which does"
-                  + " not divide the %d processes: %d = %d x %d + %d")
-              .formatted(
-                  expert,
-                  expertTensor,
-                  experts,
-                  world,
-                  world,
-                  world / experts,
-                  experts,
-                  world % experts));
+          "--expert-model-parallel-size %d times --expert-tensor-parallel-size %d is %d, which %s"
+              .formatted(expert, expertTensor, experts, refusal(world, experts)));
     }
+  }
+
+  private static String refusal(int world, int ranks) {
+    return "does not divide the %d %s%s"
+        .formatted(world, world == 1 ? "process" : "processes", Ranges.division(world, ranks));
   }
 
   /** DP: ranks that have different sequences and the same part of the dense layers. */

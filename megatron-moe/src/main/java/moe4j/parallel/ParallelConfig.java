@@ -3,8 +3,8 @@ package moe4j.parallel;
 import java.util.ArrayList;
 import java.util.List;
 import moe4j.config.Builders;
+import moe4j.config.Faults;
 import moe4j.config.Flag;
-import moe4j.config.Ranges;
 
 /** How a run is divided among processes, by Megatron's flags. */
 public record ParallelConfig(
@@ -44,16 +44,21 @@ public record ParallelConfig(
 
   /** Checks ranges; whether the sizes fit the number of processes {@link #layout} says. */
   public ParallelConfig {
+    Faults faults = new Faults();
     if (expertTensorParallelSize == null) {
       expertTensorParallelSize = tensorModelParallelSize;
     }
-    Ranges.positive("distributed-timeout-minutes", distributedTimeoutMinutes);
-    Ranges.positive("ddp-bucket-size", ddpBucketSize);
-    new Layout(
-        lcm(tensorModelParallelSize, expertModelParallelSize * expertTensorParallelSize),
-        tensorModelParallelSize,
-        expertModelParallelSize,
-        expertTensorParallelSize);
+    faults.positive("distributed-timeout-minutes", distributedTimeoutMinutes);
+    faults.positive("ddp-bucket-size", ddpBucketSize);
+    int expertTensor = expertTensorParallelSize;
+    faults.none(
+        () ->
+            new Layout(
+                lcm(tensorModelParallelSize, expertModelParallelSize * expertTensor),
+                tensorModelParallelSize,
+                expertModelParallelSize,
+                expertTensor));
+    faults.refuse();
   }
 
   /** A builder whose values are the flags' defaults. */

@@ -115,6 +115,22 @@ public enum Activation implements ExpertMlp.Activation {
     return activated.mul(weight.to(Tensors.dtype(activated)).unsqueeze(1));
   }
 
+  /**
+   * The activation that a model's flags name, GELU without any.
+   *
+   * @throws IllegalArgumentException for more than one: one sentence
+   */
+  public static Activation flagged(boolean swiglu, boolean squaredRelu, boolean relu) {
+    if ((swiglu ? 1 : 0) + (squaredRelu ? 1 : 0) + (relu ? 1 : 0) > 1) {
+      throw new IllegalArgumentException(
+          "--swiglu, --squared-relu and --relu exclude each other: a model has one activation");
+    }
+    if (swiglu) {
+      return SWIGLU;
+    }
+    return squaredRelu ? SQUARED_RELU : relu ? RELU : GELU;
+  }
+
   /** How many input channels there are for each output channel: 2 for SwiGLU, else 1. */
   public int inputs() {
     return inputs;

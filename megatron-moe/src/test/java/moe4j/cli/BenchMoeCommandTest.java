@@ -21,8 +21,9 @@ import org.testng.annotations.Test;
 
 /** The bench of one layer, on the CPU and small. */
 public class BenchMoeCommandTest {
-  private static final String SMALL =
-      "--hidden-size 16 --tokens 32 --num-experts 4 --rounds 3 --warmup-rounds 1 ";
+  private static final String SIZES = "--hidden-size 16 --tokens 32 --num-experts 4 ";
+
+  private static final String SMALL = SIZES + "--rounds 3 --warmup-rounds 1 ";
 
   private static final List<String> WAYS =
       List.of("MoE", "MoE, routing given", "router", "naive loop", "sort, _grouped_mm", "dense");
@@ -64,7 +65,8 @@ public class BenchMoeCommandTest {
     assertTrue(lines.get(1).startsWith("ceilings measured in this run: "), lines.get(1));
     assertEquals(
         lines.get(2),
-        "32 tokens of 16 channels; experts: 4 of 32 channels, 2 a token, gelu; dense: 64 channels");
+        "32 tokens of 16 channels; experts: 4 of 32 channels, 2 a token, gelu; dense: 64 channels;"
+            + " with --moe-aux-loss-coeff 0.01");
     assertTable(lines.subList(3, lines.size()));
     assertEquals(lines.size(), 20);
   }
@@ -111,6 +113,42 @@ public class BenchMoeCommandTest {
             + " alone");
   }
 
+  /** Rows that a gate drops are computed by nobody: they are no FLOPs. */
+  @Test
+  public void namesGateAndCapacityAndCountsTheirRows() throws Exception {
+    String line =
+        "--balance-strategy switch --top-k 1 --moe-expert-capacity-factor 0.25"
+            + " --moe-pad-expert-input-to-capacity";
+    List<String> lines = run(SMALL + line);
+    assertTrue(
+        lines
+            .get(2)
+            .endsWith(
+                "; with --moe-expert-capacity-factor 0.25 --moe-pad-expert-input-to-capacity"
+                    + " --balance-strategy switch"),
+        lines.get(2));
+    // 32 tokens, of which 4 experts take a quarter: 2 rows each, whatever is chosen.
+    assertTrue(
+        lines.contains(
+            "MoE's experts compute 8 rows, in training 8, and the other ways all 32 that were chosen:"
+                + " each way's FLOPs are of its own rows"),
+        String.join("\n", lines));
+  }
+
+  @DataProvider
+  public Object[][] activations() {
+    return new Object[][] {
+      {"", "gelu"}, {"--relu", "relu"}, {"--squared-relu", "squared relu"}, {"--swiglu", "swiglu"},
+    };
+  }
+
+  @Test(dataProvider = "activations")
+  public void timesEachActivation(String flag, String word) throws Exception {
+    List<String> lines = run("--rounds 1 --warmup-rounds 0 " + SIZES + flag);
+    assertTrue(lines.get(2).contains(", 2 a token, " + word + "; dense: "), lines.get(2));
+    assertTable(lines.subList(3, lines.size()));
+  }
+
   @Test
   public void aSweepDrawsAPicture() throws IOException {
     Path directory = Files.createTempDirectory("sweep");
@@ -118,8 +156,8 @@ public class BenchMoeCommandTest {
         run("--sweep-experts 2,4 8,2 --rounds 1 --warmup-rounds 0 --output-dir " + directory);
     assertEquals(
         lines.get(2),
-        "64 tokens, experts of 64-256-64, 2 a token (in small; C8 itself: 4096 tokens of 1024"
-            + " channels, 8 experts of 4096)");
+        "64 tokens, experts of 64-256-64, 2 a token (shape C8 in small; in full: 4096 tokens,"
+            + " experts of 1024-4096-1024)");
     String pair = " +\\d+\\.\\d{3} / \\d+\\.\\d{3}";
     for (int i = 0; i < 3; i++) {
       assertTrue(
@@ -201,6 +239,20 @@ public class BenchMoeCommandTest {
       {
         "--sweep-experts 4 --swiglu",
         "--swiglu needs --num-experts: without it --sweep-experts times a layer of its own"
+      },
+      {
+        SMALL + "--relu --swiglu",
+        "--swiglu, --squared-relu and --relu exclude each other: a model has one activation"
+      },
+      {
+        SMALL + "--num-threads 100000",
+        "--num-threads 100000 is more than the 1024 that are taken at most"
+      },
+      {"--shape A --relu", "--relu and --shape exclude each other: a shape has its sizes"},
+      {
+        SMALL + "--sweep-experts 4 --moe-expert-capacity-factor 1",
+        "--moe-expert-capacity-factor 1.0 has no effect beside --sweep-experts, which times layers"
+            + " whose routing is given: leave it out"
       },
       {
         SMALL + "--moe-layer-freq 3",

@@ -190,7 +190,19 @@ public class MoeConfigTest {
       {"--moe-z-loss-coeff -1e-3", "--moe-z-loss-coeff -0.001 is negative"},
       {
         "--moe-router-load-balancing-type sinkhorn",
-        "--moe-router-load-balancing-type takes aux_loss, seq_aux_loss, global_aux_loss, none, not 'sinkhorn'"
+        "--moe-router-load-balancing-type takes aux_loss, seq_aux_loss, global_aux_loss, none, not"
+            + " 'sinkhorn': it is not built, as each of its rounds would ask the GPU whether it is"
+            + " the last, which no captured step can; use aux_loss or, without a loss,"
+            + " --moe-router-enable-expert-bias"
+      },
+      {
+        "--num-experts 4 --moe-token-dispatcher-type flex",
+        "--moe-token-dispatcher-type takes alltoall, allgather, not 'flex': it needs DeepEP or"
+            + " HybridEP, which come later; use alltoall"
+      },
+      {
+        "--num-experts 4 --moe-token-dispatcher-type mail",
+        "--moe-token-dispatcher-type takes alltoall, allgather, not 'mail'"
       },
     };
   }

@@ -107,8 +107,6 @@ public class BadInputTest {
       {"--data-args-path /nowhere/list --data-path", "--data-path needs a value"},
       {"--bf16 word", "'word'"},
       {"--device tpu", "--device takes cpu"},
-      {"--cuda-graph off", "--cuda-graph needs --device cuda"},
-      {"--no-fused-kernels", "--no-fused-kernels needs --device cuda"},
       {"--profile", "--profile needs --device cuda"},
       {"--device cpu --profile-step-end 20", "--profile-step-end needs --profile"},
       {"--device cuda --cuda-graph maybe", "--cuda-graph takes on, off, not 'maybe'"},

@@ -31,7 +31,12 @@ public final class SelfTest {
 
     @Override
     public String toString() {
-      return "%d checks, %d findings, %d failed".formatted(checks, findings, failed);
+      return "%s, %s, %d failed"
+          .formatted(count(checks, "check"), count(findings, "finding"), failed);
+    }
+
+    private static String count(int number, String what) {
+      return "%d %s%s".formatted(number, what, number == 1 ? "" : "s");
     }
   }
 

@@ -121,7 +121,7 @@ public class SelfTestTest {
     List<KernelCheck> checks = List.of(check("absent", on -> on.skip("it needs a GPU")));
     SelfTest.Result result = SelfTest.run(checks, device, Seeds.seed(), lines::add);
     assertEquals(lines, List.of("absent was skipped: it needs a GPU"));
-    assertEquals(result.toString(), "1 checks, 0 findings, 0 failed");
+    assertEquals(result.toString(), "1 check, 0 findings, 0 failed");
   }
 
   @Test

@@ -1,8 +1,8 @@
 package moe4j.model.gpt;
 
 import moe4j.config.Builders;
+import moe4j.config.Faults;
 import moe4j.config.Flag;
-import moe4j.config.Ranges;
 import moe4j.transformer.Activation;
 import moe4j.transformer.Attention;
 import moe4j.transformer.LayerShape;
@@ -78,67 +78,71 @@ public record GptConfig(
 
   /** Fills what depends on other flags and checks the whole. */
   public GptConfig {
-    Ranges.positive("num-layers", numLayers);
-    Ranges.positive("hidden-size", hiddenSize);
-    Ranges.positive("num-attention-heads", numAttentionHeads);
-    Ranges.positive("seq-length", seqLength);
-    Ranges.positive("make-vocab-size-divisible-by", makeVocabSizeDivisibleBy);
-    if (kvChannels == null) {
-      if (hiddenSize % numAttentionHeads != 0) {
-        throw new IllegalArgumentException(
-            "--hidden-size %d is no multiple of --num-attention-heads %d (give --kv-channels if that is meant)"
-                .formatted(hiddenSize, numAttentionHeads));
-      }
-      kvChannels = hiddenSize / numAttentionHeads;
+    Faults faults = new Faults();
+    faults.positive("num-layers", numLayers);
+    faults.positive("hidden-size", hiddenSize);
+    faults.positive("num-attention-heads", numAttentionHeads);
+    faults.positive("seq-length", seqLength);
+    faults.positive("make-vocab-size-divisible-by", makeVocabSizeDivisibleBy);
+    if (kvChannels == null && (hiddenSize < 1 || numAttentionHeads < 1)) {
+      // Refused already; there is nothing to divide.
+      kvChannels = 1;
+    } else if (kvChannels == null) {
+      faults.check(
+          hiddenSize % numAttentionHeads != 0,
+          "--hidden-size %d is no multiple of --num-attention-heads %d (give --kv-channels if that is meant)",
+          hiddenSize,
+          numAttentionHeads);
+      kvChannels = Math.max(1, hiddenSize / numAttentionHeads);
     }
-    Ranges.positive("kv-channels", kvChannels);
-    if (!groupQueryAttention && numQueryGroups != 1) {
-      throw new IllegalArgumentException(
-          "--num-query-groups %d needs --group-query-attention".formatted(numQueryGroups));
-    }
+    faults.positive("kv-channels", kvChannels);
+    faults.check(
+        !groupQueryAttention && numQueryGroups != 1,
+        "--num-query-groups %d needs --group-query-attention",
+        numQueryGroups);
     if (groupQueryAttention) {
-      Ranges.positive("num-query-groups", numQueryGroups);
-      if (numAttentionHeads % numQueryGroups != 0) {
-        throw new IllegalArgumentException(
-            "--num-attention-heads %d is no multiple of --num-query-groups %d"
-                .formatted(numAttentionHeads, numQueryGroups));
-      }
+      faults.positive("num-query-groups", numQueryGroups);
+      faults.check(
+          numQueryGroups > 0 && numAttentionHeads % numQueryGroups != 0,
+          "--num-attention-heads %d is no multiple of --num-query-groups %d",
+          numAttentionHeads,
+          numQueryGroups);
     }
-    if ((swiglu ? 1 : 0) + (squaredRelu ? 1 : 0) + (relu ? 1 : 0) > 1) {
-      throw new IllegalArgumentException(
-          "--swiglu, --squared-relu and --relu exclude each other: a model has one activation");
-    }
+    faults.none(() -> Activation.flagged(swiglu, squaredRelu, relu));
     if (ffnHiddenSize == null) {
       long four = 4L * hiddenSize;
       long usual = swiglu ? Math.max(64, ((long) (four * 2 / 3.0 / 64)) * 64) : four;
-      if (usual > Integer.MAX_VALUE) {
-        throw new IllegalArgumentException(
-            "--hidden-size %d: the usual --ffn-hidden-size would be %d, and at most %d is possible"
-                .formatted(hiddenSize, usual, Integer.MAX_VALUE));
-      }
-      ffnHiddenSize = (int) usual;
+      faults.check(
+          usual > Integer.MAX_VALUE,
+          "--hidden-size %d: the usual --ffn-hidden-size would be %d, and at most %d is possible",
+          hiddenSize,
+          usual,
+          Integer.MAX_VALUE);
+      ffnHiddenSize = (int) Math.max(1, Math.min(usual, Integer.MAX_VALUE));
     }
-    Ranges.positive("ffn-hidden-size", ffnHiddenSize);
+    faults.positive("ffn-hidden-size", ffnHiddenSize);
     if (maxPositionEmbeddings == null) {
       maxPositionEmbeddings = seqLength;
     }
-    if (maxPositionEmbeddings < seqLength) {
-      throw new IllegalArgumentException(
-          "--max-position-embeddings %d is less than --seq-length %d"
-              .formatted(maxPositionEmbeddings, seqLength));
-    }
+    faults.check(
+        maxPositionEmbeddings < seqLength,
+        "--max-position-embeddings %d is less than --seq-length %d",
+        maxPositionEmbeddings,
+        seqLength);
     int rotated = (int) (kvChannels * rotaryPercent);
-    if (positionEmbeddingType.equals("rope")
-        && (rotaryPercent <= 0 || rotaryPercent > 1 || rotated % 2 != 0)) {
-      throw new IllegalArgumentException(
-          "--rotary-percent %s of %d channels a head are %d: an even number of them can be rotated"
-              .formatted(rotaryPercent, kvChannels, rotated));
-    }
-    Ranges.positive("rotary-base", rotaryBase);
-    Ranges.positive("norm-epsilon", normEpsilon);
-    Ranges.notNegative("init-method-std", initMethodStd);
-    Ranges.belowOne("attention-dropout", attentionDropout);
-    Ranges.belowOne("hidden-dropout", hiddenDropout);
+    faults.check(
+        positionEmbeddingType.equals("rope")
+            && (rotaryPercent <= 0 || rotaryPercent > 1 || rotated % 2 != 0),
+        "--rotary-percent %s of %d channels a head are %d: an even number of them can be rotated",
+        rotaryPercent,
+        kvChannels,
+        rotated);
+    faults.positive("rotary-base", rotaryBase);
+    faults.positive("norm-epsilon", normEpsilon);
+    faults.notNegative("init-method-std", initMethodStd);
+    faults.belowOne("attention-dropout", attentionDropout);
+    faults.belowOne("hidden-dropout", hiddenDropout);
+    faults.refuse();
   }
 
   /** A builder whose values are the flags' defaults. */
@@ -163,10 +167,7 @@ public record GptConfig(
 
   /** Between a feed-forward block's two projections. */
   public Activation activation() {
-    if (swiglu) {
-      return Activation.SWIGLU;
-    }
-    return squaredRelu ? Activation.SQUARED_RELU : relu ? Activation.RELU : Activation.GELU;
+    return Activation.flagged(swiglu, squaredRelu, relu);
   }
 
   /** What layers and experts need to know of the model. */

@@ -52,15 +52,18 @@ public record DeviceFlags(
             help = "capture the training step as CUDA graphs",
             value = "on",
             choices = {"on", "off"},
-            needs = "device cuda")
+            needs = "device cuda",
+            tolerated = true)
         String cudaGraph,
     @Flag(
             help = "the same bits whenever a run is repeated, at some cost of speed",
-            needs = "device cuda")
+            needs = "device cuda",
+            tolerated = true)
         boolean deterministicMode,
     @Flag(
             help = "compute with libtorch's operations and without kernels of moe4j's own",
-            needs = "device cuda")
+            needs = "device cuda",
+            tolerated = true)
         boolean noFusedKernels,
     @Flag(help = "threads of the CPU's kernels", otherwise = "OMP_NUM_THREADS, or one a core")
         Integer numThreads,

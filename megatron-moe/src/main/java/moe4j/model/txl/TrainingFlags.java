@@ -1,8 +1,8 @@
 package moe4j.model.txl;
 
 import moe4j.config.Builders;
+import moe4j.config.Faults;
 import moe4j.config.Flag;
-import moe4j.config.Ranges;
 
 /** How a Transformer-XL is trained, by upstream's flags with dashes and with its defaults. */
 public record TrainingFlags(
@@ -74,38 +74,39 @@ public record TrainingFlags(
 
   /** Checks ranges and what moe4j does not have. */
   public TrainingFlags {
-    Ranges.positive("batch-size", batchSize);
-    Ranges.positive("max-step", maxStep);
-    Ranges.positive("eval-tgt-len", evalTgtLen);
-    Ranges.positive("eval-batch-size", evalBatchSize);
-    Ranges.positive("eval-interval", evalInterval);
-    Ranges.positive("log-interval", logInterval);
-    Ranges.positive("save-interval", saveInterval);
-    if (overrideData && !restart && !autoResume) {
-      throw new IllegalArgumentException(
-          "--override-data goes on from a checkpoint with other data: --restart, or --auto-resume,"
-              + " says from which");
-    }
-    if (!optim.equals("adam")) {
-      throw new IllegalArgumentException("--optim %s: moe4j has only adam".formatted(optim));
-    }
-    if (!scheduler.equals("cosine") && !scheduler.equals("constant")) {
-      throw new IllegalArgumentException(
-          "--scheduler %s: moe4j has cosine and constant".formatted(scheduler));
-    }
-    if (maxEvalSteps == 0 || maxEvalSteps < -1) {
-      throw new IllegalArgumentException(
-          "--max-eval-steps %d is neither -1 nor positive".formatted(maxEvalSteps));
-    }
-    if (warmupStep < 0 || (warmupStep > 0 && warmupStep >= maxStep)) {
-      throw new IllegalArgumentException(
-          "--warmup-step %d is not between 0 and --max-step %d".formatted(warmupStep, maxStep));
-    }
-    if (!(etaMin >= 0) || !(lr >= etaMin)) {
-      throw new IllegalArgumentException(
-          "--lr %s and --eta-min %s: 0 <= eta-min <= lr is asked for".formatted(lr, etaMin));
-    }
-    Ranges.notNegative("clip", clip);
+    Faults faults = new Faults();
+    faults.positive("batch-size", batchSize);
+    faults.positive("max-step", maxStep);
+    faults.positive("eval-tgt-len", evalTgtLen);
+    faults.positive("eval-batch-size", evalBatchSize);
+    faults.positive("eval-interval", evalInterval);
+    faults.positive("log-interval", logInterval);
+    faults.positive("save-interval", saveInterval);
+    faults.check(
+        overrideData && !restart && !autoResume,
+        "--override-data goes on from a checkpoint with other data: --restart, or --auto-resume,"
+            + " says from which");
+    faults.check(!optim.equals("adam"), "--optim %s: moe4j has only adam", optim);
+    faults.check(
+        !scheduler.equals("cosine") && !scheduler.equals("constant"),
+        "--scheduler %s: moe4j has cosine and constant",
+        scheduler);
+    faults.check(
+        maxEvalSteps == 0 || maxEvalSteps < -1,
+        "--max-eval-steps %d is neither -1 nor positive",
+        maxEvalSteps);
+    faults.check(
+        maxStep > 0 && (warmupStep < 0 || (warmupStep > 0 && warmupStep >= maxStep)),
+        "--warmup-step %d is not between 0 and --max-step %d",
+        warmupStep,
+        maxStep);
+    faults.check(
+        !(etaMin >= 0) || !(lr >= etaMin),
+        "--lr %s and --eta-min %s: 0 <= eta-min <= lr is asked for",
+        lr,
+        etaMin);
+    faults.notNegative("clip", clip);
+    faults.refuse();
   }
 
   /** A builder whose values are the flags' defaults. */

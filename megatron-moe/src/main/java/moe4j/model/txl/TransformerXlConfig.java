@@ -2,8 +2,9 @@ package moe4j.model.txl;
 
 import java.util.List;
 import moe4j.config.Builders;
+import moe4j.config.Faults;
 import moe4j.config.Flag;
-import moe4j.config.Ranges;
+import moe4j.config.Flags;
 import moe4j.transformer.Activation;
 import moe4j.transformer.LayerShape;
 
@@ -75,72 +76,65 @@ public record TransformerXlConfig(
 
   /** Fills what depends on other flags and checks the whole. */
   public TransformerXlConfig {
-    Ranges.positive("n-layer", nLayer);
-    Ranges.positive("n-head", nHead);
-    Ranges.positive("d-head", dHead);
-    Ranges.positive("d-model", dModel);
-    Ranges.positive("d-inner", dInner);
-    Ranges.positive("tgt-len", tgtLen);
-    Ranges.positive("div-val", divVal);
+    Faults faults = new Faults();
+    faults.positive("n-layer", nLayer);
+    faults.positive("n-head", nHead);
+    faults.positive("d-head", dHead);
+    faults.positive("d-model", dModel);
+    faults.positive("d-inner", dInner);
+    faults.positive("tgt-len", tgtLen);
+    faults.positive("div-val", divVal);
     if (dEmbed == null || dEmbed == -1) {
-      dEmbed = dModel;
+      dEmbed = Math.max(1, dModel);
     }
-    Ranges.positive("d-embed", dEmbed);
-    if (dModel % 2 != 0) {
-      throw new IllegalArgumentException(
-          "--d-model %d: sines and cosines of positions take an even number".formatted(dModel));
-    }
-    if (extLen < 0 || memLen < 0) {
-      throw new IllegalArgumentException(
-          "--ext-len %d, --mem-len %d: neither may be negative".formatted(extLen, memLen));
-    }
-    if (clampLen == 0 || clampLen < -1) {
-      throw new IllegalArgumentException(
-          "--clamp-len %d is neither -1 nor positive".formatted(clampLen));
-    }
-    if (sameLength && memLen == 0) {
-      throw new IllegalArgumentException(
-          "--same-length: every position sees --mem-len others, and that is 0");
-    }
-    if (!attnType.equals("0")) {
-      throw new IllegalArgumentException(
-          "--attn-type %s: moe4j has only the paper's attention, --attn-type 0"
-              .formatted(attnType));
-    }
-    if (!init.equals("normal")) {
-      throw new IllegalArgumentException(
-          "--init %s: moe4j draws initial weights only from --init normal".formatted(init));
-    }
+    faults.positive("d-embed", dEmbed);
+    faults.check(
+        dModel % 2 != 0,
+        "--d-model %d: sines and cosines of positions take an even number",
+        dModel);
+    faults.check(
+        extLen < 0 || memLen < 0,
+        "--ext-len %d, --mem-len %d: neither may be negative",
+        extLen,
+        memLen);
+    faults.check(
+        clampLen == 0 || clampLen < -1, "--clamp-len %d is neither -1 nor positive", clampLen);
+    faults.check(
+        sameLength && memLen == 0,
+        "--same-length: every position sees --mem-len others, and that is 0");
+    faults.check(
+        !attnType.equals("0"),
+        "--attn-type %s: moe4j has only the paper's attention, --attn-type 0",
+        attnType);
+    faults.check(
+        !init.equals("normal"),
+        "--init %s: moe4j draws initial weights only from --init normal",
+        init);
     cutoffs = List.copyOf(cutoffs);
-    if (!cutoffs.isEmpty() && !adaptive) {
-      throw new IllegalArgumentException("--cutoffs needs --adaptive");
-    }
-    if (adaptive && cutoffs.isEmpty()) {
-      throw new IllegalArgumentException(
-          "--adaptive needs --cutoffs: the first symbol of each further cluster");
-    }
+    faults.check(!cutoffs.isEmpty() && !adaptive, "--cutoffs needs --adaptive");
+    faults.check(
+        adaptive && cutoffs.isEmpty(),
+        "--adaptive needs --cutoffs: the first symbol of each further cluster");
     int before = 0;
     for (int cutoff : cutoffs) {
-      if (cutoff <= before) {
-        throw new IllegalArgumentException("--cutoffs %s do not rise from 1 on".formatted(cutoffs));
-      }
+      faults.check(cutoff <= before, "--cutoffs %s do not rise from 1 on", cutoffs);
       before = cutoff;
     }
-    if (divVal > 1 && !adaptive) {
-      throw new IllegalArgumentException("--div-val %d needs --adaptive".formatted(divVal));
-    }
-    if (dEmbed / Math.pow(divVal, cutoffs.size()) < 1) {
-      throw new IllegalArgumentException(
-          "--div-val %d leaves the last of %d clusters no channel of --d-embed %d"
-              .formatted(divVal, cutoffs.size() + 1, dEmbed));
-    }
-    Ranges.belowOne("dropout", dropout);
-    Ranges.belowOne("dropatt", dropatt);
-    if (!(initStd >= 0) || !(projInitStd >= 0)) {
-      throw new IllegalArgumentException(
-          "--init-std %s, --proj-init-std %s: neither may be negative"
-              .formatted(initStd, projInitStd));
-    }
+    faults.check(divVal > 1 && !adaptive, "--div-val %d needs --adaptive", divVal);
+    faults.check(
+        dEmbed > 0 && divVal > 0 && dEmbed / Math.pow(divVal, cutoffs.size()) < 1,
+        "--div-val %d leaves the last of %d clusters no channel of --d-embed %d",
+        divVal,
+        cutoffs.size() + 1,
+        dEmbed);
+    faults.belowOne("dropout", dropout);
+    faults.belowOne("dropatt", dropatt);
+    faults.check(
+        !(initStd >= 0) || !(projInitStd >= 0),
+        "--init-std %s, --proj-init-std %s: neither may be negative",
+        initStd,
+        projInitStd);
+    faults.refuse();
   }
 
   /** A builder whose values are the flags' defaults. */
@@ -205,10 +199,20 @@ public record TransformerXlConfig(
       int longer = memoryFor(otherTarget);
       if (memory > 0 && longer < 1) {
         throw new IllegalArgumentException(
-            "--eval-tgt-len %d leaves no memory of --mem-len %d + --tgt-len %d"
-                .formatted(otherTarget, memory, target));
+            "--eval-tgt-len %d%s leaves no memory of --mem-len %d + --tgt-len %d: give at most %d"
+                .formatted(
+                    otherTarget,
+                    isDefault(otherTarget) ? ", the default," : "",
+                    memory,
+                    target,
+                    memory + target - 1));
       }
       return new Lengths(otherTarget, extended, longer, same, clamp);
+    }
+
+    private static boolean isDefault(int evalTarget) {
+      return Integer.valueOf(evalTarget)
+          .equals(Flags.defaults(TrainingFlags.class).get("evalTgtLen"));
     }
 
     /** The memory for another number of targets, likewise; below 1 where none would be left. */

@@ -9,6 +9,7 @@ import moe4j.checkpoint.CheckpointStore;
 import moe4j.config.Builders;
 import moe4j.config.CheckpointConfig;
 import moe4j.config.CheckpointConfigBuilder;
+import moe4j.config.Faults;
 import moe4j.config.Flags;
 import moe4j.config.LoggingConfig;
 import moe4j.config.LoggingConfigBuilder;
@@ -74,16 +75,18 @@ public record TransformerXlRun(
       ParallelConfig parallel,
       int processes) {
     Builders.checkTogether(List.of(model, moe, training, corpus, device, parallel));
-    if (parallel.tensorModelParallelSize() > 1) {
-      throw new IllegalArgumentException(
-          "--tensor-model-parallel-size %d: a Transformer-XL's matrices are whole on every process"
-              .formatted(parallel.tensorModelParallelSize()));
-    }
-    int ranks = parallel.layout(processes).data();
-    divides("--batch-size", training.batchSize(), ranks);
-    divides("--eval-batch-size", training.evalBatchSize(), ranks);
-    model.lengths().evaluation(training.evalTgtLen());
-    moe.moeLayers(model.nLayer(), "--n-layer");
+    Faults faults = new Faults();
+    boolean whole = parallel.tensorModelParallelSize() == 1;
+    faults.check(
+        !whole,
+        "--tensor-model-parallel-size %d: a Transformer-XL's matrices are whole on every process",
+        parallel.tensorModelParallelSize());
+    int ranks = whole ? faults.made(() -> parallel.layout(processes).data(), 1) : 1;
+    faults.none(() -> divides("--batch-size", training.batchSize(), ranks));
+    faults.none(() -> divides("--eval-batch-size", training.evalBatchSize(), ranks));
+    faults.none(() -> model.lengths().evaluation(training.evalTgtLen()));
+    faults.none(() -> moe.moeLayers(model.nLayer(), "--n-layer"));
+    faults.refuse();
     return of(
         new RunConfig(
             new ModelSpec(new TransformerXlFamily(), model, moe),

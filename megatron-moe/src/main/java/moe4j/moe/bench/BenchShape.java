@@ -3,6 +3,8 @@ package moe4j.moe.bench;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
+import java.util.Set;
+import moe4j.config.Flags;
 import moe4j.moe.MoeConfig;
 import moe4j.moe.MoeConfigBuilder;
 import moe4j.transformer.Activation;
@@ -24,6 +26,16 @@ public record BenchShape(String name, int tokens, LayerShape model, MoeConfig mo
   private static final long MOST_ROUTES = Integer.MAX_VALUE - 8L;
 
   private static final double STD = 0.02;
+
+  /** What a layer's line says of its flags in words. */
+  private static final Set<String> IN_WORDS =
+      Set.of(
+          "num_experts",
+          "moe_router_topk",
+          "moe_ffn_hidden_size",
+          "moe_shared_expert_intermediate_size",
+          "add_expert_bias",
+          "fmoefy");
 
   /**
    * The shapes that have names: layers of FastMoE's paper (A and C, the number being that of the
@@ -188,8 +200,20 @@ public record BenchShape(String name, int tokens, LayerShape model, MoeConfig mo
     }
   }
 
+  /** Which named layer a sweep's is, and how large that is where it is a small one; or empty. */
+  public String swept() {
+    if (name.isEmpty()) {
+      return "";
+    }
+    BenchShape whole = named(name);
+    return whole.tokens == tokens
+        ? " (shape %s)".formatted(name)
+        : " (shape %1$s in small; in full: %2$d tokens, experts of %3$d-%4$d-%3$d)"
+            .formatted(name, whole.tokens, whole.model.hiddenSize(), whole.expertHiddenSize());
+  }
+
   /** That a named layer is a small one, and how large it is by its name; empty where it is not. */
-  public String inSmall() {
+  private String inSmall() {
     if (name.isEmpty() || named(name).tokens == tokens) {
       return "";
     }
@@ -201,6 +225,19 @@ public record BenchShape(String name, int tokens, LayerShape model, MoeConfig mo
             whole.model.hiddenSize(),
             whole.moe.numExperts(),
             whole.expertHiddenSize());
+  }
+
+  /** All else that was asked for, such as a gate and a capacity; a named layer has no flags. */
+  private String asked() {
+    List<String> flags = new ArrayList<>();
+    Flags.differing(moe)
+        .forEach(
+            (argument, value) -> {
+              if (name.isEmpty() && !IN_WORDS.contains(argument)) {
+                Flags.words(argument, value, flags);
+              }
+            });
+    return flags.isEmpty() ? "" : "; with " + String.join(" ", flags);
   }
 
   /** What the layer is, for a line above its times. */
@@ -231,6 +268,6 @@ public record BenchShape(String name, int tokens, LayerShape model, MoeConfig mo
     }
     more.forEach(word -> words.append(", ").append(word));
     words.append("; dense: %d channels".formatted(dense().ffnHiddenSize()));
-    return words.append(inSmall()).toString();
+    return words.append(asked()).append(inSmall()).toString();
   }
 }

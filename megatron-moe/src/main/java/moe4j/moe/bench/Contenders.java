@@ -36,6 +36,7 @@ final class Contenders implements AutoCloseable {
   private final LayerWeights weights;
   private final GivenRoutes given;
   private final NaiveLoop naive;
+  private final Gate gate;
   private final Tensor hidden;
   private final Tensor upstream;
   private final Map<Way, Contender> all = new EnumMap<>(Way.class);
@@ -63,13 +64,13 @@ final class Contenders implements AutoCloseable {
     GroupedMlp others =
         ours ? new GroupedMlp(each, scope.child("others"), Products.LIBTORCH) : null;
     FeedForward shared = shared(scope);
-    Gate gate = MoeLayer.gate(model, moe, 0, scope.child("router"));
+    this.gate = MoeLayer.gate(model, moe, 0, scope.child("router"));
     Mlp dense = new Mlp(shape.dense(), 0, scope.child("dense"));
     LayerWeights.fill(parameters, seed, model.initMethodStd());
     this.given =
         new GivenRoutes(shape.tokens(), moe.numExperts(), moe.moeRouterTopk(), seed, device);
     this.naive = new NaiveLoop(weights, model.activation(), model.innerDropout());
-    layers(gate, experts, others, shared);
+    layers(experts, others, shared);
     add(
         Way.ROUTER,
         parameters("router."),
@@ -86,7 +87,7 @@ final class Contenders implements AutoCloseable {
    *
    * @param others experts whose products are libtorch's, or null where the layer's own are
    */
-  private void layers(Gate gate, GroupedMlp experts, GroupedMlp others, FeedForward shared) {
+  private void layers(GroupedMlp experts, GroupedMlp others, FeedForward shared) {
     TokenDispatcher here = TokenDispatcher.local();
     MoeLayer layer = new MoeLayer(0, gate, here, experts, shared);
     MoeLayer routed = new MoeLayer(0, given, here, experts, shared);
@@ -190,6 +191,12 @@ final class Contenders implements AutoCloseable {
   /** What tokens have chosen where that is given. */
   GivenRoutes given() {
     return given;
+  }
+
+  /** Rows that the experts compute of what the layer's gate chooses. */
+  long rows(Pass pass) {
+    Tensor ends = gate.route(hidden.flatten(0, -2), pass).offsets();
+    return Tensors.longs(ends.select(0, -1))[0];
   }
 
   /** What goes in: [1, T, h], which gets a gradient. */

@@ -131,9 +131,39 @@ public final class LayerBench implements AutoCloseable {
     return switch (way) {
       case ROUTER -> null;
       case DENSE -> LayerFloor.dense(shape, backward, setting.elementBytes(), setting.ceilings);
-      case LAYER, GIVEN, LIBTORCH, NAIVE, SORTED ->
+      case LAYER ->
+          LayerFloor.experts(
+              shape, rows(backward), backward, setting.elementBytes(), setting.ceilings);
+      case GIVEN, LIBTORCH, NAIVE, SORTED ->
           LayerFloor.experts(shape, backward, setting.elementBytes(), setting.ceilings);
     };
+  }
+
+  /**
+   * Rows that the layer's experts compute of the gate's choices: without those that it drops, and
+   * with those that it fills experts up with.
+   *
+   * @param backward whether in training, where a gate may choose in another way
+   */
+  public long rows(boolean backward) {
+    long[] rows = new long[1];
+    Scopes.run(
+        () -> {
+          try (NoGradGuard guard = new NoGradGuard()) {
+            rows[0] = contenders.rows(backward ? training() : Pass.evaluation());
+          }
+        });
+    return rows[0];
+  }
+
+  /** Whose rows are counted, where a gate's are others than k a token: a sentence, or empty. */
+  public String counted() {
+    long forward = rows(false);
+    long both = rows(true);
+    return forward == shape.routes() && both == shape.routes()
+        ? ""
+        : "MoE's experts compute %d rows, in training %d, and the other ways all %d that were chosen: each way's FLOPs are of its own rows"
+            .formatted(forward, both, shape.routes());
   }
 
   private Pass training() {

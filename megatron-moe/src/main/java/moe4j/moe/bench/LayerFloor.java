@@ -21,12 +21,12 @@ public record LayerFloor(double flops, double bytes, double seconds) {
    * A layer's rows.
    *
    * @param tokens T
-   * @param topk k, rows a token
+   * @param rows what its experts compute: T k where none is dropped
    * @param hidden h
    * @param inner f
    * @param experts E
    */
-  private record Rows(double tokens, double topk, double hidden, double inner, double experts) {}
+  private record Rows(double tokens, double rows, double hidden, double inner, double experts) {}
 
   /** Adds up for one type of numbers on one device. */
   private record Sum(Ceilings ceilings, int elementBytes, Activation activation) {
@@ -38,7 +38,7 @@ public record LayerFloor(double flops, double bytes, double seconds) {
     }
 
     LayerFloor forward(Rows r, boolean keeps) {
-      double rows = r.tokens * r.topk;
+      double rows = r.rows;
       int inputs = activation.inputs();
       double read = Math.min(r.experts, rows) * r.hidden * r.inner;
       double flops = 2 * rows * r.hidden * r.inner;
@@ -51,7 +51,7 @@ public record LayerFloor(double flops, double bytes, double seconds) {
 
     /** The gradients of both products' operands. */
     LayerFloor backward(Rows r) {
-      double rows = r.tokens * r.topk;
+      double rows = r.rows;
       int inputs = activation.inputs();
       double read = Math.min(r.experts, rows) * r.hidden * r.inner;
       double written = r.experts * r.hidden * r.inner;
@@ -67,7 +67,7 @@ public record LayerFloor(double flops, double bytes, double seconds) {
 
     /** Experts' rows added up by token. A dense layer's output is the sum already. */
     private LayerFloor combined(Rows r) {
-      return r.experts == 1 ? NOTHING : product(0, r.tokens * r.hidden * (r.topk + 1));
+      return r.experts == 1 ? NOTHING : product(0, (r.rows + r.tokens) * r.hidden);
     }
   }
 
@@ -76,34 +76,41 @@ public record LayerFloor(double flops, double bytes, double seconds) {
   }
 
   /**
-   * A layer with experts, the shared one among them.
+   * A layer with experts that drops nothing, the shared one among them.
    *
    * @param backward whether with the backward, for which the forward keeps what it computes
    */
   static LayerFloor experts(
       BenchShape shape, boolean backward, int elementBytes, Ceilings ceilings) {
+    return experts(shape, shape.routes(), backward, elementBytes, ceilings);
+  }
+
+  /**
+   * The same of a layer whose gate has dropped some routes, or filled experts up.
+   *
+   * @param rows what its experts compute, the shared one's left out
+   */
+  static LayerFloor experts(
+      BenchShape shape, long rows, boolean backward, int elementBytes, Ceilings ceilings) {
     Sum sum = new Sum(ceilings, elementBytes, shape.model().activation());
     double h = shape.model().hiddenSize();
     Rows routed =
-        new Rows(
-            shape.tokens(),
-            shape.moe().moeRouterTopk(),
-            h,
-            shape.expertHiddenSize(),
-            shape.moe().numExperts());
+        new Rows(shape.tokens(), rows, h, shape.expertHiddenSize(), shape.moe().numExperts());
     LayerFloor floor = of(sum, routed, backward);
     return shape.sharedHiddenSize() == 0
         ? floor
-        : floor.plus(
-            of(sum, new Rows(shape.tokens(), 1, h, shape.sharedHiddenSize(), 1), backward));
+        : floor.plus(of(sum, one(shape, shape.sharedHiddenSize()), backward));
   }
 
   /** The dense layer of as many FLOPs. */
   static LayerFloor dense(BenchShape shape, boolean backward, int elementBytes, Ceilings ceilings) {
     Sum sum = new Sum(ceilings, elementBytes, shape.model().activation());
-    double inner = shape.dense().ffnHiddenSize();
-    Rows rows = new Rows(shape.tokens(), 1, shape.model().hiddenSize(), inner, 1);
-    return of(sum, rows, backward);
+    return of(sum, one(shape, shape.dense().ffnHiddenSize()), backward);
+  }
+
+  /** A layer that every token goes through. */
+  private static Rows one(BenchShape shape, int inner) {
+    return new Rows(shape.tokens(), shape.tokens(), shape.model().hiddenSize(), inner, 1);
   }
 
   private static LayerFloor of(Sum sum, Rows rows, boolean backward) {

@@ -116,7 +116,15 @@ public class RefusedFlagsTest {
       {"--lr -1", "--lr -1.0 and --eta-min 0.0: 0 <= eta-min <= lr is asked for"},
       {"--eta-min -1", "--lr 0.002 and --eta-min -1.0: 0 <= eta-min <= lr is asked for"},
       {"--clip -1", "--clip -1.0 is negative"},
-      {"--eval-tgt-len 128", "--eval-tgt-len 128 leaves no memory of --mem-len 64 + --tgt-len 64"},
+      {
+        "--eval-tgt-len 128",
+        "--eval-tgt-len 128 leaves no memory of --mem-len 64 + --tgt-len 64: give at most 127"
+      },
+      {
+        "--tgt-len 8 --mem-len 8 --eval-tgt-len 50",
+        "--eval-tgt-len 50, the default, leaves no memory of --mem-len 8 + --tgt-len 8: give at most"
+            + " 15"
+      },
       {"--restart-dir y", "--restart-dir needs --restart"},
       {"--exit-interval 0", "--exit-interval 0 is not positive"},
       // The optimizer's types.
@@ -177,8 +185,6 @@ public class RefusedFlagsTest {
         "--tensor-model-parallel-size 2",
         "--tensor-model-parallel-size 2: a Transformer-XL's matrices are whole on every process"
       },
-      {"--cuda-graph off", "--cuda-graph needs --device cuda"},
-      {"--deterministic-mode", "--deterministic-mode needs --device cuda"},
       {"--n-layers 3", "unknown flag --n-layers; did you mean --n-layer?"},
       // A GPT's names, of which some are spelt nearly as another flag is.
       {"--save x", "unknown flag --save; this command calls it --work-dir"},
@@ -248,7 +254,8 @@ public class RefusedFlagsTest {
     String[] line = {"--preset", "cpu", "--data", "x"};
     assertEquals(
         expectThrows(IllegalArgumentException.class, () -> SmallRun.line(3, line)).getMessage(),
-        "--batch-size 16 is no multiple of the 3 processes that share it");
+        "--batch-size 16 is no multiple of the 3 processes that share it\n"
+            + "--eval-batch-size 10 is no multiple of the 3 processes that share it");
     assertEquals(
         expectThrows(IllegalArgumentException.class, () -> SmallRun.line(4, line)).getMessage(),
         "--eval-batch-size 10 is no multiple of the 4 processes that share it");

@@ -124,6 +124,32 @@ public class LayerBenchTest {
     return all;
   }
 
+  /** Of what a capacity drops there are no FLOPs; the layer with given routes drops nothing. */
+  @Test
+  public void flopsAreOfRowsThatAreComputed() {
+    MoeConfig dropping =
+        small(8).toBuilder()
+            .moeAuxLossCoeff(0.0)
+            .moeExpertCapacityFactor(0.5)
+            .moePadExpertInputToCapacity(true)
+            .build();
+    BenchShape shape = shape(Activation.GELU, dropping, false, 0);
+    // 40 tokens, 2 experts each of 8, and half of their mean: 5 rows an expert.
+    double products = 2.0 * 2 * 16 * 24;
+    try (LayerBench bench = new LayerBench(shape, setting(ScalarType.Float))) {
+      List<LayerTimes> layer = bench.time(Way.LAYER);
+      assertEquals(layer.get(0).floor().flops(), 40 * products);
+      assertEquals(layer.get(1).floor().flops(), 3 * 40 * products);
+      assertEquals(bench.time(Way.GIVEN).get(0).floor().flops(), 80 * products);
+      assertEquals(bench.time(Way.DENSE).get(0).floor().flops(), 80 * products);
+    }
+    MoeConfig gated = small(2).toBuilder().moeAuxLossCoeff(0.0).balanceStrategy("swipe").build();
+    try (LayerBench bench =
+        new LayerBench(shape(Activation.GELU, gated, false, 0), setting(ScalarType.Float))) {
+      assertEquals(bench.counted(), "");
+    }
+  }
+
   /** What neither is zero nor a number is an error above every bound. */
   @Test
   public void errorsAreSeen() {

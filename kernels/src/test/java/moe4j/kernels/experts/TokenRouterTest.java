@@ -43,4 +43,31 @@ public class TokenRouterTest {
       assertTrue(Arrays.equals(padded, new float[4]), Arrays.toString(padded));
     }
   }
+
+  /**
+   * A logit so low that its score is 0 gets a gradient of 0. Of a root's slope there, which is
+   * infinite, nothing is to be seen.
+   */
+  @Test
+  public void aScoreOfZeroHasNoGradient() {
+    for (RouterScore score : RouterScore.values()) {
+      for (float low : new float[] {-200, Float.NEGATIVE_INFINITY}) {
+        Scopes.run(
+            () -> {
+              Tensor logits = Tensors.of(new float[] {1, low, 2, 0.5f}, 1, 4).clone();
+              logits = logits.set_requires_grad(true);
+              // The balance loss takes the scores of all experts, chosen or not.
+              TokenRouter.Form form = new TokenRouter.Form(score, 2, 1, true, false);
+              TokenRouter made = TokenRouter.of(logits, form, TokenRouter.Beside.NOTHING);
+              made.weight().square().sum().add(made.losses().balance()).backward();
+              float[] gradient = Tensors.floats(logits.grad().contiguous());
+              String what = score + " of " + low + ": " + Arrays.toString(gradient);
+              assertEquals(gradient[1], 0f, what);
+              for (float each : gradient) {
+                assertTrue(Float.isFinite(each), what);
+              }
+            });
+      }
+    }
+  }
 }

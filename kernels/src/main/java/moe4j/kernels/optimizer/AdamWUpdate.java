@@ -87,6 +87,11 @@ final class AdamWUpdate implements AutoCloseable {
     Scopes.run(() -> table.narrow(0, 0, entries.length).copy_(Tensors.of(entries)));
   }
 
+  /** Whether there are slots with pieces that are streamed, among those bound last. */
+  boolean isStreaming() {
+    return bound.stream().anyMatch(type -> (type & SlotTable.STREAMED) != 0);
+  }
+
   /** Updates all slots. */
   void launch(Tensor table, Tensor scalars, boolean zeroAfter) {
     settled = true;

@@ -2,6 +2,7 @@ package moe4j.kernels.experts;
 
 import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.assertTrue;
+import static org.testng.Assert.expectThrows;
 
 import java.util.Arrays;
 import java.util.Random;
@@ -69,5 +70,27 @@ public class TokenRouterTest {
             });
       }
     }
+  }
+
+  /** One bias for all experts would be added to each of them, and change nothing. */
+  @Test
+  public void aBiasOrPaddingOfAnotherSizeIsRefused() {
+    Scopes.run(
+        () -> {
+          Tensor logits = torch.zeros(3, 4);
+          TokenRouter.Form form = new TokenRouter.Form(RouterScore.SIGMOID, 2, 1, true, true);
+          for (TokenRouter.Beside beside :
+              new TokenRouter.Beside[] {
+                new TokenRouter.Beside(torch.zeros(1), null),
+                new TokenRouter.Beside(null, torch.zeros(1).eq(new Scalar(1)))
+              }) {
+            expectThrows(
+                IllegalArgumentException.class, () -> TokenRouter.of(logits, form, beside));
+            expectThrows(
+                IllegalArgumentException.class,
+                () ->
+                    TokenRouter.project(torch.zeros(3, 5), torch.zeros(4, 5), null, form, beside));
+          }
+        });
   }
 }

@@ -96,7 +96,7 @@ public final class FusedAdamW implements AutoCloseable {
     this(slots, beta1, beta2, epsilon, clipGrad, true);
   }
 
-  /** The same; {@code streams} is false where nothing is to be streamed, on no GPU. */
+  /** The same; if {@code streams} is false, nothing is streamed, whatever the GPU. */
   FusedAdamW(
       List<Slot> slots,
       double beta1,

@@ -201,7 +201,6 @@ public final class OptimizerState implements AutoCloseable {
     if (own) {
       slot.master().close();
     }
-    slot.expAvg().close();
-    slot.expAvgSq().close();
+    slot.closeMoments();
   }
 }

@@ -4,6 +4,7 @@ import java.util.List;
 import moe4j.kernels.dropout.Dropout;
 import moe4j.parallel.Group;
 import moe4j.tensor.StepRandom;
+import moe4j.tensor.Tensors;
 import org.bytedeco.pytorch.Tensor;
 
 /**
@@ -20,7 +21,7 @@ public final class Pass {
    *
    * @param name Megatron's log key
    * @param layer the layer's global number, from 0
-   * @param value a scalar, unweighted, as it is logged
+   * @param value one element, unweighted, as it is logged
    * @param coefficient its weight in the gradient
    */
   public record SideLoss(String name, int layer, Tensor value, double coefficient) {}
@@ -165,8 +166,17 @@ public final class Pass {
     return chance.slice(tokens.slices()).random();
   }
 
-  /** Leaves a loss behind; it joins the gradient with its coefficient. */
+  /**
+   * Leaves a loss behind; it joins the gradient with its coefficient.
+   *
+   * @throws IllegalArgumentException naming a loss that has not one element
+   */
   public void addLoss(SideLoss loss) {
+    if (loss.value().numel() != 1) {
+      throw new IllegalArgumentException(
+          "Layer %d left the loss %s of shape %s: it needs one element, such as a mean."
+              .formatted(loss.layer(), loss.name(), Tensors.shape(loss.value())));
+    }
     outputs.add(loss, tokens.share());
   }
 

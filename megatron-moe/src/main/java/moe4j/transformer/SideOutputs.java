@@ -70,7 +70,7 @@ final class SideOutputs {
       Pass.SideLoss side = losses.get(i);
       byWeight
           .computeIfAbsent(side.coefficient() * shares.get(i), w -> new ArrayList<>())
-          .add(side.value().to(ScalarType.Float));
+          .add(side.value().to(ScalarType.Float).view());
     }
     Tensor total = loss;
     for (var alike : byWeight.entrySet()) {

@@ -91,7 +91,8 @@ __device__ __forceinline__ void boxes_are_stored() {
   asm volatile("cp.async.bulk.commit_group;\ncp.async.bulk.wait_group 0;" ::: "memory");
 }
 
-// Neighbours to shared memory, their bytes counted by the barrier: places and bytes are multiples of 16.
+// Copies neighbours to shared memory, and has the barrier count the bytes. Addresses and bytes are multiples
+// of 16.
 __device__ __forceinline__ void bulk_load(u32 to, const void* from, int bytes, u32 barrier) {
   asm volatile(
       "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(to),
@@ -99,14 +100,14 @@ __device__ __forceinline__ void bulk_load(u32 to, const void* from, int bytes, u
       : "memory");
 }
 
-// Neighbours from shared memory, after box_written by all that have written them.
+// Copies neighbours from shared memory, after box_written by all threads that have written them.
 __device__ __forceinline__ void bulk_store(void* to, u32 from, int bytes) {
   asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(to), "r"(from),
                "r"(bytes)
                : "memory");
 }
 
-// What this thread has stored since the last group is a group.
+// Makes a group of what this thread has stored since its last group.
 __device__ __forceinline__ void stores_are_a_group() {
   asm volatile("cp.async.bulk.commit_group;" ::: "memory");
 }

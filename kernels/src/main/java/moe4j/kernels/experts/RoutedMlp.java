@@ -14,7 +14,8 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  * their gradient, as the second product is linear.
  *
  * <p>The gradient of a weight whose {@link GradientSum} is open in the forward is added to that sum
- * in the backward, and autograd gets none, where tokens or rows' weights ask for a gradient, too.
+ * in the backward, and autograd gets none. It is autograd's as always where neither tokens nor
+ * rows' weights ask for a gradient, as then no backward would come by.
  */
 public final class RoutedMlp {
   /** Rows of a group in the mean, and channels, from which libtorch's products are faster. */
@@ -48,7 +49,7 @@ public final class RoutedMlp {
   }
 
   /**
-   * Whether products of our own are faster than {@link GroupedMatmul}'s, too. Measured on an H200,
+   * Whether products of our own are also faster than {@link GroupedMatmul}'s. Measured on an H200,
    * they are not where groups have so many rows and weights that nothing but multiplying counts.
    *
    * @param rows of all groups

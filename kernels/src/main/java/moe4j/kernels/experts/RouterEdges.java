@@ -42,10 +42,6 @@ final class RouterEdges {
     on.holds(what + "choices", counts[3] == 1 && counts[33] == 1);
     double entropy = Tensors.item(found[3]);
     on.holds(what + "entropy", entropy > 0 && entropy < Math.log(3));
-    if (score == RouterScore.SQRTSOFTPLUS && !on.device().is_cuda()) {
-      // libtorch's root has an infinite slope at 0.
-      return;
-    }
     float[] gradient = Tensors.floats(leaves.gradient(0));
     boolean zero = true;
     for (int e = 0; e < gradient.length; e++) {

@@ -5,7 +5,7 @@ import org.bytedeco.pytorch.ScalarTypeOptional;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;
 
-/** The scores by which a router compares experts, computed from the logits, [T, E]. */
+/** The scores by which a router compares experts, computed from the logits, fp32 [T, E]. */
 public enum RouterScore {
   /** The logits themselves. */
   LOGITS,
@@ -16,14 +16,25 @@ public enum RouterScore {
   /** The root of each logit's softplus. */
   SQRTSOFTPLUS;
 
-  /** The scores. */
+  /**
+   * The scores, [T, E] in the logits' type.
+   *
+   * @param logits [T, E]
+   */
   public Tensor of(Tensor logits) {
     return switch (this) {
       case LOGITS -> logits;
       case SOFTMAX -> logits.softmax(1);
       case SIGMOID -> logits.sigmoid();
-      case SQRTSOFTPLUS -> torch.softplus(logits).sqrt();
+      case SQRTSOFTPLUS -> root(torch.softplus(logits));
     };
+  }
+
+  /** Roots, whose slope is taken to be 0 where they are 0, as token_router.cu does. */
+  private static Tensor root(Tensor values) {
+    // By the chain rule libtorch multiplies a root's infinite slope at 0 by softplus's slope of 0.
+    Tensor isZero = values.eq(new Scalar(0));
+    return values.masked_fill(isZero, new Scalar(1)).sqrt().masked_fill(isZero, new Scalar(0));
   }
 
   /** Whether an expert's score depends on its logit alone. */
@@ -31,14 +42,20 @@ public enum RouterScore {
     return this == SIGMOID || this == SQRTSOFTPLUS;
   }
 
-  /** Each row divided by its sum. */
+  /** Each row divided by its sum: of positive scores [T, n], [T, n]. */
   public static Tensor normalised(Tensor scores) {
     long[] dim = {1};
     Tensor sums = scores.sum(dim, true, new ScalarTypeOptional());
     return scores.div(sums.add(new Scalar(1e-20)));
   }
 
-  /** Probabilities, whose rows add up to 1. */
+  /**
+   * Probabilities, whose rows add up to 1.
+   *
+   * @param logits [T, E]
+   * @param scores what {@link #of} makes of them
+   * @return [T, E]
+   */
   public Tensor probabilities(Tensor logits, Tensor scores) {
     return switch (this) {
       case LOGITS -> logits.softmax(1);

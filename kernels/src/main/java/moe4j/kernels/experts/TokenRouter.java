@@ -71,6 +71,15 @@ public record TokenRouter(
   public record Beside(Tensor bias, Tensor padding) {
     /** Nothing. */
     public static final Beside NOTHING = new Beside(null, null);
+
+    private void require(long tokens, long experts) {
+      if (bias != null) {
+        Launch.require(bias, "biases", ScalarType.Float, experts);
+      }
+      if (padding != null) {
+        Launch.require(padding, "padding", ScalarType.Bool, tokens);
+      }
+    }
   }
 
   /**
@@ -99,13 +108,15 @@ public record TokenRouter(
   /**
    * Routes tokens.
    *
-   * @param logits fp32 [T, E]
+   * @param logits [T, E]; the kernels take fp32, and libtorch's operations any other type
+   * @param form k of it is at most E
+   * @throws IllegalArgumentException if a bias or padding does not fit the logits
    */
   public static TokenRouter of(Tensor logits, Form form, Beside beside) {
+    beside.require(logits.size(0), logits.size(1));
     boolean taken =
         Kernels.take(logits)
             && Tensors.dtype(logits) == ScalarType.Float
-            && logits.dim() == 2
             && fits(logits.size(0), logits.size(1), form);
     return taken
         ? new Route(form, beside, false).routed(logits)
@@ -116,9 +127,9 @@ public record TokenRouter(
    * Routes tokens by the logits that {@link RouterProjection} makes of them. In bf16 on a GPU the
    * logits' gradient is written as its products take it, and the tokens' is added to the experts'.
    *
-   * @param x [T, h]
-   * @param weight [E, h]
-   * @param bias [E], of the logits, or null
+   * @param x [T, h], in any floating type
+   * @param weight [E, h], likewise
+   * @param bias [E], likewise, added to the logits, or null
    */
   public static TokenRouter project(
       Tensor x, Tensor weight, Tensor bias, Form form, Beside beside) {
@@ -128,6 +139,7 @@ public record TokenRouter(
             && x.is_contiguous()
             && fits(x.size(0), weight.size(0), form);
     if (taken) {
+      beside.require(x.size(0), weight.size(0));
       return new Route(form, beside, true).routed(x, weight, bias);
     }
     Tensor logits = RouterProjection.logits(x, weight);
@@ -185,12 +197,6 @@ public record TokenRouter(
       }
       long rows = given.size(0);
       long columns = given.size(1);
-      if (bias != null) {
-        Launch.require(bias, "biases", ScalarType.Float, columns);
-      }
-      if (padding != null) {
-        Launch.require(padding, "padding", ScalarType.Bool, rows);
-      }
       long choices = Math.multiplyExact(rows, form.topk);
       Tensor chosen = like(given, ScalarType.Int, rows, form.topk);
       Losses losses =

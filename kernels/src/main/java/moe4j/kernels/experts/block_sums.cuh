@@ -1,4 +1,4 @@
-// Sums by a block of THREADS threads: of tables that blocks have left, and of a number of each thread.
+// Sums by a block: of tables that blocks have left, by THREADS threads, and of a number of each thread.
 #pragma once
 #include "common.cuh"
 
@@ -42,7 +42,8 @@ __device__ __forceinline__ void add_up(const int* __restrict__ table, int blocks
   __syncthreads();
 }
 
-// The sum of the numbers of all threads before this one.
+// The sum of the numbers of all threads before this one, in a block of any size. warps has room for a number
+// of each warp, and no thread may still be reading it.
 __device__ __forceinline__ int sum_before(int own, int* warps) {
   const int lane = threadIdx.x % 32;
   int sum = own;
@@ -57,7 +58,7 @@ __device__ __forceinline__ int sum_before(int own, int* warps) {
   return sum - own;
 }
 
-// The sum of the numbers of all threads, in a fixed order.
+// The sum of the numbers of all THREADS threads, in a fixed order. It waits until no thread reads warps any more.
 __device__ __forceinline__ float block_sum(float own, float* warps) {
   const float sum = warp_sum(own);
   __syncthreads();

@@ -8,9 +8,9 @@
 #define THREADS 256
 #define MOST_EXPERTS 512
 
-#define WARPS (THREADS / 32)
 #define ROUNDS (CHUNK / THREADS)
-#define ALL 0xffffffffu
+
+#include "block_sums.cuh"
 
 // The expert that choice i of the n names; for a dropped choice one past the last expert.
 __device__ __forceinline__ int named_by(const long long* __restrict__ expert, int i, int experts) {
@@ -41,23 +41,13 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 extern "C" __global__ void __launch_bounds__(1024)
     sums(int* __restrict__ table, int* __restrict__ offsets, int blocks, int experts) {
   __shared__ int warps[32];
-  const int lane = threadIdx.x % 32;
   const int size = blocks * (experts + 1);
   const int each = (size + 1023) / 1024;
   const int from = min(size, (int)threadIdx.x * each);
   const int to = min(size, from + each);
   int own = 0;
   for (int i = from; i < to; i++) own += table[i];
-  int before = own;
-#pragma unroll
-  for (int d = 1; d < 32; d <<= 1) {
-    const int other = __shfl_up_sync(ALL, before, d);
-    if (lane >= d) before += other;
-  }
-  if (lane == 31) warps[threadIdx.x / 32] = before;
-  __syncthreads();
-  for (int w = 0; w < (int)threadIdx.x / 32; w++) before += warps[w];
-  before -= own;
+  int before = sum_before(own, warps);
   for (int i = from; i < to; i++) {
     const int value = table[i];
     table[i] = before;

@@ -42,8 +42,8 @@ extern "C" __global__ void __launch_bounds__(THREADS)
   }
 }
 
-// The same where a token's K routes are known: y[slot[t][j]] = x[t], so that a row is read once. A warp has
-// a token, and a route of which it writes zeros if the route has none.
+// The same where a token's K routes are known: y[slot[t][j]] = x[t], so that a row is read once. Warp r has
+// token r, and writes zeros to row r of y if the route there has no token.
 extern "C" __global__ void __launch_bounds__(THREADS)
     spread_slots(const TYPE* __restrict__ x, const long long* __restrict__ token,
                  const long long* __restrict__ slot, TYPE* __restrict__ y, long long tokens,

@@ -86,6 +86,31 @@ __device__ __forceinline__ Scores separate_scores(const float (&x)[HELD], int co
   return s;
 }
 
+// What is needed of a row of logits: its softmax, all 0 where there is none, and a lane's values p of it; its
+// scores, where they depend on their logits alone.
+struct RowScores {
+  Softmax softmax;
+#if HAS_SOFTMAX
+  float p[HELD];
+#endif
+#if SEPARATE
+  Scores scores;
+#endif
+};
+
+// By all of a warp; x as read leaves it.
+__device__ __forceinline__ RowScores scores_of(const float (&x)[HELD], int columns) {
+  RowScores row;
+  row.softmax = {0, 0, 0};
+#if HAS_SOFTMAX
+  row.softmax = softmax_of(x, row.p);
+#endif
+#if SEPARATE
+  row.scores = separate_scores(x, columns);
+#endif
+  return row;
+}
+
 // The weight of a lane's choice before it is scaled, of its score; the first k lanes have one, the others
 // get 0 where weights are divided by a sum. All lanes call it.
 __device__ __forceinline__ float weight_of(float score, int k) {

@@ -83,14 +83,8 @@ extern "C" __global__ void __launch_bounds__(THREADS)
       if (lane < k) expert[r * k + lane] = -1;
       continue;
     }
-    Softmax s = {0, 0, 0};
-#if HAS_SOFTMAX
-    float p[HELD];
-    s = softmax_of(x, p);
-#endif
-#if SEPARATE
-    const Scores scores = separate_scores(x, columns);
-#endif
+    const RowScores made = scores_of(x, columns);
+    const Softmax& s = made.softmax;
 #if Z_LOSS
     square += s.log_sum * s.log_sum;
 #endif
@@ -101,16 +95,16 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 #if SCORE == LOGITS
       const float score = x[j];
 #elif SCORE == SOFTMAX
-      const float score = p[j];
+      const float score = made.p[j];
 #else
-      const float score = scores.each[j];
+      const float score = made.scores.each[j];
 #endif
       left[j] = c < columns ? place_of(bias == nullptr ? score : score + bias[c]) : 0;
 #if FIGURES && SEPARATE
-      const float q = score / scores.sum;
+      const float q = score / made.scores.sum;
       const float information = -logf(q);
 #elif FIGURES
-      const float q = p[j];
+      const float q = made.p[j];
       const float information = s.log_sum - x[j];
 #endif
 #if FIGURES
@@ -328,14 +322,8 @@ extern "C" __global__ void __launch_bounds__(GRADIENT_THREADS)
   const float* row = logits + r * columns;
   float x[HELD];
   read(row, columns, x);
-  Softmax s = {0, 0, 0};
-#if HAS_SOFTMAX
-  float p[HELD];
-  s = softmax_of(x, p);
-#endif
-#if SEPARATE
-  const Scores scores = separate_scores(x, columns);
-#endif
+  const RowScores made = scores_of(x, columns);
+  const Softmax& s = made.softmax;
   // By score, and by logit where that is the score.
   float d[HELD];
 #pragma unroll
@@ -350,14 +338,14 @@ extern "C" __global__ void __launch_bounds__(GRADIENT_THREADS)
     }
     // A softmax as score is taken together with the choices', below.
 #if SCORE == LOGITS
-    through_softmax(p, d);
+    through_softmax(made.p, d);
 #elif SEPARATE
     float dot = 0;
 #pragma unroll
-    for (int j = 0; j < HELD; j++) dot += d[j] * scores.each[j];
-    dot = warp_sum(dot) / scores.sum;
+    for (int j = 0; j < HELD; j++) dot += d[j] * made.scores.each[j];
+    dot = warp_sum(dot) / made.scores.sum;
 #pragma unroll
-    for (int j = 0; j < HELD; j++) d[j] = (d[j] - dot) / scores.sum;
+    for (int j = 0; j < HELD; j++) d[j] = (d[j] - dot) / made.scores.sum;
 #endif
   }
 #endif
@@ -381,7 +369,7 @@ extern "C" __global__ void __launch_bounds__(GRADIENT_THREADS)
     }
   }
 #if SCORE == SOFTMAX
-  through_softmax(p, d);
+  through_softmax(made.p, d);
 #endif
 #if Z_LOSS
   const float pull = dz == nullptr ? 0 : 2 * dz[0] * by_tokens[0] * s.log_sum;
@@ -392,14 +380,14 @@ extern "C" __global__ void __launch_bounds__(GRADIENT_THREADS)
     if (c >= columns) continue;
     float dx = d[j];
 #if SCORE == SIGMOID
-    dx *= scores.each[j] * (1 - scores.each[j]);
+    dx *= made.scores.each[j] * (1 - made.scores.each[j]);
 #elif SCORE == SQRTSOFTPLUS
     // Where the score is 0, so is its slope.
     const float slope = x[j] > 20 ? 1 : sigmoid_of(x[j]);
-    dx = scores.each[j] == 0 ? 0 : dx * slope / (2 * scores.each[j]);
+    dx = made.scores.each[j] == 0 ? 0 : dx * slope / (2 * made.scores.each[j]);
 #endif
 #if Z_LOSS
-    dx += pull * p[j];
+    dx += pull * made.p[j];
 #endif
 #if HALVES
     const bf16 high = from_float<bf16>(dx);

@@ -7,7 +7,6 @@ import moe4j.kernels.check.KernelCheck;
 import moe4j.kernels.cuda.Kernels;
 import moe4j.tensor.TensorLists;
 import moe4j.tensor.Tensors;
-import org.bytedeco.pytorch.Device;
 import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
@@ -22,7 +21,7 @@ public final class AdamWCheck implements KernelCheck {
   static final double BETA1 = 0.9;
   static final double BETA2 = 0.95;
   static final double EPSILON = 1e-8;
-  private static final double[] RATES = {1e-2, 3e-3};
+  static final double[] RATES = {1e-2, 3e-3};
   private static final int STEPS = 5;
   private static final int SKIPPED = 2;
 
@@ -74,17 +73,8 @@ public final class AdamWCheck implements KernelCheck {
           new Variant("squares known", 1.0, false, false, true),
           new Variant("over ranks, squares known", 1.0, true, true, true));
 
-  /** The scalars of the steps, on the device. */
-  private record Scalars(Tensor rates, Tensor step, Tensor norm, Tensor foundInf) {
-    static Scalars on(Device device) {
-      Tensor rates = Tensors.of(new float[] {(float) RATES[0], (float) RATES[1]}).to(device, F);
-      return new Scalars(
-          rates, Tensors.zeros(F, device), Tensors.zeros(F, device), Tensors.zeros(F, device));
-    }
-  }
-
   private interface Way {
-    void step(Scalars scalars);
+    void step(StepScalars scalars);
   }
 
   @Override
@@ -128,12 +118,11 @@ public final class AdamWCheck implements KernelCheck {
       Variant kept = new Variant(variant.name, variant.clip, false, false, false);
       steps(on, what, states, kept, scalars -> reference(optimizer, states, scalars));
     }
-    slots.forEach(slot -> slot.expAvg().close());
-    slots.forEach(slot -> slot.expAvgSq().close());
+    slots.forEach(FusedAdamW.Slot::closeMoments);
   }
 
   private static void fused(
-      FusedAdamW optimizer, List<AdamWCase> states, Variant variant, Scalars scalars) {
+      FusedAdamW optimizer, List<AdamWCase> states, Variant variant, StepScalars scalars) {
     List<Tensor> gradients = new ArrayList<>();
     List<Tensor> known = new ArrayList<>();
     for (int i = 0; i < states.size(); i++) {
@@ -144,7 +133,7 @@ public final class AdamWCheck implements KernelCheck {
     }
     optimizer.bind(gradients, known, variant.zeroAfter);
     if (!variant.ranks) {
-      optimizer.step(scalars.rates, scalars.step, scalars.norm, scalars.foundInf);
+      scalars.step(optimizer);
       return;
     }
     // As if another rank counted all slots but the first few.
@@ -154,7 +143,7 @@ public final class AdamWCheck implements KernelCheck {
       squares.add_(state.exactGradient().square().sum().to(squares.device(), ScalarType.Double));
     }
     Tensor sum = squares.to(F);
-    optimizer.step(sum, scalars.rates, scalars.step, scalars.norm, scalars.foundInf);
+    optimizer.step(sum, scalars.rates(), scalars.step(), scalars.norm(), scalars.foundInf());
   }
 
   /** A gradient's sum of squares in parts, of which all but one are even. */
@@ -165,14 +154,14 @@ public final class AdamWCheck implements KernelCheck {
     return all;
   }
 
-  private static void reference(ReferenceAdamW optimizer, List<AdamWCase> states, Scalars scalars) {
+  private static void reference(
+      ReferenceAdamW optimizer, List<AdamWCase> states, StepScalars scalars) {
     List<Tensor> gradients = new ArrayList<>();
     for (AdamWCase s : states) {
       gradients.add(
           s.gradient == null ? s.slot.expAvg().read().mul(new Scalar(0)) : s.gradient.clone());
     }
-    scalars.norm.copy_(TensorLists.norm(gradients));
-    optimizer.step(gradients, scalars.rates, scalars.step, scalars.norm, scalars.foundInf);
+    scalars.step(optimizer, gradients);
   }
 
   /**
@@ -196,7 +185,7 @@ public final class AdamWCheck implements KernelCheck {
     Variant variant = new Variant("", 0, false, false, false);
     List<FusedAdamW.Slot> slots = states.stream().map(s -> s.slot).toList();
     try (FusedAdamW optimizer = new FusedAdamW(slots, BETA1, BETA2, EPSILON, 0)) {
-      Scalars scalars = Scalars.on(on.device());
+      StepScalars scalars = StepScalars.on(on.device(), RATES[0], RATES[1]);
       fused(optimizer, states, variant, scalars);
       for (AdamWCase state : states) {
         Tensor g = state.gradient.to(F);
@@ -214,8 +203,7 @@ public final class AdamWCheck implements KernelCheck {
     Tensor parameter = last.slot.parameter().clone();
     SplitMaster.split(last.master(), parameter, last.slot.master().clone());
     on.same(what + "parameters", last.slot.parameter(), parameter);
-    slots.forEach(slot -> slot.expAvg().close());
-    slots.forEach(slot -> slot.expAvgSq().close());
+    slots.forEach(FusedAdamW.Slot::closeMoments);
   }
 
   private static void rounded(
@@ -230,7 +218,7 @@ public final class AdamWCheck implements KernelCheck {
   private static void steps(
       Comparison on, String what, List<AdamWCase> states, Variant variant, Way way) {
     double clip = variant.clip;
-    Scalars scalars = Scalars.on(on.device());
+    StepScalars scalars = StepScalars.on(on.device(), RATES[0], RATES[1]);
     int taken = 0;
     for (int i = 0; i < STEPS; i++) {
       boolean infinite = i == SKIPPED;
@@ -254,13 +242,13 @@ public final class AdamWCheck implements KernelCheck {
         }
       }
       way.step(scalars);
-      exactly(on, what + "step counter", scalars.step, taken);
-      exactly(on, what + "found inf", scalars.foundInf, infinite ? 1 : 0);
+      exactly(on, what + "step counter", scalars.step(), taken);
+      exactly(on, what + "found inf", scalars.foundInf(), infinite ? 1 : 0);
       if (infinite) {
-        exactly(on, what + "norm", scalars.norm, norm);
+        exactly(on, what + "norm", scalars.norm(), norm);
         noTrace(on, what, states, before);
       } else {
-        on.close(what + "norm", scalars.norm, Tensors.full(norm, F, scalars.norm.device()), 1e-5);
+        on.close(what + "norm", scalars.norm(), Tensors.full(norm, F, on.device()), 1e-5);
       }
       if (variant.zeroAfter) {
         zeroed(on, what, states);

@@ -18,8 +18,9 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  * compute the same bits.
  *
  * <p>A captured launch may be replayed after gradients have been bound that lie elsewhere: so the
- * numbers of pieces and of chunks are in tables on the device, and with the first launch it is
- * settled which kinds have a kernel.
+ * numbers of pieces and of chunks are in tables on the device. A captured step has launches for the
+ * kinds of slots that there were then, so the first launch settles which kinds have a kernel: slots
+ * that become of another kind later are not streamed.
  */
 final class AdamWUpdate implements AutoCloseable {
   /** Of a piece, as in adamw_stream.cu, beside which two warps copy. */
@@ -44,7 +45,7 @@ final class AdamWUpdate implements AutoCloseable {
    * @param threads of a block of adamw.cu
    * @param chunks how many there are of all slots
    * @param moments the definitions of their types, where they are not fp32
-   * @param streams false: nothing is streamed, on no GPU
+   * @param streams if false, nothing is streamed, whatever the GPU
    */
   AdamWUpdate(
       long[] table, int threads, int chunks, String[] moments, Device device, boolean streams) {
@@ -85,6 +86,11 @@ final class AdamWUpdate implements AutoCloseable {
 
   private static void write(Tensor table, long[] entries) {
     Scopes.run(() -> table.narrow(0, 0, entries.length).copy_(Tensors.of(entries)));
+  }
+
+  /** Whether there are slots with pieces that are streamed, among those bound last. */
+  boolean isStreaming() {
+    return bound.stream().anyMatch(type -> (type & SlotTable.STREAMED) != 0);
   }
 
   /** Updates all slots. */

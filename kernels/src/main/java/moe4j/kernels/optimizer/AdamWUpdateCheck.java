@@ -85,6 +85,7 @@ public final class AdamWUpdateCheck implements KernelCheck {
         boolean zeroAfter = step >= SKIPPED;
         streamed.step(first, zeroAfter);
         plain.step(second, zeroAfter);
+        on.holds(what + "one streams", first.isStreaming() && !second.isStreaming());
         List<Tensor> all = streamed.tensors();
         List<Tensor> others = plain.tensors();
         for (int i = 0; i < all.size(); i++) {
@@ -102,17 +103,11 @@ public final class AdamWUpdateCheck implements KernelCheck {
     private final Kind kind;
     private final List<FusedAdamW.Slot> slots = new ArrayList<>();
     private final List<Tensor> gradients = new ArrayList<>();
-    private final Tensor rates;
-    private final Tensor step;
-    private final Tensor norm;
-    private final Tensor foundInf;
+    private final StepScalars scalars;
 
     Side(AdamWCase.Types types, Kind kind, Tensor normal) {
       this.kind = kind;
-      this.rates = normal.narrow(0, 0, 2).abs().mul_(new Scalar(1e-2));
-      this.step = Tensors.zeros(F, normal.device());
-      this.norm = step.clone();
-      this.foundInf = step.clone();
+      this.scalars = StepScalars.on(normal.device(), AdamWCheck.RATES[0], AdamWCheck.RATES[1]);
       long[] sizes = sizes();
       for (int i = 0; i < sizes.length; i++) {
         Tensor values = tiled(normal, sizes[i], 11L * i);
@@ -171,7 +166,7 @@ public final class AdamWUpdateCheck implements KernelCheck {
 
     void step(FusedAdamW optimizer, boolean zeroAfter) {
       optimizer.bind(gradients, zeroAfter);
-      optimizer.step(rates, step, norm, foundInf);
+      scalars.step(optimizer);
     }
 
     /** All that a step may write. */
@@ -194,8 +189,7 @@ public final class AdamWUpdateCheck implements KernelCheck {
     }
 
     void close() {
-      slots.forEach(slot -> slot.expAvg().close());
-      slots.forEach(slot -> slot.expAvgSq().close());
+      slots.forEach(FusedAdamW.Slot::closeMoments);
     }
   }
 }

@@ -54,6 +54,12 @@ public final class FusedAdamW implements AutoCloseable {
     boolean isLow() {
       return expAvg.type() != MomentType.FP32 || expAvgSq.type() != MomentType.FP32;
     }
+
+    /** Frees both moments; parameter and master are others' to close. */
+    public void closeMoments() {
+      expAvg.close();
+      expAvgSq.close();
+    }
   }
 
   private final double beta1;
@@ -90,7 +96,7 @@ public final class FusedAdamW implements AutoCloseable {
     this(slots, beta1, beta2, epsilon, clipGrad, true);
   }
 
-  /** The same; {@code streams} is false where nothing is to be streamed, on no GPU. */
+  /** The same; if {@code streams} is false, nothing is streamed, whatever the GPU. */
   FusedAdamW(
       List<Slot> slots,
       double beta1,
@@ -331,6 +337,11 @@ public final class FusedAdamW implements AutoCloseable {
             foundInf,
             scalars);
     update.launch(deviceTable, scalars, zeroAfter);
+  }
+
+  /** Whether updates stream slots, or pieces of them, through shared memory. */
+  boolean isStreaming() {
+    return update.isStreaming();
   }
 
   private static long scales(Moment moment) {

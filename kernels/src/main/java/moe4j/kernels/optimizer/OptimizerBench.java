@@ -10,7 +10,6 @@ import moe4j.kernels.check.BenchCases;
 import moe4j.kernels.check.BenchInputs;
 import moe4j.kernels.check.KernelBench;
 import moe4j.kernels.cuda.Kernels;
-import moe4j.tensor.TensorLists;
 import moe4j.tensor.Tensors;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
@@ -22,6 +21,7 @@ public final class OptimizerBench implements KernelBench {
   private static final double EPSILON = 1e-8;
   private static final double DECAY = 0.1;
   private static final double CLIP = 1.0;
+  private static final double RATE = 1e-4;
 
   /** How a case keeps its state. */
   private record Kept(boolean rest, MomentType moments) {
@@ -66,48 +66,42 @@ public final class OptimizerBench implements KernelBench {
 
   private static Operation step(
       BenchInputs in, long layers, long[] sizes, Kept kept, boolean bf16) {
-    Lists lists = new Lists(in);
+    Lists lists = new Lists();
     for (long layer = 0; layer < layers; layer++) {
       for (long size : sizes) {
         lists.add(in, size, kept, bf16);
       }
     }
     in.atEnd(lists::close);
+    StepScalars scalars = StepScalars.on(in.device(), RATE, RATE);
+    boolean fuses = Kernels.take(scalars.norm());
     ReferenceAdamW reference =
-        Kernels.take(lists.norm) && kept.moments != MomentType.FP32
+        fuses && kept.moments != MomentType.FP32
             ? null
             : new ReferenceAdamW(lists.slots, BETA1, BETA2, EPSILON, CLIP);
-    if (!Kernels.take(lists.norm)) {
-      return Operation.of(() -> lists.step(reference));
+    Supplier<Tensor> plain =
+        () -> {
+          scalars.step(reference, lists.gradients);
+          return scalars.norm();
+        };
+    if (!fuses) {
+      return Operation.of(plain);
     }
     FusedAdamW fused = new FusedAdamW(lists.slots, BETA1, BETA2, EPSILON, CLIP);
     in.atEnd(fused::close);
     fused.bind(lists.gradients, false);
     Supplier<Tensor> ours =
         () -> {
-          fused.step(lists.rates, lists.step, lists.norm, lists.foundInf);
-          return lists.norm;
+          scalars.step(fused);
+          return scalars.norm();
         };
-    return reference == null
-        ? Operation.of(ours)
-        : Operation.beside(ours, () -> lists.step(reference));
+    return reference == null ? Operation.of(ours) : Operation.beside(ours, plain);
   }
 
-  /** All tensors of the optimizer. */
+  /** The optimizer's slots, and a gradient for each. */
   private static final class Lists {
     private final List<FusedAdamW.Slot> slots = new ArrayList<>();
     private final List<Tensor> gradients = new ArrayList<>();
-    private final Tensor rates;
-    private final Tensor step;
-    private final Tensor norm;
-    private final Tensor foundInf;
-
-    Lists(BenchInputs in) {
-      rates = Tensors.full(1e-4, ScalarType.Float, in.device(), 2);
-      step = Tensors.zeros(ScalarType.Float, in.device());
-      norm = Tensors.zeros(ScalarType.Float, in.device());
-      foundInf = Tensors.zeros(ScalarType.Float, in.device());
-    }
 
     void add(BenchInputs in, long size, Kept kept, boolean bf16) {
       Tensor master = in.normal(ScalarType.Float, size);
@@ -124,16 +118,8 @@ public final class OptimizerBench implements KernelBench {
               DECAY));
     }
 
-    /** The step in libtorch's operations. */
-    Tensor step(ReferenceAdamW reference) {
-      norm.copy_(TensorLists.norm(gradients));
-      reference.step(gradients, rates, step, norm, foundInf);
-      return norm;
-    }
-
     void close() {
-      slots.forEach(slot -> slot.expAvg().close());
-      slots.forEach(slot -> slot.expAvgSq().close());
+      slots.forEach(FusedAdamW.Slot::closeMoments);
     }
   }
 }

@@ -8,8 +8,8 @@ import java.util.function.LongPredicate;
 
 /**
  * The table of {@link FusedAdamW}'s slots as adamw.cuh reads it, and what follows from it: which
- * slots are streamed through shared memory, by a kernel for each kind of them, which is their
- * types, and which chunks are left to the kernel that takes all.
+ * slots are streamed through shared memory, and which chunks are left to the kernel that takes all.
+ * Slots of the same types are of one kind, and a kernel streams one kind.
  */
 final class SlotTable {
   /** 64-bit words of a slot; those below the size are addresses, and so are the scales'. */
@@ -44,7 +44,11 @@ final class SlotTable {
 
   private SlotTable() {}
 
-  /** Says of each slot of a table whether it is streamed; kinds tells which may be. */
+  /**
+   * Marks in a table which slots are streamed.
+   *
+   * @param kinds whether slots of some types may be
+   */
   static void mark(long[] table, LongPredicate kinds) {
     for (int at = 0; at < table.length; at += WORDS) {
       long kind = table[at + TYPES] & ~STREAMED;
@@ -53,7 +57,10 @@ final class SlotTable {
     }
   }
 
-  /** Without a gradient there is a stream less. */
+  /**
+   * Whether a slot has a whole piece, and addresses that copies take. The streaming kernel always
+   * reads a gradient, so a slot without one cannot be streamed either.
+   */
   private static boolean canBeStreamed(long[] table, int at) {
     long addresses = table[at + SCALES] | table[at + SCALES + 1];
     for (int i = at; i < at + SIZE; i++) {

@@ -1,26 +1,20 @@
 // A step of AdamW (Loshchilov and Hutter 2019) over many tensors: the gradients' norm by chunks, the
-// step's scalars, the update. What a block works on it finds in tables that FusedAdamW.java writes;
-// nothing is asked by the host, and the order of every sum is fixed.
+// step's scalars, the update. What a block works on it finds in tables (SlotTable.java); nothing is asked
+// by the host, and the order of every sum is fixed.
 //
-// FIRST and SECOND are the types of the moments of slots that say MOMENTS_LOW: float, bf16 or fp8.
 // STREAMS: adamw_stream.cu updates the pieces of some slots, and blocks take chunk after chunk here.
 #include "adamw.cuh"
 
 // compile: -DFIRST=bf16 -DSECOND=fp8
 // compile: -DFIRST=bf16 -DSECOND=fp8 -DSTREAMS=1
 
-#ifndef FIRST
-#define FIRST float
-#endif
-#ifndef SECOND
-#define SECOND float
-#endif
 #ifndef STREAMS
 #define STREAMS 0
 #endif
 
-// As in FusedAdamW.java.
+// As in SlotTable.java.
 #define CHUNK 32768
+// As in FusedAdamW.java.
 #define THREADS 512
 
 // Among the chunks of the norm: the sum of the slot's squares is known in parts.

@@ -4,7 +4,15 @@
 #include "common.cuh"
 #include "moments.cuh"
 
-// Elements that are streamed at once, of which a tensor's last ones may be left; as in AdamWUpdate.java.
+// The types of the moments of slots that say MOMENTS_LOW: float, bf16 or fp8.
+#ifndef FIRST
+#define FIRST float
+#endif
+#ifndef SECOND
+#define SECOND float
+#endif
+
+// Elements that are streamed at once, of which a tensor's last ones may be left; as in SlotTable.java.
 #define PIECE 2048
 
 // A tensor with its state. The gradient may be null, which is zeros.

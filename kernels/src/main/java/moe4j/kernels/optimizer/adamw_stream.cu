@@ -12,13 +12,7 @@
 // compile: -DMASTER=Apart -DGRADIENT=float
 // compile: -DMASTER=Itself -DGRADIENT=float
 
-// The types of the slots' state.
-#ifndef FIRST
-#define FIRST float
-#endif
-#ifndef SECOND
-#define SECOND float
-#endif
+// The types of the slots' masters and gradients; those of the moments are FIRST and SECOND.
 #ifndef MASTER
 #define MASTER Itself
 #endif
@@ -38,7 +32,8 @@
 #define COMPUTING (32 * WARPS * GROUPS)
 #define THREADS (COMPUTING + 64)
 
-// Pieces whose way to memory may have begun when the place of the one before them is used again.
+// So many of the pieces stored last may still be on their way to memory when the place of the piece before
+// them is filled again.
 #define STORING 2
 
 // Bytes that an element takes in shared memory.
@@ -123,7 +118,7 @@ struct Walk {
     }
     slot = slots[runs[0]];
   }
-  // Only where another one follows.
+  // To the block's next piece, which there must be.
   __device__ __forceinline__ void next() {
     piece += gridDim.x;
     if (piece >= pieces) settle();

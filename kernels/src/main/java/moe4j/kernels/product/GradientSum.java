@@ -29,8 +29,8 @@ public final class GradientSum implements AutoCloseable {
   private boolean taking;
 
   /**
-   * What a kernel adds a gradient to. Both stay where they are as long as the sum is not forgotten,
-   * so a captured graph may write them.
+   * What a kernel adds a gradient to. The values stay where they are until the sum is forgotten,
+   * and the squares until it is closed, so a captured graph may write them.
    *
    * @param values fp32, of the parameter's shape
    * @param squares fp32: the kernel leaves parts of the sum of the values' squares there, as the
@@ -44,7 +44,10 @@ public final class GradientSum implements AutoCloseable {
     this.parameter = parameter;
   }
 
-  /** The open sum of a parameter that asks for a gradient, or null: also for a part of one. */
+  /**
+   * The open sum of a parameter that asks for a gradient. Null where none is open, and for any
+   * other tensor, such as a part of a parameter.
+   */
   public static GradientSum of(Tensor parameter) {
     boolean whole = parameter.is_leaf() && parameter.requires_grad();
     return whole ? OPEN.get(KnownSquares.address(parameter)) : null;
@@ -64,12 +67,15 @@ public final class GradientSum implements AutoCloseable {
     }
   }
 
-  /** Begins the micro-batch's backward: no other one adds to the sum. */
+  /** Begins the micro-batch's backward: from here on products add to the sum. */
   public void begin() {
     taking = OPEN.get(KnownSquares.address(parameter)) == this;
   }
 
-  /** Whether the micro-batch's backward has begun; another one's gradients do not belong here. */
+  /**
+   * Whether the micro-batch's backward has begun. Before it, a backward for something else, such as
+   * an input's gradient, adds nothing.
+   */
   public boolean isTaking() {
     return taking;
   }
@@ -152,12 +158,16 @@ public final class GradientSum implements AutoCloseable {
   /**
    * What a kernel is to add a gradient to, at once: the sum counts as having it from now on.
    *
-   * @param parts of the sum of squares that it leaves
+   * @param parts of the sum of squares that it leaves, the same number each time
+   * @throws IllegalStateException for another number of parts: graphs write those that there are
    */
   public Target target(int parts) {
-    if (squares == null || squares.numel() != parts) {
-      closeSquares();
+    if (squares == null) {
       squares = Scopes.keep(() -> Tensors.empty(ScalarType.Float, parameter.device(), parts));
+    } else if (squares.numel() != parts) {
+      throw new IllegalStateException(
+          "A sum of gradients whose kernels leave %d parts of its squares is asked for %d."
+              .formatted(squares.numel(), parts));
     }
     Target target = new Target(values(), squares, empty);
     empty = false;
@@ -165,7 +175,7 @@ public final class GradientSum implements AutoCloseable {
     return target;
   }
 
-  /** Empties it and frees its memory. */
+  /** Empties it and frees its values. */
   public void forget() {
     empty = true;
     squaresKnown = false;
@@ -179,10 +189,6 @@ public final class GradientSum implements AutoCloseable {
   public void close() {
     shut();
     forget();
-    closeSquares();
-  }
-
-  private void closeSquares() {
     if (squares != null) {
       squares.close();
       squares = null;

@@ -114,6 +114,8 @@ public class SlotTableTest {
         new String[][] {
           {"adamw.cuh", "#define PIECE " + SlotTable.PIECE},
           {"adamw.cuh", "#define STREAMED " + SlotTable.STREAMED},
+          {"adamw.cuh", "#define PARAMETER_BF16 " + SlotTable.PARAMETER_BF16},
+          {"adamw.cuh", "#define GRADIENT_BF16 " + SlotTable.GRADIENT_BF16},
           {"adamw.cuh", "#define MASTER_REST " + SlotTable.MASTER_REST},
           {"adamw.cuh", "#define MOMENTS_LOW " + SlotTable.MOMENTS_LOW},
           {"adamw.cu", "#define CHUNK " + SlotTable.CHUNK},

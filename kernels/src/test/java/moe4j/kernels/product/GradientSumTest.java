@@ -5,6 +5,7 @@ import static org.testng.Assert.assertFalse;
 import static org.testng.Assert.assertNull;
 import static org.testng.Assert.assertSame;
 import static org.testng.Assert.assertTrue;
+import static org.testng.Assert.expectThrows;
 
 import java.util.Arrays;
 import java.util.List;
@@ -146,6 +147,17 @@ public class GradientSumTest {
     sum.setZero();
     assertNull(sum.squares());
     assertIs(0);
+  }
+
+  /** A captured graph may write the parts that there are: they are not given up for others. */
+  @Test
+  public void aNumberOfPartsIsKept() {
+    sum.open(true);
+    long squares = address(sum.target(4).squares());
+    IllegalStateException e = expectThrows(IllegalStateException.class, () -> sum.target(5));
+    assertTrue(e.getMessage().contains("4 parts") && e.getMessage().contains("5"), e.getMessage());
+    sum.forget();
+    assertEquals(address(sum.target(4).squares()), squares);
   }
 
   private static long address(Tensor t) {

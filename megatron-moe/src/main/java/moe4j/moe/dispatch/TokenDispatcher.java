@@ -31,7 +31,8 @@ public interface TokenDispatcher {
     int parts();
 
     /**
-     * Whether all tokens stay here, so that {@link #finish} gives the sums as they were given back.
+     * Whether all tokens stay here, in one part, so that {@link #finish} gives the sums as they
+     * were given back. The layer then has the experts add a shared expert's output to these.
      */
     default boolean staysHere() {
       return false;

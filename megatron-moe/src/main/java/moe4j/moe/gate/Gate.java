@@ -22,8 +22,9 @@ public interface Gate {
   }
 
   /**
-   * Whether {@link #route} has no routes of the tokens that the pass says are padding. A gate need
-   * not know of them: the routes of others are looked through for padding's, which costs time.
+   * Whether {@link #route} gives no routes to the tokens that the pass says are padding ({@link
+   * Pass#padding}). A gate need not know of padding: where it says no, the layer takes padding's
+   * routes out itself, which costs time.
    */
   default boolean leavesPaddingOut() {
     return false;

@@ -27,8 +27,8 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  * @param capacity the rows of each expert where all have equally many; 0 where only the device
  *     knows
  * @param source the tokens once more, for experts that make a gradient for them which nothing else
- *     holds: it is then added to in its own memory ({@link TokenRouter#source}). Null where there
- *     are only the tokens themselves, which do always.
+ *     holds: the router then adds its own to that gradient's memory ({@link TokenRouter#source}).
+ *     Null where the gate made no second handle; the tokens themselves may be taken in any case
  */
 public record Routing(
     Tensor token,
@@ -63,7 +63,7 @@ public record Routing(
         0);
   }
 
-  /** Routes whose tokens are only themselves. */
+  /** Routes of a gate that hands no tokens on: {@link #source} is null. */
   public Routing(
       Tensor token,
       Tensor weight,

@@ -32,7 +32,7 @@ public class BalanceTest {
       Path without = workspace.path("without");
       Path balancedLog = workspace.path("balanced.log");
       Path withoutLog = workspace.path("without.log");
-      Process one = train(demo, balanced, seed, "--moe-aux-loss-coeff 0.05", balancedLog);
+      Process one = train(demo, balanced, seed, "--moe-aux-loss-coeff 0.1", balancedLog);
       Process other = train(demo, without, seed, "--moe-aux-loss-coeff 0", withoutLog);
       try {
         awaitWell(one, balancedLog);
@@ -63,12 +63,15 @@ public class BalanceTest {
     return Path.of(System.getProperty("moe4j.root"), "application", "target", "corpus");
   }
 
-  /** The demo's model with experts, for some steps, in a process and on a core of its own. */
+  /**
+   * The demo's model with experts, but two of its layers, for some steps, in a process and on a
+   * core of its own.
+   */
   private static Process train(Path demo, Path run, long seed, String balance, Path log)
       throws IOException {
     List<String> line =
         Cli.arguments(
-            "pretrain-gpt --num-layers 4 --hidden-size 128 --num-attention-heads 4 --seq-length 256"
+            "pretrain-gpt --num-layers 2 --hidden-size 128 --num-attention-heads 4 --seq-length 256"
                 + " --ffn-hidden-size 512 --position-embedding-type rope --normalization RMSNorm"
                 + " --qk-layernorm --init-method-std 0.05 --micro-batch-size 4 --lr 6e-3"
                 + " --lr-warmup-iters 40 --adam-beta2 0.95 --make-vocab-size-divisible-by 64"

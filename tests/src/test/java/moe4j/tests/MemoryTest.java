@@ -54,17 +54,17 @@ public class MemoryTest {
   }
 
   /**
-   * As many native objects after each log interval of 110 steps as after the first step, and after
+   * As many native objects after each log interval of 50 steps as after the first step, and after
    * the run as before it. A shorter one in front makes what the process keeps, operators and
    * constants, whichever tests ran before.
    */
   @Test(dataProvider = "models")
   public void pointersStayFlat(String name, String flags) throws Exception {
-    pointers(51, flags);
+    pointers(21, flags);
     collect();
     long before = Scopes.livePointers();
-    List<Long> pointers = pointers(110, flags);
-    assertEquals(pointers.size(), 12);
+    List<Long> pointers = pointers(50, flags);
+    assertEquals(pointers.size(), 6);
     assertEquals(pointers.stream().distinct().toList(), pointers.subList(0, 1));
     collect();
     assertEquals(Scopes.livePointers(), before, "after the run");
@@ -75,7 +75,10 @@ public class MemoryTest {
     try (Workspace workspace = new Workspace()) {
       List<String> line =
           Cli.arguments(
-              BASE + " --mock-data --tokenizer-type NullTokenizer --vocab-size 200" + flags,
+              BASE
+                  + " --eval-interval 20 --save-interval 20 --mock-data"
+                  + " --tokenizer-type NullTokenizer --vocab-size 200"
+                  + flags,
               "--train-iters",
               steps,
               "--save",

@@ -34,6 +34,7 @@ public final class Faults {
   }
 
   /** Keeps a sentence where something is wrong. */
+  @SuppressWarnings("AnnotateFormatMethod") // The annotation would be a dependency of every user.
   public void check(boolean wrong, String format, Object... values) {
     if (wrong) {
       add(format.formatted(values));

@@ -75,7 +75,9 @@ public final class RelativeAttentionCheck implements KernelCheck {
         new Case(type, new Shape(1, 150, 40, 2, 56), 0, true, 0),
         new Case(type, new Shape(2, 1, 63, 2, 64), -1, false, 0),
         new Case(type, new Shape(2, 1, 0, 1, 24), -1, false, 0),
-        new Case(type, new Shape(2, 77, 0, 2, 5), 30, false, 0),
+        // As many heads as make up for few channels: of ten numbers all can nearly cancel by
+        // chance.
+        new Case(type, new Shape(2, 77, 0, 8, 5), 30, false, 0),
         new Case(type, new Shape(1, 70, 30, 2, 128), 40, false, 0),
         new Case(type, new Shape(2, 30, 30, 2, 24), 60, false, 0),
         new Case(type, new Shape(3, 40, 33, 2, 24), 3, false, 0.3),

@@ -41,4 +41,12 @@ public record Choices(boolean overlapGradReduce, double imbalance, StateBytes st
     boolean own = !model.bf16() || state.gradient() == model.bytes();
     return layout.worldSize() > 1 || (layout.microBatches() > 1 && !own);
   }
+
+  /** Whether the products that make experts' gradients add them to fp32 sums of one rank. */
+  boolean addsInPlace(PlannedModel model, PlannedLayout layout) {
+    return sums(model, layout)
+        && model.bf16()
+        && layout.worldSize() == 1
+        && state.gradient() > model.bytes();
+  }
 }

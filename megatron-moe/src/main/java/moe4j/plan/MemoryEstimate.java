@@ -35,7 +35,8 @@ public record MemoryEstimate(
     int e = model.bytes();
     boolean early = choices.reducesInBackward(layout);
     double bucket = Math.min(Choices.bucket(layout), (double) count.rank());
-    double left = early ? 0 : (double) e * count.rank();
+    double inPlace = choices.addsInPlace(model, layout) ? count.experts() : 0;
+    double left = early ? 0 : e * (count.rank() - inPlace);
     double sums = choices.sums(model, layout) ? choices.state().gradient() * count.rank() : 0;
     double shards = layout.distributedOptimizer() ? layout.dp() : 1;
     double expertShards = layout.distributedOptimizer() ? layout.edp() : 1;

@@ -106,12 +106,18 @@ public record StepWork(
       return core.flops(placement) / (Calibration.attention(core) * peak) + passed / bandwidth;
     }
 
-    /** Bytes of a micro-batch's gradients, read, and of their sums, read and written. */
+    /**
+     * Bytes of a micro-batch's gradients, read, and of their sums, read and written. Where experts'
+     * products add to the sums themselves, nothing is read, nor written as {@link #weights} counts.
+     */
     private double accumulation() {
+      if (!choices.sums(model, layout)) {
+        return 0;
+      }
       ParameterCount count = ParameterCount.of(model, layout.tp(), layout.ep(), layout.etp());
-      return choices.sums(model, layout)
-          ? (model.bytes() + 2 * choices.state().gradient()) * count.rank()
-          : 0;
+      double inPlace = choices.addsInPlace(model, layout) ? count.experts() : 0;
+      return (model.bytes() + 2 * choices.state().gradient()) * count.rank()
+          - 2.0 * model.bytes() * inPlace;
     }
   }
 }

@@ -55,7 +55,8 @@ public record TimeEstimate(
    * The update at the memory's bandwidth: master and moments read and written (24 bytes in fp32),
    * the bf16 parameter written, or read as well where it is a part of its master, gradients read
    * twice, for the norm, and once (2 each, or 4 where they are sums in fp32), and set to zero where
-   * ranks' are summed, or a backward adds micro-batches up.
+   * ranks' are summed, or a backward adds micro-batches up. The products that make experts'
+   * gradients in bf16 leave their squares' sums, so that on one rank the norm does not read them.
    */
   private static double optimizer(
       PlannedModel model, PlannedLayout layout, Choices choices, Gpu gpu) {
@@ -67,12 +68,13 @@ public record TimeEstimate(
     boolean whole = state.master() == 4;
     double masters = !model.bf16() ? 2 * 4 : 2 * state.master() + (whole ? 2 : 2 * 2);
     double each = masters + 2 * state.moments() + 2 * gradient;
+    boolean known = model.bf16() && layout.worldSize() == 1;
     boolean sharded = layout.distributedOptimizer();
     double updated =
-        count.dense() / (sharded ? layout.dp() : 1.0)
-            + count.experts() / (sharded ? layout.edp() : 1.0);
+        each * count.dense() / (sharded ? layout.dp() : 1.0)
+            + (known ? each - gradient : each) * count.experts() / (sharded ? layout.edp() : 1.0);
     double zeroed = zeroes ? gradient * count.rank() : 0;
-    return (each * updated + zeroed) / (Calibration.BANDWIDTH * gpu.bandwidth());
+    return (updated + zeroed) / (Calibration.UPDATE * gpu.bandwidth());
   }
 
   /** Seconds of the whole step. */

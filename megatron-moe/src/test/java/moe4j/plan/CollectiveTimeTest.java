@@ -140,7 +140,7 @@ public class CollectiveTimeTest {
   @Test
   public void update() {
     PlannedModel model = Plans.gpt2(Plans.GPT2, "");
-    double bandwidth = 0.8 * 4.8e12 / 124_475_904;
+    double bandwidth = 0.827 * 4.8e12 / 124_475_904;
     PlannedLayout two = Plans.layout(2, 1, 1, 1, false, 8, 16);
     assertEquals(
         TimeEstimate.of(model, Plans.single(8), Plans.BALANCED, Plans.gigabytes(8)).optimizer(),
@@ -149,6 +149,17 @@ public class CollectiveTimeTest {
     assertEquals(
         TimeEstimate.of(model, two, Plans.BALANCED, Plans.gigabytes(8)).optimizer(),
         (24 + 2 + 2 * 4 + 4) / bandwidth,
+        1e-12);
+  }
+
+  /** The norm does not read experts' gradients on one rank, whose products sum their squares. */
+  @Test
+  public void updateOfExperts() {
+    PlannedModel model = Plans.gpt2(Plans.GPT2, Plans.EXPERTS);
+    ParameterCount count = ParameterCount.of(model, 1, 1, 1);
+    assertEquals(
+        TimeEstimate.of(model, Plans.single(8), Plans.BALANCED, Plans.gigabytes(8)).optimizer(),
+        (30 * count.dense() + 28 * count.experts()) / (0.827 * 4.8e12),
         1e-12);
   }
 

@@ -148,7 +148,6 @@ public class BuildersTest {
           {"OptimizerConfig", "--lr 1 --lr-warmup-fraction 0.1 --lr-warmup-iters 5"},
           {"OptimizerConfig", "--lr 1 --lr-decay-style WSD"},
           {"TrainingConfig", "--micro-batch-size 4 --global-batch-size 6 --train-iters 1"},
-          {"TrainingConfig", "--micro-batch-size 4 --train-iters 1 --cuda-graph off"},
           {"MoeConfig", "--top-k 4"},
           {"MoeConfig", "--num-experts 4 --top-k 3 --moe-router-topk 1"},
           {"MoeConfig", "--num-experts 2 --moe-router-topk 3"},

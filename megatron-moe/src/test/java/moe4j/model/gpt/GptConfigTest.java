@@ -124,7 +124,8 @@ public class GptConfigTest {
       {"--attention-dropout -0.1", "--attention-dropout -0.1 is not in [0, 1)"},
       {
         "--position-embedding-type relative",
-        "--position-embedding-type takes learned_absolute, rope, none, not 'relative'"
+        "--position-embedding-type takes learned_absolute, rope, none, not 'relative': its"
+            + " biases between positions are T5's, which is not built; use rope"
       },
       {"--normalization rmsnorm", "--normalization takes LayerNorm, RMSNorm, not 'rmsnorm'"},
     };

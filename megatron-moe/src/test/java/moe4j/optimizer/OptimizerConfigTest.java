@@ -90,7 +90,11 @@ public class OptimizerConfigTest {
         "--lr 1 --lr-decay-style wsd",
         "--lr-decay-style takes constant, linear, cosine, inverse-square-root, WSD, not 'wsd'"
       },
-      {"--lr 1 --optimizer sgd", "--optimizer takes adam, not 'sgd'"},
+      {
+        "--lr 1 --optimizer sgd",
+        "--optimizer takes adam, not 'sgd': plain gradient descent is not built, as transformers"
+            + " are trained with AdamW; use adam"
+      },
     };
   }
 

@@ -68,7 +68,8 @@ public record TimeEstimate(
     boolean whole = state.master() == 4;
     double masters = !model.bf16() ? 2 * 4 : 2 * state.master() + (whole ? 2 : 2 * 2);
     double each = masters + 2 * state.moments() + 2 * gradient;
-    boolean known = model.bf16() && layout.worldSize() == 1;
+    // Not of gradients to which a backward itself has added.
+    boolean known = model.bf16() && layout.worldSize() == 1 && (sums || layout.microBatches() == 1);
     boolean sharded = layout.distributedOptimizer();
     double updated =
         each * count.dense() / (sharded ? layout.dp() : 1.0)

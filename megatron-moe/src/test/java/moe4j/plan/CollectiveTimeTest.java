@@ -161,6 +161,14 @@ public class CollectiveTimeTest {
         TimeEstimate.of(model, Plans.single(8), Plans.BALANCED, Plans.gigabytes(8)).optimizer(),
         (30 * count.dense() + 28 * count.experts()) / (0.827 * 4.8e12),
         1e-12);
+    // A backward that adds micro-batches up in bf16 leaves no sums; the update zeroes what it
+    // reads.
+    Choices own = new Choices(false, 1, StateBytes.of("bf16", "fp32", "fp32", "whole"));
+    PlannedLayout four = Plans.layout(1, 1, 1, 1, false, 8, 32);
+    assertEquals(
+        TimeEstimate.of(model, four, own, Plans.gigabytes(8)).optimizer(),
+        (32.0 * count.dense() + 32.0 * count.experts()) / (0.827 * 4.8e12),
+        1e-12);
   }
 
   @Test
